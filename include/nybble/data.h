@@ -1,0 +1,40 @@
+/* Data sets of labelled images, held in memory as bytes. */
+#ifndef NYBBLE_DATA_H
+#define NYBBLE_DATA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nybble/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct nyb_data nyb_data;
+
+/* Opens "fashion-mnist", "idx:DIR", "cifar10:DIR", "cifar100:DIR", "synthetic[:key=value,...]"
+ * (keys h w c classes train test seed). Reads train and test parts whole, checks them against each
+ * other, and computes per-channel mean and standard deviation of the training pixels / 255. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err);
+NYB_API void nyb_data_close(nyb_data **data);
+
+/* The sources, for help texts: "idx", "cifar10", ... and a sentence on each. */
+NYB_API size_t nyb_data_source_count(void);
+NYB_API const char *nyb_data_source_name(size_t i);
+NYB_API const char *nyb_data_source_about(size_t i);
+
+typedef struct nyb_data_info {
+    const char *name;
+    size_t n_train, n_test, h, w, c, classes;
+    float mean[4], std[4]; /* per channel, c <= 4, of training pixels / 255 */
+} nyb_data_info;
+NYB_API void nyb_data_get_info(const nyb_data *data, nyb_data_info *info);
+
+/* Keeps only the first n training (test) samples; 0 keeps all. */
+NYB_API void nyb_data_limit(nyb_data *data, size_t n_train, size_t n_test);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

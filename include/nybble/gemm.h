@@ -1,0 +1,71 @@
+/* Matrix products and layers on quantized operands, without a graph. */
+#ifndef NYBBLE_GEMM_H
+#define NYBBLE_GEMM_H
+
+#include <nybble/quant.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A matrix of codes at rest: 4-bit codes packed two to a byte, and one scale. */
+typedef struct nyb_matrix nyb_matrix;
+
+/* Quantizes and packs a row-major rows x cols array; seed, step, draw as in nyb_quantize.
+ * On failure *matrix is NULL. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec,
+                                                    const float *x, size_t rows, size_t cols,
+                                                    uint64_t seed, uint32_t step, uint32_t draw,
+                                                    nyb_matrix **matrix, nyb_error *err);
+NYB_API void nyb_matrix_destroy(nyb_matrix **matrix);
+NYB_API size_t nyb_matrix_rows(const nyb_matrix *matrix);
+NYB_API size_t nyb_matrix_cols(const nyb_matrix *matrix);
+NYB_API size_t nyb_matrix_bytes(const nyb_matrix *matrix); /* of the packed codes */
+NYB_API float nyb_matrix_scale(const nyb_matrix *matrix);
+NYB_API unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t col);
+
+/* The three products of a linear layer x [m][k], w [n][k], dy [m][n] (NYB_SHAPE otherwise):
+ *   y [m][n] = x w' (+ bias [n] or NULL);  dx [m][k] = dy w;  dw [n][k] = dy' x.
+ * Exact integer sums where both formats are integers, then (float)sum * (scale_a * scale_b). */
+NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_y(nyb_context *context, const nyb_matrix *x,
+                                               const nyb_matrix *w, const float *bias, float *y,
+                                               nyb_error *err);
+NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_dx(nyb_context *context, const nyb_matrix *dy,
+                                                const nyb_matrix *w, float *dx, nyb_error *err);
+NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_dw(nyb_context *context, const nyb_matrix *dy,
+                                                const nyb_matrix *x, float *dw, nyb_error *err);
+
+/* The same three on f32 arrays in the canonical order (k ascending fmaf, chunks of 4096). */
+NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_f32_y(nyb_context *context, const float *x,
+                                                   const float *w, const float *bias, size_t m,
+                                                   size_t n, size_t k, float *y, nyb_error *err);
+
+/* A convolution's forward: x [n][h][w][c] packed as n*h*w rows of c, weights [o][r][s][c] packed as
+ * o*r*s rows of c; y [n][oh][ow][o]. */
+typedef struct nyb_image {
+    size_t n, h, w, c;
+} nyb_image;
+NYB_API NYB_MUST_CHECK nyb_status nyb_convolve_y(nyb_context *context, const nyb_matrix *x,
+                                                 nyb_image image, const nyb_matrix *w, size_t o,
+                                                 size_t r, size_t s, size_t stride, size_t pad,
+                                                 const float *bias, float *y, nyb_error *err);
+
+/* A reusable product plan, for loops and benchmarks: no allocation in nyb_plan_run. */
+typedef struct nyb_plan nyb_plan;
+typedef enum nyb_plan_kind { NYB_PLAN_Y, NYB_PLAN_DX, NYB_PLAN_DW } nyb_plan_kind;
+NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind,
+                                                  nyb_image image, size_t o, size_t r, size_t s,
+                                                  size_t stride, size_t pad, const nyb_format *a,
+                                                  const nyb_format *b, nyb_plan **plan,
+                                                  nyb_error *err);
+NYB_API void nyb_plan_destroy(nyb_plan **plan);
+NYB_API const char *nyb_plan_engine(const nyb_plan *plan);
+NYB_API const char *nyb_plan_kernel(const nyb_plan *plan);
+NYB_API void nyb_plan_run(nyb_plan *plan, const nyb_matrix *a, const nyb_matrix *b, float *out);
+/* Operands in f32 (plan created with format f32 for both). */
+NYB_API void nyb_plan_run_f32(nyb_plan *plan, const float *a, const float *b, float *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,88 @@
+/* Quantization of real arrays: scale choice, rounding, statistics of what was lost. */
+#ifndef NYBBLE_QUANT_H
+#define NYBBLE_QUANT_H
+
+#include <stdint.h>
+
+#include <nybble/context.h>
+#include <nybble/format.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How a real value goes to its grid. X(constant, word, sentence)
+ * On a LOG2 grid (e3m0) "below" is |x| < alpha, the smallest magnitude. NUMERICS 1.3 and binding
+ * resolution 3; the last three are the ablations of LUQ's Fig. 2. */
+#define NYB_ROUNDING_LIST(X)                                                                       \
+    X(NYB_ROUND_NEAREST, "nearest", "nearest; ties to even (integers), up (LOG2: RDNP)")           \
+    X(NYB_ROUND_STOCHASTIC, "stochastic", "unbiased: up with probability of the fraction")         \
+    X(NYB_ROUND_FLUSH, "flush", "LOG2: below alpha to zero, nearest power above")                  \
+    X(NYB_ROUND_UNDERFLOW, "underflow", "LOG2: stochastic below alpha, nearest power above")       \
+    X(NYB_ROUND_FLUSH_STOCHASTIC, "flush-stochastic", "LOG2: below alpha to zero, stochastic above")
+
+typedef enum nyb_rounding {
+#define X(constant, word, sentence) constant,
+    NYB_ROUNDING_LIST(X)
+#undef X
+} nyb_rounding;
+
+/* A rule that turns the statistics of a tensor into its scale: absmax, sawb, hindsight, pow2 ... */
+typedef struct nyb_scale_rule nyb_scale_rule;
+NYB_API size_t nyb_scale_rule_count(void);
+NYB_API const nyb_scale_rule *nyb_scale_rule_at(size_t i);
+NYB_API const nyb_scale_rule *nyb_scale_rule_find(const char *name);
+NYB_API const char *nyb_scale_rule_name(const nyb_scale_rule *rule);
+NYB_API const char *nyb_scale_rule_about(const nyb_scale_rule *rule);
+
+/* Over what a scale is shared. X(constant, word) */
+#define NYB_GROUP_LIST(X) X(NYB_GROUP_TENSOR, "tensor")
+typedef enum nyb_group {
+#define X(constant, word) constant,
+    NYB_GROUP_LIST(X)
+#undef X
+} nyb_group;
+
+/* One quantized operand, written format/scale/group/rounding: "e3m0/absmax/tensor/stochastic".
+ * format "f32" means not quantized; the other members are then ignored. */
+typedef struct nyb_spec {
+    const nyb_format *format;
+    const nyb_scale_rule *scale;
+    nyb_group group;
+    nyb_rounding rounding;
+    int sr_bits; /* random bits of a stochastic rounding: 16 or 32 */
+} nyb_spec;
+
+/* Trailing parts may be left out and take the format's defaults (integers: absmax/tensor/nearest;
+ * e3m0: absmax/tensor/stochastic). Unknown words are NYB_UNKNOWN with the valid ones; impossible
+ * combinations (flush on an integer grid) NYB_INVALID. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err);
+/* Writes the four words; returns what snprintf would. */
+NYB_API int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes);
+
+/* What quantizing one tensor lost. Fractions of n; n = 0 gives zeros. */
+typedef struct nyb_quant_stats {
+    uint64_t n, n_nan, n_inf;
+    double amax;      /* largest finite |x|                         */
+    double scale;     /* value of one unit                          */
+    double zero;      /* fraction of x equal to 0                   */
+    double underflow; /* fraction of x != 0 whose code is zero      */
+    double clip;      /* fraction of |x| above the largest value    */
+    double mse, bias; /* means of (q - x)^2 and of q - x            */
+} nyb_quant_stats;
+
+/* Quantizes a row-major rows x cols array with one scale from its own statistics.
+ *   codes: rows*cols bytes, one code each, or NULL; values: rows*cols dequantized f32, or NULL;
+ *   stats: or NULL. seed, step, draw select the random bits (NUMERICS 0.2, role 15, tensor 0);
+ * the same arguments always give the same codes. NaN gives code 0, +-Inf the top code; both are
+ * counted in stats. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec,
+                                               const float *x, size_t rows, size_t cols,
+                                               uint64_t seed, uint32_t step, uint32_t draw,
+                                               uint8_t *codes, float *values,
+                                               nyb_quant_stats *stats, nyb_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,134 @@
+/* Training and evaluation of a model with a recipe. */
+#ifndef NYBBLE_TRAIN_H
+#define NYBBLE_TRAIN_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include <nybble/context.h>
+#include <nybble/data.h>
+#include <nybble/model.h>
+#include <nybble/recipe.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Everything a run is made of besides model, data and recipe. Fill with nyb_train_defaults first.
+ * The field table below serves command lines, config files and help. */
+typedef struct nyb_train_options {
+    int epochs;            /* >= 1, FNT epochs of the recipe come on top */
+    int batch;             /* samples per step */
+    double lr;             /* base (peak) learning rate */
+    char schedule[16];     /* constant, step, linear, cosine */
+    double warmup;         /* epochs of linear warm-up; fractions allowed */
+    double momentum;
+    int nesterov;
+    double weight_decay;   /* not on batchnorm parameters and biases */
+    double label_smoothing;
+    double clip_norm;      /* global gradient norm; 0: off */
+    uint64_t seed;
+    int augment_crop;      /* pixels of padding before a random crop; 0: none */
+    int augment_flip;
+    int normalize;         /* (x - mean) / std; 0: x / 255, non-negative */
+    uint64_t checkpoint_every; /* steps; 0: at the end of each epoch */
+    uint64_t telemetry_every;  /* steps between "quant" lines; 0: off */
+    uint64_t log_every;        /* steps between "step" lines; 0: 50 */
+    uint64_t max_steps;        /* stop after this many steps; 0: no limit */
+} nyb_train_options;
+
+NYB_API void nyb_train_defaults(nyb_train_options *options);
+NYB_API size_t nyb_train_option_count(void);
+NYB_API const char *nyb_train_option_key(size_t i);  /* "weight-decay" */
+NYB_API const char *nyb_train_option_help(size_t i);
+NYB_API int nyb_train_option_is_flag(size_t i);      /* takes 0/1; --key alone means 1 */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_option_set(nyb_train_options *options, const char *key,
+                                                       const char *value, nyb_error *err);
+NYB_API int nyb_train_option_print(const nyb_train_options *options, size_t i, char *text,
+                                   size_t n_bytes);
+
+/* A run: model, recipe and options bound to memory. Model, recipe and data stay the caller's and
+ * must outlive the run; the recipe is copied. data may be NULL for nyb_train_explain and bench. */
+typedef struct nyb_train nyb_train;
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_create(nyb_context *context, const nyb_model *model,
+                                                   const nyb_recipe *recipe, const nyb_data *data,
+                                                   const nyb_train_options *options,
+                                                   nyb_train **train, nyb_error *err);
+NYB_API void nyb_train_destroy(nyb_train **train);
+
+/* What a caller is told while a run goes on. */
+typedef enum nyb_event_kind { NYB_EVENT_STEP, NYB_EVENT_EPOCH } nyb_event_kind;
+typedef struct nyb_event {
+    nyb_event_kind kind;
+    uint64_t step, n_steps; /* done, total */
+    int epoch, n_epochs;    /* 1-based */
+    double loss, lr;        /* STEP: of this step */
+    double train_loss, train_acc, test_loss, test_acc; /* EPOCH: means, fractions */
+    double seconds, samples_per_s;
+} nyb_event;
+/* Return nonzero to stop: the run writes a checkpoint and returns NYB_INTERRUPTED. */
+typedef int nyb_event_fn(void *user, const nyb_event *event);
+
+/* Trains to the end (or max_steps). dir: the run folder, created if missing, or NULL for none:
+ * config.txt, metrics.jsonl, events.out.tfevents.*, model.safetensors, state.safetensors,
+ * summary.json. config: text stored as config.txt. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *dir,
+                                                const char *config, nyb_event_fn *fn, void *user,
+                                                nyb_error *err);
+
+/* Loads DIR/state.safetensors: masters, optimizer, scales, step. The next nyb_train_run goes on
+ * exactly where it was written. NYB_SHAPE / NYB_UNKNOWN if it belongs to another model. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_resume(nyb_train *train, const char *dir,
+                                                   nyb_error *err);
+/* Loads the parameters and activation clips of DIR/model.safetensors, for evaluation. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_load_model(nyb_train *train, const char *dir,
+                                                       nyb_error *err);
+
+/* Mean loss and accuracy (fraction) on the test part. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss, double *accuracy,
+                                                 nyb_error *err);
+
+/* One step on the caller's batch: x [batch][h][w][c], labels [batch]. For programs with their own
+ * loop, and for benchmarks. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *x,
+                                                 const int32_t *labels, double *loss,
+                                                 nyb_error *err);
+
+typedef struct nyb_train_summary {
+    uint64_t step;
+    double test_acc, test_loss, seconds, samples_per_s;
+    size_t saved_quantized_bytes; /* kept for backward: inputs of quantized GEMMs, as codes */
+    size_t saved_quantized_f32_bytes; /* the same tensors in f32 */
+    size_t saved_activation_bytes; /* everything kept for backward */
+    size_t arena_bytes;            /* the whole planned memory */
+    size_t n_parameters;
+    char weights_sha256[65];       /* masters and BN buffers, by name, little endian */
+} nyb_train_summary;
+NYB_API void nyb_train_summarize(const nyb_train *train, nyb_train_summary *summary);
+
+/* What the graph compiler decided. One line per product of each GEMM layer. */
+typedef struct nyb_explain_line {
+    const char *layer;      /* "layer1.0.conv1" */
+    const char *product;    /* "fwd", "dgrad", "wgrad" */
+    char a[64], b[64];      /* operand specs: x w / dy w / dy x */
+    const char *engine, *kernel;
+    uint64_t macs;          /* per step (whole batch) */
+    size_t saved_bytes;     /* kept for backward because of this product */
+} nyb_explain_line;
+NYB_API size_t nyb_train_explain_count(const nyb_train *train);
+NYB_API void nyb_train_explain_at(const nyb_train *train, size_t i, nyb_explain_line *line);
+/* The step list and the memory plan as tables; the plan's rows add up to arena_bytes. */
+NYB_API void nyb_train_print_plan(const nyb_train *train, FILE *out);
+
+/* Reads and writes a parameter or buffer by name ("fc.weight"), in PyTorch's order (OIHW). n is the
+ * number of floats; NYB_UNKNOWN, NYB_SHAPE. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_get_tensor(const nyb_train *train, const char *name,
+                                                       float *values, size_t n, nyb_error *err);
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_set_tensor(nyb_train *train, const char *name,
+                                                       const float *values, size_t n,
+                                                       nyb_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,36 @@
+/* The record of a number format: codes, their values, and the grid an encoder rounds to. */
+#ifndef NYB_FORMAT_INTERNAL_H
+#define NYB_FORMAT_INTERNAL_H
+
+#include <nybble/format.h>
+
+#include "base/base.h"
+
+/* The shape of a format's set of values: all an encoder needs to know. */
+typedef enum nyb_grid {
+    NYB_GRID_REAL,  /* f32: no codes, no rounding                                             */
+    NYB_GRID_INT,   /* code = two's complement (or unsigned) integer, lo <= integer <= hi     */
+    NYB_GRID_LOG2,  /* code = sign << (bits-1) | e; e = 0 is zero, else magnitude 2^(e-1)     */
+    NYB_GRID_TABLE  /* any set of values: `value` sorted by code, sign bit on top if signed   */
+} nyb_grid;
+
+struct nyb_format {
+    const char *name;
+    const char *about;
+    nyb_grid grid;
+    uint8_t bits;        /* of a code at rest: 4 or 8 (2-bit formats rest in 4); 32 for f32  */
+    bool is_signed;
+    int16_t lo, hi;      /* GRID_INT: the integers an encoder produces                        */
+    int16_t max_unit;    /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);
+                            0: not an operand of the s8 engine                                */
+    float unit;          /* value of one unit: 1; e2m1 0.5                                    */
+    float max;           /* largest finite magnitude at scale 1: max_unit * unit, or own      */
+    const int8_t *units; /* [2^bits] integer worth of each code, or NULL                      */
+    const float *value;  /* [2^bits] GRID_TABLE without units: value of each code             */
+};
+
+/* All formats, NULL-terminated; f32 first. Adding one: its file, and its word in the list of
+ * src/format/meson.build. */
+extern const nyb_format *const nyb_formats[];
+
+#endif

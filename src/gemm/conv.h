@@ -1,0 +1,57 @@
+/* The three products of a layer as implicit GEMMs: convolutions, and linear layers as 1x1 ones. */
+#ifndef NYB_CONV_H
+#define NYB_CONV_H
+
+#include "base/context.h"
+#include "packed/packed.h"
+
+typedef enum nyb_product {
+    NYB_PRODUCT_FWD, /* y[n,oh,ow,o]  = sum over r,s,c      x[n,oh*stride+r-pad,..,c] w[o,r,s,c] */
+    NYB_PRODUCT_DX,  /* dx[n,h,w,c]   = sum over r,s,o      dy w                                 */
+    NYB_PRODUCT_DW   /* dw[o,r,s,c]   = sum over n,oh,ow    dy x                                 */
+} nyb_product;
+
+/* NHWC images, OHWI weights. A linear layer on m rows of k: n=1, h=1, w=m, c=k, r=s=1. */
+typedef struct nyb_conv_shape {
+    size_t n, h, w, c;  /* input  */
+    size_t o, r, s;     /* weights */
+    size_t stride, pad; /* pad < r, s */
+    size_t oh, ow;      /* output: (h + 2 pad - r) / stride + 1; set by nyb_conv_shape_check */
+} nyb_conv_shape;
+
+/* Fills oh, ow; NYB_SHAPE if there is no output, NYB_LIMIT if a size overflows. */
+NYB_MUST_CHECK nyb_status nyb_conv_shape_check(nyb_conv_shape *shape, nyb_error *err);
+
+/* An operand: packed codes, or real f32 (row-major, no padding); exactly one is not NULL. */
+typedef struct nyb_operand {
+    const nyb_packed *packed;
+    const float *real;
+} nyb_operand;
+
+/* A planned product: engine and tile are chosen, tables built; immutable afterwards.
+ * s8 engine if both formats have max_unit > 0 and both operands come packed, else f32 engine
+ * (packed operands are decoded to value * scale on the way). Both give the same bits on every CPU
+ * and for any number of threads. */
+typedef struct nyb_conv nyb_conv;
+
+/* a and b are the formats of the operands: FWD x, w; DX dy, w; DW dy, x. f32 format: real operand.
+ * n_samples >= 1: DW over that many packed dy (SMP), else 1. */
+NYB_MUST_CHECK nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
+                                          const nyb_conv_shape *shape, const nyb_format *a,
+                                          const nyb_format *b, size_t n_samples, nyb_conv **conv,
+                                          nyb_error *err);
+void nyb_conv_destroy(nyb_conv **conv);
+
+const char *nyb_conv_engine(const nyb_conv *conv); /* "s8" or "f32" */
+const char *nyb_conv_kernel(const nyb_conv *conv); /* tile name: "amx" ... */
+size_t nyb_conv_scratch_bytes(const nyb_conv *conv);
+uint64_t nyb_conv_macs(const nyb_conv *conv); /* useful multiply-adds, padding not counted */
+
+/* out = a (x) b. scratch: nyb_conv_scratch_bytes, 64-byte aligned, content irrelevant.
+ * bias (FWD only, may be NULL): [o]. add: out += (residual add of the epilogue) instead of =.
+ * DW reads a[0..n_samples), divides by n_samples: (float)sum * (sA*sB) * (1/n_samples).
+ * s8: y = (float)acc * (sA*sB), + bias, + out. A scale of 0 gives zeros. */
+void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
+                  const nyb_operand *b, const float *bias, bool add, float *out, void *scratch);
+
+#endif

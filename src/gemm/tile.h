@@ -1,0 +1,119 @@
+/* Tile kernels: one block of 32 columns of a matrix product, and the packing they read. */
+#ifndef NYB_TILE_H
+#define NYB_TILE_H
+
+#include "base/cpu.h"
+
+/* ============================ s8: exact integer products ==================================== *
+ *
+ * c[m][n] (+)= sum over k of a[m][k] * b[k][n],   0 <= m < rows <= 32,  0 <= n < 32
+ *
+ * A: bytes, one row per m, `lda` bytes apart (rows may overlap: lda may be smaller than K), in
+ *    steps of 64 bytes of k: step i of row m is the 64 bytes at a + m * lda + a_step[i].
+ *    A byte is unit + bias, where bias is 0 for kernels with a_biased = false, else args.bias
+ *    (the largest |unit| of a signed format, 0 of an unsigned one): u8 x s8 instructions.
+ *    Bytes whose b is zero may hold anything.
+ * B: the panel of 32 columns, for each step 2 KB as [2][16 k4][16 n][4 k] (two AMX tiles), then
+ *    after the last step 128 bytes: the 32 int32 column sums of b, which let a biased kernel
+ *    subtract bias * sum. b units are signed bytes. 64-byte aligned.
+ *
+ *        panel:  step 0: | n 0..15: k4=0: n0k0 n0k1 n0k2 n0k3 n1k0 .. n15k3 | k4=1 .. k4=15 |
+ *                        | n 16..31: the same                                               |
+ *                step 1 ..., step n_steps-1, colsum[32]
+ * C: int32, row m at c + m * 32 (4 KB block, 64-byte aligned).
+ * Sums are exact modulo 2^32; callers keep K * max product below 2^31.                        */
+#define NYB_TILE_ROWS 32
+#define NYB_TILE_COLS 32
+#define NYB_TILE_STEP 64
+#define NYB_TILE_STEP_BYTES 2048 /* of b */
+
+typedef struct nyb_tile_s8_args {
+    size_t rows;             /* 1..32 */
+    size_t n_steps;          /* >= 1 */
+    const uint8_t *a;
+    size_t lda;
+    const uint32_t *a_step;  /* [n_steps] byte offsets */
+    const int8_t *b;
+    int32_t *c;
+    bool accumulate;         /* c += instead of c = */
+    int32_t bias;            /* see A */
+    int32_t max_a, max_b;    /* largest byte of a (with bias) and |b|: bounds for int16 partials */
+} nyb_tile_s8_args;
+
+typedef struct nyb_tile_s8 {
+    const char *name; /* "amx", "avx512vnni", "avx2", "ref" */
+    uint32_t needs;   /* NYB_CPU_* */
+    bool a_biased;
+    int32_t max_product; /* largest max_a * max_b that it sums exactly */
+
+    void (*begin)(void); /* per thread, before a batch of run() (AMX: tile configuration) */
+    void (*end)(void);
+    void (*run)(const nyb_tile_s8_args *args);
+
+    /* out[i] = lut[code first+i], 0 <= i < n; first and n multiples of 16; codes in nybble order
+     * (packed.h). lut has 16 bytes (unit, plus bias if a_biased). out need not be aligned. */
+    void (*unpack)(const uint8_t *codes, size_t first, size_t n, const uint8_t lut[16],
+                   uint8_t *out);
+
+    /* Panel from 32 rows n of k-contiguous bytes (fwd weights): fills steps [0, n_steps) from
+     * src[n * ld + src_step[i] + 0..63], and the column sums. Rows >= n_valid are zero, and
+     * bytes k >= valid[i] of step i are zero (valid[i] <= 64). */
+    void (*pack_rows)(const int8_t *src, size_t ld, const uint32_t *src_step, const uint8_t *valid,
+                      size_t n_steps, size_t n_valid, int8_t *panel);
+
+    /* Panel from rows k of n-contiguous bytes (dX weights; X of dW): step i holds rows
+     * k = 64 i .. of src + k * ld, columns 0..31; rows >= k_valid and columns >= n_valid are
+     * zero. n_steps = ceil(k_valid / 64) or more. */
+    void (*pack_cols)(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
+                      int8_t *panel);
+
+    /* dst[col * ldd + row] = src[row * lds + col] for rows x cols bytes (A of dW). Reads no byte
+     * outside rows x cols, writes none outside cols x rows. */
+    void (*transpose)(const uint8_t *src, size_t lds, size_t rows, size_t cols, uint8_t *dst,
+                      size_t ldd);
+
+    /* Epilogue of a block, one row m at out[m] (NULL: skip the row), n_valid <= 32 columns:
+     * t = (float)c * scale; if bias: t = t + bias[n]; if add: t = out + t; out = t. */
+    void (*store)(const int32_t *c, size_t rows, size_t n_valid, float scale, const float *bias,
+                  bool add, float *const *out);
+} nyb_tile_s8;
+
+/* Best first, reference last, NULL-terminated. */
+extern const nyb_tile_s8 *const nyb_tile_s8_list[];
+/* The first that the CPU mask allows and that sums max_a * max_b exactly. For a biased kernel the
+ * largest a byte is max_a + bias (twice max_a if signed). Never NULL. */
+const nyb_tile_s8 *nyb_tile_s8_choose(uint32_t cpu, int32_t max_a, bool a_signed, int32_t max_b);
+
+/* ============================ f32: canonical order ========================================== *
+ *
+ * c[m][n] = fmaf chain from +0 over k ascending (one accumulator), then, if accumulate, added to
+ * the former c: NUMERICS binding resolution 5 (the caller cuts k in chunks of 4096).
+ * A: row m, k given by runs: run i is run_len[i] floats at a + m * lda + run_off[i].
+ * B: panel [k][32 n], k in the same order. C: float, row m at c + m * 32.                        */
+typedef struct nyb_tile_f32_args {
+    size_t rows; /* 1..32 */
+    size_t n_runs;
+    const float *a;
+    size_t lda;
+    const uint32_t *run_off, *run_len; /* floats */
+    const float *b;
+    float *c;
+    bool accumulate;
+} nyb_tile_f32_args;
+
+typedef struct nyb_tile_f32 {
+    const char *name; /* "avx512", "avx2", "ref" */
+    uint32_t needs;
+    void (*run)(const nyb_tile_f32_args *args);
+    /* dst[col * ldd + row] = src[row * lds + col] */
+    void (*transpose)(const float *src, size_t lds, size_t rows, size_t cols, float *dst,
+                      size_t ldd);
+    /* As the s8 store without scale: t = c; bias; add; out. */
+    void (*store)(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
+                  float *const *out);
+} nyb_tile_f32;
+
+extern const nyb_tile_f32 *const nyb_tile_f32_list[];
+const nyb_tile_f32 *nyb_tile_f32_choose(uint32_t cpu);
+
+#endif

@@ -1,0 +1,120 @@
+/* Files: written whole or not at all, read with suspicion. */
+#ifndef NYB_IO_H
+#define NYB_IO_H
+
+#include <stdio.h>
+
+#include "base/base.h"
+
+/* ---- atomic files ------------------------------------------------------------------------- */
+
+/* A temporary file beside `path`; commit does fflush, fsync, rename, fsync of the folder; abort
+ * (or a crash) leaves the old file. Write errors (full disk) surface in commit at the latest. */
+typedef struct nyb_atomic_file nyb_atomic_file;
+NYB_MUST_CHECK nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file,
+                                          nyb_error *err);
+FILE *nyb_atomic_stream(nyb_atomic_file *file);
+NYB_MUST_CHECK nyb_status nyb_atomic_commit(nyb_atomic_file **file, nyb_error *err);
+void nyb_atomic_abort(nyb_atomic_file **file);
+
+/* The whole file in nyb_alloc memory; a final 0 byte is appended (not counted). Files above
+ * max_bytes are NYB_LIMIT. A .gz file (by content) is inflated, to at most max_bytes. */
+NYB_MUST_CHECK nyb_status nyb_file_read(const char *path, size_t max_bytes, uint8_t **bytes,
+                                        size_t *n_bytes, nyb_error *err);
+
+/* ---- .npy (version 1.0 and 2.0, little endian, C order) ----------------------------------- */
+
+#define NYB_NPY_DIMS 8
+typedef struct nyb_npy {
+    int n_dims;
+    size_t dims[NYB_NPY_DIMS];
+    size_t n;      /* product of dims */
+    char dtype[4]; /* "f4", "u1", "i1", "i4", "f8" ... without byte order */
+    void *data;    /* nyb_alloc memory, C order, n * item size bytes */
+} nyb_npy;
+/* Fortran order, big endian, object types: NYB_CORRUPT with a sentence. Size and header must agree
+ * with the file's length. f8 and i4 are accepted where f4 is wanted: nyb_npy_to_f32. */
+NYB_MUST_CHECK nyb_status nyb_npy_load(const char *path, nyb_npy *npy, nyb_error *err);
+/* *x = n floats in nyb_alloc memory. */
+NYB_MUST_CHECK nyb_status nyb_npy_to_f32(const nyb_npy *npy, float **x, nyb_error *err);
+void nyb_npy_free(nyb_npy *npy);
+NYB_MUST_CHECK nyb_status nyb_npy_save(const char *path, const char *dtype, const void *data,
+                                       int n_dims, const size_t *dims, nyb_error *err);
+
+/* ---- safetensors -------------------------------------------------------------------------- */
+
+typedef struct nyb_st_tensor {
+    const char *name;
+    const char *dtype; /* "F32", "U8", "I64", ... */
+    int n_dims;
+    size_t dims[NYB_NPY_DIMS];
+    const void *data; /* little endian, C order, 8-byte aligned in a loaded file */
+    size_t n_bytes;
+} nyb_st_tensor;
+
+typedef struct nyb_st_meta {
+    const char *key, *value;
+} nyb_st_meta;
+
+/* Atomic. Metadata goes to __metadata__ (string to string). Tensors are laid out in the order
+ * given, header padded to 8 bytes with spaces. */
+NYB_MUST_CHECK nyb_status nyb_st_save(const char *path, const nyb_st_tensor *tensors,
+                                      size_t n_tensors, const nyb_st_meta *meta, size_t n_meta,
+                                      nyb_error *err);
+
+typedef struct nyb_st_file nyb_st_file;
+/* Checks everything: header length, JSON, dtypes, shapes against offsets, no overlap, no gap. */
+NYB_MUST_CHECK nyb_status nyb_st_load(const char *path, nyb_st_file **file, nyb_error *err);
+void nyb_st_close(nyb_st_file **file);
+size_t nyb_st_count(const nyb_st_file *file);
+const nyb_st_tensor *nyb_st_at(const nyb_st_file *file, size_t i);
+const nyb_st_tensor *nyb_st_find(const nyb_st_file *file, const char *name); /* or NULL */
+const char *nyb_st_meta_find(const nyb_st_file *file, const char *key);      /* or NULL */
+
+/* ---- JSON writing ------------------------------------------------------------------------- */
+
+/* One value to a stream, commas and escapes handled, numbers so that they read back exactly
+ * (%.9g for float, %.17g for double; NaN and Inf become null). One line unless pretty. */
+typedef struct nyb_json {
+    FILE *out;
+    bool pretty;
+    int depth;
+    bool first[32];
+    bool after_key;
+} nyb_json;
+void nyb_json_begin(nyb_json *json, FILE *out, bool pretty);
+void nyb_json_object(nyb_json *json, const char *key); /* key NULL: in an array, or at the top */
+void nyb_json_array(nyb_json *json, const char *key);
+void nyb_json_end(nyb_json *json); /* closes object or array */
+void nyb_json_string(nyb_json *json, const char *key, const char *value);
+void nyb_json_int(nyb_json *json, const char *key, int64_t value);
+void nyb_json_double(nyb_json *json, const char *key, double value);
+void nyb_json_float(nyb_json *json, const char *key, float value);
+void nyb_json_bool(nyb_json *json, const char *key, bool value);
+
+/* ---- TensorBoard event files -------------------------------------------------------------- */
+
+typedef struct nyb_events nyb_events;
+/* Creates DIR/events.out.tfevents.<time>.<host>.<pid>. */
+NYB_MUST_CHECK nyb_status nyb_events_create(const char *dir, nyb_events **events, nyb_error *err);
+void nyb_events_destroy(nyb_events **events);
+void nyb_events_scalar(nyb_events *events, int64_t step, const char *tag, float value);
+/* bucket_limit increasing, counts of (limit[i-1], limit[i]]. */
+void nyb_events_histogram(nyb_events *events, int64_t step, const char *tag, double min, double max,
+                          double n, double sum, double sum_squares, size_t n_buckets,
+                          const double *bucket_limit, const double *bucket);
+/* NYB_IO if any write so far failed. */
+NYB_MUST_CHECK nyb_status nyb_events_flush(nyb_events *events, nyb_error *err);
+
+/* ---- SHA-256 ------------------------------------------------------------------------------ */
+
+typedef struct nyb_sha256 {
+    uint32_t state[8];
+    uint64_t n_bytes;
+    uint8_t block[64];
+} nyb_sha256;
+void nyb_sha256_begin(nyb_sha256 *sha);
+void nyb_sha256_add(nyb_sha256 *sha, const void *bytes, size_t n);
+void nyb_sha256_end(nyb_sha256 *sha, char hex[65]);
+
+#endif

@@ -1,0 +1,96 @@
+/* Operators: plain functions on tensors, each a record with forward and backward side by side. */
+#ifndef NYB_OP_H
+#define NYB_OP_H
+
+#include "base/context.h"
+
+/* Every tensor is [n][h][w][c], c fastest; a matrix is n x 1 x 1 x c; a sequence n x 1 x t x c. */
+typedef struct nyb_shape {
+    size_t n, h, w, c;
+} nyb_shape;
+
+static inline size_t nyb_shape_rows(nyb_shape s)
+{
+    return s.n * s.h * s.w;
+}
+
+static inline size_t nyb_shape_size(nyb_shape s)
+{
+    return s.n * s.h * s.w * s.c;
+}
+
+/* What a layer says of itself; an operator reads the members it knows. */
+typedef struct nyb_attr {
+    size_t out;                 /* conv2d, linear: output channels                       */
+    size_t kernel, stride, pad; /* conv2d, maxpool, avgpool                              */
+    bool bias;                  /* conv2d, linear                                        */
+    float eps, momentum;        /* batchnorm: y uses sqrt(var + eps); running += momentum*(new-old) */
+    float label_smoothing;      /* softmax_xent                                          */
+} nyb_attr;
+
+#define NYB_OP_INPUTS 2
+#define NYB_OP_PARAMS 2  /* trained: weight, bias / gamma, beta          */
+#define NYB_OP_BUFFERS 2 /* not trained: running mean, running variance  */
+
+typedef enum nyb_init {
+    NYB_INIT_ZERO,
+    NYB_INIT_ONE,
+    NYB_INIT_HE_NORMAL /* N(0, 2 / fan_in), fan_in = elements per output */
+} nyb_init;
+
+typedef struct nyb_param_desc {
+    const char *name; /* PyTorch's: "weight", "bias", "running_mean", "running_var" */
+    nyb_init init;
+    bool decay; /* weight decay applies */
+} nyb_param_desc;
+
+/* One node with its memory. Pointers an operator does not use are NULL. */
+typedef struct nyb_op_args {
+    const nyb_context *context;
+    const nyb_attr *attr;
+    nyb_shape in_shape[NYB_OP_INPUTS], out_shape;
+    const float *in[NYB_OP_INPUTS];
+    float *out;
+    const float *param[NYB_OP_PARAMS];
+    float *buffer[NYB_OP_BUFFERS];
+    void *saved;   /* what forward leaves for backward, saved_bytes() */
+    void *scratch; /* scratch_bytes(), content lost between calls     */
+    bool training; /* batchnorm: batch statistics, and update buffers */
+    const int32_t *labels; /* softmax_xent: [n] class, < out_shape.c of logits */
+
+    /* backward */
+    const float *dout;
+    float *din[NYB_OP_INPUTS];       /* NULL: not wanted */
+    bool din_add[NYB_OP_INPUTS];     /* din += instead of = */
+    float *dparam[NYB_OP_PARAMS];    /* overwritten */
+} nyb_op_args;
+
+typedef struct nyb_op {
+    const char *name; /* "conv2d", "batchnorm", "relu", ... */
+    const char *about;
+    int n_inputs, n_params, n_buffers;
+    nyb_param_desc params[NYB_OP_PARAMS], buffers[NYB_OP_BUFFERS];
+    bool is_gemm;           /* conv2d, linear: graph/build lowers them to quantization nodes */
+    bool backward_in;       /* backward reads in[]: the plan must keep it  */
+    bool backward_out;      /* backward reads out                          */
+    bool makes_nonneg;      /* output >= 0 whatever the input              */
+    bool keeps_nonneg;      /* output >= 0 if every input is               */
+
+    NYB_MUST_CHECK nyb_status (*shape)(const nyb_attr *attr, const nyb_shape *in, nyb_shape *out,
+                                       nyb_error *err);
+    size_t (*param_size)(const nyb_attr *attr, const nyb_shape *in, int i);  /* floats */
+    size_t (*buffer_size)(const nyb_attr *attr, const nyb_shape *in, int i); /* floats; or NULL */
+    size_t (*saved_bytes)(const nyb_attr *attr, const nyb_shape *in);        /* or NULL: 0 */
+    size_t (*scratch_bytes)(const nyb_attr *attr, const nyb_shape *in);      /* or NULL: 0 */
+    void (*forward)(const nyb_op_args *args);  /* is_gemm: NULL, the graph runs nyb_conv */
+    void (*backward)(const nyb_op_args *args); /* is_gemm: bias gradient only (dparam[1] = column
+                                                  sums of dout, canonical)                      */
+} nyb_op;
+
+extern const nyb_op *const nyb_ops[]; /* NULL-terminated */
+const nyb_op *nyb_op_find(const char *name);
+
+/* softmax_xent: out_shape is 1x1x1x2: out[0] = mean loss, out[1] = number of correct top-1.
+ * backward: din[0] = d(mean loss)/d logits (dout is ignored, loss scale 1). */
+
+#endif

@@ -1,0 +1,46 @@
+/* The update of f32 master weights, and the learning rate's course. */
+#ifndef NYB_OPTIM_H
+#define NYB_OPTIM_H
+
+#include "base/context.h"
+
+typedef struct nyb_sgd {
+    float momentum;     /* 0: plain */
+    bool nesterov;      /* PyTorch's form */
+    float weight_decay; /* L2, added to the gradient: g += wd * w, where decay is wanted */
+} nyb_sgd;
+
+/* PyTorch's order, each product-sum one fmaf:
+ *   g = fmaf(wd, w, g);  v = fmaf(momentum, v, g) (first step: v starts at 0);
+ *   d = nesterov ? fmaf(momentum, v, g) : v;  w = fmaf(-lr, d, w). */
+void nyb_sgd_run(const nyb_context *context, const nyb_sgd *sgd, float lr, bool decay, float *w,
+                 float *v, const float *g, size_t n);
+
+/* X(constant, word, sentence) */
+#define NYB_SCHEDULE_LIST(X)                                                                       \
+    X(NYB_SCHEDULE_CONSTANT, "constant", "the base rate throughout")                               \
+    X(NYB_SCHEDULE_STEP, "step", "times gamma at each milestone (fractions of the run)")           \
+    X(NYB_SCHEDULE_LINEAR, "linear", "from the base rate to 0")                                    \
+    X(NYB_SCHEDULE_COSINE, "cosine", "half a cosine from the base rate to 0")
+
+typedef enum nyb_schedule_kind {
+#define X(constant, word, sentence) constant,
+    NYB_SCHEDULE_LIST(X)
+#undef X
+} nyb_schedule_kind;
+
+typedef struct nyb_schedule {
+    nyb_schedule_kind kind;
+    double base;
+    uint64_t n_steps;       /* of the whole run, warm-up included */
+    uint64_t n_warmup;      /* linear from base / n_warmup to base */
+    double gamma;           /* step: 0.1 */
+    double milestones[4];   /* step: fractions of n_steps, increasing; 0 ends */
+} nyb_schedule;
+
+/* The rate of step 0 <= t < n_steps; double arithmetic with nyb_cos, cast to float. */
+float nyb_schedule_rate(const nyb_schedule *schedule, uint64_t t);
+/* FNT's triangle (NUMERICS 1.8): t in 0..T, from last up to peak at T/2 and back to last. */
+float nyb_schedule_fnt(double last, double peak, uint64_t t, uint64_t n_steps);
+
+#endif

@@ -1,0 +1,57 @@
+/* Nybble order: where each code of a tensor lies in memory. The only definition there is. */
+#ifndef NYB_PACKED_H
+#define NYB_PACKED_H
+
+#include "base/base.h"
+#include "format/format.h"
+
+/* A packed matrix is `rows` rows of `cols` codes. In memory a row takes `pitch` codes: cols rounded
+ * up to 16; the rows follow each other without gap, and the flat sequence of rows * pitch codes is
+ * rounded up to a multiple of 128.
+ *
+ * Formats of 4 bits: block b holds flat codes 128 b .. 128 b + 127 in 64 bytes; byte j of the block
+ * holds code j in its low nybble and code 64 + j in its high nybble:
+ *
+ *     byte     0        1            63
+ *            +----+----+----+----+ - +----+----+
+ *            | 64 |  0 | 65 |  1 |   |127 | 63 |    (high nybble | low nybble)
+ *            +----+----+----+----+ - +----+----+
+ *
+ * so one load, an AND and a shift give 128 codes in order, and any 16 codes whose flat index is a
+ * multiple of 16 are one nybble of 16 adjacent bytes.
+ * Formats of 8 bits: byte i is code i.
+ * Codes past cols in a row, and past rows * pitch, are written as 0.                              */
+#define NYB_BLOCK_CODES 128
+#define NYB_BLOCK_BYTES 64
+#define NYB_PITCH 16
+
+/* An image tensor [n][h][w][c] is rows = n*h*w pixels, cols = c. A linear X [m][k] is rows = m,
+ * cols = k. A convolution's weights [o][r][s][c] are rows = o*r*s, cols = c. */
+typedef struct nyb_packed {
+    const nyb_format *format;
+    size_t rows, cols, pitch; /* in codes */
+    float scale;              /* value = units[code] * format->unit * scale */
+    uint8_t *codes;           /* nyb_packed_bytes() bytes, 64-byte aligned */
+} nyb_packed;
+
+static inline size_t nyb_packed_pitch(size_t cols)
+{
+    return nyb_round_up(cols, NYB_PITCH);
+}
+
+/* Bytes of the codes; 0 if rows * pitch overflows. */
+size_t nyb_packed_bytes(const nyb_format *format, size_t rows, size_t cols);
+
+/* Code at (row, col); for tests, tools and files, not for kernels. */
+unsigned nyb_packed_get(const nyb_packed *p, size_t row, size_t col);
+void nyb_packed_set(nyb_packed *p, size_t row, size_t col, unsigned code);
+
+/* real[row][col] (row-major, no padding) = decoded codes. */
+void nyb_packed_decode(const nyb_packed *p, float *real);
+
+/* The files' order, adjacent pairs, low nybble first: (n+1)/2 bytes for n codes in row-major order
+ * of the logical tensor (pitch removed). */
+void nyb_packed_export(const nyb_packed *p, uint8_t *adjacent);
+void nyb_packed_import(nyb_packed *p, const uint8_t *adjacent);
+
+#endif

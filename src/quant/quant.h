@@ -1,0 +1,88 @@
+/* From a real tensor to a packed one, in named stages: moments, scale, encode. */
+#ifndef NYB_QUANT_INTERNAL_H
+#define NYB_QUANT_INTERNAL_H
+
+#include <nybble/quant.h>
+
+#include "base/context.h"
+#include "base/rng.h"
+#include "packed/packed.h"
+
+/* ---- 1 moments: over finite elements, canonical sums of NUMERICS binding resolution 4 -------- */
+
+typedef struct nyb_moments {
+    float absmax;           /* largest finite |x|; 0 if none */
+    double sum_abs, sum_sq; /* canonical */
+    uint64_t n, n_nonzero;  /* n counts all elements; n_nonzero the finite non-zero ones */
+    uint64_t n_nan, n_inf;
+} nyb_moments;
+
+/* Scratch that nyb_moments_run needs, in bytes. */
+size_t nyb_moments_scratch_bytes(size_t rows, size_t cols);
+/* x: rows x cols, row-major. Bits do not depend on context. scratch: 64-byte aligned. */
+void nyb_moments_run(const nyb_context *context, const float *x, size_t rows, size_t cols,
+                     void *scratch, nyb_moments *moments);
+
+/* ---- 2 scale ------------------------------------------------------------------------------ */
+
+#define NYB_SCALE_STATE_MAX 4 /* floats a rule may remember per (layer, slot) */
+
+struct nyb_scale_rule {
+    const char *name, *about;
+    const char *source;
+    uint8_t n_state; /* <= NYB_SCALE_STATE_MAX; saved in checkpoints; zero at the start */
+    /* The clip: largest magnitude that the format's top code stands for, > 0, or 0 if there is
+     * no finite non-zero element. May read and update state. Capped at absmax where the rule's
+     * paper says so. The scale is clip / (format max). */
+    float (*choose)(const nyb_format *format, const nyb_moments *moments, float *state);
+};
+
+extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */
+
+/* scale = choose(...) / format max (exact for powers of two); 0 if it would be subnormal. */
+float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *state);
+/* The scale whose top code stands for clip; 0 if it would be subnormal. */
+float nyb_scale_of_clip(const nyb_format *format, float clip);
+
+/* ---- 3 encode ----------------------------------------------------------------------------- */
+
+/* codes = round(x / scale): out->format, rows, cols, pitch and codes are set by the caller, scale
+ * is out->scale (0: all codes 0). The element's index in the stream is row * cols + col.
+ * `sample` 0.. of SMP is in stream->sample. Bits do not depend on context. */
+void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
+                    const float *x, nyb_packed *out);
+
+/* Reference for one element, the specification: v = x's code given its random 23-bit field r
+ * (LOG2 and stochastic integers: see encode_ref.c). */
+unsigned nyb_encode_one(const nyb_spec *spec, float inv_scale, float x, uint32_t r23);
+
+typedef struct nyb_block_moments {
+    float sum_abs, sum_sq;
+    uint32_t absmax_bits;
+    uint32_t n_nonzero, n_nan, n_inf;
+} nyb_block_moments;
+
+/* The variants, best first, reference last, NULL-terminated; all give the same bits. */
+typedef struct nyb_encode_kernel {
+    const char *name; /* "avx512", "avx2", "ref" */
+    uint32_t needs;   /* NYB_CPU_* */
+    /* n multiple of 128; first (the stream index of x[0]) multiple of 8; writes n codes in nybble
+     * order (4-bit formats) or bytes (8-bit). false: this kernel cannot do spec (grid, rounding);
+     * the caller takes the next. */
+    bool (*encode)(const nyb_spec *spec, float inv_scale, const nyb_stream *stream, uint64_t first,
+                   const float *x, size_t n, uint8_t *codes);
+    /* One block of canonical sums: rows <= 256 rows of 16 columns, ld floats apart. */
+    void (*moments)(const float *x, size_t rows, size_t ld, nyb_block_moments *block);
+} nyb_encode_kernel;
+
+extern const nyb_encode_kernel *const nyb_encode_kernels[];
+
+/* ---- telemetry ---------------------------------------------------------------------------- */
+
+/* Compares x with what p stores (reference C, not for every step). */
+void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *stats);
+
+/* Checks that a spec can exist (rounding fits the grid, group fits). */
+NYB_MUST_CHECK nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err);
+
+#endif
