@@ -26,6 +26,13 @@
 #define NYB_TILE_COLS 32
 #define NYB_TILE_STEP 64
 #define NYB_TILE_STEP_BYTES 2048 /* of b */
+#define NYB_TILE_TAIL_BYTES 128  /* of b, after the last step: the column sums */
+
+/* Where b[k][n] of one step lies in its 2 KB; k < 64, n < 32. */
+static inline size_t nyb_tile_s8_offset(size_t k, size_t n)
+{
+    return n / 16 * 1024 + k / 4 * 64 + n % 16 * 4 + k % 4;
+}
 
 typedef struct nyb_tile_s8_args {
     size_t rows;             /* 1..32 */
@@ -80,6 +87,7 @@ typedef struct nyb_tile_s8 {
 
 /* Best first, reference last, NULL-terminated. */
 extern const nyb_tile_s8 *const nyb_tile_s8_list[];
+extern const nyb_tile_s8 nyb_tile_s8_amx, nyb_tile_s8_avx512vnni, nyb_tile_s8_avx2, nyb_tile_s8_ref;
 /* The first that the CPU mask allows and that sums max_a * max_b exactly. For a biased kernel the
  * largest a byte is max_a + bias (twice max_a if signed). Never NULL. */
 const nyb_tile_s8 *nyb_tile_s8_choose(uint32_t cpu, int32_t max_a, bool a_signed, int32_t max_b);
@@ -114,6 +122,7 @@ typedef struct nyb_tile_f32 {
 } nyb_tile_f32;
 
 extern const nyb_tile_f32 *const nyb_tile_f32_list[];
+extern const nyb_tile_f32 nyb_tile_f32_avx512, nyb_tile_f32_avx2, nyb_tile_f32_ref;
 const nyb_tile_f32 *nyb_tile_f32_choose(uint32_t cpu);
 
 #endif

@@ -1,0 +1,52 @@
+/* The f32 tile in portable C: the specification that every other f32 tile equals bit for bit. */
+#include <math.h>
+
+#include "gemm/tile.h"
+
+static void run(const nyb_tile_f32_args *args)
+{
+    for (size_t m = 0; m < args->rows; m++) {
+        float *c = args->c + m * NYB_TILE_COLS;
+        const float *b = args->b;
+        float sum[NYB_TILE_COLS] = {0};
+        for (size_t i = 0; i < args->n_runs; i++) {
+            const float *a = args->a + m * args->lda + args->run_off[i];
+            for (size_t k = 0; k < args->run_len[i]; k++, b += NYB_TILE_COLS)
+                for (size_t n = 0; n < NYB_TILE_COLS; n++)
+                    sum[n] = fmaf(a[k], b[n], sum[n]);
+        }
+        for (size_t n = 0; n < NYB_TILE_COLS; n++)
+            c[n] = args->accumulate ? c[n] + sum[n] : sum[n];
+    }
+}
+
+static void transpose(const float *src, size_t lds, size_t rows, size_t cols, float *dst,
+                      size_t ldd)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t col = 0; col < cols; col++)
+            dst[col * ldd + row] = src[row * lds + col];
+}
+
+static void store(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
+                  float *const *out)
+{
+    for (size_t m = 0; m < rows; m++) {
+        for (size_t n = 0; out[m] && n < n_valid; n++) {
+            float t = c[m * NYB_TILE_COLS + n];
+            if (bias)
+                t = t + bias[n];
+            if (add)
+                t = out[m][n] + t;
+            out[m][n] = t;
+        }
+    }
+}
+
+const nyb_tile_f32 nyb_tile_f32_ref = {
+    .name = "ref",
+    .needs = 0,
+    .run = run,
+    .transpose = transpose,
+    .store = store,
+};
