@@ -5,6 +5,7 @@
 #include <nybble/format.h>
 
 #include "base/base.h"
+#include "registry.h"
 
 /* The shape of a format's set of values: all an encoder needs to know. */
 typedef enum nyb_grid {
@@ -19,6 +20,7 @@ struct nyb_format {
     const char *about;
     nyb_grid grid;
     uint8_t bits;        /* of a code at rest: 4 or 8 (2-bit formats rest in 4); 32 for f32  */
+    uint16_t n_codes;    /* codes are 0 .. n_codes - 1: 2^bits, int2 4, f32 0                 */
     bool is_signed;
     int16_t lo, hi;      /* GRID_INT: the integers an encoder produces                        */
     int16_t max_unit;    /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);
@@ -32,5 +34,10 @@ struct nyb_format {
 /* All formats, NULL-terminated; f32 first. Adding one: its file, and its word in the list of
  * src/format/meson.build. */
 extern const nyb_format *const nyb_formats[];
+
+/* nyb_format_f32, nyb_format_int4 ...: their addresses are constants, for static initialisers. */
+#define X(word) extern const nyb_format nyb_format_##word;
+NYB_FORMAT_LIST(X)
+#undef X
 
 #endif

@@ -1,0 +1,82 @@
+#include "packed/packed.h"
+
+size_t nyb_packed_bytes(const nyb_format *format, size_t rows, size_t cols)
+{
+    size_t n;
+
+    if (cols > SIZE_MAX - NYB_PITCH || !nyb_mul_size(rows, nyb_packed_pitch(cols), &n) ||
+        n > SIZE_MAX - NYB_BLOCK_CODES)
+        return 0;
+    n = nyb_round_up(n, NYB_BLOCK_CODES);
+    return format->bits == 4 ? n / 2 : n;
+}
+
+/* Byte of a flat code index, and how far to shift it. */
+static size_t place(const nyb_format *format, size_t i, unsigned *shift)
+{
+    size_t in_block = i % NYB_BLOCK_CODES;
+
+    if (format->bits != 4) {
+        *shift = 0;
+        return i;
+    }
+    *shift = in_block < NYB_BLOCK_BYTES ? 0 : 4;
+    return i / NYB_BLOCK_CODES * NYB_BLOCK_BYTES + in_block % NYB_BLOCK_BYTES;
+}
+
+unsigned nyb_packed_get(const nyb_packed *p, size_t row, size_t col)
+{
+    unsigned shift;
+    size_t byte = place(p->format, row * p->pitch + col, &shift);
+
+    return p->format->bits == 4 ? (p->codes[byte] >> shift) & 15u : p->codes[byte];
+}
+
+void nyb_packed_set(nyb_packed *p, size_t row, size_t col, unsigned code)
+{
+    unsigned shift;
+    size_t byte = place(p->format, row * p->pitch + col, &shift);
+    unsigned mask = p->format->bits == 4 ? 15u << shift : 255u;
+
+    p->codes[byte] = (uint8_t)((p->codes[byte] & ~mask) | ((code << shift) & mask));
+}
+
+void nyb_packed_decode(const nyb_packed *p, float *real)
+{
+    float lut[256];
+
+    for (unsigned code = 0; code < p->format->n_codes; code++)
+        lut[code] = nyb_format_decode(p->format, code) * p->scale;
+    for (size_t row = 0; row < p->rows; row++)
+        for (size_t col = 0; col < p->cols; col++)
+            real[row * p->cols + col] = lut[nyb_packed_get(p, row, col) % p->format->n_codes];
+}
+
+void nyb_packed_export(const nyb_packed *p, uint8_t *adjacent)
+{
+    size_t i = 0;
+
+    for (size_t row = 0; row < p->rows; row++)
+        for (size_t col = 0; col < p->cols; col++, i++) {
+            unsigned code = nyb_packed_get(p, row, col);
+
+            if (p->format->bits != 4)
+                adjacent[i] = (uint8_t)code;
+            else if (i % 2 == 0)
+                adjacent[i / 2] = (uint8_t)code;
+            else
+                adjacent[i / 2] |= (uint8_t)(code << 4);
+        }
+}
+
+void nyb_packed_import(nyb_packed *p, const uint8_t *adjacent)
+{
+    size_t i = 0;
+
+    memset(p->codes, 0, nyb_packed_bytes(p->format, p->rows, p->cols));
+    for (size_t row = 0; row < p->rows; row++)
+        for (size_t col = 0; col < p->cols; col++, i++)
+            nyb_packed_set(p, row, col,
+                           p->format->bits != 4 ? adjacent[i]
+                                                : (adjacent[i / 2] >> (i % 2 * 4)) & 15u);
+}
