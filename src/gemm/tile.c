@@ -2,11 +2,18 @@
 #include "gemm/tile.h"
 
 const nyb_tile_s8 *const nyb_tile_s8_list[] = {
-    &nyb_tile_s8_ref,
-    NULL,
+#if NYB_SIMD
+    &nyb_tile_s8_amx,  &nyb_tile_s8_avx512vnni,
+    &nyb_tile_s8_avx2,
+#endif
+    &nyb_tile_s8_ref,  NULL,
 };
 
 const nyb_tile_f32 *const nyb_tile_f32_list[] = {
+#if NYB_SIMD
+    &nyb_tile_f32_avx512,
+    &nyb_tile_f32_avx2,
+#endif
     &nyb_tile_f32_ref,
     NULL,
 };

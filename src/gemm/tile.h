@@ -11,7 +11,9 @@
  * A: bytes, one row per m, `lda` bytes apart (rows may overlap: lda may be smaller than K), in
  *    steps of 64 bytes of k: step i of row m is the 64 bytes at a + m * lda + a_step[i].
  *    A byte is unit + bias, where bias is 0 for kernels with a_biased = false, else args.bias
- *    (the largest |unit| of a signed format, 0 of an unsigned one): u8 x s8 instructions.
+ *    (the largest |unit| of a signed format, 0 of an unsigned one): u8 x s8 instructions. Largest
+ *    over all codes that may come: code 8 of int4 is -8, which files may hold though encoders
+ *    never produce it.
  *    Bytes whose b is zero may hold anything.
  * B: the panel of 32 columns, for each step 2 KB as [2][16 k4][16 n][4 k] (two AMX tiles), then
  *    after the last step 128 bytes: the 32 int32 column sums of b, which let a biased kernel
@@ -22,9 +24,9 @@
  *                step 1 ..., step n_steps-1, colsum[32]
  * C: int32, row m at c + m * 32 (4 KB block, 64-byte aligned).
  * Sums are exact modulo 2^32; callers keep K * max product below 2^31.                        */
-#define NYB_TILE_ROWS 32
-#define NYB_TILE_COLS 32
-#define NYB_TILE_STEP 64
+#define NYB_TILE_ROWS       32
+#define NYB_TILE_COLS       32
+#define NYB_TILE_STEP       64
 #define NYB_TILE_STEP_BYTES 2048 /* of b */
 #define NYB_TILE_TAIL_BYTES 128  /* of b, after the last step: the column sums */
 
@@ -35,16 +37,16 @@ static inline size_t nyb_tile_s8_offset(size_t k, size_t n)
 }
 
 typedef struct nyb_tile_s8_args {
-    size_t rows;             /* 1..32 */
-    size_t n_steps;          /* >= 1 */
+    size_t rows;    /* 1..32 */
+    size_t n_steps; /* >= 1 */
     const uint8_t *a;
     size_t lda;
-    const uint32_t *a_step;  /* [n_steps] byte offsets */
+    const uint32_t *a_step; /* [n_steps] byte offsets */
     const int8_t *b;
     int32_t *c;
-    bool accumulate;         /* c += instead of c = */
-    int32_t bias;            /* see A */
-    int32_t max_a, max_b;    /* largest byte of a (with bias) and |b|: bounds for int16 partials */
+    bool accumulate;      /* c += instead of c = */
+    int32_t bias;         /* see A */
+    int32_t max_a, max_b; /* largest byte of a (with bias) and |b|: bounds for int16 partials */
 } nyb_tile_s8_args;
 
 typedef struct nyb_tile_s8 {

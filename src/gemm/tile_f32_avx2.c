@@ -1,0 +1,123 @@
+/* The f32 tile on AVX2 and FMA: register blocks of up to 6 rows x 16 columns. */
+#include "gemm/tile.h"
+#include "gemm/tile_avx2.h"
+
+#define MAX_ROWS 6 /* 12 accumulators, 2 vectors of b, 1 of a: 15 of 16 registers */
+
+/* One accumulator per output, k ascending, fused: the reference's order. As a statement, so that
+ * gcc 12 keeps the accumulators in registers. */
+#define FMA(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b))
+
+/* Rows first_row .. first_row + n_rows - 1, columns 16 half .. 16 half + 15; n_rows is a constant
+ * where this is inlined. */
+static inline __attribute__((always_inline)) void
+run_rows(const nyb_tile_f32_args *args, size_t first_row, size_t half, size_t n_rows)
+{
+    const size_t lda = args->lda, n_runs = args->n_runs;
+    const uint32_t *run_off = args->run_off, *run_len = args->run_len;
+    const float *b = args->b + 16 * half;
+    __m256 acc[MAX_ROWS][2];
+#pragma GCC unroll 6
+    for (size_t m = 0; m < n_rows; m++)
+        acc[m][0] = acc[m][1] = _mm256_setzero_ps();
+    for (size_t i = 0; i < n_runs; i++) {
+        const float *a = args->a + first_row * lda + run_off[i];
+        for (const float *a_end = a + run_len[i]; a < a_end; a++, b += NYB_TILE_COLS) {
+            const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+#pragma GCC unroll 6
+            for (size_t m = 0; m < n_rows; m++) {
+                const __m256 factor = _mm256_set1_ps(a[m * lda]);
+                FMA(acc[m][0], factor, b0);
+                FMA(acc[m][1], factor, b1);
+            }
+        }
+    }
+    float *c = args->c + first_row * NYB_TILE_COLS + 16 * half;
+#pragma GCC unroll 6
+    for (size_t m = 0; m < n_rows; m++, c += NYB_TILE_COLS) {
+        if (args->accumulate) {
+            acc[m][0] = _mm256_add_ps(_mm256_loadu_ps(c), acc[m][0]);
+            acc[m][1] = _mm256_add_ps(_mm256_loadu_ps(c + 8), acc[m][1]);
+        }
+        _mm256_storeu_ps(c, acc[m][0]);
+        _mm256_storeu_ps(c + 8, acc[m][1]);
+    }
+}
+
+#define RUN_ROWS(n)                                                                                \
+    static void run_rows_##n(const nyb_tile_f32_args *args, size_t first_row, size_t half)         \
+    {                                                                                              \
+        run_rows(args, first_row, half, n);                                                        \
+    }
+RUN_ROWS(1)
+RUN_ROWS(2)
+RUN_ROWS(3)
+RUN_ROWS(4)
+RUN_ROWS(5)
+RUN_ROWS(6)
+
+static void run(const nyb_tile_f32_args *args)
+{
+    static void (*const run_block[])(const nyb_tile_f32_args *, size_t, size_t) = {
+        run_rows_1, run_rows_2, run_rows_3, run_rows_4, run_rows_5, run_rows_6,
+    };
+    for (size_t half = 0; half < 2; half++) {
+        for (size_t row = 0, left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
+            const size_t n_rows = (args->rows - row + left - 1) / left;
+            run_block[n_rows - 1](args, row, half);
+            row += n_rows;
+        }
+    }
+}
+
+static void transpose(const float *src, size_t lds, size_t rows, size_t cols, float *dst,
+                      size_t ldd)
+{
+    const size_t full_rows = rows / 8 * 8, full_cols = cols / 8 * 8;
+    for (size_t row = 0; row < full_rows; row += 8) {
+        for (size_t col = 0; col < full_cols; col += 8) {
+            __m256i r[8];
+            for (size_t i = 0; i < 8; i++)
+                r[i] = _mm256_loadu_si256((const void *)(src + (row + i) * lds + col));
+            nyb_transpose_8x8(r);
+            for (size_t i = 0; i < 8; i++)
+                _mm256_storeu_si256((void *)(dst + (col + i) * ldd + row), r[i]);
+        }
+    }
+    for (size_t row = 0; row < rows; row++)
+        for (size_t col = row < full_rows ? full_cols : 0; col < cols; col++)
+            dst[col * ldd + row] = src[row * lds + col];
+}
+
+static void store(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
+                  float *const *out)
+{
+    for (size_t m = 0; m < rows; m++, c += NYB_TILE_COLS) {
+        float *to = out[m];
+        size_t n = 0;
+        for (; to && n + 8 <= n_valid; n += 8) {
+            __m256 t = _mm256_loadu_ps(c + n);
+            if (bias) /* not "+ 0": that would turn -0 into +0 */
+                t = _mm256_add_ps(t, _mm256_loadu_ps(bias + n));
+            if (add)
+                t = _mm256_add_ps(_mm256_loadu_ps(to + n), t);
+            _mm256_storeu_ps(to + n, t);
+        }
+        for (; to && n < n_valid; n++) {
+            float t = c[n];
+            if (bias)
+                t = t + bias[n];
+            if (add)
+                t = to[n] + t;
+            to[n] = t;
+        }
+    }
+}
+
+const nyb_tile_f32 nyb_tile_f32_avx2 = {
+    .name = "avx2",
+    .needs = NYB_CPU_AVX2,
+    .run = run,
+    .transpose = transpose,
+    .store = store,
+};

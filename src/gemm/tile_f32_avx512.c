@@ -1,0 +1,124 @@
+/* The f32 tile on AVX-512: register blocks of up to 12 rows x 32 columns. */
+#include "gemm/tile.h"
+#include "gemm/tile_avx512.h"
+
+#define MAX_ROWS 12 /* 24 accumulators, 2 vectors of b, 1 of a: 27 of 32 registers */
+
+/* One accumulator per output, k ascending, fused: the reference's order. As a statement, because
+ * gcc 12 spills the accumulators around the intrinsic. */
+#define FMA(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
+
+/* Rows first_row .. first_row + n_rows - 1; n_rows is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void run_rows(const nyb_tile_f32_args *args,
+                                                           size_t first_row, size_t n_rows)
+{
+    const size_t lda = args->lda, n_runs = args->n_runs;
+    const uint32_t *run_off = args->run_off, *run_len = args->run_len;
+    const float *b = args->b;
+    __m512 acc[MAX_ROWS][2];
+#pragma GCC unroll 12
+    for (size_t m = 0; m < n_rows; m++)
+        acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+    for (size_t i = 0; i < n_runs; i++) {
+        const float *a = args->a + first_row * lda + run_off[i];
+        for (const float *a_end = a + run_len[i]; a < a_end; a++, b += NYB_TILE_COLS) {
+            const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
+#pragma GCC unroll 12
+            for (size_t m = 0; m < n_rows; m++) {
+                const __m512 factor = _mm512_set1_ps(a[m * lda]);
+                FMA(acc[m][0], factor, b0);
+                FMA(acc[m][1], factor, b1);
+            }
+        }
+    }
+    float *c = args->c + first_row * NYB_TILE_COLS;
+#pragma GCC unroll 12
+    for (size_t m = 0; m < n_rows; m++, c += NYB_TILE_COLS) {
+        if (args->accumulate) {
+            acc[m][0] = _mm512_add_ps(_mm512_loadu_ps(c), acc[m][0]);
+            acc[m][1] = _mm512_add_ps(_mm512_loadu_ps(c + 16), acc[m][1]);
+        }
+        _mm512_storeu_ps(c, acc[m][0]);
+        _mm512_storeu_ps(c + 16, acc[m][1]);
+    }
+}
+
+#define RUN_ROWS(n)                                                                                \
+    static void run_rows_##n(const nyb_tile_f32_args *args, size_t first_row)                      \
+    {                                                                                              \
+        run_rows(args, first_row, n);                                                              \
+    }
+RUN_ROWS(1)
+RUN_ROWS(2)
+RUN_ROWS(3)
+RUN_ROWS(4)
+RUN_ROWS(5)
+RUN_ROWS(6)
+RUN_ROWS(7)
+RUN_ROWS(8)
+RUN_ROWS(9)
+RUN_ROWS(10)
+RUN_ROWS(11)
+RUN_ROWS(12)
+
+static void run(const nyb_tile_f32_args *args)
+{
+    static void (*const run_block[])(const nyb_tile_f32_args *, size_t) = {
+        run_rows_1, run_rows_2, run_rows_3, run_rows_4,  run_rows_5,  run_rows_6,
+        run_rows_7, run_rows_8, run_rows_9, run_rows_10, run_rows_11, run_rows_12,
+    };
+    for (size_t row = 0, left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
+        const size_t n_rows = (args->rows - row + left - 1) / left;
+        run_block[n_rows - 1](args, row);
+        row += n_rows;
+    }
+}
+
+static void transpose(const float *src, size_t lds, size_t rows, size_t cols, float *dst,
+                      size_t ldd)
+{
+    for (size_t row = 0; row < rows; row += 16) {
+        for (size_t col = 0; col < cols; col += 16) {
+            const float *block = src + row * lds + col;
+            float *out = dst + col * ldd + row;
+            const size_t n_rows = nyb_min(rows - row, 16), n_cols = nyb_min(cols - col, 16);
+            __m512i r[16];
+            for (size_t i = 0; i < 16; i++)
+                r[i] = i < n_rows ? _mm512_maskz_loadu_epi32(nyb_mask16(n_cols), block + i * lds)
+                                  : _mm512_setzero_si512();
+            nyb_transpose_16x16(r);
+            for (size_t i = 0; i < n_cols; i++)
+                _mm512_mask_storeu_epi32(out + i * ldd, nyb_mask16(n_rows), r[i]);
+        }
+    }
+}
+
+static void store(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
+                  float *const *out)
+{
+    const __mmask16 mask[2] = {nyb_mask16(n_valid), nyb_mask16(n_valid > 16 ? n_valid - 16 : 0)};
+    __m512 offset[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (size_t half = 0; bias && half < 2; half++)
+        offset[half] = _mm512_maskz_loadu_ps(mask[half], bias + 16 * half);
+    for (size_t m = 0; m < rows; m++) {
+        if (!out[m])
+            continue;
+        for (size_t half = 0; half < 2; half++) {
+            float *to = out[m] + 16 * half;
+            __m512 t = _mm512_loadu_ps(c + m * NYB_TILE_COLS + 16 * half);
+            if (bias) /* not "+ 0": that would turn -0 into +0 */
+                t = _mm512_add_ps(t, offset[half]);
+            if (add)
+                t = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[half], to), t);
+            _mm512_mask_storeu_ps(to, mask[half], t);
+        }
+    }
+}
+
+const nyb_tile_f32 nyb_tile_f32_avx512 = {
+    .name = "avx512",
+    .needs = NYB_CPU_AVX512,
+    .run = run,
+    .transpose = transpose,
+    .store = store,
+};

@@ -1,0 +1,143 @@
+/* The s8 tile on AMX: 32 x 32 outputs in four tiles, fed by two of A and two of B.
+ *
+ *              tmm6: b n 0..15   tmm7: b n 16..31
+ *     tmm4: a      tmm0              tmm1             rows 0..15
+ *     tmm5: a      tmm2              tmm3             rows rows-16 .. rows-1 */
+#include "gemm/tile_pack.h"
+
+/* Own statements: gcc 12's _tile_loadconfig tells the compiler of 8 bytes only, so that stores to
+ * the rest may vanish, and its _tile_loadd orders nothing. */
+#define LOAD_CONFIG(config)                                                                        \
+    __asm__ volatile("ldtilecfg %0" ::"m"(*(const tile_config *)(config)) : "memory")
+#define RELEASE()  __asm__ volatile("tilerelease" ::: "memory")
+#define ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::: "memory")
+#define LOAD(tile, base, stride)                                                                   \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(base), "r"(stride) : "memory")
+/* T1: the operand that streams from L2 does not displace the other from L1. */
+#define LOAD_STREAM(tile, base, stride)                                                            \
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #tile ::"r"(base), "r"(stride) : "memory")
+#define STORE(tile, base, stride)                                                                  \
+    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(base), "r"(stride) : "memory")
+#define DOT(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
+
+typedef struct tile_config {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_config;
+
+#define TILES_OF_64_BYTES                                                                          \
+    {                                                                                              \
+        64, 64, 64, 64, 64, 64, 64, 64                                                             \
+    }
+
+static const tile_config full_config = {
+    .palette = 1,
+    .row_bytes = TILES_OF_64_BYTES,
+    .rows = {16, 16, 16, 16, 16, 16, 16, 16},
+};
+
+static void begin(void)
+{
+    LOAD_CONFIG(&full_config);
+}
+
+static void end(void)
+{
+    RELEASE();
+}
+
+/* 16 < rows <= 32. The lower tiles hold the last 16 rows; rows that lie in both are computed twice,
+ * to the same sums, which is cheaper than another configuration. */
+static void run_32(const nyb_tile_s8_args *args)
+{
+    const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t), lda = args->lda;
+    const size_t n_steps = args->n_steps, lower = args->rows - 16;
+    int32_t *c0 = args->c, *c1 = args->c + lower * NYB_TILE_COLS;
+    const uint8_t *a0 = args->a, *a1 = args->a + lower * lda;
+    const int8_t *b = args->b;
+    const uint32_t *a_step = args->a_step;
+    if (args->accumulate) {
+        LOAD(0, c0, c_stride);
+        LOAD(1, c0 + 16, c_stride);
+        LOAD(2, c1, c_stride);
+        LOAD(3, c1 + 16, c_stride);
+    } else {
+        ZERO(0);
+        ZERO(1);
+        ZERO(2);
+        ZERO(3);
+    }
+    for (size_t i = 0; i < n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+        LOAD_STREAM(6, b, (size_t)64);
+        LOAD(4, a0 + a_step[i], lda);
+        LOAD_STREAM(7, b + 1024, (size_t)64);
+        LOAD(5, a1 + a_step[i], lda);
+        DOT(0, 4, 6);
+        DOT(1, 4, 7);
+        DOT(2, 5, 6);
+        DOT(3, 5, 7);
+    }
+    STORE(0, c0, c_stride);
+    STORE(1, c0 + 16, c_stride);
+    STORE(2, c1, c_stride);
+    STORE(3, c1 + 16, c_stride);
+}
+
+/* rows <= 16, the height that tiles 0, 1 and 4 are configured for. */
+static void run_16(const nyb_tile_s8_args *args)
+{
+    const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t);
+    const int8_t *b = args->b;
+    if (args->accumulate) {
+        LOAD(0, args->c, c_stride);
+        LOAD(1, args->c + 16, c_stride);
+    } else {
+        ZERO(0);
+        ZERO(1);
+    }
+    for (size_t i = 0; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+        LOAD(4, args->a + args->a_step[i], args->lda);
+        LOAD_STREAM(6, b, (size_t)64);
+        LOAD_STREAM(7, b + 1024, (size_t)64);
+        DOT(0, 4, 6);
+        DOT(1, 4, 7);
+    }
+    STORE(0, args->c, c_stride);
+    STORE(1, args->c + 16, c_stride);
+}
+
+static void run(const nyb_tile_s8_args *args)
+{
+    const uint8_t rows = (uint8_t)args->rows;
+    if (rows > 16) {
+        run_32(args);
+    } else if (rows == 16) {
+        run_16(args);
+    } else {
+        /* About 50 ns; only the last block of a matrix is this low. */
+        const tile_config low_config = {
+            .palette = 1,
+            .row_bytes = TILES_OF_64_BYTES,
+            .rows = {rows, rows, 16, 16, rows, 16, 16, 16},
+        };
+        LOAD_CONFIG(&low_config);
+        run_16(args);
+        LOAD_CONFIG(&full_config);
+    }
+}
+
+const nyb_tile_s8 nyb_tile_s8_amx = {
+    .name = "amx",
+    .needs = NYB_CPU_AMX | NYB_CPU_AVX512,
+    .a_biased = false,
+    .max_product = INT32_MAX,
+    .begin = begin,
+    .end = end,
+    .run = run,
+    .unpack = nyb_tile_unpack_avx512,
+    .pack_rows = nyb_tile_pack_rows_avx512,
+    .pack_cols = nyb_tile_pack_cols_avx512,
+    .transpose = nyb_tile_transpose_avx512,
+    .store = nyb_tile_store_avx512,
+};

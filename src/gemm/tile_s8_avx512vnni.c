@@ -1,0 +1,118 @@
+/* The s8 tile on AVX-512 VNNI: register blocks of up to 12 rows x 32 columns. */
+#include <immintrin.h>
+
+#include "gemm/tile_pack.h"
+
+#define MAX_ROWS 12 /* 24 accumulators, 2 vectors of b, 1 of a: 27 of 32 registers */
+
+/* Not the intrinsic: gcc 12 spills the accumulators around it. */
+#define DOT(acc, a, b) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
+
+static void begin(void)
+{
+}
+
+static void end(void)
+{
+}
+
+static inline __m512i broadcast_4(const uint8_t *a)
+{
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+/* Rows first_row .. first_row + n_rows - 1; n_rows is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void run_rows(const nyb_tile_s8_args *args,
+                                                           size_t first_row, size_t n_rows)
+{
+    const size_t lda = args->lda, n_steps = args->n_steps;
+    const uint8_t *a0 = args->a + first_row * lda;
+    const uint32_t *a_step = args->a_step;
+    const int8_t *b = args->b;
+    int32_t *c = args->c + first_row * NYB_TILE_COLS;
+    __m512i acc[MAX_ROWS][2];
+
+    /* a is unit + bias: start at -bias * sum of b (all modulo 2^32). */
+    const __m512i bias = _mm512_set1_epi32(-args->bias);
+    const int8_t *tail = b + n_steps * NYB_TILE_STEP_BYTES;
+    const __m512i less0 = _mm512_mullo_epi32(bias, _mm512_load_si512(tail));
+    const __m512i less1 = _mm512_mullo_epi32(bias, _mm512_load_si512(tail + 64));
+#pragma GCC unroll 12
+    for (size_t m = 0; m < n_rows; m++) {
+        acc[m][0] = less0;
+        acc[m][1] = less1;
+        if (args->accumulate) {
+            const int32_t *row = c + m * NYB_TILE_COLS;
+            acc[m][0] = _mm512_add_epi32(less0, _mm512_load_si512(row));
+            acc[m][1] = _mm512_add_epi32(less1, _mm512_load_si512(row + 16));
+        }
+    }
+    for (size_t i = 0; i < n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+        const uint8_t *a = a0 + a_step[i];
+#pragma GCC unroll 2
+        for (size_t k4 = 0; k4 < 16; k4++) {
+            const __m512i b0 = _mm512_load_si512(b + k4 * 64);
+            const __m512i b1 = _mm512_load_si512(b + 1024 + k4 * 64);
+#pragma GCC unroll 12
+            for (size_t m = 0; m < n_rows; m++) {
+                const __m512i four = broadcast_4(a + m * lda + 4 * k4);
+                DOT(acc[m][0], four, b0);
+                DOT(acc[m][1], four, b1);
+            }
+        }
+    }
+#pragma GCC unroll 12
+    for (size_t m = 0; m < n_rows; m++) {
+        _mm512_store_si512(c + m * NYB_TILE_COLS, acc[m][0]);
+        _mm512_store_si512(c + m * NYB_TILE_COLS + 16, acc[m][1]);
+    }
+}
+
+#define RUN_ROWS(n)                                                                                \
+    static void run_rows_##n(const nyb_tile_s8_args *args, size_t first_row)                       \
+    {                                                                                              \
+        run_rows(args, first_row, n);                                                              \
+    }
+RUN_ROWS(1)
+RUN_ROWS(2)
+RUN_ROWS(3)
+RUN_ROWS(4)
+RUN_ROWS(5)
+RUN_ROWS(6)
+RUN_ROWS(7)
+RUN_ROWS(8)
+RUN_ROWS(9)
+RUN_ROWS(10)
+RUN_ROWS(11)
+RUN_ROWS(12)
+
+static void run(const nyb_tile_s8_args *args)
+{
+    static void (*const run_block[])(const nyb_tile_s8_args *, size_t) = {
+        run_rows_1, run_rows_2, run_rows_3, run_rows_4,  run_rows_5,  run_rows_6,
+        run_rows_7, run_rows_8, run_rows_9, run_rows_10, run_rows_11, run_rows_12,
+    };
+    /* Equal heights: a low last block would wait for its accumulators. */
+    for (size_t row = 0, left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
+        const size_t n_rows = (args->rows - row + left - 1) / left;
+        run_block[n_rows - 1](args, row);
+        row += n_rows;
+    }
+}
+
+const nyb_tile_s8 nyb_tile_s8_avx512vnni = {
+    .name = "avx512vnni",
+    .needs = NYB_CPU_AVX512 | NYB_CPU_AVX512VNNI,
+    .a_biased = true,
+    .max_product = INT32_MAX,
+    .begin = begin,
+    .end = end,
+    .run = run,
+    .unpack = nyb_tile_unpack_avx512,
+    .pack_rows = nyb_tile_pack_rows_avx512,
+    .pack_cols = nyb_tile_pack_cols_avx512,
+    .transpose = nyb_tile_transpose_avx512,
+    .store = nyb_tile_store_avx512,
+};
