@@ -1,0 +1,155 @@
+#include "base/cpu.h"
+
+#include <stdlib.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <xmmintrin.h>
+#endif
+
+/* Bits of the Intel SDM, volume 2, CPUID. */
+#define BIT(n)               (1u << (n))
+#define LEAF1_ECX_AVX2_LEVEL (BIT(12) | BIT(20) | BIT(23) | BIT(25) | BIT(28) | BIT(29))
+/*                            FMA       SSE4.2    POPCNT    AES       AVX       F16C    */
+#define LEAF1_ECX_OSXSAVE    BIT(27)
+#define LEAF7_EBX_AVX2_LEVEL (BIT(3) | BIT(5) | BIT(8))                        /* BMI1 AVX2 BMI2 */
+#define LEAF7_EBX_AVX512     (BIT(16) | BIT(17) | BIT(28) | BIT(30) | BIT(31)) /* F DQ CD BW VL */
+#define LEAF7_ECX_VAES       BIT(9)
+#define LEAF7_ECX_VNNI       BIT(11)
+#define LEAF7_EDX_AMX        (BIT(24) | BIT(25)) /* TILE INT8 */
+#define XCR0_YMM             0x6u                /* xmm, ymm                          */
+#define XCR0_ZMM             0xe6u               /* and opmask, zmm high, zmm 16..31  */
+#define XCR0_TILE            0x60000u            /* tile configuration, tile data     */
+
+static bool has(uint64_t value, uint64_t bits)
+{
+    return (value & bits) == bits;
+}
+
+uint32_t nyb_cpu_from_regs(const nyb_cpu_regs *r)
+{
+    uint32_t mask = 0;
+
+    if (r->leaf0_eax < 7 || !has(r->leaf1_ecx, LEAF1_ECX_OSXSAVE) || !has(r->xcr0, XCR0_YMM) ||
+        !has(r->leaf1_ecx, LEAF1_ECX_AVX2_LEVEL) || !has(r->leaf7_ebx, LEAF7_EBX_AVX2_LEVEL))
+        return 0;
+    mask |= NYB_CPU_AVX2;
+    if (!has(r->xcr0, XCR0_ZMM) || !has(r->leaf7_ebx, LEAF7_EBX_AVX512))
+        return mask;
+    mask |= NYB_CPU_AVX512;
+    if (has(r->leaf7_ecx, LEAF7_ECX_VAES))
+        mask |= NYB_CPU_VAES;
+    if (!has(r->leaf7_ecx, LEAF7_ECX_VNNI))
+        return mask;
+    mask |= NYB_CPU_AVX512VNNI;
+    if (has(r->xcr0, XCR0_TILE) && has(r->leaf7_edx, LEAF7_EDX_AMX) && r->amx_permitted)
+        mask |= NYB_CPU_AMX;
+    return mask;
+}
+
+#if defined(__x86_64__)
+static uint64_t read_xcr0(void)
+{
+    uint32_t lo, hi;
+
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
+/* Linux gives tile registers only on request: arch_prctl(2). */
+static bool ask_for_tiles(void)
+{
+    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* XTILEDATA */) == 0;
+}
+#endif
+
+uint32_t nyb_cpu_detect(void)
+{
+    nyb_cpu_regs r = {0};
+
+#if defined(__x86_64__) && NYB_SIMD
+    uint32_t eax, ebx, ecx, edx;
+
+    __cpuid(0, r.leaf0_eax, ebx, ecx, edx);
+    __cpuid(1, eax, ebx, r.leaf1_ecx, r.leaf1_edx);
+    if (r.leaf0_eax >= 7)
+        __cpuid_count(7, 0, eax, r.leaf7_ebx, r.leaf7_ecx, r.leaf7_edx);
+    if (has(r.leaf1_ecx, LEAF1_ECX_OSXSAVE))
+        r.xcr0 = read_xcr0();
+    if (has(r.leaf7_edx, LEAF7_EDX_AMX) && has(r.xcr0, XCR0_TILE))
+        r.amx_permitted = ask_for_tiles();
+#endif
+    return nyb_cpu_from_regs(&r);
+}
+
+/* Levels a user may name, highest first, with all bits each allows. */
+static const struct level {
+    const char *word;
+    uint32_t allowed, needs;
+} levels[] = {
+    {"amx", ~0u, NYB_CPU_AMX},
+    {"avx512vnni", ~NYB_CPU_AMX, NYB_CPU_AVX512VNNI},
+    {"avx2", NYB_CPU_AVX2, NYB_CPU_AVX2},
+    {"ref", 0, 0},
+};
+#define N_LEVELS (sizeof levels / sizeof *levels)
+
+nyb_status nyb_cpu_parse(const char *word, uint32_t *mask, nyb_error *err)
+{
+    const uint32_t machine = nyb_cpu_detect();
+    const char *variable = getenv("NYBBLE_CPU");
+    const bool chosen = word && strcmp(word, "auto") != 0;
+    const char *wanted = chosen ? word : variable && *variable ? variable : "auto";
+
+    if (!strcmp(wanted, "auto")) {
+        *mask = machine;
+        return NYB_OK;
+    }
+    for (size_t i = 0; i < N_LEVELS; i++) {
+        if (strcmp(levels[i].word, wanted))
+            continue;
+        if (!has(machine, levels[i].needs))
+            return nyb_fail(err, NYB_INVALID, "cpu '%s': this machine has only %s", wanted,
+                            nyb_cpu_name(machine));
+        *mask = machine & levels[i].allowed;
+        return NYB_OK;
+    }
+    return nyb_fail(err, NYB_UNKNOWN, "cpu '%s'%s: want auto, amx, avx512vnni, avx2 or ref", wanted,
+                    chosen ? "" : " (from NYBBLE_CPU)");
+}
+
+const char *nyb_cpu_name(uint32_t mask)
+{
+    if (mask & NYB_CPU_AMX)
+        return "amx";
+    if (mask & NYB_CPU_AVX512VNNI)
+        return "avx512vnni";
+    if (mask & NYB_CPU_AVX512)
+        return "avx512";
+    return mask & NYB_CPU_AVX2 ? "avx2" : "ref";
+}
+
+#define MXCSR_FTZ_DAZ 0x8040u
+
+uint32_t nyb_cpu_fp_enter(void)
+{
+#if defined(__x86_64__)
+    const uint32_t former = _mm_getcsr();
+
+    _mm_setcsr(former | MXCSR_FTZ_DAZ);
+    return former;
+#else
+    return 0;
+#endif
+}
+
+void nyb_cpu_fp_restore(uint32_t former)
+{
+#if defined(__x86_64__)
+    _mm_setcsr(former);
+#else
+    (void)former;
+#endif
+}
