@@ -44,6 +44,7 @@ typedef enum nyb_group {
 } nyb_group;
 
 /* One quantized operand, written format/scale/group/rounding: "e3m0/absmax/tensor/stochastic".
+ * A rounding that draws random bits takes 16 of them, or 32 if its word is followed by ":32".
  * format "f32" means not quantized; the other members are then ignored. */
 typedef struct nyb_spec {
     const nyb_format *format;
@@ -64,11 +65,11 @@ NYB_API int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes);
 typedef struct nyb_quant_stats {
     uint64_t n, n_nan, n_inf;
     double amax;      /* largest finite |x|                         */
-    double scale;     /* value of one unit                          */
+    double scale;     /* value(code) = decode(code) * scale         */
     double zero;      /* fraction of x equal to 0                   */
     double underflow; /* fraction of x != 0 whose code is zero      */
     double clip;      /* fraction of |x| above the largest value    */
-    double mse, bias; /* means of (q - x)^2 and of q - x            */
+    double mse, bias; /* means of (q - x)^2, q - x over finite x    */
 } nyb_quant_stats;
 
 /* Quantizes a row-major rows x cols array with one scale from its own statistics.

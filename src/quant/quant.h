@@ -31,6 +31,7 @@ struct nyb_scale_rule {
     const char *name, *about;
     const char *source;
     uint8_t n_state; /* <= NYB_SCALE_STATE_MAX; saved in checkpoints; zero at the start */
+    bool (*fits)(const nyb_format *format); /* NULL: any format with codes */
     /* The clip: largest magnitude that the format's top code stands for, > 0, or 0 if there is
      * no finite non-zero element. May read and update state. Capped at absmax where the rule's
      * paper says so. The scale is clip / (format max). */
@@ -41,7 +42,8 @@ extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */
 
 /* scale = choose(...) / format max (exact for powers of two); 0 if it would be subnormal. */
 float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *state);
-/* The scale whose top code stands for clip; 0 if it would be subnormal. */
+/* The scale whose top code stands for clip; 0 if it would be subnormal; at most 2^126, so that its
+ * reciprocal is a normal number. f32: 1. */
 float nyb_scale_of_clip(const nyb_format *format, float clip);
 
 /* ---- 3 encode ----------------------------------------------------------------------------- */
@@ -52,14 +54,14 @@ float nyb_scale_of_clip(const nyb_format *format, float clip);
 void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
                     const float *x, nyb_packed *out);
 
-/* Reference for one element, the specification: v = x's code given its random 23-bit field r
- * (LOG2 and stochastic integers: see encode_ref.c). */
+/* The specification: x's code given 1 / scale and a random field of 23 bits (encode_ref.c). r23 is
+ * U16 << 7 | 64 with sr_bits 16, U32 >> 9 with sr_bits 32. */
 unsigned nyb_encode_one(const nyb_spec *spec, float inv_scale, float x, uint32_t r23);
 
 typedef struct nyb_block_moments {
     float sum_abs, sum_sq;
-    uint32_t absmax_bits;
-    uint32_t n_nonzero, n_nan, n_inf;
+    uint32_t absmax_bits;             /* of a normal number, or 0 */
+    uint32_t n_nonzero, n_nan, n_inf; /* subnormals are zeros */
 } nyb_block_moments;
 
 /* The variants, best first, reference last, NULL-terminated; all give the same bits. */
@@ -71,11 +73,22 @@ typedef struct nyb_encode_kernel {
      * the caller takes the next. */
     bool (*encode)(const nyb_spec *spec, float inv_scale, const nyb_stream *stream, uint64_t first,
                    const float *x, size_t n, uint8_t *codes);
-    /* One block of canonical sums: rows <= 256 rows of 16 columns, ld floats apart. */
-    void (*moments)(const float *x, size_t rows, size_t ld, nyb_block_moments *block);
+    /* n_blocks blocks of canonical sums, block i at x + i * stride: rows <= 256 rows of 16 columns,
+     * ld floats apart. */
+    void (*moments)(const float *x, size_t rows, size_t ld, size_t stride, size_t n_blocks,
+                    nyb_block_moments *blocks);
 } nyb_encode_kernel;
 
 extern const nyb_encode_kernel *const nyb_encode_kernels[];
+extern const nyb_encode_kernel nyb_encode_ref, nyb_encode_avx2, nyb_encode_avx512;
+/* True if the rounding reads random bits. */
+bool nyb_rounding_draws(nyb_rounding rounding);
+/* The first that the CPU mask allows. Never NULL. */
+const nyb_encode_kernel *nyb_encode_kernel_choose(uint32_t cpu);
+/* Runs the first kernel that the mask allows and that can do spec. */
+void nyb_encode_blocks(uint32_t cpu, const nyb_spec *spec, float inv_scale,
+                       const nyb_stream *stream, uint64_t first, const float *x, size_t n,
+                       uint8_t *codes);
 
 /* ---- telemetry ---------------------------------------------------------------------------- */
 

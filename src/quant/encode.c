@@ -1,0 +1,112 @@
+/* The list of encoder variants, and the loop over a tensor. */
+#include "quant/quant.h"
+
+#include <float.h>
+
+#define TASK (256 * NYB_BLOCK_CODES) /* codes */
+
+const nyb_encode_kernel *const nyb_encode_kernels[] = {
+#if NYB_SIMD
+    &nyb_encode_avx512,
+    &nyb_encode_avx2,
+#endif
+    &nyb_encode_ref,
+    NULL,
+};
+
+const nyb_encode_kernel *nyb_encode_kernel_choose(uint32_t cpu)
+{
+    const nyb_encode_kernel *const *k = nyb_encode_kernels;
+
+    while ((*k)->needs & ~cpu)
+        k++; /* ends at "ref", which needs nothing */
+    return *k;
+}
+
+void nyb_encode_blocks(uint32_t cpu, const nyb_spec *spec, float inv_scale,
+                       const nyb_stream *stream, uint64_t first, const float *x, size_t n,
+                       uint8_t *codes)
+{
+    const nyb_encode_kernel *const *k = nyb_encode_kernels;
+
+    /* "ref" does everything */
+    while (((*k)->needs & ~cpu) || !(*k)->encode(spec, inv_scale, stream, first, x, n, codes))
+        k++;
+}
+
+bool nyb_rounding_draws(nyb_rounding rounding)
+{
+    switch (rounding) {
+    case NYB_ROUND_NEAREST:
+    case NYB_ROUND_FLUSH:
+        return false;
+    case NYB_ROUND_STOCHASTIC:
+    case NYB_ROUND_UNDERFLOW:
+    case NYB_ROUND_FLUSH_STOCHASTIC:
+        return true;
+    }
+    return false;
+}
+
+typedef struct job {
+    uint32_t cpu;
+    const nyb_spec *spec;
+    const nyb_stream *stream;
+    const float *x;
+    nyb_packed *out;
+    float inv_scale;
+    size_t n_flat; /* rows * pitch */
+} job;
+
+/* The block of 128 flat codes at `flat`, where rows are padded or the tensor ends. Its elements are
+ * contiguous in x, one row's after the other's; they are encoded from an index that is a multiple
+ * of 8 and then placed one by one. */
+static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
+{
+    const nyb_packed *p = j->out;
+    float real[2 * NYB_BLOCK_CODES] = {0};
+    uint8_t dense[2 * NYB_BLOCK_CODES] = {0};
+    nyb_packed from = {.format = p->format, .pitch = sizeof dense, .codes = dense};
+    nyb_packed to = {.format = p->format, .pitch = NYB_BLOCK_CODES, .codes = codes};
+    size_t row = flat / p->pitch, col = nyb_min(flat % p->pitch, p->cols);
+    size_t first = row * p->cols + col, base = first - first % 8, i = first;
+
+    memset(codes, 0, p->format->bits == 4 ? NYB_BLOCK_BYTES : NYB_BLOCK_CODES);
+    memcpy(real, j->x + base,
+           nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8) * sizeof(float));
+    nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, base, real, sizeof dense, dense);
+    for (size_t at = 0; at < NYB_BLOCK_CODES && flat + at < j->n_flat; at++)
+        if ((flat + at) % p->pitch < p->cols)
+            nyb_packed_set(&to, 0, at, nyb_packed_get(&from, 0, i++ - base));
+}
+
+static void run_task(void *arg, size_t task, size_t worker)
+{
+    const job *j = arg;
+    const size_t begin = task * TASK, end = nyb_min(begin + TASK, j->n_flat);
+    const size_t per_byte = j->out->format->bits == 4 ? 2 : 1;
+    size_t whole = begin;
+
+    (void)worker;
+    if (j->out->cols == j->out->pitch)
+        whole = end - end % NYB_BLOCK_CODES;
+    if (whole > begin)
+        nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, begin, j->x + begin,
+                          whole - begin, j->out->codes + begin / per_byte);
+    for (size_t flat = whole; flat < end; flat += NYB_BLOCK_CODES)
+        encode_ragged(j, flat, j->out->codes + flat / per_byte);
+}
+
+void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
+                    const float *x, nyb_packed *out)
+{
+    job j = {.cpu = context->cpu, .spec = spec, .stream = stream, .x = x, .out = out};
+
+    if (!(out->scale >= FLT_MIN && out->scale <= 0x1p126f)) {
+        memset(out->codes, 0, nyb_packed_bytes(out->format, out->rows, out->cols));
+        return;
+    }
+    j.inv_scale = 1.0f / out->scale;
+    j.n_flat = out->rows * out->pitch;
+    nyb_pool_run(context->pool, run_task, &j, j.n_flat / TASK + (j.n_flat % TASK != 0));
+}

@@ -1,0 +1,429 @@
+/* The encoder for AVX-512 with VAES: 16 elements an operation, 128 codes a turn. */
+#include "quant/quant.h"
+
+#include <immintrin.h>
+
+#define LANES   16
+#define VECTORS (NYB_BLOCK_CODES / LANES) /* of a turn */
+#define INLINE  static inline __attribute__((always_inline))
+
+/* ---- random bits: ARS-5, four blocks a register --------------------------------------------- */
+
+typedef struct rng {
+    __m512i key[6];  /* whitening, then one per round */
+    __m512i counter; /* blocks q, q+1, q+2, q+3 */
+} rng;
+
+INLINE rng rng_begin(const nyb_stream *s, uint64_t q)
+{
+    const __m512i weyl = _mm512_set_epi64(
+        (long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15, (long long)0xBB67AE8584CAA73B,
+        (long long)0x9E3779B97F4A7C15, (long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15,
+        (long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15);
+    const uint64_t low = (q & 0xffffffffff) | (uint64_t)s->sample << 40 | (uint64_t)s->role << 48;
+    const uint64_t high = s->tensor | (uint64_t)s->step << 32;
+    rng r;
+
+    r.key[0] = _mm512_set4_epi64(0, (long long)s->seed, 0, (long long)s->seed);
+    for (int i = 1; i < 6; i++)
+        r.key[i] = _mm512_add_epi64(r.key[i - 1], weyl);
+    r.counter = _mm512_add_epi64(
+        _mm512_set4_epi64((long long)high, (long long)low, (long long)high, (long long)low),
+        _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
+    return r;
+}
+
+/* Blocks counter + ahead .. counter + ahead + 3. */
+INLINE __m512i rng_blocks(const rng *r, int ahead)
+{
+    __m512i c = _mm512_add_epi64(r->counter, _mm512_set4_epi64(0, ahead, 0, ahead));
+
+    c = _mm512_xor_si512(c, r->key[0]);
+    c = _mm512_aesenc_epi128(c, r->key[1]);
+    c = _mm512_aesenc_epi128(c, r->key[2]);
+    c = _mm512_aesenc_epi128(c, r->key[3]);
+    c = _mm512_aesenc_epi128(c, r->key[4]);
+    return _mm512_aesenclast_epi128(c, r->key[5]);
+}
+
+/* Where the bits of a turn come from. */
+typedef enum source { NONE, BITS16, BITS32 } source;
+
+/* The 23-bit fields of a turn's 128 elements, in order. 16 bits: the halfwords of two blocks go to
+ * the upper halves of 16 words whose lower halves are 0x8000, so that a shift by 9 makes
+ * U16 << 7 | 64. */
+INLINE void rng_turn(rng *r, source from, __m512i r23[VECTORS])
+{
+    if (from == BITS16) {
+        const __m512i half = _mm512_set1_epi32(0x8000);
+        const __m512i first = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0,
+                                               7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
+        const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+
+        for (int i = 0; i < VECTORS; i += 2) {
+            __m512i u = rng_blocks(r, 2 * i);
+
+            r23[i] =
+                _mm512_srli_epi32(_mm512_mask_permutexvar_epi16(half, 0xAAAAAAAA, first, u), 9);
+            r23[i + 1] =
+                _mm512_srli_epi32(_mm512_mask_permutexvar_epi16(half, 0xAAAAAAAA, second, u), 9);
+        }
+        r->counter = _mm512_add_epi64(r->counter, _mm512_set4_epi64(0, 16, 0, 16));
+    } else if (from == BITS32) {
+        for (int i = 0; i < VECTORS; i++)
+            r23[i] = _mm512_srli_epi32(rng_blocks(r, 4 * i), 9);
+        r->counter = _mm512_add_epi64(r->counter, _mm512_set4_epi64(0, 32, 0, 32));
+    } else {
+        for (int i = 0; i < VECTORS; i++)
+            r23[i] = _mm512_setzero_si512();
+    }
+}
+
+/* ---- packing -------------------------------------------------------------------------------- */
+
+/* After two in-lane packs dword 4 l + v holds elements 4 l .. 4 l + 3 of vector v. */
+INLINE __m512i in_order(__m512i packed)
+{
+    return _mm512_permutexvar_epi32(
+        _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0), packed);
+}
+
+/* 64 bytes from dwords 0..255. */
+INLINE __m512i pack_unsigned(const __m512i c[4])
+{
+    return in_order(
+        _mm512_packus_epi16(_mm512_packus_epi32(c[0], c[1]), _mm512_packus_epi32(c[2], c[3])));
+}
+
+/* 64 bytes from dwords -127..127; 0x80000000 becomes 0x80. */
+INLINE __m512i pack_signed(const __m512i c[4])
+{
+    return in_order(
+        _mm512_packs_epi16(_mm512_packs_epi32(c[0], c[1]), _mm512_packs_epi32(c[2], c[3])));
+}
+
+/* low & mask | high << 4: nybble order. mask <= 15. */
+INLINE __m512i nybbles(__m512i low, __m512i high, __m512i mask)
+{
+    return _mm512_or_si512(_mm512_and_si512(low, mask),
+                           _mm512_slli_epi16(_mm512_and_si512(high, mask), 4));
+}
+
+/* ---- LOG2 ----------------------------------------------------------------------------------- */
+
+typedef struct log2_plan {
+    __m512 inv, inv2, limit;
+    bool plain;                /* r is the random field everywhere, else: */
+    __m512i low_and, high_and; /* r = random & and | or, by v < 2 */
+    __m512i low_or, high_or;
+} log2_plan;
+
+INLINE log2_plan log2_begin(const nyb_spec *spec, float inv)
+{
+    const __m512i all = _mm512_set1_epi32(-1), none = _mm512_setzero_si512();
+    const __m512i half = _mm512_set1_epi32(0x400000);
+    const nyb_rounding r = spec->rounding;
+    log2_plan p = {.inv = _mm512_set1_ps(inv), .inv2 = _mm512_set1_ps(2.0f * inv)};
+
+    p.limit = _mm512_set1_ps(2.0f * spec->format->max);
+    p.plain = r == NYB_ROUND_STOCHASTIC;
+    p.low_and = p.plain || r == NYB_ROUND_UNDERFLOW ? all : none;
+    p.high_and = p.plain || r == NYB_ROUND_FLUSH_STOCHASTIC ? all : none;
+    p.low_or = r == NYB_ROUND_NEAREST ? half : none;
+    p.high_or = p.plain || r == NYB_ROUND_FLUSH_STOCHASTIC ? none : half;
+    return p;
+}
+
+/* bits(v) + r: the exponent field is 127 + e. See encode_ref.c; max_ps and min_ps return their
+ * second operand where one is NaN, which takes NaN to 0 and 0 * Inf to the limit. */
+INLINE __m512i log2_round(const log2_plan *p, bool plain, __m512 x, __m512i r)
+{
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 a = _mm512_max_ps(_mm512_abs_ps(x), zero);
+    __m512 v =
+        _mm512_max_ps(_mm512_fmadd_ps(a, p->inv, _mm512_set1_ps(1.0f)), _mm512_mul_ps(a, p->inv2));
+
+    v = _mm512_min_ps(v, p->limit);
+    if (!plain) {
+        __mmask16 under = _mm512_cmp_ps_mask(v, _mm512_set1_ps(2.0f), _CMP_LT_OQ);
+        __m512i high = _mm512_or_si512(_mm512_and_si512(r, p->high_and), p->high_or);
+        __m512i low = _mm512_or_si512(_mm512_and_si512(r, p->low_and), p->low_or);
+
+        r = _mm512_mask_blend_epi32(under, high, low);
+    }
+    return _mm512_add_epi32(_mm512_castps_si512(v), r);
+}
+
+/* Nybbles sign << 3 | exponent & 7; e = (exponent + 1) & 7 and the zero come from one table. */
+INLINE __m512i log2_turn4(const log2_plan *p, bool plain, const float *x, const __m512i r[VECTORS])
+{
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(1, 2, 3, 4, 5, 6, 7, 0, 9, 10, 11, 12, 13, 14, 15, 0));
+    const __m512i low4 = _mm512_set1_epi8(15), sign = _mm512_set1_epi32(8);
+    __m512i c[VECTORS];
+
+    for (int i = 0; i < VECTORS; i++) {
+        __m512 f = _mm512_loadu_ps(x + LANES * i);
+        __m512i b = log2_round(p, plain, f, r[i]);
+
+        /* sign ? bits 28.. of x : exponent, bit by bit (truth table 0xd8 = c ? b : a) */
+        c[i] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(b, 23),
+                                         _mm512_srli_epi32(_mm512_castps_si512(f), 28), sign, 0xd8);
+    }
+    return nybbles(_mm512_shuffle_epi8(table, _mm512_and_si512(pack_unsigned(c), low4)),
+                   _mm512_shuffle_epi8(table, _mm512_and_si512(pack_unsigned(c + 4), low4)), low4);
+}
+
+/* Bytes sign << 7 | e. */
+INLINE void log2_turn8(const log2_plan *p, bool plain, const float *x, const __m512i r[VECTORS],
+                       uint8_t *codes)
+{
+    const __m512i bias = _mm512_set1_epi32(127), sign = _mm512_set1_epi32(0x80);
+    __m512i c[VECTORS];
+
+    for (int i = 0; i < VECTORS; i++) {
+        __m512 f = _mm512_loadu_ps(x + LANES * i);
+        __m512i b = log2_round(p, plain, f, r[i]);
+        __m512i e = _mm512_sub_epi32(_mm512_srli_epi32(b, 23), bias);
+        __m512i s = _mm512_and_si512(_mm512_srli_epi32(_mm512_castps_si512(f), 24), sign);
+
+        c[i] = _mm512_maskz_or_epi32(_mm512_test_epi32_mask(e, e), e, s);
+    }
+    _mm512_storeu_si512(codes, pack_unsigned(c));
+    _mm512_storeu_si512(codes + 64, pack_unsigned(c + 4));
+}
+
+INLINE void log2_run(const log2_plan *p, rng random, source from, bool plain, bool byte,
+                     const float *x, size_t n, uint8_t *codes)
+{
+    const log2_plan plan = *p;
+
+    for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
+        __m512i r[VECTORS];
+
+        rng_turn(&random, from, r);
+        for (int j = 0; j < VECTORS; j++)
+            _mm_prefetch((const char *)(x + i + 1024 + LANES * j), _MM_HINT_T0);
+        if (byte)
+            log2_turn8(&plan, plain, x + i, r, codes + i);
+        else
+            _mm512_storeu_si512(codes + i / 2, log2_turn4(&plan, plain, x + i, r));
+    }
+}
+
+/* ---- INT ------------------------------------------------------------------------------------ */
+
+typedef struct int_plan {
+    __m512 inv, lo, hi;
+    bool is_signed;
+    __m512i mask; /* of a code, in bytes */
+} int_plan;
+
+/* rint(clamp): max_ps and min_ps in this order let NaN through, which converts to 0x80000000. */
+INLINE __m512i int_nearest(const int_plan *p, __m512 x)
+{
+    return _mm512_cvtps_epi32(_mm512_max_ps(p->lo, _mm512_min_ps(p->hi, _mm512_mul_ps(x, p->inv))));
+}
+
+INLINE __m512i int_stochastic(const int_plan *p, source from, __m512 x, __m512i r)
+{
+    __m512i s = _mm512_srai_epi32(_mm512_castps_si512(x), 31), q;
+    __m512 a = _mm512_max_ps(p->is_signed ? _mm512_abs_ps(x) : x, _mm512_setzero_ps());
+    __m512 y = _mm512_min_ps(_mm512_mul_ps(a, p->inv), p->hi);
+
+    if (from == BITS16) {
+        __m512i t = _mm512_cvttps_epi32(_mm512_mul_ps(y, _mm512_set1_ps(65536.0f)));
+
+        q = _mm512_srli_epi32(_mm512_add_epi32(t, _mm512_srli_epi32(r, 7)), 16);
+    } else {
+        __m512i k = _mm512_cvttps_epi32(y);
+        __m512 part = _mm512_sub_ps(y, _mm512_cvtepi32_ps(k));
+        __m512i t = _mm512_cvttps_epi32(_mm512_mul_ps(part, _mm512_set1_ps(0x1p23f)));
+
+        q = _mm512_add_epi32(k, _mm512_srli_epi32(_mm512_add_epi32(t, r), 23));
+    }
+    return _mm512_sub_epi32(_mm512_xor_si512(q, s), s);
+}
+
+INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const float *x, size_t n,
+                    uint8_t *codes)
+{
+    const int_plan plan = *p;
+
+    for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
+        __m512i r[VECTORS], c[VECTORS], low, high;
+
+        rng_turn(&random, from, r);
+        for (int j = 0; j < VECTORS; j++) {
+            __m512 f = _mm512_loadu_ps(x + i + LANES * j);
+
+            _mm_prefetch((const char *)(x + i + 1024 + LANES * j), _MM_HINT_T0);
+            c[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, from, f, r[j]);
+        }
+        low = pack_signed(c);
+        high = pack_signed(c + 4);
+        if (byte) {
+            const __m512i nan = _mm512_set1_epi8(-128);
+
+            low = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(low, nan), low);
+            high = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(high, nan), high);
+            _mm512_storeu_si512(codes + i, low);
+            _mm512_storeu_si512(codes + i + 64, high);
+        } else {
+            /* the mask takes NaN's 0x80 to 0 */
+            _mm512_storeu_si512(codes + i / 2, nybbles(low, high, plan.mask));
+        }
+    }
+}
+
+/* ---- the variant ---------------------------------------------------------------------------- */
+
+static void encode_log2(const nyb_spec *spec, const log2_plan *p, rng random, source from,
+                        const float *x, size_t n, uint8_t *codes)
+{
+    const bool byte = spec->format->bits == 8;
+
+    if (p->plain && from == BITS16 && !byte)
+        log2_run(p, random, BITS16, true, false, x, n, codes);
+    else if (p->plain && from == BITS16)
+        log2_run(p, random, BITS16, true, true, x, n, codes);
+    else if (from == BITS16)
+        log2_run(p, random, BITS16, false, byte, x, n, codes);
+    else if (from == BITS32)
+        log2_run(p, random, BITS32, false, byte, x, n, codes);
+    else
+        log2_run(p, random, NONE, false, byte, x, n, codes);
+}
+
+static void encode_int(const nyb_spec *spec, const int_plan *p, rng random, source from,
+                       const float *x, size_t n, uint8_t *codes)
+{
+    const bool byte = spec->format->bits == 8;
+
+    if (from == NONE && !byte)
+        int_run(p, random, NONE, false, x, n, codes);
+    else if (from == NONE)
+        int_run(p, random, NONE, true, x, n, codes);
+    else if (from == BITS16)
+        int_run(p, random, BITS16, byte, x, n, codes);
+    else
+        int_run(p, random, BITS32, byte, x, n, codes);
+}
+
+static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stream, uint64_t first,
+                   const float *x, size_t n, uint8_t *codes)
+{
+    const nyb_format *f = spec->format;
+    const source from = !nyb_rounding_draws(spec->rounding) ? NONE
+                        : spec->sr_bits == 16               ? BITS16
+                                                            : BITS32;
+    rng random = rng_begin(stream, from == BITS32 ? first / 4 : first / 8);
+
+    switch (f->grid) {
+    case NYB_GRID_LOG2: {
+        log2_plan p = log2_begin(spec, inv_scale);
+
+        encode_log2(spec, &p, random, from, x, n, codes);
+        return true;
+    }
+    case NYB_GRID_INT: {
+        int_plan p = {.inv = _mm512_set1_ps(inv_scale),
+                      .lo = _mm512_set1_ps(f->lo),
+                      .hi = _mm512_set1_ps(f->hi),
+                      .is_signed = f->is_signed,
+                      .mask = _mm512_set1_epi8((char)(f->n_codes - 1))};
+
+        encode_int(spec, &p, random, from, x, n, codes);
+        return true;
+    }
+    case NYB_GRID_REAL:
+    case NYB_GRID_TABLE:
+        return false;
+    }
+    return false;
+}
+
+/* ---- canonical sums -------------------------------------------------------------------------- */
+
+/* The canonical fold: w = 8, 4, 2, 1, each adding the upper half to the lower. */
+INLINE float fold(__m512 l)
+{
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(l), _mm512_extractf32x8_ps(l, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+/* `count` (at most 4) blocks side by side, to hide the latency of the sums. Elements with an
+ * exponent of 255 are left out if `careful`; without it a block that has one is done again. */
+INLINE void some_blocks(const float *x, size_t rows, size_t ld, size_t stride, int count,
+                        bool careful, nyb_block_moments *blocks)
+{
+    const __m512i exponent = _mm512_set1_epi32(0x7f800000);
+    const __m512i one = _mm512_set1_epi32(1);
+    __m512 sum_abs[4], sum_sq[4];
+    __m512i max[4], n[4], n_nan = _mm512_setzero_si512(), n_inf = _mm512_setzero_si512();
+
+    for (int i = 0; i < count; i++) {
+        sum_abs[i] = sum_sq[i] = _mm512_setzero_ps();
+        max[i] = n[i] = _mm512_setzero_si512();
+    }
+    for (size_t row = 0; row < rows; row++)
+        for (int i = 0; i < count; i++) {
+            __m512 a = _mm512_abs_ps(_mm512_loadu_ps(x + row * ld + (size_t)i * stride));
+            __m512i b = _mm512_castps_si512(a);
+
+            if (careful) {
+                __mmask16 bad = _mm512_cmpge_epi32_mask(b, exponent);
+                __mmask16 inf = _mm512_cmpeq_epi32_mask(b, exponent);
+
+                n_inf = _mm512_mask_add_epi32(n_inf, inf, n_inf, one);
+                n_nan = _mm512_mask_add_epi32(n_nan, bad & (__mmask16)~inf, n_nan, one);
+                b = _mm512_maskz_mov_epi32((__mmask16)~bad, b);
+                a = _mm512_castsi512_ps(b);
+            }
+            max[i] = _mm512_max_epu32(max[i], b);
+            n[i] = _mm512_mask_add_epi32(n[i], _mm512_test_epi32_mask(b, exponent), n[i], one);
+            sum_abs[i] = _mm512_add_ps(sum_abs[i], a);
+            sum_sq[i] = _mm512_fmadd_ps(a, a, sum_sq[i]);
+        }
+    for (int i = 0; i < count; i++) {
+        uint32_t most = _mm512_reduce_max_epu32(max[i]);
+
+        blocks[i] = (nyb_block_moments){
+            .sum_abs = fold(sum_abs[i]),
+            .sum_sq = fold(sum_sq[i]),
+            .absmax_bits = most >= 0x00800000 ? most : 0,
+            .n_nonzero = (uint32_t)_mm512_reduce_add_epi32(n[i]),
+            .n_nan = (uint32_t)_mm512_reduce_add_epi32(n_nan),
+            .n_inf = (uint32_t)_mm512_reduce_add_epi32(n_inf),
+        };
+    }
+}
+
+static void careful_block(const float *x, size_t rows, size_t ld, nyb_block_moments *block)
+{
+    some_blocks(x, rows, ld, 0, 1, true, block);
+}
+
+static void moments(const float *x, size_t rows, size_t ld, size_t stride, size_t n_blocks,
+                    nyb_block_moments *blocks)
+{
+    size_t i = 0;
+
+    for (; i + 4 <= n_blocks; i += 4)
+        some_blocks(x + i * stride, rows, ld, stride, 4, false, blocks + i);
+    for (; i < n_blocks; i++)
+        some_blocks(x + i * stride, rows, ld, stride, 1, false, blocks + i);
+    for (i = 0; i < n_blocks; i++)
+        if (blocks[i].absmax_bits >= 0x7f800000)
+            careful_block(x + i * stride, rows, ld, blocks + i);
+}
+
+const nyb_encode_kernel nyb_encode_avx512 = {
+    .name = "avx512",
+    .needs = NYB_CPU_AVX512 | NYB_CPU_VAES,
+    .encode = encode,
+    .moments = moments,
+};

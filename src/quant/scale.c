@@ -1,0 +1,199 @@
+/* Scale rules: from the statistics of a tensor to the largest magnitude that is kept. */
+#include "quant/quant.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+
+/* ---- absmax --------------------------------------------------------------------------------- */
+
+static float absmax_choose(const nyb_format *format, const nyb_moments *moments, float *state)
+{
+    (void)format;
+    (void)state;
+    return moments->absmax;
+}
+
+static const nyb_scale_rule absmax = {
+    .name = "absmax",
+    .about = "the largest magnitude of the tensor: nothing is clipped",
+    .source = "Chmiel et al., ICLR 2023, eq. 11 (NUMERICS 1.5)",
+    .choose = absmax_choose,
+};
+
+/* ---- sawb ----------------------------------------------------------------------------------- */
+
+/* clip = c1 sqrt(E x^2) - c2 E|x|, fitted so that the mean squared error of six standard
+ * distributions is least: Choi et al., SysML 2019. Constants per set of levels: NUMERICS 1.6 and
+ * 6.2 (codes 103, luq, 31-level fit, 803). */
+typedef struct sawb_levels {
+    int max_unit;
+    bool is_signed;
+    double c1, c2;
+} sawb_levels;
+
+static const sawb_levels sawb_table[] = {
+    {1, true, 2.6, 1.71},
+    {7, true, 12.1, 12.2},
+    {15, false, 16.925, 17.807},
+    {127, true, 31.76, 35.04},
+};
+
+static const sawb_levels *sawb_find(const nyb_format *format)
+{
+    for (size_t i = 0; i < sizeof sawb_table / sizeof *sawb_table; i++)
+        if (format->grid == NYB_GRID_INT && format->max_unit == sawb_table[i].max_unit &&
+            format->is_signed == sawb_table[i].is_signed)
+            return &sawb_table[i];
+    return NULL;
+}
+
+static bool sawb_fits(const nyb_format *format)
+{
+    return sawb_find(format) != NULL;
+}
+
+static float sawb_choose(const nyb_format *format, const nyb_moments *moments, float *state)
+{
+    const sawb_levels *levels = sawb_find(format);
+    /* Zeros of a rectified tensor say nothing of its tail (binding resolution 6). */
+    uint64_t n =
+        levels->is_signed ? moments->n - moments->n_nan - moments->n_inf : moments->n_nonzero;
+    double rms, mean;
+    float clip;
+
+    (void)state;
+    if (n == 0)
+        return 0.0f;
+    rms = sqrt(moments->sum_sq / (double)n);
+    mean = moments->sum_abs / (double)n;
+    clip = (float)(levels->c1 * rms - levels->c2 * mean);
+    return clip > 0.0f && clip < moments->absmax ? clip : moments->absmax;
+}
+
+static const nyb_scale_rule sawb = {
+    .name = "sawb",
+    .about = "c1 sqrt(E x^2) - c2 E|x|, at most absmax: least squared error of common densities",
+    .source = "Choi et al., SysML 2019; constants of NUMERICS 1.6",
+    .fits = sawb_fits,
+    .choose = sawb_choose,
+};
+
+/* ---- hindsight ------------------------------------------------------------------------------ */
+
+/* The clip of this step comes from earlier steps; the state is the estimate for the next. A state
+ * of 0 is the beginning: the first step uses its own maximum. */
+static float hindsight_choose(const nyb_format *format, const nyb_moments *moments, float *state)
+{
+    float m = state[0] > 0.0f ? state[0] : moments->absmax;
+
+    (void)format;
+    if (moments->n == moments->n_nan + moments->n_inf)
+        return 0.0f;
+    state[0] = 0.1f * moments->absmax + 0.9f * m;
+    return m;
+}
+
+static const nyb_scale_rule hindsight = {
+    .name = "hindsight",
+    .about = "0.9 / 0.1 moving average of the maxima of earlier steps; the first step its own",
+    .source = "Chmiel et al., ICLR 2023, eq. 18; Fournarakis and Nagel, 2021 (NUMERICS 1.5)",
+    .n_state = 1,
+    .choose = hindsight_choose,
+};
+
+/* ---- powers of two -------------------------------------------------------------------------- */
+
+/* The least max * 2^e that is not below clip: the scale is a power of two, and nothing that clip
+ * keeps is lost. max * 2^e is exact. Where it would be infinite the power below is taken. */
+static float ceil_pow2(const nyb_format *format, float clip)
+{
+    float power, up;
+
+    if (!(clip > 0.0f))
+        return 0.0f;
+    power = nyb_float_of(nyb_bits_of(clip / format->max) & 0x7f800000);
+    if (format->max * power >= clip)
+        return format->max * power;
+    up = format->max * (2.0f * power);
+    return up <= FLT_MAX ? up : format->max * power;
+}
+
+static float pow2_choose(const nyb_format *format, const nyb_moments *moments, float *state)
+{
+    return ceil_pow2(format, absmax_choose(format, moments, state));
+}
+
+static const nyb_scale_rule pow2 = {
+    .name = "pow2",
+    .about = "absmax, its scale rounded up to a power of two",
+    .source = "Chmiel et al., ICLR 2023, App. A.7 (NUMERICS 1.5)",
+    .choose = pow2_choose,
+};
+
+static float hindsight_pow2_choose(const nyb_format *format, const nyb_moments *moments,
+                                   float *state)
+{
+    return ceil_pow2(format, hindsight_choose(format, moments, state));
+}
+
+static const nyb_scale_rule hindsight_pow2 = {
+    .name = "hindsight_pow2",
+    .about = "hindsight, its scale rounded up to a power of two",
+    .source = "NUMERICS 1.5: the two combined",
+    .n_state = 1,
+    .choose = hindsight_pow2_choose,
+};
+
+/* ---- the list ------------------------------------------------------------------------------- */
+
+const nyb_scale_rule *const nyb_scale_rules[] = {
+    &absmax, &sawb, &hindsight, &pow2, &hindsight_pow2, NULL,
+};
+
+size_t nyb_scale_rule_count(void)
+{
+    return sizeof nyb_scale_rules / sizeof *nyb_scale_rules - 1;
+}
+
+const nyb_scale_rule *nyb_scale_rule_at(size_t i)
+{
+    return i < nyb_scale_rule_count() ? nyb_scale_rules[i] : NULL;
+}
+
+const nyb_scale_rule *nyb_scale_rule_find(const char *name)
+{
+    for (const nyb_scale_rule *const *r = nyb_scale_rules; name && *r; r++)
+        if (strcmp((*r)->name, name) == 0)
+            return *r;
+    return NULL;
+}
+
+const char *nyb_scale_rule_name(const nyb_scale_rule *rule)
+{
+    return rule->name;
+}
+
+const char *nyb_scale_rule_about(const nyb_scale_rule *rule)
+{
+    return rule->about;
+}
+
+float nyb_scale_of_clip(const nyb_format *format, float clip)
+{
+    float scale;
+
+    if (format->grid == NYB_GRID_REAL)
+        return 1.0f;
+    scale = clip / format->max;
+    if (!(scale >= FLT_MIN))
+        return 0.0f;
+    return scale < 0x1p126f ? scale : 0x1p126f;
+}
+
+float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *state)
+{
+    if (spec->format->grid == NYB_GRID_REAL)
+        return 1.0f;
+    return nyb_scale_of_clip(spec->format, spec->scale->choose(spec->format, moments, state));
+}

@@ -1,0 +1,177 @@
+/* Specs: one quantized operand as four words, and what can be combined. */
+#include "quant/quant.h"
+
+#include <stdio.h>
+
+#define WORDS      4
+#define WORD_BYTES 64
+
+static const char *rounding_word(nyb_rounding rounding)
+{
+    switch (rounding) {
+#define X(constant, word, sentence)                                                                \
+    case constant:                                                                                 \
+        return word;
+        NYB_ROUNDING_LIST(X)
+#undef X
+    }
+    return "?";
+}
+
+static const char *group_word(nyb_group group)
+{
+    switch (group) {
+#define X(constant, word)                                                                          \
+    case constant:                                                                                 \
+        return word;
+        NYB_GROUP_LIST(X)
+#undef X
+    }
+    return "?";
+}
+
+/* What a format's spec says where the text is silent. */
+static nyb_spec defaults(const nyb_format *format)
+{
+    return (nyb_spec){
+        .format = format,
+        .scale = nyb_scale_rules[0],
+        .group = NYB_GROUP_TENSOR,
+        .rounding = format->grid == NYB_GRID_LOG2 ? NYB_ROUND_STOCHASTIC : NYB_ROUND_NEAREST,
+        .sr_bits = 16,
+    };
+}
+
+static nyb_status parse_scale(const char *word, nyb_spec *spec, nyb_error *err)
+{
+    char names[256] = "";
+    size_t used = 0;
+
+    spec->scale = nyb_scale_rule_find(word);
+    if (spec->scale)
+        return NYB_OK;
+    for (const nyb_scale_rule *const *r = nyb_scale_rules; *r && used < sizeof names; r++)
+        used += (size_t)snprintf(names + used, sizeof names - used, " %s", (*r)->name);
+    return nyb_fail(err, NYB_UNKNOWN, "no scale rule is named '%s'; there are:%s", word, names);
+}
+
+static nyb_status parse_group(const char *word, nyb_spec *spec, nyb_error *err)
+{
+#define X(constant, name)                                                                          \
+    if (strcmp(word, name) == 0) {                                                                 \
+        spec->group = constant;                                                                    \
+        return NYB_OK;                                                                             \
+    }
+    NYB_GROUP_LIST(X)
+#undef X
+#define X(constant, name) " " name
+    return nyb_fail(err, NYB_UNKNOWN, "no group is named '%s'; there are:" NYB_GROUP_LIST(X), word);
+#undef X
+}
+
+static nyb_status parse_rounding(const char *text, nyb_spec *spec, nyb_error *err)
+{
+    char word[WORD_BYTES];
+    char *colon;
+
+    snprintf(word, sizeof word, "%s", text);
+    colon = strchr(word, ':');
+    if (colon) {
+        *colon = '\0';
+        if (strcmp(colon + 1, "16") != 0 && strcmp(colon + 1, "32") != 0)
+            return nyb_fail(err, NYB_UNKNOWN, "rounding '%s': random bits are :16 or :32", text);
+        spec->sr_bits = colon[1] == '1' ? 16 : 32;
+    }
+#define X(constant, name, sentence)                                                                \
+    if (strcmp(word, name) == 0) {                                                                 \
+        spec->rounding = constant;                                                                 \
+        return NYB_OK;                                                                             \
+    }
+    NYB_ROUNDING_LIST(X)
+#undef X
+#define X(constant, name, sentence) " " name
+    return nyb_fail(err, NYB_UNKNOWN, "no rounding is named '%s'; there are:" NYB_ROUNDING_LIST(X),
+                    word);
+#undef X
+}
+
+nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err)
+{
+    nyb_status (*const parse[WORDS])(const char *, nyb_spec *, nyb_error *) = {
+        NULL, parse_scale, parse_group, parse_rounding};
+    const nyb_format *format;
+    nyb_spec result = {0};
+
+    for (size_t i = 0; i < WORDS && text; i++) {
+        const char *slash = strchr(text, '/');
+        size_t n = slash ? (size_t)(slash - text) : strlen(text);
+        char word[WORD_BYTES];
+
+        if (n >= sizeof word || (slash && i == WORDS - 1))
+            return nyb_fail(err, NYB_INVALID,
+                            "a spec is format/scale/group/rounding, not '...%.60s'", text);
+        memcpy(word, text, n);
+        word[n] = '\0';
+        if (i == 0) {
+            NYB_TRY(nyb_format_parse(word, &format, err));
+            result = defaults(format);
+        } else {
+            NYB_TRY(parse[i](word, &result, err));
+        }
+        text = slash ? slash + 1 : NULL;
+    }
+    if (!result.format)
+        return nyb_fail(err, NYB_INVALID, "the spec is NULL");
+    NYB_TRY(nyb_spec_check(&result, err));
+    *spec = result;
+    return NYB_OK;
+}
+
+int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes)
+{
+    if (spec->format->grid == NYB_GRID_REAL)
+        return snprintf(text, n_bytes, "%s", spec->format->name);
+    return snprintf(text, n_bytes, "%s/%s/%s/%s%s", spec->format->name, spec->scale->name,
+                    group_word(spec->group), rounding_word(spec->rounding),
+                    nyb_rounding_draws(spec->rounding) && spec->sr_bits == 32 ? ":32" : "");
+}
+
+static bool only_log2(nyb_rounding rounding)
+{
+    switch (rounding) {
+    case NYB_ROUND_NEAREST:
+    case NYB_ROUND_STOCHASTIC:
+        return false;
+    case NYB_ROUND_FLUSH:
+    case NYB_ROUND_UNDERFLOW:
+    case NYB_ROUND_FLUSH_STOCHASTIC:
+        return true;
+    }
+    return true;
+}
+
+nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
+{
+    const nyb_format *f = spec ? spec->format : NULL;
+
+    if (!f)
+        return nyb_fail(err, NYB_INVALID, "a spec without a format");
+    if (f->grid == NYB_GRID_REAL)
+        return NYB_OK;
+    if (!spec->scale)
+        return nyb_fail(err, NYB_INVALID, "a spec of format '%s' without a scale rule", f->name);
+    if (spec->scale->fits && !spec->scale->fits(f))
+        return nyb_fail(err, NYB_INVALID, "scale rule '%s' has no constants for format '%s'",
+                        spec->scale->name, f->name);
+    if (strcmp(group_word(spec->group), "?") == 0)
+        return nyb_fail(err, NYB_INVALID, "group %d does not exist", (int)spec->group);
+    if (strcmp(rounding_word(spec->rounding), "?") == 0)
+        return nyb_fail(err, NYB_INVALID, "rounding %d does not exist", (int)spec->rounding);
+    if (only_log2(spec->rounding) && f->grid != NYB_GRID_LOG2)
+        return nyb_fail(err, NYB_INVALID,
+                        "rounding '%s' is for powers of two; format '%s' has another grid",
+                        rounding_word(spec->rounding), f->name);
+    if (nyb_rounding_draws(spec->rounding) && spec->sr_bits != 16 && spec->sr_bits != 32)
+        return nyb_fail(err, NYB_INVALID, "random bits must be 16 or 32, not %d", spec->sr_bits);
+    return NYB_OK;
+}

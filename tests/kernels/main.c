@@ -1,0 +1,16 @@
+/* checkkernels: the list of kernel families; everything else is in check.c. */
+#include "check.h"
+
+#include <stddef.h>
+
+static void (*const families[])(ck *) = {
+    check_encode,
+    check_moments,
+    check_broken,
+    NULL,
+};
+
+int main(int argc, char **argv)
+{
+    return ck_main(argc, argv, families);
+}
