@@ -24,12 +24,12 @@ typedef struct nyb_attr {
     size_t out;                 /* conv2d, linear: output channels                       */
     size_t kernel, stride, pad; /* conv2d, maxpool, avgpool                              */
     bool bias;                  /* conv2d, linear                                        */
-    float eps, momentum;        /* batchnorm: y uses sqrt(var + eps); running += momentum*(new-old) */
-    float label_smoothing;      /* softmax_xent                                          */
+    float eps, momentum;   /* batchnorm: y uses sqrt(var + eps); running += momentum*(new-old) */
+    float label_smoothing; /* softmax_xent                                          */
 } nyb_attr;
 
-#define NYB_OP_INPUTS 2
-#define NYB_OP_PARAMS 2  /* trained: weight, bias / gamma, beta          */
+#define NYB_OP_INPUTS  2
+#define NYB_OP_PARAMS  2 /* trained: weight, bias / gamma, beta          */
 #define NYB_OP_BUFFERS 2 /* not trained: running mean, running variance  */
 
 typedef enum nyb_init {
@@ -44,7 +44,10 @@ typedef struct nyb_param_desc {
     bool decay; /* weight decay applies */
 } nyb_param_desc;
 
-/* One node with its memory. Pointers an operator does not use are NULL. */
+/* One node with its memory. Pointers an operator does not use are NULL. Results never depend on the
+ * context. saved may be NULL where no backward follows (evaluation); relu, add, batchnorm and
+ * flatten may work in place, as far as backward_in allows. din NULL or dparam NULL: not computed.
+ */
 typedef struct nyb_op_args {
     const nyb_context *context;
     const nyb_attr *attr;
@@ -53,16 +56,16 @@ typedef struct nyb_op_args {
     float *out;
     const float *param[NYB_OP_PARAMS];
     float *buffer[NYB_OP_BUFFERS];
-    void *saved;   /* what forward leaves for backward, saved_bytes() */
-    void *scratch; /* scratch_bytes(), content lost between calls     */
-    bool training; /* batchnorm: batch statistics, and update buffers */
+    void *saved;           /* what forward leaves for backward, saved_bytes() */
+    void *scratch;         /* scratch_bytes(), content lost between calls     */
+    bool training;         /* batchnorm: batch statistics, and update buffers */
     const int32_t *labels; /* softmax_xent: [n] class, < out_shape.c of logits */
 
     /* backward */
     const float *dout;
-    float *din[NYB_OP_INPUTS];       /* NULL: not wanted */
-    bool din_add[NYB_OP_INPUTS];     /* din += instead of = */
-    float *dparam[NYB_OP_PARAMS];    /* overwritten */
+    float *din[NYB_OP_INPUTS];    /* NULL: not wanted */
+    bool din_add[NYB_OP_INPUTS];  /* din += instead of = */
+    float *dparam[NYB_OP_PARAMS]; /* overwritten */
 } nyb_op_args;
 
 typedef struct nyb_op {
@@ -70,15 +73,16 @@ typedef struct nyb_op {
     const char *about;
     int n_inputs, n_params, n_buffers;
     nyb_param_desc params[NYB_OP_PARAMS], buffers[NYB_OP_BUFFERS];
-    bool is_gemm;           /* conv2d, linear: graph/build lowers them to quantization nodes */
-    bool backward_in;       /* backward reads in[]: the plan must keep it  */
-    bool backward_out;      /* backward reads out                          */
-    bool makes_nonneg;      /* output >= 0 whatever the input              */
-    bool keeps_nonneg;      /* output >= 0 if every input is               */
+    bool is_gemm;      /* conv2d, linear: graph/build lowers them to quantization nodes */
+    bool backward_in;  /* backward reads in[]: the plan must keep it  */
+    bool backward_out; /* backward reads out                          */
+    bool makes_nonneg; /* output >= 0 whatever the input              */
+    bool keeps_nonneg; /* output >= 0 if every input is               */
 
     NYB_MUST_CHECK nyb_status (*shape)(const nyb_attr *attr, const nyb_shape *in, nyb_shape *out,
                                        nyb_error *err);
-    size_t (*param_size)(const nyb_attr *attr, const nyb_shape *in, int i);  /* floats */
+    /* The functions below take what `shape` accepted: no size overflows then. */
+    size_t (*param_size)(const nyb_attr *attr, const nyb_shape *in, int i);  /* floats; 0: none */
     size_t (*buffer_size)(const nyb_attr *attr, const nyb_shape *in, int i); /* floats; or NULL */
     size_t (*saved_bytes)(const nyb_attr *attr, const nyb_shape *in);        /* or NULL: 0 */
     size_t (*scratch_bytes)(const nyb_attr *attr, const nyb_shape *in);      /* or NULL: 0 */

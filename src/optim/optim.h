@@ -12,7 +12,8 @@ typedef struct nyb_sgd {
 
 /* PyTorch's order, each product-sum one fmaf:
  *   g = fmaf(wd, w, g);  v = fmaf(momentum, v, g) (first step: v starts at 0);
- *   d = nesterov ? fmaf(momentum, v, g) : v;  w = fmaf(-lr, d, w). */
+ *   d = nesterov ? fmaf(momentum, v, g) : v;  w = fmaf(-lr, d, w).
+ * A weight decay or momentum of 0 leaves its operation out; v may then be NULL (momentum 0). */
 void nyb_sgd_run(const nyb_context *context, const nyb_sgd *sgd, float lr, bool decay, float *w,
                  float *v, const float *g, size_t n);
 
@@ -32,10 +33,10 @@ typedef enum nyb_schedule_kind {
 typedef struct nyb_schedule {
     nyb_schedule_kind kind;
     double base;
-    uint64_t n_steps;       /* of the whole run, warm-up included */
-    uint64_t n_warmup;      /* linear from base / n_warmup to base */
-    double gamma;           /* step: 0.1 */
-    double milestones[4];   /* step: fractions of n_steps, increasing; 0 ends */
+    uint64_t n_steps;     /* of the whole run, warm-up included */
+    uint64_t n_warmup;    /* linear from base / n_warmup to base */
+    double gamma;         /* step: 0.1 */
+    double milestones[4]; /* step: fractions of n_steps, increasing; 0 ends */
 } nyb_schedule;
 
 /* The rate of step 0 <= t < n_steps; double arithmetic with nyb_cos, cast to float. */

@@ -1,0 +1,55 @@
+/* The memory-bound loops of a training step, one source compiled for each instruction set. */
+#ifndef NYB_ELEM_H
+#define NYB_ELEM_H
+
+#include "base/cpu.h"
+
+/* Rows of one canonical block (NUMERICS, binding resolution 4). */
+#define NYB_ELEM_ROWS 256
+
+typedef struct nyb_elem_sgd {
+    float lr, momentum, weight_decay; /* 0 leaves the operation out */
+    bool nesterov;
+} nyb_elem_sgd;
+
+/* "rows x cols, ld apart" is a part of a row-major matrix whose rows begin ld floats apart. Every
+ * operation named below is one rounding; lane arithmetic is per column, so vector width is free.
+ * Elementwise functions may work in place. rows >= 1; n and cols may be 0. */
+typedef struct nyb_elem_kernel {
+    const char *name; /* "avx512", "avx2", "ref" */
+    uint32_t needs;   /* NYB_CPU_* */
+
+    /* sum[j] = ((x[0][j] + x[1][j]) + x[2][j]) ...; rows <= 256. */
+    void (*column_sums)(const float *x, size_t rows, size_t cols, size_t ld, float *sum);
+
+    /* Shifted sums of a block, rows <= 256: shift = (sum of the first m = min(16, rows) rows) *
+     * (1/m); d = x - shift; sum += d; square += d * d (product rounded), rows ascending from +0. */
+    void (*bn_stats)(const float *x, size_t rows, size_t cols, size_t ld, float *shift, float *sum,
+                     float *square);
+    /* y = (x - mean) * scale + beta */
+    void (*bn_apply)(const float *x, size_t rows, size_t cols, size_t ld, const float *mean,
+                     const float *scale, const float *beta, float *y);
+    /* sum_dy += dy; sum_dyx += dy * (x - mean), rows ascending from +0; rows <= 256. */
+    void (*bn_back_sums)(const float *dy, const float *x, size_t rows, size_t cols, size_t ld,
+                         const float *mean, float *sum_dy, float *sum_dyx);
+    /* dx = ((dy - k1) - (x - mean) * k2) * scale; coef: mean, k1, k2, scale. add: dx += that. */
+    void (*bn_back_apply)(const float *dy, const float *x, size_t rows, size_t cols, size_t ld,
+                          const float *const coef[4], float *dx, bool add);
+
+    /* Bit i % 8 of mask[i / 8] = !(x[i] <= 0); y = bit ? x : +0. NaN passes. Writes (n + 7) / 8
+     * bytes of mask, the bits past n zero; mask may be NULL. */
+    void (*relu)(const float *x, size_t n, float *y, uint8_t *mask);
+    /* dx = bit ? dy : +0; add: dx += that. */
+    void (*relu_back)(const float *dy, const uint8_t *mask, size_t n, float *dx, bool add);
+    /* y = a + b */
+    void (*add)(const float *a, const float *b, size_t n, float *y);
+    /* One step of optim.h's nyb_sgd_run; v is not touched if momentum is 0. */
+    void (*sgd)(const nyb_elem_sgd *sgd, float *w, float *v, const float *g, size_t n);
+} nyb_elem_kernel;
+
+/* Best first, reference last, NULL-terminated; all give the same bits (NaN payloads apart). */
+extern const nyb_elem_kernel *const nyb_elem_kernels[];
+
+const nyb_elem_kernel *nyb_elem_choose(uint32_t cpu);
+
+#endif

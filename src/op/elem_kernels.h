@@ -1,0 +1,254 @@
+/* The loops of elem.h in a vocabulary of 16 lanes (vec_*) that the including file defines; it also
+ * defines ELEM_RECORD, ELEM_NAME and ELEM_NEEDS. Lanes never meet, so every set of registers that
+ * implements the vocabulary gives the same bits. No include guard: each ISA has its own copy. */
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* Rows that a column tile walks before the next 16 columns: their accumulators stay in registers,
+ * and memory is still read nearly in order. */
+#define TILE_ROWS 16
+
+/* n is the constant 16 or the lanes of a last, narrower tile: each caller's loop is compiled for
+ * both. */
+static ALWAYS_INLINE vec load(const float *p, size_t n)
+{
+    return n == 16 ? vec_load(p) : vec_load_n(p, n);
+}
+
+static ALWAYS_INLINE void store(float *p, vec v, size_t n)
+{
+    if (n == 16)
+        vec_store(p, v);
+    else
+        vec_store_n(p, v, n);
+}
+
+/* Calls tile(r, j, rows, n) for tiles of at most 16 rows and 16 columns: n is the constant 16, or
+ * the columns that are left over. */
+#define FOR_TILES(tile)                                                                            \
+    for (size_t r = 0; r < rows; r += TILE_ROWS) {                                                 \
+        const size_t m = nyb_min(TILE_ROWS, rows - r);                                             \
+        size_t j = 0;                                                                              \
+        for (; j + 16 <= cols; j += 16)                                                            \
+            tile(r, j, m, 16);                                                                     \
+        if (j < cols)                                                                              \
+            tile(r, j, m, cols - j);                                                               \
+    }
+
+static ALWAYS_INLINE void sum_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
+                                   float *sum)
+{
+    vec s = first ? vec_set(0) : load(sum, n);
+
+    for (size_t r = 0; r < rows; r++)
+        s = vec_add(s, load(x + r * ld, n));
+    store(sum, s, n);
+}
+
+static void column_sums(const float *x, size_t rows, size_t cols, size_t ld, float *sum)
+{
+#define TILE(r, j, m, n) sum_tile(x + (r)*ld + (j), m, ld, n, (r) == 0, sum + (j))
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+static ALWAYS_INLINE void stats_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
+                                     float *shift, float *sum, float *square)
+{
+    vec t = vec_set(0), s = t, q = t;
+
+    if (first) {
+        for (size_t r = 0; r < rows; r++)
+            t = vec_add(t, load(x + r * ld, n));
+        t = vec_mul(t, vec_set(1.0f / (float)rows));
+        store(shift, t, n);
+    } else {
+        t = load(shift, n);
+        s = load(sum, n);
+        q = load(square, n);
+    }
+    for (size_t r = 0; r < rows; r++) {
+        const vec d = vec_sub(load(x + r * ld, n), t);
+        s = vec_add(s, d);
+        q = vec_add(q, vec_mul(d, d));
+    }
+    store(sum, s, n);
+    store(square, q, n);
+}
+
+static void bn_stats(const float *x, size_t rows, size_t cols, size_t ld, float *shift, float *sum,
+                     float *square)
+{
+#define TILE(r, j, m, n)                                                                           \
+    stats_tile(x + (r)*ld + (j), m, ld, n, (r) == 0, shift + (j), sum + (j), square + (j))
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+static ALWAYS_INLINE void apply_tile(const float *x, size_t rows, size_t ld, size_t n,
+                                     const float *mean, const float *scale, const float *beta,
+                                     float *y)
+{
+    const vec m = load(mean, n), a = load(scale, n), b = load(beta, n);
+
+    for (size_t r = 0; r < rows; r++) {
+        const vec d = vec_sub(load(x + r * ld, n), m);
+        store(y + r * ld, vec_add(vec_mul(d, a), b), n);
+    }
+}
+
+static void bn_apply(const float *x, size_t rows, size_t cols, size_t ld, const float *mean,
+                     const float *scale, const float *beta, float *y)
+{
+#define TILE(r, j, m, n)                                                                           \
+    apply_tile(x + (r)*ld + (j), m, ld, n, mean + (j), scale + (j), beta + (j), y + (r)*ld + (j))
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+static ALWAYS_INLINE void back_sums_tile(const float *dy, const float *x, size_t rows, size_t ld,
+                                         size_t n, bool first, const float *mean, float *sum_dy,
+                                         float *sum_dyx)
+{
+    const vec m = load(mean, n);
+    vec s = first ? vec_set(0) : load(sum_dy, n);
+    vec p = first ? vec_set(0) : load(sum_dyx, n);
+
+    for (size_t r = 0; r < rows; r++) {
+        const vec g = load(dy + r * ld, n);
+        const vec d = vec_sub(load(x + r * ld, n), m);
+        s = vec_add(s, g);
+        p = vec_add(p, vec_mul(g, d));
+    }
+    store(sum_dy, s, n);
+    store(sum_dyx, p, n);
+}
+
+static void bn_back_sums(const float *dy, const float *x, size_t rows, size_t cols, size_t ld,
+                         const float *mean, float *sum_dy, float *sum_dyx)
+{
+#define TILE(r, j, m, n)                                                                           \
+    back_sums_tile(dy + (r)*ld + (j), x + (r)*ld + (j), m, ld, n, (r) == 0, mean + (j),            \
+                   sum_dy + (j), sum_dyx + (j))
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+static ALWAYS_INLINE void back_apply_tile(const float *dy, const float *x, size_t rows, size_t ld,
+                                          size_t n, const float *const coef[4], size_t column,
+                                          float *dx, bool add)
+{
+    const vec mean = load(coef[0] + column, n), k1 = load(coef[1] + column, n);
+    const vec k2 = load(coef[2] + column, n), scale = load(coef[3] + column, n);
+
+    for (size_t r = 0; r < rows; r++) {
+        const vec d = vec_sub(load(x + r * ld, n), mean);
+        const vec g = vec_sub(vec_sub(load(dy + r * ld, n), k1), vec_mul(d, k2));
+        const vec v = vec_mul(g, scale);
+        store(dx + r * ld, add ? vec_add(load(dx + r * ld, n), v) : v, n);
+    }
+}
+
+static void bn_back_apply(const float *dy, const float *x, size_t rows, size_t cols, size_t ld,
+                          const float *const coef[4], float *dx, bool add)
+{
+#define TILE(r, j, m, n)                                                                           \
+    back_apply_tile(dy + (r)*ld + (j), x + (r)*ld + (j), m, ld, n, coef, j, dx + (r)*ld + (j), add)
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+static ALWAYS_INLINE void relu_16(const float *x, size_t n, float *y, uint8_t *mask)
+{
+    const vec v = load(x, n);
+    const unsigned bits = vec_above_zero(v);
+
+    store(y, vec_keep(v, bits), n);
+    if (mask) {
+        mask[0] = (uint8_t)bits;
+        if (n > 8)
+            mask[1] = (uint8_t)(bits >> 8);
+    }
+}
+
+static void relu(const float *x, size_t n, float *y, uint8_t *mask)
+{
+    size_t i = 0;
+
+    for (; i + 16 <= n; i += 16)
+        relu_16(x + i, 16, y + i, mask ? mask + i / 8 : NULL);
+    if (i < n)
+        relu_16(x + i, n - i, y + i, mask ? mask + i / 8 : NULL);
+}
+
+static ALWAYS_INLINE void relu_back_16(const float *dy, const uint8_t *mask, size_t n, float *dx,
+                                       bool add)
+{
+    const unsigned bits = mask[0] | (n > 8 ? (unsigned)mask[1] << 8 : 0);
+    const vec v = vec_keep(load(dy, n), bits);
+
+    store(dx, add ? vec_add(load(dx, n), v) : v, n);
+}
+
+static void relu_back(const float *dy, const uint8_t *mask, size_t n, float *dx, bool add)
+{
+    size_t i = 0;
+
+    for (; i + 16 <= n; i += 16)
+        relu_back_16(dy + i, mask + i / 8, 16, dx + i, add);
+    if (i < n)
+        relu_back_16(dy + i, mask + i / 8, n - i, dx + i, add);
+}
+
+static void add(const float *a, const float *b, size_t n, float *y)
+{
+    size_t i = 0;
+
+    for (; i + 16 <= n; i += 16)
+        vec_store(y + i, vec_add(vec_load(a + i), vec_load(b + i)));
+    if (i < n)
+        vec_store_n(y + i, vec_add(vec_load_n(a + i, n - i), vec_load_n(b + i, n - i)), n - i);
+}
+
+static ALWAYS_INLINE void sgd_16(const nyb_elem_sgd *sgd, float *w, float *v, const float *g,
+                                 size_t n)
+{
+    const vec m = vec_set(sgd->momentum), weight = load(w, n);
+    vec d = load(g, n);
+
+    if (sgd->weight_decay != 0)
+        d = vec_fma(vec_set(sgd->weight_decay), weight, d);
+    if (sgd->momentum != 0) {
+        const vec velocity = vec_fma(m, load(v, n), d);
+        store(v, velocity, n);
+        d = sgd->nesterov ? vec_fma(m, velocity, d) : velocity;
+    }
+    store(w, vec_fma(vec_set(-sgd->lr), d, weight), n);
+}
+
+static void sgd_step(const nyb_elem_sgd *sgd, float *w, float *v, const float *g, size_t n)
+{
+    const nyb_elem_sgd s = *sgd;
+    const bool has_v = s.momentum != 0;
+    size_t i = 0;
+
+    for (; i + 16 <= n; i += 16)
+        sgd_16(&s, w + i, has_v ? v + i : NULL, g + i, 16);
+    if (i < n)
+        sgd_16(&s, w + i, has_v ? v + i : NULL, g + i, n - i);
+}
+
+extern const nyb_elem_kernel ELEM_RECORD;
+const nyb_elem_kernel ELEM_RECORD = {
+    .name = ELEM_NAME,
+    .needs = ELEM_NEEDS,
+    .column_sums = column_sums,
+    .bn_stats = bn_stats,
+    .bn_apply = bn_apply,
+    .bn_back_sums = bn_back_sums,
+    .bn_back_apply = bn_back_apply,
+    .relu = relu,
+    .relu_back = relu_back,
+    .add = add,
+    .sgd = sgd_step,
+};

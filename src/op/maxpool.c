@@ -1,0 +1,119 @@
+#include "op/window.h"
+
+/* The largest pixel of each window and channel; padding never wins, ties go to the first in row
+ * order, a NaN wins (PyTorch's rules). Forward leaves the winner's tap, r * kernel + s. */
+
+#define KERNEL_MAX 16 /* a tap fits in a byte */
+
+static nyb_status shape(const nyb_attr *attr, const nyb_shape *in, nyb_shape *out, nyb_error *err)
+{
+    if (attr->kernel > KERNEL_MAX)
+        return nyb_fail(err, NYB_LIMIT, "maxpool: kernel %zu is more than %d", attr->kernel,
+                        KERNEL_MAX);
+    return nyb_op_window("maxpool", attr, attr->kernel / 2, *in, in->c, out, err);
+}
+
+static size_t saved_bytes(const nyb_attr *attr, const nyb_shape *in)
+{
+    nyb_shape out;
+
+    return shape(attr, in, &out, NULL) == NYB_OK ? nyb_shape_size(out) : 0;
+}
+
+/* The window of one output pixel. taps may be NULL. */
+static void forward_pixel(const nyb_op_args *args, const float *image, size_t oh, size_t ow,
+                          float *y, uint8_t *taps)
+{
+    const nyb_shape in = args->in_shape[0];
+    const nyb_attr *const attr = args->attr;
+    const nyb_range rs = nyb_window_taps(attr, oh, in.h), ss = nyb_window_taps(attr, ow, in.w);
+
+    for (size_t r = rs.begin; r < rs.end; r++)
+        for (size_t s = ss.begin; s < ss.end; s++) {
+            const size_t h = oh * attr->stride + r - attr->pad;
+            const size_t w = ow * attr->stride + s - attr->pad;
+            const float *const x = image + (h * in.w + w) * in.c;
+            const bool first = r == rs.begin && s == ss.begin;
+            const uint8_t tap = (uint8_t)(r * attr->kernel + s);
+            for (size_t c = 0; c < in.c; c++) {
+                const bool wins = first || x[c] > y[c] || x[c] != x[c];
+                y[c] = wins ? x[c] : y[c];
+                if (taps)
+                    taps[c] = wins ? tap : taps[c];
+            }
+        }
+}
+
+/* One task, one row of the output. */
+static void forward_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_op_args *args = arg;
+    const nyb_shape in = args->in_shape[0], out = args->out_shape;
+    const float *const image = args->in[0] + task / out.h * in.h * in.w * in.c;
+    uint8_t *const taps = args->saved;
+
+    (void)worker;
+    for (size_t ow = 0; ow < out.w; ow++) {
+        const size_t at = (task * out.w + ow) * out.c;
+        forward_pixel(args, image, task % out.h, ow, args->out + at, taps ? taps + at : NULL);
+    }
+}
+
+/* Gathers, so that rows of dx are independent: pixel (h, w) takes from each window that it won, in
+ * increasing row and column of the output. */
+static void backward_pixel(const nyb_op_args *args, size_t n, size_t h, size_t w, float *dx)
+{
+    const nyb_shape out = args->out_shape;
+    const nyb_attr *const attr = args->attr;
+    const nyb_range ohs = nyb_window_outputs(attr, h, out.h);
+    const nyb_range ows = nyb_window_outputs(attr, w, out.w);
+
+    for (size_t oh = ohs.begin; oh < ohs.end; oh++)
+        for (size_t ow = ows.begin; ow < ows.end; ow++) {
+            const size_t at = ((n * out.h + oh) * out.w + ow) * out.c;
+            const size_t r = h + attr->pad - oh * attr->stride;
+            const size_t s = w + attr->pad - ow * attr->stride;
+            const uint8_t tap = (uint8_t)(r * attr->kernel + s);
+            const uint8_t *const taps = (const uint8_t *)args->saved + at;
+            for (size_t c = 0; c < out.c; c++)
+                dx[c] += taps[c] == tap ? args->dout[at + c] : 0;
+        }
+}
+
+/* One task, one row of the input. */
+static void backward_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_op_args *args = arg;
+    const nyb_shape in = args->in_shape[0];
+    float *const dx = args->din[0] + task * in.w * in.c;
+
+    (void)worker;
+    if (!args->din_add[0])
+        memset(dx, 0, in.w * in.c * sizeof *dx);
+    for (size_t w = 0; w < in.w; w++)
+        backward_pixel(args, task / in.h, task % in.h, w, dx + w * in.c);
+}
+
+static void forward(const nyb_op_args *args)
+{
+    nyb_pool_run(args->context->pool, forward_task, (void *)args,
+                 args->out_shape.n * args->out_shape.h);
+}
+
+static void backward(const nyb_op_args *args)
+{
+    if (args->din[0])
+        nyb_pool_run(args->context->pool, backward_task, (void *)args,
+                     args->in_shape[0].n * args->in_shape[0].h);
+}
+
+const nyb_op nyb_op_maxpool = {
+    .name = "maxpool",
+    .about = "the largest pixel of a square window",
+    .n_inputs = 1,
+    .keeps_nonneg = true,
+    .shape = shape,
+    .saved_bytes = saved_bytes,
+    .forward = forward,
+    .backward = backward,
+};
