@@ -5,25 +5,26 @@
 #include <immintrin.h>
 
 #include "base/base.h"
+#include "gemm/tile_unroll.h"
 
 /* r[i] dword j becomes r[j] dword i: pairs, fours, then the 128-bit lanes. */
 static inline __attribute__((always_inline)) void nyb_transpose_8x8(__m256i r[8])
 {
     __m256i t[8];
-#pragma GCC unroll 4
+    NYB_UNROLL
     for (int i = 0; i < 8; i += 2) {
         t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
         t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
     }
     /* r[4 i + j], lane l: rows 4 i .. 4 i + 3 of column 4 l + j */
-#pragma GCC unroll 2
+    NYB_UNROLL
     for (int i = 0; i < 8; i += 4) {
         r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
         r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
         r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
         r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
     }
-#pragma GCC unroll 4
+    NYB_UNROLL
     for (int j = 0; j < 4; j++) {
         t[j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x20);
         t[4 + j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x31);

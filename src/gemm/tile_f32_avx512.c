@@ -16,14 +16,14 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_f32_ar
     const uint32_t *run_off = args->run_off, *run_len = args->run_len;
     const float *b = args->b;
     __m512 acc[MAX_ROWS][2];
-#pragma GCC unroll 12
+    NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++)
         acc[m][0] = acc[m][1] = _mm512_setzero_ps();
     for (size_t i = 0; i < n_runs; i++) {
         const float *a = args->a + first_row * lda + run_off[i];
         for (const float *a_end = a + run_len[i]; a < a_end; a++, b += NYB_TILE_COLS) {
             const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
-#pragma GCC unroll 12
+            NYB_UNROLL
             for (size_t m = 0; m < n_rows; m++) {
                 const __m512 factor = _mm512_set1_ps(a[m * lda]);
                 FMA(acc[m][0], factor, b0);
@@ -32,7 +32,7 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_f32_ar
         }
     }
     float *c = args->c + first_row * NYB_TILE_COLS;
-#pragma GCC unroll 12
+    NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++, c += NYB_TILE_COLS) {
         if (args->accumulate) {
             acc[m][0] = _mm512_add_ps(_mm512_loadu_ps(c), acc[m][0]);

@@ -124,19 +124,19 @@ static inline __attribute__((always_inline)) void transpose_32x16(const uint8_t 
                                                                   __m256i r[16])
 {
     __m256i t[16];
-#pragma GCC unroll 16
+    NYB_UNROLL
     for (size_t i = 0; i < 16; i++)
         t[i] = _mm256_inserti128_si256(
             _mm256_castsi128_si256(_mm_loadu_si128((const void *)(src + i * lds))),
             _mm_loadu_si128((const void *)(src + (16 + i) * lds)), 1);
-#pragma GCC unroll 2
+    NYB_UNROLL
     for (int pass = 0; pass < 2; pass++) {
-#pragma GCC unroll 8
+        NYB_UNROLL
         for (int i = 0; i < 8; i++) {
             r[2 * i] = _mm256_unpacklo_epi8(t[i], t[i + 8]);
             r[2 * i + 1] = _mm256_unpackhi_epi8(t[i], t[i + 8]);
         }
-#pragma GCC unroll 8
+        NYB_UNROLL
         for (int i = 0; i < 8; i++) {
             t[2 * i] = _mm256_unpacklo_epi8(r[i], r[i + 8]);
             t[2 * i + 1] = _mm256_unpackhi_epi8(r[i], r[i + 8]);

@@ -75,7 +75,9 @@ static inline __attribute__((always_inline)) __m512i interleave_4x16(const void 
     v = _mm512_mask_broadcast_i32x4(v, 0x00f0, _mm_loadu_si128((const void *)(row + ld)));
     v = _mm512_mask_broadcast_i32x4(v, 0x0f00, _mm_loadu_si128((const void *)(row + 2 * ld)));
     v = _mm512_mask_broadcast_i32x4(v, 0xf000, _mm_loadu_si128((const void *)(row + 3 * ld)));
-    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(columns, v), bytes);
+    v = _mm512_permutexvar_epi32(columns, v);
+    __asm__("" : "+v"(v)); /* clang 14 would merge the two shuffles into many */
+    return _mm512_shuffle_epi8(v, bytes);
 }
 
 void nyb_tile_pack_cols_avx512(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid,
@@ -120,6 +122,7 @@ void nyb_tile_pack_cols_avx512(const int8_t *src, size_t ld, size_t k_valid, siz
 static inline __attribute__((always_inline)) void transpose_64x16(const uint8_t *src, size_t lds,
                                                                   __m512i out[16])
 {
+    NYB_UNROLL
     for (size_t i = 0; i < 16; i++)
         out[i] = interleave_4x16(src + 4 * i * lds, lds);
     nyb_transpose_16x16(out);

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "gemm/tile_pack.h"
+#include "gemm/tile_unroll.h"
 
 #define ROWS 4 /* x 16 columns: 8 accumulators, 2 vectors of b, 1 of a, 2 products */
 
@@ -16,16 +17,19 @@
                 : "x"(a), "x"(b));                                                                 \
     } while (0)
 
-/* How many dots one int16 takes: each adds at most 2 * max_a * max_b <= 32766. Either whole steps
- * of 16, or 1, 2, 4 or 8 of them. */
+/* Bytes of a that one pass multiplies: whole, or, where 2 * max_a * max_b is beyond int16, their
+ * low and then their high four bits: 2 * 15 * 128 = 3840. */
+typedef enum part { PART_WHOLE, PART_LOW, PART_HIGH } part;
+
+/* How many dots one int16 takes: either whole steps of 16, or 1, 2, 4 or 8 dots of a step. */
 typedef struct flush {
     size_t n_steps, n_k4;
 } flush;
 
-static flush flush_plan(const nyb_tile_s8_args *args)
+static flush flush_plan(int32_t max_a, int32_t max_b)
 {
-    const int32_t product = 2 * args->max_a * args->max_b;
-    const size_t n_dots = product > 0 ? (size_t)(INT16_MAX / product) : INT16_MAX;
+    const int32_t pair = 2 * max_a * max_b; /* largest that one dot adds */
+    const size_t n_dots = pair > 0 ? (size_t)(INT16_MAX / pair) : INT16_MAX;
     flush plan = {.n_steps = 1, .n_k4 = 16};
     if (n_dots >= 16)
         plan.n_steps = n_dots / 16;
@@ -42,25 +46,22 @@ static void end(void)
 {
 }
 
-static inline __m256i broadcast_4(const uint8_t *a)
+static inline __m256i broadcast_4(const uint8_t *a, part which)
 {
+    const __m256i low = _mm256_set1_epi8(15);
     int32_t four;
     memcpy(&four, a, sizeof four);
-    return _mm256_set1_epi32(four);
+    const __m256i v = _mm256_set1_epi32(four);
+    if (which == PART_WHOLE)
+        return v;
+    return _mm256_and_si256(which == PART_LOW ? v : _mm256_srli_epi16(v, 4), low);
 }
 
-/* n_rows x 16 columns; n_rows is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void
-run_block(const nyb_tile_s8_args *args, flush plan, size_t first_row, size_t half, size_t n_rows)
+/* n_rows x 16 int32 at c start at -bias * sum of b, because a is unit + bias (all modulo 2^32). */
+static inline void start_block(const nyb_tile_s8_args *args, size_t half, size_t n_rows, int32_t *c)
 {
-    const size_t lda = args->lda, n_steps = args->n_steps;
-    const int8_t *b = args->b + half * 1024;
-    int32_t *c = args->c + first_row * NYB_TILE_COLS + half * 16;
-    __m256i acc[ROWS][2];
-
-    /* a is unit + bias: start at -bias * sum of b (all modulo 2^32). */
+    const int8_t *tail = args->b + args->n_steps * NYB_TILE_STEP_BYTES + half * 64;
     const __m256i bias = _mm256_set1_epi32(-args->bias);
-    const int8_t *tail = args->b + n_steps * NYB_TILE_STEP_BYTES + half * 64;
     for (size_t j = 0; j < 2; j++) {
         const __m256i sum = _mm256_load_si256((const void *)(tail + 32 * j));
         const __m256i less = _mm256_mullo_epi32(bias, sum);
@@ -69,10 +70,24 @@ run_block(const nyb_tile_s8_args *args, flush plan, size_t first_row, size_t hal
             *to = args->accumulate ? _mm256_add_epi32(*to, less) : less;
         }
     }
+}
+
+/* n_rows x 16 columns; n_rows and which are constants where this is inlined. */
+static inline __attribute__((always_inline)) void
+run_block(const nyb_tile_s8_args *args, part which, size_t first_row, size_t half, size_t n_rows)
+{
+    const flush plan = flush_plan(which == PART_WHOLE ? args->max_a : 15, args->max_b);
+    const __m256i weight = _mm256_set1_epi16(which == PART_HIGH ? 16 : 1);
+    const size_t lda = args->lda, n_steps = args->n_steps;
+    const int8_t *b = args->b + half * 1024;
+    int32_t *c = args->c + first_row * NYB_TILE_COLS + half * 16;
+    __m256i acc[ROWS][2];
+    if (which != PART_HIGH)
+        start_block(args, half, n_rows, c);
     for (size_t i = 0; i < n_steps;) {
         const size_t stop = nyb_min(n_steps, i + plan.n_steps);
         for (size_t k0 = 0; k0 < 16; k0 += plan.n_k4) {
-#pragma GCC unroll 4
+            NYB_UNROLL
             for (size_t m = 0; m < n_rows; m++)
                 acc[m][0] = acc[m][1] = _mm256_setzero_si256();
             for (size_t step = i; step < stop; step++) {
@@ -81,36 +96,44 @@ run_block(const nyb_tile_s8_args *args, flush plan, size_t first_row, size_t hal
                 for (size_t k4 = 0; k4 < plan.n_k4; k4++, line += 64, a += 4) {
                     const __m256i b0 = _mm256_load_si256((const void *)line);
                     const __m256i b1 = _mm256_load_si256((const void *)(line + 32));
-#pragma GCC unroll 4
+                    NYB_UNROLL
                     for (size_t m = 0; m < n_rows; m++) {
-                        const __m256i four = broadcast_4(a + m * lda);
+                        const __m256i four = broadcast_4(a + m * lda, which);
                         DOT(acc[m][0], four, b0);
                         DOT(acc[m][1], four, b1);
                     }
                 }
             }
-#pragma GCC unroll 4
+            NYB_UNROLL
             for (size_t m = 0; m < n_rows; m++) {
                 __m256i *to = (void *)(c + m * NYB_TILE_COLS);
-                const __m256i ones = _mm256_set1_epi16(1);
-                to[0] = _mm256_add_epi32(to[0], _mm256_madd_epi16(acc[m][0], ones));
-                to[1] = _mm256_add_epi32(to[1], _mm256_madd_epi16(acc[m][1], ones));
+                to[0] = _mm256_add_epi32(to[0], _mm256_madd_epi16(acc[m][0], weight));
+                to[1] = _mm256_add_epi32(to[1], _mm256_madd_epi16(acc[m][1], weight));
             }
         }
         i = stop;
     }
 }
 
-static void run(const nyb_tile_s8_args *args)
+static inline __attribute__((always_inline)) void run_part(const nyb_tile_s8_args *args, part which)
 {
-    const flush plan = flush_plan(args);
     const size_t rows = args->rows;
     for (size_t half = 0; half < 2; half++) {
         size_t row = 0;
         for (; row + ROWS <= rows; row += ROWS)
-            run_block(args, plan, row, half, ROWS);
+            run_block(args, which, row, half, ROWS);
         for (; row < rows; row++)
-            run_block(args, plan, row, half, 1);
+            run_block(args, which, row, half, 1);
+    }
+}
+
+static void run(const nyb_tile_s8_args *args)
+{
+    if (args->max_a * args->max_b <= INT16_MAX / 2) {
+        run_part(args, PART_WHOLE);
+    } else {
+        run_part(args, PART_LOW);
+        run_part(args, PART_HIGH);
     }
 }
 
@@ -118,7 +141,7 @@ const nyb_tile_s8 nyb_tile_s8_avx2 = {
     .name = "avx2",
     .needs = NYB_CPU_AVX2,
     .a_biased = true,
-    .max_product = INT16_MAX / 2,
+    .max_product = INT32_MAX,
     .begin = begin,
     .end = end,
     .run = run,

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "gemm/tile_pack.h"
+#include "gemm/tile_unroll.h"
 
 #define MAX_ROWS 12 /* 24 accumulators, 2 vectors of b, 1 of a: 27 of 32 registers */
 
@@ -39,7 +40,7 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_s8_arg
     const int8_t *tail = b + n_steps * NYB_TILE_STEP_BYTES;
     const __m512i less0 = _mm512_mullo_epi32(bias, _mm512_load_si512(tail));
     const __m512i less1 = _mm512_mullo_epi32(bias, _mm512_load_si512(tail + 64));
-#pragma GCC unroll 12
+    NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++) {
         acc[m][0] = less0;
         acc[m][1] = less1;
@@ -51,19 +52,21 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_s8_arg
     }
     for (size_t i = 0; i < n_steps; i++, b += NYB_TILE_STEP_BYTES) {
         const uint8_t *a = a0 + a_step[i];
-#pragma GCC unroll 2
-        for (size_t k4 = 0; k4 < 16; k4++) {
-            const __m512i b0 = _mm512_load_si512(b + k4 * 64);
-            const __m512i b1 = _mm512_load_si512(b + 1024 + k4 * 64);
-#pragma GCC unroll 12
-            for (size_t m = 0; m < n_rows; m++) {
-                const __m512i four = broadcast_4(a + m * lda + 4 * k4);
-                DOT(acc[m][0], four, b0);
-                DOT(acc[m][1], four, b1);
+        for (size_t k4 = 0; k4 < 16; k4 += 4, a += 16) {
+            NYB_UNROLL
+            for (size_t j = 0; j < 4; j++) {
+                const __m512i b0 = _mm512_load_si512(b + (k4 + j) * 64);
+                const __m512i b1 = _mm512_load_si512(b + 1024 + (k4 + j) * 64);
+                NYB_UNROLL
+                for (size_t m = 0; m < n_rows; m++) {
+                    const __m512i four = broadcast_4(a + m * lda + 4 * j);
+                    DOT(acc[m][0], four, b0);
+                    DOT(acc[m][1], four, b1);
+                }
             }
         }
     }
-#pragma GCC unroll 12
+    NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++) {
         _mm512_store_si512(c + m * NYB_TILE_COLS, acc[m][0]);
         _mm512_store_si512(c + m * NYB_TILE_COLS + 16, acc[m][1]);

@@ -11,21 +11,21 @@ static void end(void)
 
 static void run(const nyb_tile_s8_args *args)
 {
-    for (size_t m = 0; m < args->rows; m++) {
-        int32_t *c = args->c + m * NYB_TILE_COLS;
-        /* Unsigned: sums are exact modulo 2^32, also where the caller's bound is broken. */
-        uint32_t sum[NYB_TILE_COLS] = {0};
-        for (size_t i = 0; i < args->n_steps; i++) {
+    if (!args->accumulate)
+        memset(args->c, 0, args->rows * NYB_TILE_COLS * sizeof *args->c);
+    for (size_t i = 0; i < args->n_steps; i++) {
+        int16_t b[NYB_TILE_STEP][NYB_TILE_COLS];
+        for (size_t k = 0; k < NYB_TILE_STEP; k++)
+            for (size_t n = 0; n < NYB_TILE_COLS; n++)
+                b[k][n] = args->b[i * NYB_TILE_STEP_BYTES + nyb_tile_s8_offset(k, n)];
+        for (size_t m = 0; m < args->rows; m++) {
             const uint8_t *a = args->a + m * args->lda + args->a_step[i];
-            const int8_t *b = args->b + i * NYB_TILE_STEP_BYTES;
-            for (size_t k = 0; k < NYB_TILE_STEP; k++) {
-                const int32_t unit = (int8_t)a[k];
+            int32_t *c = args->c + m * NYB_TILE_COLS;
+            /* Unsigned: sums are exact modulo 2^32, also where the caller's bound is broken. */
+            for (size_t k = 0; k < NYB_TILE_STEP; k++)
                 for (size_t n = 0; n < NYB_TILE_COLS; n++)
-                    sum[n] += (uint32_t)(unit * b[nyb_tile_s8_offset(k, n)]);
-            }
+                    c[n] = (int32_t)((uint32_t)c[n] + (uint32_t)((int8_t)a[k] * b[k][n]));
         }
-        for (size_t n = 0; n < NYB_TILE_COLS; n++)
-            c[n] = (int32_t)(sum[n] + (args->accumulate ? (uint32_t)c[n] : 0));
     }
 }
 

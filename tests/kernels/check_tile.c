@@ -70,7 +70,7 @@ typedef struct limits {
 static const limits pairs[] = {
     {7, true, 7},     {8, true, 8},      {15, false, 7},  {64, true, 7},   {64, true, 15},
     {12, true, 12},   {64, true, 64},    {1, true, 1},    {7, true, 127},  {127, true, 7},
-    {127, true, 127}, {127, false, 127}, {127, true, 64}, {15, false, 15},
+    {127, true, 127}, {127, false, 127}, {127, true, 64}, {65, true, 127}, {15, false, 15},
 };
 #define N_PAIRS (sizeof pairs / sizeof *pairs)
 
@@ -159,8 +159,10 @@ static void random_run(ck *c, const nyb_tile_s8 *tile)
     args.a = a;
     args.b = panel;
     tile->begin();
+    const size_t rows = args.rows;
+    args.rows = ck_range(c, 1, rows); /* another height in the same batch */
     check_run(c, tile, &args, b);
-    args.rows = ck_range(c, 1, args.rows); /* another height in the same batch */
+    args.rows = rows;
     args.accumulate = !args.accumulate;
     check_run(c, tile, &args, b);
     tile->end();
