@@ -8,14 +8,17 @@
 
 /* ---- atomic files ------------------------------------------------------------------------- */
 
-/* A temporary file beside `path`; commit does fflush, fsync, rename, fsync of the folder; abort
- * (or a crash) leaves the old file. Write errors (full disk) surface in commit at the latest. */
+/* A temporary file PATH.tmp; commit does fflush, fsync, rename, fsync of the folder; abort (or a
+ * crash) leaves the old file. Write errors (full disk) surface in commit at the latest. A failed
+ * write removes the temporary file; what a killed process left is reused by the next write. A
+ * second writer of the same path meanwhile is NYB_IO. A device or pipe is written in place. */
 typedef struct nyb_atomic_file nyb_atomic_file;
-NYB_MUST_CHECK nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file,
-                                          nyb_error *err);
+NYB_MUST_CHECK nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file, nyb_error *err);
 FILE *nyb_atomic_stream(nyb_atomic_file *file);
 NYB_MUST_CHECK nyb_status nyb_atomic_commit(nyb_atomic_file **file, nyb_error *err);
 void nyb_atomic_abort(nyb_atomic_file **file);
+
+#define NYB_FILE_MAX ((size_t)1 << 34) /* bytes: the largest array or model file that is read */
 
 /* The whole file in nyb_alloc memory; a final 0 byte is appended (not counted). Files above
  * max_bytes are NYB_LIMIT. A .gz file (by content) is inflated, to at most max_bytes. */
@@ -33,8 +36,12 @@ typedef struct nyb_npy {
     void *data;    /* nyb_alloc memory, C order, n * item size bytes */
 } nyb_npy;
 /* Fortran order, big endian, object types: NYB_CORRUPT with a sentence. Size and header must agree
- * with the file's length. f8 and i4 are accepted where f4 is wanted: nyb_npy_to_f32. */
+ * with the file's length. Accepted: b1 i1 u1 i2 u2 f2 i4 u4 f4 i8 u8 f8, which nyb_npy_to_f32
+ * rounds to the nearest float. */
 NYB_MUST_CHECK nyb_status nyb_npy_load(const char *path, nyb_npy *npy, nyb_error *err);
+/* The same from memory; name is what messages call it. The data are copied. */
+NYB_MUST_CHECK nyb_status nyb_npy_parse(const uint8_t *bytes, size_t n_bytes, const char *name,
+                                        nyb_npy *npy, nyb_error *err);
 /* *x = n floats in nyb_alloc memory. */
 NYB_MUST_CHECK nyb_status nyb_npy_to_f32(const nyb_npy *npy, float **x, nyb_error *err);
 void nyb_npy_free(nyb_npy *npy);
@@ -65,22 +72,29 @@ NYB_MUST_CHECK nyb_status nyb_st_save(const char *path, const nyb_st_tensor *ten
 typedef struct nyb_st_file nyb_st_file;
 /* Checks everything: header length, JSON, dtypes, shapes against offsets, no overlap, no gap. */
 NYB_MUST_CHECK nyb_status nyb_st_load(const char *path, nyb_st_file **file, nyb_error *err);
+/* The same from memory: takes ownership of bytes (nyb_alloc memory), on failure too. */
+NYB_MUST_CHECK nyb_status nyb_st_parse(uint8_t *bytes, size_t n_bytes, const char *name,
+                                       nyb_st_file **file, nyb_error *err);
 void nyb_st_close(nyb_st_file **file);
 size_t nyb_st_count(const nyb_st_file *file);
+/* In the order of their data. */
 const nyb_st_tensor *nyb_st_at(const nyb_st_file *file, size_t i);
 const nyb_st_tensor *nyb_st_find(const nyb_st_file *file, const char *name); /* or NULL */
 const char *nyb_st_meta_find(const nyb_st_file *file, const char *key);      /* or NULL */
 
 /* ---- JSON writing ------------------------------------------------------------------------- */
 
-/* One value to a stream, commas and escapes handled, numbers so that they read back exactly
- * (%.9g for float, %.17g for double; NaN and Inf become null). One line unless pretty. */
+#define NYB_JSON_DEPTH 32
+
+/* One value to a stream, commas and escapes handled, numbers with the fewest digits that read back
+ * exactly (NaN and Inf become null), whatever the locale. One line unless pretty; a newline ends
+ * the outermost value. Bytes of a string that are not UTF-8 become U+FFFD. */
 typedef struct nyb_json {
     FILE *out;
     bool pretty;
     int depth;
-    bool first[32];
-    bool after_key;
+    bool first[NYB_JSON_DEPTH]; /* nothing written yet in the object or array of this depth */
+    char close[NYB_JSON_DEPTH]; /* what ends it: } or ]                                     */
 } nyb_json;
 void nyb_json_begin(nyb_json *json, FILE *out, bool pretty);
 void nyb_json_object(nyb_json *json, const char *key); /* key NULL: in an array, or at the top */
