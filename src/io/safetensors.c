@@ -370,12 +370,11 @@ static void print_header(FILE *out, const nyb_st_tensor *tensors, size_t n_tenso
     nyb_json_end(&json);
 }
 
-static void write_file(FILE *out, char *header, size_t n_header, const nyb_st_tensor *tensors,
+static void write_file(FILE *out, const char *header, size_t n_header, const nyb_st_tensor *tensors,
                        size_t n_tensors)
 {
     uint64_t length = nyb_round_up(n_header, 8);
 
-    header[n_header - 1] = ' '; /* the newline that ends the JSON value */
     for (int i = 0; i < 8; i++)
         putc((int)(length >> 8 * i & 255), out);
     fwrite(header, 1, n_header, out);
@@ -409,7 +408,8 @@ nyb_status nyb_st_save(const char *path, const nyb_st_tensor *tensors, size_t n_
     else
         status = nyb_atomic_open(path, &file, err);
     if (status == NYB_OK) {
-        write_file(nyb_atomic_stream(file), header, n_header, tensors, n_tensors);
+        /* without the newline that ends a JSON value */
+        write_file(nyb_atomic_stream(file), header, n_header - 1, tensors, n_tensors);
         status = nyb_atomic_commit(&file, err);
     }
     free(header);

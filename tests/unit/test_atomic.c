@@ -18,7 +18,7 @@ static char folder[64];
 
 static const char *in_folder(const char *name)
 {
-    static char path[2][128];
+    static char path[2][400];
     static int turn;
 
     turn = !turn;

@@ -66,10 +66,10 @@ static void what_is_saved_is_loaded(void **state)
 
 static void the_file_has_the_published_layout(void **state)
 {
-    /* 77 bytes of JSON, padded to 80 */
+    /* 78 bytes of JSON, padded to 80 */
     static const char want[] = "\x50\0\0\0\0\0\0\0"
                                "{\"__metadata__\":{\"a\":\"b\"},"
-                               "\"w\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}   "
+                               "\"w\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}  "
                                "\x01\x02";
     uint8_t *bytes;
     size_t n;
