@@ -1,0 +1,186 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "format/format.h"
+#include "known.h"
+
+/* Values of every code, from NUMERICS 8.1. */
+typedef struct golden {
+    const char *name;
+    int bits;
+    double max;
+    uint64_t fnv; /* of the f32 images, NUMERICS 8.2; 0: not published */
+    double value[16];
+} golden;
+
+static const golden goldens[] = {
+    {"int4", 4, 7, 0x610228d3d2cf9042, {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1}},
+    {"uint4", 4, 15, 0x13fdf84d829c1708, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}},
+    {"int2", 2, 1, 0x0a0a655ffeb0e385, {0, 1, -2, -1}},
+    {"e2m1",
+     4,
+     6,
+     0x2403bb76b85dfea5,
+     {0, .5, 1, 1.5, 2, 3, 4, 6, -0.0, -.5, -1, -1.5, -2, -3, -4, -6}},
+    {"e3m0",
+     4,
+     64,
+     0xbb26d8c3c27e4985,
+     {0, 1, 2, 4, 8, 16, 32, 64, -0.0, -1, -2, -4, -8, -16, -32, -64}},
+};
+
+static void tables_are_the_published_ones(void **state)
+{
+    (void)state;
+    for (size_t g = 0; g < sizeof goldens / sizeof *goldens; g++) {
+        const golden *want = &goldens[g];
+        const nyb_format *f = nyb_format_find(want->name);
+        uint64_t fnv = KNOWN_FNV_START;
+
+        assert_non_null(f);
+        assert_int_equal(nyb_format_bits(f), want->bits);
+        assert_true((double)nyb_format_max(f) == want->max);
+        for (unsigned c = 0; c < 1u << want->bits; c++) {
+            uint32_t bits = nyb_bits_of(nyb_format_decode(f, c));
+
+            assert_int_equal(bits, nyb_bits_of((float)want->value[c]));
+            fnv = known_fnv(fnv, &bits, sizeof bits);
+        }
+        assert_true(fnv == want->fnv);
+    }
+}
+
+/* The same values from the fields of each code, by arithmetic. */
+static void tables_follow_from_their_bit_fields(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < 256; c++) {
+        const unsigned low = c & 15, e = c & 127;
+        const double sign = c >> 7 ? -1 : 1;
+
+        assert_true(nyb_format_decode(&nyb_format_int8, c) == (float)(int8_t)c);
+        if (e <= 8)
+            assert_true(nyb_format_decode(&nyb_format_e4m0, c) ==
+                        (float)(e ? sign * ldexp(1, (int)e - 1) : 0));
+        else
+            assert_true(isnan(nyb_format_decode(&nyb_format_e4m0, c)));
+        if (c < 16) {
+            const double s = low >> 3 ? -1 : 1, field = low & 7, mantissa = low & 1;
+            const int exponent = (int)(low >> 1 & 3);
+
+            assert_true(nyb_format_decode(&nyb_format_int4, c) == (float)((int)(c ^ 8) - 8));
+            assert_true(nyb_format_decode(&nyb_format_uint4, c) == (float)c);
+            assert_true(nyb_format_decode(&nyb_format_e3m0, c) ==
+                        (float)(field > 0 ? s * ldexp(1, (int)field - 1) : 0));
+            assert_true(
+                nyb_format_decode(&nyb_format_e2m1, c) ==
+                (float)(s * (exponent ? ldexp(1 + mantissa / 2, exponent - 1) : mantissa / 2)));
+        }
+        if (c < 4)
+            assert_true(nyb_format_decode(&nyb_format_int2, c) == (float)((int)(c ^ 2) - 2));
+    }
+}
+
+/* What every record must satisfy, whoever wrote it: a new format is tested by being listed. */
+static void law(const nyb_format *f)
+{
+    unsigned n = 1u << nyb_format_bits(f);
+
+    assert_true(f->bits == 4 || f->bits == 8);
+    assert_int_equal(f->n_codes, n);
+    assert_true(n <= 1u << f->bits);
+    assert_true((f->units != NULL) != (f->value != NULL));
+    assert_int_equal(nyb_bits_of(nyb_format_decode(f, 0)), 0); /* padding is code 0 */
+    assert_true(f->max > 0 && isfinite(f->max));
+    if (f->units) {
+        int largest = 0;
+
+        assert_true(f->unit > 0);
+        assert_true((float)f->max_unit * f->unit == f->max);
+        for (unsigned c = 0; c < 1u << f->bits; c++) { /* readable for every code at rest */
+            assert_int_equal(f->units[c], f->units[c & (n - 1)]);
+            if (f->units[c] > largest)
+                largest = f->units[c];
+        }
+        assert_int_equal(largest, f->max_unit);
+    } else {
+        assert_int_equal(f->max_unit, 0);
+    }
+    if (f->grid == NYB_GRID_INT) {
+        assert_int_equal(f->hi, f->max_unit);
+        assert_int_equal(f->lo, f->is_signed ? -f->hi : 0);
+    }
+    if (f->grid == NYB_GRID_LOG2) { /* the encoder clamps at 2 max, which must be a power of two */
+        int exponent;
+
+        assert_true(frexpf(f->max, &exponent) == 0.5f);
+        assert_true(exponent <= 1 << (f->bits - 1));
+    }
+    for (unsigned c = 0; c < n; c++) {
+        float v = nyb_format_decode(f, c);
+
+        if (!f->is_signed)
+            assert_true(v >= 0);
+        if (f->grid != NYB_GRID_INT) /* a sign on top, magnitudes sorted */
+            for (unsigned d = c + 1; d < n / 2; d++)
+                assert_false(nyb_format_decode(f, d) <= v);
+    }
+}
+
+static void every_format_obeys_the_laws(void **state)
+{
+    (void)state;
+    assert_true(nyb_format_count() >= 8);
+    assert_ptr_equal(nyb_format_at(0), &nyb_format_f32);
+    assert_null(nyb_format_at(nyb_format_count()));
+    for (size_t i = 0; i < nyb_format_count(); i++) {
+        const nyb_format *f = nyb_format_at(i);
+
+        assert_true(strlen(nyb_format_about(f)) > 10);
+        assert_ptr_equal(nyb_format_find(nyb_format_name(f)), f);
+        assert_int_equal(nyb_format_is_integer(f), f->max_unit > 0);
+        if (f->grid == NYB_GRID_REAL) {
+            assert_int_equal(nyb_format_bits(f), 32);
+            assert_true(isnan(nyb_format_decode(f, 0)));
+        } else {
+            law(f);
+            assert_true(isnan(nyb_format_decode(f, f->n_codes)));
+        }
+    }
+}
+
+static void an_unknown_name_lists_the_known_ones(void **state)
+{
+    const nyb_format *f = NULL;
+    nyb_error err = {0};
+
+    (void)state;
+    assert_int_equal(nyb_format_parse("int4", &f, &err), NYB_OK);
+    assert_ptr_equal(f, &nyb_format_int4);
+    assert_int_equal(nyb_format_parse("int5", &f, &err), NYB_UNKNOWN);
+    assert_null(f);
+    assert_non_null(strstr(err.text, "int5"));
+    for (size_t i = 0; i < nyb_format_count(); i++)
+        assert_non_null(strstr(err.text, nyb_format_name(nyb_format_at(i))));
+    assert_int_equal(nyb_format_parse("", &f, NULL), NYB_UNKNOWN);
+    assert_int_equal(nyb_format_parse(NULL, &f, NULL), NYB_UNKNOWN);
+    assert_null(nyb_format_find("INT4"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_are_the_published_ones),
+        cmocka_unit_test(tables_follow_from_their_bit_fields),
+        cmocka_unit_test(every_format_obeys_the_laws),
+        cmocka_unit_test(an_unknown_name_lists_the_known_ones),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

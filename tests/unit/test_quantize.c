@@ -1,0 +1,250 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <float.h>
+#include <math.h>
+
+#include "known.h"
+#include "quant/quant.h"
+
+static nyb_spec parsed(const char *text)
+{
+    nyb_spec s = {0};
+
+    assert_int_equal(nyb_spec_parse(text, &s, NULL), NYB_OK);
+    return s;
+}
+
+static nyb_context *context;
+
+static int begin(void **state)
+{
+    (void)state;
+    return nyb_context_create(NULL, 2, &context, NULL) == NYB_OK ? 0 : 1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    nyb_context_destroy(&context);
+    return 0;
+}
+
+static void codes_values_and_losses_of_a_known_array(void **state)
+{
+    static const float x[8] = {0, 7, -3.4f, 0.4f, NAN, INFINITY, 1, -2};
+    static const uint8_t want[8] = {0, 7, 13, 0, 0, 7, 1, 14};
+    static const float real[8] = {0, 7, -3, 0, 0, 7, 1, -2};
+    const nyb_spec s = parsed("int4");
+    uint8_t codes[8];
+    float values[8];
+    nyb_quant_stats stats;
+
+    (void)state;
+    assert_int_equal(nyb_quantize(context, &s, x, 2, 4, 0, 0, 0, codes, values, &stats, NULL),
+                     NYB_OK);
+    assert_memory_equal(codes, want, sizeof want);
+    assert_memory_equal(values, real, sizeof real);
+    assert_true(stats.n == 8 && stats.n_nan == 1 && stats.n_inf == 1);
+    assert_true(stats.amax == 7 && stats.scale == 1);
+    assert_true(stats.zero == 0.125 && stats.underflow == 0.125 && stats.clip == 0.125);
+    assert_true(fabs(stats.mse - 0.32 / 6) < 1e-7);
+    assert_true(fabs(stats.bias) < 1e-7);
+}
+
+static void a_clip_below_the_maximum_is_counted(void **state)
+{
+    const nyb_spec s = parsed("int4/sawb");
+    float x[1000];
+    nyb_quant_stats stats;
+
+    (void)state;
+    for (size_t i = 0; i < 1000; i++)
+        x[i] = i == 7 ? 50.0f : (float)(int32_t)known_u32(1, 0, 0, 0, 0, i) * 0x1p-31f;
+    assert_int_equal(nyb_quantize(context, &s, x, 10, 100, 0, 0, 0, NULL, NULL, &stats, NULL),
+                     NYB_OK);
+    assert_true(stats.clip >= 0.001 && stats.clip < 0.1 && stats.amax == 50);
+    assert_true(stats.scale * 7 < 50);
+    assert_true(stats.bias < 0 && stats.mse > 0);
+}
+
+static void the_arguments_decide_the_draws(void **state)
+{
+    const nyb_spec s = parsed("e3m0");
+    float x[300];
+    uint8_t first[300], again[300];
+
+    (void)state;
+    for (size_t i = 0; i < 300; i++)
+        x[i] = (float)(int32_t)known_u32(1, 0, 0, 0, 0, i) * 0x1p-31f;
+    for (int k = 0; k < 4; k++) {
+        assert_int_equal(nyb_quantize(context, &s, x, 3, 100, 5, 6, 7, first, NULL, NULL, NULL),
+                         NYB_OK);
+        assert_int_equal(nyb_quantize(context, &s, x, 3, 100, k == 1 ? 9 : 5, k == 2 ? 9 : 6,
+                                      k == 3 ? 9 : 7, again, NULL, NULL, NULL),
+                         NYB_OK);
+        assert_int_equal(memcmp(first, again, 300) == 0, k == 0);
+    }
+    /* the shape only says where rows end */
+    assert_int_equal(nyb_quantize(context, &s, x, 1, 300, 5, 6, 7, again, NULL, NULL, NULL),
+                     NYB_OK);
+    assert_memory_equal(first, again, 300);
+}
+
+static void every_format_and_rule_quantizes(void **state)
+{
+    float x[15 * 33], values[15 * 33];
+    uint8_t codes[15 * 33];
+
+    (void)state;
+    for (size_t i = 0; i < 15 * 33; i++)
+        x[i] = fabsf((float)(int32_t)known_u32(1, 0, 0, 0, 0, i) * 0x1p-31f);
+    for (size_t f = 1; f < nyb_format_count(); f++)
+        for (size_t r = 0; r < nyb_scale_rule_count(); r++) {
+            nyb_spec s = parsed(nyb_format_name(nyb_format_at(f)));
+            nyb_quant_stats stats;
+
+            s.scale = nyb_scale_rule_at(r);
+            if (nyb_spec_check(&s, NULL) != NYB_OK)
+                continue;
+            assert_int_equal(
+                nyb_quantize(context, &s, x, 15, 33, 1, 2, 3, codes, values, &stats, NULL), NYB_OK);
+            for (size_t i = 0; i < 15 * 33; i++)
+                assert_true(values[i] ==
+                            nyb_format_decode(s.format, codes[i]) * (float)stats.scale);
+            assert_true(stats.mse < 0.1 && stats.scale > 0);
+            if (stats.clip == 0) /* within one gap of the coarsest place */
+                assert_true(stats.mse <= (double)(s.format->max * (float)stats.scale));
+        }
+}
+
+static void f32_is_a_copy(void **state)
+{
+    static const float x[3] = {1.5f, -2, NAN};
+    const nyb_spec s = parsed("f32");
+    float values[3];
+    uint8_t codes[3];
+    nyb_quant_stats stats;
+
+    (void)state;
+    assert_int_equal(nyb_quantize(context, &s, x, 1, 3, 0, 0, 0, NULL, values, &stats, NULL),
+                     NYB_OK);
+    assert_memory_equal(values, x, sizeof x);
+    assert_true(stats.mse == 0 && stats.n_nan == 1 && stats.amax == 2 && stats.underflow == 0);
+    assert_int_equal(nyb_quantize(context, &s, x, 1, 3, 0, 0, 0, codes, NULL, NULL, NULL),
+                     NYB_INVALID);
+}
+
+static void nothing_and_zeros_are_fine(void **state)
+{
+    static const float zeros[40], odd[2] = {NAN, FLT_MIN / 4};
+    const char *const texts[] = {"int4/sawb", "e3m0/hindsight", "e3m0/pow2", "uint4/sawb"};
+    uint8_t codes[40];
+    nyb_quant_stats stats;
+
+    (void)state;
+    for (size_t t = 0; t < 4; t++) {
+        const nyb_spec s = parsed(texts[t]);
+
+        assert_int_equal(nyb_quantize(context, &s, NULL, 0, 7, 0, 0, 0, NULL, NULL, &stats, NULL),
+                         NYB_OK);
+        assert_true(stats.n == 0 && stats.mse == 0 && stats.zero == 0);
+        assert_int_equal(nyb_quantize(context, &s, NULL, 7, 0, 0, 0, 0, NULL, NULL, &stats, NULL),
+                         NYB_OK);
+        memset(codes, 9, sizeof codes);
+        assert_int_equal(
+            nyb_quantize(context, &s, zeros, 4, 10, 0, 0, 0, codes, NULL, &stats, NULL), NYB_OK);
+        assert_memory_equal(codes, (uint8_t[40]){0}, 40);
+        assert_true(stats.zero == 1 && stats.scale == 0 && stats.mse == 0 && stats.clip == 0);
+        assert_int_equal(nyb_quantize(context, &s, odd, 1, 2, 0, 0, 0, codes, NULL, &stats, NULL),
+                         NYB_OK);
+        assert_true(codes[0] == 0 && codes[1] == 0 && stats.n_nan == 1);
+    }
+}
+
+static void bad_arguments_are_refused(void **state)
+{
+    const nyb_spec s = parsed("int4");
+    nyb_spec bad = s;
+    const float x[4] = {0};
+    nyb_error err = {0};
+
+    (void)state;
+    bad.rounding = NYB_ROUND_FLUSH;
+    assert_int_equal(nyb_quantize(NULL, &s, x, 2, 2, 0, 0, 0, NULL, NULL, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_quantize(context, NULL, x, 2, 2, 0, 0, 0, NULL, NULL, NULL, &err),
+                     NYB_INVALID);
+    assert_int_equal(nyb_quantize(context, &bad, x, 2, 2, 0, 0, 0, NULL, NULL, NULL, &err),
+                     NYB_INVALID);
+    assert_int_equal(nyb_quantize(context, &s, NULL, 2, 2, 0, 0, 0, NULL, NULL, NULL, &err),
+                     NYB_INVALID);
+    assert_int_equal(nyb_quantize(context, &s, x, 2, 2, 0, 0, 256, NULL, NULL, NULL, &err),
+                     NYB_INVALID);
+    assert_non_null(strstr(err.text, "256"));
+    assert_int_equal(nyb_quantize(context, &s, x, SIZE_MAX, 2, 0, 0, 0, NULL, NULL, NULL, &err),
+                     NYB_LIMIT);
+    assert_int_equal(
+        nyb_quantize(context, &s, x, SIZE_MAX / 128, 100, 0, 0, 0, NULL, NULL, NULL, &err),
+        NYB_LIMIT);
+    assert_int_equal(nyb_quantize(context, &s, x, 1, SIZE_MAX, 0, 0, 0, NULL, NULL, NULL, &err),
+                     NYB_LIMIT);
+}
+
+static void a_failing_allocation_is_reported(void **state)
+{
+    const nyb_spec s = parsed("int4");
+    const float x[4] = {1, 2, 3, 4};
+    uint64_t n = 0;
+    nyb_status status;
+
+    (void)state;
+    do {
+        nyb_error err = {0};
+
+        nyb_alloc_fail_after(++n, false);
+        status = nyb_quantize(context, &s, x, 2, 2, 0, 0, 0, NULL, NULL, NULL, &err);
+        nyb_alloc_fail_after(0, false);
+        assert_true(status == NYB_OK || (status == NYB_MEMORY && strlen(err.text) > 5));
+    } while (status != NYB_OK && n < 100);
+    assert_in_range(n, 2, 99);
+}
+
+/* Subnormals are zeros inside, and the caller's arithmetic is as it was afterwards. */
+static void the_callers_mxcsr_is_restored(void **state)
+{
+    const nyb_spec s = parsed("e3m0");
+    const float x[3] = {1, FLT_MIN / 2, -FLT_MIN / 2};
+    volatile float small = FLT_MIN;
+    nyb_quant_stats stats;
+
+    (void)state;
+    assert_int_equal(nyb_quantize(context, &s, x, 1, 3, 0, 0, 0, NULL, NULL, &stats, NULL), NYB_OK);
+    assert_true(small / 4 > 0);
+    nyb_alloc_fail_after(1, false);
+    assert_int_equal(nyb_quantize(context, &s, x, 1, 3, 0, 0, 0, NULL, NULL, &stats, NULL),
+                     NYB_MEMORY);
+    nyb_alloc_fail_after(0, false);
+    assert_true(small / 4 > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(codes_values_and_losses_of_a_known_array),
+        cmocka_unit_test(a_clip_below_the_maximum_is_counted),
+        cmocka_unit_test(the_arguments_decide_the_draws),
+        cmocka_unit_test(every_format_and_rule_quantizes),
+        cmocka_unit_test(f32_is_a_copy),
+        cmocka_unit_test(nothing_and_zeros_are_fine),
+        cmocka_unit_test(bad_arguments_are_refused),
+        cmocka_unit_test(a_failing_allocation_is_reported),
+        cmocka_unit_test(the_callers_mxcsr_is_restored),
+    };
+
+    return cmocka_run_group_tests(tests, begin, end);
+}

@@ -1,0 +1,294 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <float.h>
+#include <math.h>
+
+#include "known.h"
+#include "quant/quant.h"
+
+/* ---- moments --------------------------------------------------------------------------------- */
+
+static void measure(const char *cpu, size_t n_threads, const float *x, size_t rows, size_t cols,
+                    nyb_moments *m)
+{
+    nyb_context *context;
+    void *scratch = nyb_alloc(nyb_moments_scratch_bytes(rows, cols));
+    uint32_t former;
+
+    assert_non_null(scratch);
+    if (nyb_context_create(cpu, n_threads, &context, NULL) != NYB_OK)
+        assert_int_equal(nyb_context_create("ref", n_threads, &context, NULL), NYB_OK);
+    former = nyb_cpu_fp_enter();
+    nyb_moments_run(context, x, rows, cols, scratch, m);
+    nyb_cpu_fp_restore(former);
+    nyb_context_destroy(&context);
+    nyb_free(scratch);
+}
+
+/* The sentence of binding resolution 4, one lane after the other. Finite normal x only. */
+static double slow_sum(const float *x, size_t rows, size_t cols, bool squares)
+{
+    const size_t n = rows * cols, c = cols % 16 ? 16 : cols, r = cols % 16 ? (n + 15) / 16 : rows;
+    double total = 0;
+
+    for (size_t row0 = 0; row0 < r; row0 += 256)
+        for (size_t col0 = 0; col0 < c; col0 += 16) {
+            float lane[16];
+
+            for (size_t j = 0; j < 16; j++) {
+                lane[j] = 0;
+                for (size_t row = row0; row < row0 + 256 && row < r; row++) {
+                    size_t i = row * c + col0 + j;
+                    float a = i < n ? fabsf(x[i]) : 0;
+
+                    lane[j] = squares ? fmaf(a, a, lane[j]) : lane[j] + a;
+                }
+            }
+            for (int w = 8; w; w /= 2)
+                for (int j = 0; j < w; j++)
+                    lane[j] += lane[j + w];
+            total += (double)lane[0];
+        }
+    return total;
+}
+
+static void moments_of_the_golden_vector(void **state)
+{
+    float x[KNOWN_N];
+    nyb_moments m;
+
+    (void)state;
+    known_vector(x);
+    assert_true(known_fnv(KNOWN_FNV_START, x, sizeof x) == 0x25cabd7dfa6005ce);
+    measure(NULL, 1, x, 256, 16, &m);
+    assert_true(m.sum_abs == 0x1.7c2d74p+9);
+    assert_true(m.sum_sq == 0x1.8c37c6p+9);
+    assert_true(m.absmax * 0x1p-6f == 0x1.fe258p-6f);
+    assert_int_equal(m.n, KNOWN_N);
+    assert_int_equal(m.n_nonzero, KNOWN_N);
+}
+
+static void moments_follow_the_canonical_order(void **state)
+{
+    static const size_t shapes[][2] = {{1, 1},    {1, 15},   {3, 16},    {256, 16},  {257, 16},
+                                       {1, 17},   {700, 48}, {513, 112}, {300, 7},   {4096, 1},
+                                       {4097, 1}, {37, 784}, {1, 70000}, {70001, 1}, {600, 512}};
+    static const char *const cpus[] = {"ref", "avx2", "auto"};
+    const size_t most = 600 * 512;
+    float *x = malloc(most * sizeof *x);
+
+    (void)state;
+    assert_non_null(x);
+    for (size_t i = 0; i < most; i++)
+        x[i] = ldexpf((float)(int32_t)known_u32(5, 0, 0, 0, 0, i), -(int)(i % 40));
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        const size_t rows = shapes[s][0], cols = shapes[s][1];
+        const double want_abs = slow_sum(x, rows, cols, false);
+        const double want_sq = slow_sum(x, rows, cols, true);
+
+        for (size_t c = 0; c < 3; c++)
+            for (size_t threads = 1; threads <= 3; threads += 2) {
+                nyb_moments m;
+
+                measure(cpus[c], threads, x, rows, cols, &m);
+                assert_true(m.sum_abs == want_abs);
+                assert_true(m.sum_sq == want_sq);
+                assert_int_equal(m.n, rows * cols);
+            }
+    }
+    free(x);
+}
+
+static void moments_are_of_finite_elements(void **state)
+{
+    float x[] = {1, -3, NAN, 0, INFINITY, -INFINITY, -0.0f, FLT_MIN / 2, 2, -NAN};
+    nyb_moments m;
+
+    (void)state;
+    measure(NULL, 1, x, 2, 5, &m);
+    assert_true(m.absmax == 3 && m.sum_abs == 6 && m.sum_sq == 14);
+    assert_int_equal(m.n, 10);
+    assert_int_equal(m.n_nan, 2);
+    assert_int_equal(m.n_inf, 2);
+    assert_int_equal(m.n_nonzero, 3); /* a subnormal is zero */
+    measure(NULL, 1, x, 0, 5, &m);
+    assert_true(m.n == 0 && m.absmax == 0 && m.sum_abs == 0);
+    measure(NULL, 1, x + 7, 1, 1, &m);
+    assert_true(m.n == 1 && m.absmax == 0 && m.n_nonzero == 0);
+}
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+
+static float choose(const char *rule, const nyb_format *f, const nyb_moments *m, float *state)
+{
+    const nyb_scale_rule *r = nyb_scale_rule_find(rule);
+
+    assert_non_null(r);
+    return r->choose(f, m, state);
+}
+
+static nyb_moments of_max(float absmax)
+{
+    return (nyb_moments){.absmax = absmax,
+                         .n = 4,
+                         .n_nonzero = 4,
+                         .sum_abs = (double)absmax,
+                         .sum_sq = (double)absmax * (double)absmax};
+}
+
+static void sawb_of_the_golden_vector(void **state)
+{
+    float x[KNOWN_N], clip;
+    nyb_moments m;
+
+    (void)state;
+    known_vector(x);
+    measure(NULL, 1, x, 256, 16, &m);
+    clip = choose("sawb", &nyb_format_int4, &m, NULL);
+    /* The golden clip 0x1.8759aep+1 lies above this vector's maximum, 1.99: it is capped. */
+    assert_true(clip == m.absmax);
+    m.absmax = 8;
+    clip = choose("sawb", &nyb_format_int4, &m, NULL);
+    assert_true(clip == 0x1.8759aep+1f);
+    assert_true(nyb_scale_of_clip(&nyb_format_int4, clip) == 0x1.bf41ecp-2f);
+}
+
+static void sawb_falls_back_to_absmax(void **state)
+{
+    /* +-1: rms = E|x|, so c1 - c2 < 0 */
+    nyb_moments m = {.absmax = 1, .sum_abs = 64, .sum_sq = 64, .n = 64, .n_nonzero = 64};
+
+    (void)state;
+    assert_true(choose("sawb", &nyb_format_int4, &m, NULL) == 1);
+    m.sum_sq = (double)INFINITY; /* squares beyond f32 */
+    assert_true(choose("sawb", &nyb_format_int4, &m, NULL) == 1);
+    m.sum_abs = (double)INFINITY;
+    assert_true(choose("sawb", &nyb_format_int4, &m, NULL) == 1);
+}
+
+/* Binding resolution 6: over the non-zero elements, so zeros beside them change nothing. */
+static void unsigned_sawb_ignores_zeros(void **state)
+{
+    nyb_moments m = {.absmax = 100, .sum_abs = 80, .sum_sq = 100, .n = 100, .n_nonzero = 100};
+    float want = (float)(16.925 * sqrt(1.0) - 17.807 * 0.8), got;
+
+    (void)state;
+    got = choose("sawb", &nyb_format_uint4, &m, NULL);
+    assert_true(got == want);
+    m.n = 1000;
+    assert_true(choose("sawb", &nyb_format_uint4, &m, NULL) == want);
+    assert_true(choose("sawb", &nyb_format_int4, &m, NULL) ==
+                (float)(12.1 * sqrt(0.1) - 12.2 * 0.08));
+    m.n_nan = 400; /* a signed mean is over the finite elements */
+    m.n_inf = 100;
+    assert_true(choose("sawb", &nyb_format_int4, &m, NULL) ==
+                (float)(12.1 * sqrt(0.2) - 12.2 * 0.16));
+}
+
+static void hindsight_is_a_moving_average_of_the_past(void **state)
+{
+    static const float maxima[10] = {4, 8, 1, 0.5f, 16, 16, 3, 0, 2, 100};
+    float memory[NYB_SCALE_STATE_MAX] = {0}, want = maxima[0];
+
+    (void)state;
+    for (int t = 0; t < 10; t++) {
+        nyb_moments m = of_max(maxima[t]);
+        float a, b;
+
+        assert_true(choose("hindsight", &nyb_format_e3m0, &m, memory) == want);
+        a = 0.1f * maxima[t];
+        b = 0.9f * want;
+        want = a + b;
+    }
+    /* a step without a finite element: scale 0, and the memory stays */
+    nyb_moments none = {.n = 3, .n_nan = 2, .n_inf = 1};
+    assert_true(choose("hindsight", &nyb_format_e3m0, &none, memory) == 0);
+    assert_true(memory[0] == want);
+    /* all zero at the beginning: it starts at the first maximum that is not */
+    memory[0] = 0;
+    nyb_moments zero = of_max(0), first = of_max(5);
+    assert_true(choose("hindsight", &nyb_format_e3m0, &zero, memory) == 0);
+    assert_true(choose("hindsight", &nyb_format_e3m0, &first, memory) == 5);
+}
+
+/* NUMERICS 1.5: alpha = 2^(ceil(log2 max) - 6). */
+static void pow2_rounds_the_scale_up(void **state)
+{
+    (void)state;
+    for (int e = -60; e <= 100; e++) {
+        const float power = ldexpf(1, e);
+        const float above = nextafterf(power, INFINITY), below = nextafterf(power, 0);
+        nyb_moments m = of_max(power), up = of_max(above), down = of_max(below);
+
+        assert_true(choose("pow2", &nyb_format_e3m0, &m, NULL) == power);
+        assert_true(choose("pow2", &nyb_format_e3m0, &up, NULL) == 2 * power);
+        assert_true(choose("pow2", &nyb_format_e3m0, &down, NULL) == power);
+        assert_true(nyb_scale_of_clip(&nyb_format_e3m0, power) == ldexpf(1, e - 6));
+        m = of_max(7 * power);
+        assert_true(choose("pow2", &nyb_format_int4, &m, NULL) == 7 * power);
+        m = of_max(nextafterf(7 * power, INFINITY));
+        assert_true(choose("pow2", &nyb_format_int4, &m, NULL) == 14 * power);
+    }
+    nyb_moments huge = of_max(FLT_MAX);
+    assert_true(choose("pow2", &nyb_format_e3m0, &huge, NULL) == 0x1p127f);
+}
+
+static void every_rule_obeys_the_laws(void **state)
+{
+    (void)state;
+    assert_true(nyb_scale_rule_count() >= 5);
+    assert_string_equal(nyb_scale_rule_name(nyb_scale_rule_at(0)), "absmax");
+    assert_null(nyb_scale_rule_at(nyb_scale_rule_count()));
+    assert_null(nyb_scale_rule_find("max"));
+    for (size_t i = 0; i < nyb_scale_rule_count(); i++)
+        for (size_t j = 1; j < nyb_format_count(); j++) {
+            const nyb_scale_rule *r = nyb_scale_rule_at(i);
+            const nyb_format *f = nyb_format_at(j);
+            nyb_spec spec = {.format = f, .scale = r};
+
+            assert_ptr_equal(nyb_scale_rule_find(r->name), r);
+            assert_true(strlen(nyb_scale_rule_about(r)) > 10 && strlen(r->source) > 10);
+            assert_in_range(r->n_state, 0, NYB_SCALE_STATE_MAX);
+            if (r->fits && !r->fits(f))
+                continue;
+            for (int e = -126; e < 128; e++) {
+                float memory[NYB_SCALE_STATE_MAX] = {0};
+                nyb_moments m = of_max(ldexpf(1.75f, e)), none = {.n = 2, .n_nan = 2};
+                float scale = nyb_scale_choose(&spec, &m, memory);
+
+                /* a normal number with a normal reciprocal, or 0 */
+                assert_true(scale == 0 || (scale >= FLT_MIN && scale <= 0x1p126f));
+                if (e > -110 && e < 120) {
+                    assert_true(scale > 0);
+                    assert_true(scale * f->max <= 2 * 1.75f * ldexpf(1, e) * 1.001f);
+                }
+                for (int k = r->n_state; k < NYB_SCALE_STATE_MAX; k++)
+                    assert_true(memory[k] == 0);
+                memset(memory, 0, sizeof memory);
+                assert_true(nyb_scale_choose(&spec, &none, memory) == 0);
+            }
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(moments_of_the_golden_vector),
+        cmocka_unit_test(moments_follow_the_canonical_order),
+        cmocka_unit_test(moments_are_of_finite_elements),
+        cmocka_unit_test(sawb_of_the_golden_vector),
+        cmocka_unit_test(sawb_falls_back_to_absmax),
+        cmocka_unit_test(unsigned_sawb_ignores_zeros),
+        cmocka_unit_test(hindsight_is_a_moving_average_of_the_past),
+        cmocka_unit_test(pow2_rounds_the_scale_up),
+        cmocka_unit_test(every_rule_obeys_the_laws),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

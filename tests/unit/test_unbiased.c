@@ -1,0 +1,276 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "known.h"
+#include "quant/quant.h"
+
+/* Unbiasedness by enumeration (NUMERICS, binding resolution 3): no statistics, every draw. */
+
+#define DRAWS    65536u
+#define FULL     (1u << 23)
+#define N_FIELDS 10000
+
+/* Rounds x with the draw u; true if the code is the upper of the two neighbours. */
+typedef bool rounder(const nyb_spec *spec, float x, uint32_t u, unsigned lower, unsigned upper);
+
+static bool library16(const nyb_spec *spec, float x, uint32_t u, unsigned lower, unsigned upper)
+{
+    unsigned code = nyb_encode_one(spec, 1.0f, x, u << 7 | 64);
+
+    if (code != lower && code != upper)
+        fail_msg("%a went to code %u, neither %u nor %u", (double)x, code, lower, upper);
+    return code == upper;
+}
+
+/* Negative controls: without the OR-ed 64 (a bias of half a quantum), and with the draw's lowest
+ * sixteenth never used (6 % too few round-ups). */
+static bool without_half(const nyb_spec *spec, float x, uint32_t u, unsigned lower, unsigned upper)
+{
+    (void)lower;
+    return nyb_encode_one(spec, 1.0f, x, u << 7) == upper;
+}
+
+static bool too_few(const nyb_spec *spec, float x, uint32_t u, unsigned lower, unsigned upper)
+{
+    return library16(spec, x, u - u / 16, lower, upper);
+}
+
+/* The mantissa fields: both ends, every quantum's edges near them, then strides over all. */
+static uint32_t field(size_t i)
+{
+    static const uint32_t edges[] = {
+        0,         1,         63,         64,         65,           127,
+        128,       129,       191,        192,        FULL / 2,     FULL - 1,
+        FULL - 64, FULL - 65, FULL - 128, FULL - 129, FULL / 2 - 1, FULL / 2 + 64,
+        FULL / 3};
+    const size_t n = sizeof edges / sizeof *edges;
+
+    return i < n ? edges[i] : (uint32_t)((i - n) * 838 + i % 7) % FULL;
+}
+
+/* How many of the fields [from, to) do not go up in exactly floor((m + 64) / 128) of all draws.
+ * octave 0 is the underflow branch, u = m / 2^23 of alpha; octave k the magnitudes
+ * 2^(k-1) (1 + m / 2^23). */
+static size_t count_wrong(const nyb_spec *spec, rounder *round, unsigned octave, size_t from,
+                          size_t to)
+{
+    size_t n_wrong = 0;
+
+    for (size_t i = from; i < to; i++) {
+        const uint32_t m = field(i);
+        const float x = octave ? nyb_float_of((126 + octave) << 23 | m) : (float)m * 0x1p-23f;
+        uint32_t n_up = 0;
+
+        for (uint32_t u = 0; u < DRAWS; u++)
+            n_up += round(spec, x, u, octave, octave + 1);
+        n_wrong += n_up != (m + 64) / 128;
+    }
+    return n_wrong;
+}
+
+static void log2_goes_up_as_often_as_it_says(void **state)
+{
+    nyb_spec s;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("e3m0/absmax/tensor/stochastic", &s, NULL), NYB_OK);
+    assert_int_equal(count_wrong(&s, library16, 0, 0, N_FIELDS), 0);
+    assert_int_equal(count_wrong(&s, library16, 1, 0, N_FIELDS), 0);
+    for (unsigned octave = 2; octave <= 6; octave++)
+        assert_int_equal(count_wrong(&s, library16, octave, 0, 40), 0);
+}
+
+static void a_biased_rounder_is_noticed(void **state)
+{
+    nyb_spec s;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("e3m0/absmax/tensor/stochastic", &s, NULL), NYB_OK);
+    for (unsigned octave = 0; octave < 3; octave++) {
+        assert_true(count_wrong(&s, without_half, octave, 0, 200) > 50);
+        assert_true(count_wrong(&s, too_few, octave, 0, 200) > 150);
+    }
+}
+
+/* 32 bits: up iff r >= 2^23 - m, which makes P(up) = m / 2^23 exactly. */
+static void log2_with_32_bits_is_exact(void **state)
+{
+    nyb_spec s;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("e3m0/absmax/tensor/stochastic:32", &s, NULL), NYB_OK);
+    for (unsigned octave = 0; octave <= 6; octave++)
+        for (size_t i = 0; i < N_FIELDS; i++) {
+            const uint32_t m = field(i);
+            const float x = octave ? nyb_float_of((126 + octave) << 23 | m) : (float)m * 0x1p-23f;
+            const uint32_t r[] = {0, FULL - m - 1, FULL - m, FULL - 1};
+
+            for (size_t k = 0; k < 4; k++)
+                if (r[k] < FULL)
+                    assert_int_equal(nyb_encode_one(&s, 1.0f, x, r[k]),
+                                     octave + (r[k] >= FULL - m));
+        }
+}
+
+/* Between neighbours of the other grids, at fractions f / 2^16 + something below: with 16 bits up
+ * in floor(65536 f) draws of 65536; with 32 bits iff r >= 2^23 - floor(2^23 f). */
+static void other_grids_go_up_as_often_as_they_say(void **state)
+{
+    (void)state;
+    for (size_t i = 1; i < nyb_format_count(); i++) {
+        const nyb_format *f = nyb_format_at(i);
+        nyb_spec s = {.format = f,
+                      .scale = nyb_scale_rule_at(0),
+                      .rounding = NYB_ROUND_STOCHASTIC,
+                      .sr_bits = 16};
+        const unsigned top = f->grid == NYB_GRID_INT ? (unsigned)f->hi : f->n_codes / 2u - 1;
+
+        if (f->grid == NYB_GRID_LOG2)
+            continue;
+        for (unsigned lower = 0; lower<top; lower += top> 20 ? 21 : 1) {
+            const double l = (double)nyb_format_decode(f, lower);
+            const double gap = (double)nyb_format_decode(f, lower + 1) - l;
+
+            for (size_t k = 0; k < 40; k++) {
+                const float x = (float)(l + gap * (double)field(k * 17) * 0x1p-23);
+                const double part = ((double)x - l) / gap;
+                const uint32_t m = (uint32_t)floor(part * FULL);
+                const uint32_t r[] = {0, FULL - m - 1, FULL - m, FULL - 1};
+                uint32_t n_up = 0;
+
+                if (part >= 1)
+                    continue;
+                s.sr_bits = 16;
+                for (uint32_t u = 0; u < DRAWS; u++)
+                    n_up += library16(&s, x, u, lower, lower + 1);
+                assert_int_equal(n_up, (uint32_t)floor(part * DRAWS));
+                s.sr_bits = 32;
+                for (size_t j = 0; j < 4; j++)
+                    if (r[j] < FULL)
+                        assert_int_equal(nyb_encode_one(&s, 1.0f, x, r[j]),
+                                         lower + (r[j] >= FULL - m));
+            }
+        }
+    }
+}
+
+/* ---- the draws themselves: one value at a time, false alarms below 1e-9 -----------------------
+ */
+
+#define N_COPIES 65536
+
+/* n KL(k/n || p) <= ln(2 tests / 1e-9), Chernoff: NUMERICS 8.4. */
+static void expect_frequency(size_t k, size_t n, double p, double n_tests)
+{
+    double q = (double)k / (double)n, kl = 0;
+
+    if (q > 0)
+        kl += q * log(q / p);
+    if (q < 1)
+        kl += (1 - q) * log((1 - q) / (1 - p));
+    if ((double)n * kl > log(2 * n_tests / 1e-9))
+        fail_msg("%zu of %zu, expected a share of %g", k, n, p);
+}
+
+/* up[i]: did the i-th of N_COPIES equal values go up? */
+static void draw_copies(const nyb_spec *s, float x, uint8_t sample, uint8_t *up)
+{
+    const nyb_stream stream = {.seed = 42, .step = 1, .role = NYB_RNG_DY_DX, .sample = sample};
+    float *copies = malloc(N_COPIES * sizeof *copies);
+    nyb_packed p = {
+        .format = s->format, .rows = N_COPIES / 16, .cols = 16, .pitch = 16, .scale = 1};
+    nyb_context *context;
+    unsigned lower = nyb_encode_one(s, 1.0f, x, 0);
+
+    assert_non_null(copies);
+    assert_int_equal(nyb_context_create(NULL, 1, &context, NULL), NYB_OK);
+    p.codes = nyb_alloc(nyb_packed_bytes(s->format, p.rows, p.cols));
+    assert_non_null(p.codes);
+    for (size_t i = 0; i < N_COPIES; i++)
+        copies[i] = x;
+    nyb_encode_run(context, s, &stream, copies, &p);
+    for (size_t i = 0; i < N_COPIES; i++) {
+        unsigned code = nyb_packed_get(&p, i / 16, i % 16);
+
+        assert_in_range(code, lower, lower + 1);
+        up[i] = code == lower + 1;
+    }
+    nyb_free(p.codes);
+    nyb_context_destroy(&context);
+    free(copies);
+}
+
+static void copies_of_one_value_average_to_it(void **state)
+{
+    static const float share[] = {0.01f, 0.1f, 0.25f, 0.5f, 0.7f, 0.999f};
+    uint8_t *up = malloc(N_COPIES);
+
+    (void)state;
+    assert_non_null(up);
+    for (size_t k = 0; k < 6; k++)
+        for (unsigned octave = 0; octave < 3; octave++)
+            for (int bits = 16; bits <= 32; bits += 16) {
+                const float base = octave ? ldexpf(1, (int)octave - 1) : 0, gap = octave ? base : 1;
+                nyb_spec s;
+                size_t n = 0;
+
+                assert_int_equal(nyb_spec_parse("e3m0", &s, NULL), NYB_OK);
+                s.sr_bits = bits;
+                draw_copies(&s, base + gap * share[k], 0, up);
+                for (size_t i = 0; i < N_COPIES; i++)
+                    n += up[i];
+                expect_frequency(n, N_COPIES, (double)share[k], 36);
+            }
+    free(up);
+}
+
+/* Neighbours, elements a block or a vector apart, and samples of SMP do not go up together. */
+static void draws_are_independent(void **state)
+{
+    static const size_t lags[] = {1, 2, 4, 8, 16, 32, 64, 128, 1024, 32768};
+    uint8_t *a = malloc(N_COPIES), *b = malloc(N_COPIES);
+    nyb_spec s;
+
+    (void)state;
+    assert_true(a && b);
+    assert_int_equal(nyb_spec_parse("e3m0", &s, NULL), NYB_OK);
+    draw_copies(&s, 1.5f, 0, a);
+    draw_copies(&s, 1.5f, 1, b);
+    for (size_t k = 0; k < sizeof lags / sizeof *lags; k++) {
+        size_t n_both = 0, n_crossed = 0;
+
+        for (size_t i = 0; i < N_COPIES; i++) {
+            n_both += a[i] & a[(i + lags[k]) % N_COPIES];
+            n_crossed += a[i] & b[(i + lags[k]) % N_COPIES];
+        }
+        expect_frequency(n_both, N_COPIES, 0.25, 22);
+        expect_frequency(n_crossed, N_COPIES, 0.25, 22);
+    }
+    size_t n_same = 0;
+    for (size_t i = 0; i < N_COPIES; i++)
+        n_same += a[i] == b[i];
+    expect_frequency(n_same, N_COPIES, 0.5, 22);
+    free(b);
+    free(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(log2_goes_up_as_often_as_it_says),
+        cmocka_unit_test(a_biased_rounder_is_noticed),
+        cmocka_unit_test(log2_with_32_bits_is_exact),
+        cmocka_unit_test(other_grids_go_up_as_often_as_they_say),
+        cmocka_unit_test(copies_of_one_value_average_to_it),
+        cmocka_unit_test(draws_are_independent),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
