@@ -3,8 +3,8 @@
 
 #include "base/cpu.h"
 #include "check.h"
+#include "check_tile.h"
 #include "format/format.h"
-#include "gemm/tile.h"
 #include "packed/packed.h"
 
 #define ROWS      32
@@ -24,11 +24,6 @@ static size_t panel_offset(size_t k, size_t n)
 {
     const size_t step = k / 64, half = n / 16, k4 = k % 64 / 4;
     return ((step * 2 + half) * 16 + k4) * 64 + (n % 16) * 4 + k % 4;
-}
-
-static size_t panel_bytes(size_t n_steps)
-{
-    return n_steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES;
 }
 
 /* The panel of b[k][32]. */
@@ -154,7 +149,7 @@ static void random_run(ck *c, const nyb_tile_s8 *tile)
                 a[m * args.lda + k] = (uint8_t)ck_rand(c);
         }
     }
-    int8_t *panel = ck_guard(c, panel_bytes(args.n_steps), true);
+    int8_t *panel = ck_guard(c, ck_panel_bytes(args.n_steps), true);
     make_panel(b, args.n_steps, panel);
     args.a = a;
     args.b = panel;
@@ -179,7 +174,7 @@ static void extreme_run(ck *c, const nyb_tile_s8 *tile, limits max)
     uint8_t *a = ck_guard(c, STEP, true);
     uint32_t *a_step = nyb_alloc(args.n_steps * sizeof *a_step);
     int8_t *b = nyb_alloc(args.n_steps * STEP * COLS);
-    int8_t *panel = nyb_alloc(panel_bytes(args.n_steps));
+    int8_t *panel = nyb_alloc(ck_panel_bytes(args.n_steps));
     if (!a_step || !b || !panel) {
         ck_fail(c, "out of memory");
     } else {
@@ -237,7 +232,7 @@ static void random_pack_rows(ck *c, const nyb_tile_s8 *tile)
             n_src = nyb_max(n_src, (n_valid - 1) * ld + src_step[i] + valid[i]);
     }
     int8_t *src = ck_guard(c, n_src, ck_range(c, 0, 1));
-    int8_t *got = ck_guard(c, panel_bytes(n_steps), true);
+    int8_t *got = ck_guard(c, ck_panel_bytes(n_steps), true);
     fill(c, src, n_src);
     for (size_t i = 0; i < n_steps; i++)
         for (size_t n = 0; n < n_valid; n++)
@@ -245,7 +240,7 @@ static void random_pack_rows(ck *c, const nyb_tile_s8 *tile)
                 b[(i * STEP + k) * COLS + n] = src[n * ld + src_step[i] + k];
     make_panel(b, n_steps, want);
     tile->pack_rows(src, ld, src_step, valid, n_steps, n_valid, got);
-    ck_same(c, "pack_rows", want, got, panel_bytes(n_steps));
+    ck_same(c, "pack_rows", want, got, ck_panel_bytes(n_steps));
 }
 
 static void random_pack_cols(ck *c, const nyb_tile_s8 *tile)
@@ -257,13 +252,13 @@ static void random_pack_cols(ck *c, const nyb_tile_s8 *tile)
     const size_t ld = n_valid + (ck_range(c, 0, 1) ? 0 : ck_range(c, 0, 100));
     const size_t n_src = (k_valid - 1) * ld + n_valid;
     int8_t *src = ck_guard(c, n_src, ck_range(c, 0, 1));
-    int8_t *got = ck_guard(c, panel_bytes(n_steps), true);
+    int8_t *got = ck_guard(c, ck_panel_bytes(n_steps), true);
     fill(c, src, n_src);
     for (size_t k = 0; k < k_valid; k++)
         memcpy(b + k * COLS, src + k * ld, n_valid);
     make_panel(b, n_steps, want);
     tile->pack_cols(src, ld, k_valid, n_valid, n_steps, got);
-    ck_same(c, "pack_cols", want, got, panel_bytes(n_steps));
+    ck_same(c, "pack_cols", want, got, ck_panel_bytes(n_steps));
 }
 
 static void random_transpose(ck *c, const nyb_tile_s8 *tile)
@@ -408,109 +403,6 @@ static void check_products(ck *c, const nyb_tile_s8 *tile, const nyb_format *fa,
     }
 }
 
-/* ---- s8: timings --------------------------------------------------------------------------- */
-
-#define N_PANELS 16 /* of K = 1024: 528 KB, past L1 and within L2 */
-
-typedef struct bench_s8 {
-    const nyb_tile_s8 *tile;
-    nyb_tile_s8_args args;
-    size_t n_panels;
-    uint8_t *bytes; /* operands: 1 MB */
-    int8_t *panels;
-    uint8_t *out;
-    float *to[ROWS];
-    uint32_t step[16];
-    uint8_t valid[16];
-    uint8_t lut[16];
-} bench_s8;
-
-static void bench_run(void *arg)
-{
-    const bench_s8 *b = arg;
-    nyb_tile_s8_args args = b->args;
-    for (size_t i = 0; i < b->n_panels; i++) {
-        args.b = b->panels + i * panel_bytes(args.n_steps);
-        b->tile->run(&args);
-    }
-}
-
-static void bench_unpack(void *arg)
-{
-    const bench_s8 *b = arg;
-    b->tile->unpack(b->bytes, 0, 1 << 17, b->lut, b->out);
-}
-
-static void bench_pack_rows(void *arg)
-{
-    const bench_s8 *b = arg;
-    for (size_t i = 0; i < 4; i++)
-        b->tile->pack_rows((int8_t *)b->bytes + i * 32768, 1024, b->step, b->valid, 16, COLS,
-                           b->panels);
-}
-
-static void bench_pack_cols(void *arg)
-{
-    const bench_s8 *b = arg;
-    for (size_t i = 0; i < 4; i++)
-        b->tile->pack_cols((int8_t *)b->bytes + i * 32, 128, 1024, COLS, 16, b->panels);
-}
-
-static void bench_transpose(void *arg)
-{
-    const bench_s8 *b = arg;
-    b->tile->transpose(b->bytes, 128, 1024, 128, b->out, 1024 + 64);
-}
-
-static void bench_store(void *arg)
-{
-    const bench_s8 *b = arg;
-    b->tile->store(b->args.c, ROWS, COLS, 0.5f, NULL, false, b->to);
-}
-
-static void time_s8(ck *c, const nyb_tile_s8 *tile)
-{
-    static const struct {
-        const char *what;
-        size_t k, n_panels;
-    } runs[] = {
-        {"run K=512, b in L1", 512, 1},
-        {"run K=512, b in L2", 512, 2 * N_PANELS},
-        {"run K=1024, b in L2", 1024, N_PANELS},
-    };
-    bench_s8 b = {.tile = tile};
-    b.bytes = nyb_alloc(1 << 20);
-    b.panels = nyb_alloc(2 * N_PANELS * panel_bytes(16));
-    b.out = nyb_alloc(1 << 20);
-    b.args = (nyb_tile_s8_args){.rows = ROWS, .a = b.bytes, .a_step = b.step, .c = nyb_alloc(4096)};
-    if (b.bytes && b.panels && b.out && b.args.c && set_limits(tile, pairs[0], &b.args)) {
-        for (size_t i = 0; i < 16; i++) {
-            b.step[i] = (uint32_t)(i * STEP);
-            b.valid[i] = STEP;
-        }
-        for (size_t m = 0; m < ROWS; m++)
-            b.to[m] = (float *)b.out + m * 256;
-        for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-            b.args.n_steps = runs[i].k / STEP;
-            b.args.lda = runs[i].k;
-            b.n_panels = runs[i].n_panels;
-            tile->begin();
-            ck_bench(c, runs[i].what, (double)(ROWS * COLS * runs[i].k * b.n_panels), "MAC",
-                     bench_run, &b);
-            tile->end();
-        }
-        ck_bench(c, "unpack", 1 << 17, "code", bench_unpack, &b);
-        ck_bench(c, "pack_rows", 4 * 32768, "byte", bench_pack_rows, &b);
-        ck_bench(c, "pack_cols", 4 * 32768, "byte", bench_pack_cols, &b);
-        ck_bench(c, "transpose", 1024 * 128, "byte", bench_transpose, &b);
-        ck_bench(c, "store", ROWS * COLS, "output", bench_store, &b);
-    }
-    nyb_free(b.args.c);
-    nyb_free(b.out);
-    nyb_free(b.panels);
-    nyb_free(b.bytes);
-}
-
 /* ---- s8 ------------------------------------------------------------------------------------ */
 
 void check_tile_s8(ck *c)
@@ -542,7 +434,7 @@ void check_tile_s8(ck *c)
                 (*tile)->end();
             }
         }
-        time_s8(c, *tile);
+        ck_time_tile_s8(c, *tile);
         ck_end(c);
     }
 }
@@ -629,46 +521,6 @@ static void random_store_f32(ck *c, const nyb_tile_f32 *tile)
     same_floats(c, "store", o.want, o.got, o.n);
 }
 
-typedef struct bench_f32 {
-    const nyb_tile_f32 *tile;
-    nyb_tile_f32_args args;
-    float *out;
-} bench_f32;
-
-static void bench_run_f32(void *arg)
-{
-    const bench_f32 *b = arg;
-    b->tile->run(&b->args);
-}
-
-static void bench_transpose_f32(void *arg)
-{
-    const bench_f32 *b = arg;
-    b->tile->transpose(b->args.a, 128, 256, 128, b->out, 256 + 16);
-}
-
-static void time_f32(ck *c, const nyb_tile_f32 *tile)
-{
-    static const uint32_t off = 0, len[] = {256, 1024};
-    static const char *const what[] = {"run K=256, b in L1", "run K=1024, b in L2"};
-    float *a = nyb_alloc(ROWS * 1024 * sizeof *a), *b = nyb_alloc(COLS * 1024 * sizeof *b);
-    float *sums = nyb_alloc(ROWS * COLS * sizeof *sums), *out = nyb_alloc(1 << 20);
-    bench_f32 arg = {.tile = tile, .out = out};
-    arg.args = (nyb_tile_f32_args){.rows = ROWS, .n_runs = 1, .run_off = &off, .a = a, .b = b};
-    arg.args.c = sums;
-    for (size_t i = 0; a && b && sums && out && i < 2; i++) {
-        arg.args.lda = len[i];
-        arg.args.run_len = &len[i];
-        ck_bench(c, what[i], (double)(ROWS * COLS * len[i]), "MAC", bench_run_f32, &arg);
-    }
-    if (a && out)
-        ck_bench(c, "transpose", 256 * 128, "float", bench_transpose_f32, &arg);
-    nyb_free(out);
-    nyb_free(sums);
-    nyb_free(b);
-    nyb_free(a);
-}
-
 void check_tile_f32(ck *c)
 {
     for (const nyb_tile_f32 *const *tile = nyb_tile_f32_list; *tile; tile++) {
@@ -681,7 +533,7 @@ void check_tile_f32(ck *c)
             random_transpose_f32(c, *tile);
             random_store_f32(c, *tile);
         }
-        time_f32(c, *tile);
+        ck_time_tile_f32(c, *tile);
         ck_end(c);
     }
 }

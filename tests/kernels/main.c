@@ -6,6 +6,8 @@
 static void (*const families[])(ck *) = {
     check_encode,
     check_moments,
+    check_tile_s8,
+    check_tile_f32,
     check_broken,
     NULL,
 };
