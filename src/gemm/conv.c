@@ -1,0 +1,189 @@
+/* A planned product: shape, engine, and what depends on neither FWD, DX nor DW. */
+#include "gemm/conv_impl.h"
+
+/* True if a * b * c * d with c rounded up to 16 codes, as floats, fits a size. */
+static bool fits(size_t a, size_t b, size_t c, size_t d)
+{
+    size_t n;
+    return d <= SIZE_MAX - NYB_PITCH && nyb_mul_size(a, b, &n) && nyb_mul_size(n, c, &n) &&
+           nyb_mul_size(n, nyb_packed_pitch(d), &n) && nyb_mul_size(n, 8 * sizeof(float), &n);
+}
+
+nyb_status nyb_conv_shape_check(nyb_conv_shape *s, nyb_error *err)
+{
+    if (!s->n || !s->h || !s->w || !s->c || !s->o || !s->r || !s->s || !s->stride)
+        return nyb_fail(err, NYB_SHAPE,
+                        "a product has a size of 0: %zu images of %zux%zux%zu, weights "
+                        "%zux%zux%zu, stride %zu",
+                        s->n, s->h, s->w, s->c, s->o, s->r, s->s, s->stride);
+    if (s->pad >= s->r || s->pad >= s->s)
+        return nyb_fail(err, NYB_SHAPE, "padding %zu is not below the kernel's %zux%zu", s->pad,
+                        s->r, s->s);
+    if (s->r > UINT16_MAX || s->s > UINT16_MAX || s->h > SIZE_MAX / 2 || s->w > SIZE_MAX / 2)
+        return nyb_fail(err, NYB_LIMIT, "a kernel of %zux%zu on %zux%zu is too large", s->r, s->s,
+                        s->h, s->w);
+    if (s->h + 2 * s->pad < s->r || s->w + 2 * s->pad < s->s)
+        return nyb_fail(err, NYB_SHAPE, "a kernel of %zux%zu does not fit in %zux%zu padded by %zu",
+                        s->r, s->s, s->h, s->w, s->pad);
+    s->oh = (s->h + 2 * s->pad - s->r) / s->stride + 1;
+    s->ow = (s->w + 2 * s->pad - s->s) / s->stride + 1;
+    if (!fits(s->n, s->h, s->w, s->c) || !fits(s->n, s->oh, s->ow, s->o) ||
+        !fits(s->o, s->r, s->s, s->c) || !fits(s->c, s->r, s->s, s->o))
+        return nyb_fail(err, NYB_LIMIT,
+                        "sizes overflow: %zu images of %zux%zux%zu, weights %zux%zux%zu", s->n,
+                        s->h, s->w, s->c, s->o, s->r, s->s);
+    return NYB_OK;
+}
+
+/* Pairs (output, tap) along an axis that hit a pixel. */
+static uint64_t axis_hits(size_t src, size_t out, size_t taps, size_t stride, size_t pad)
+{
+    uint64_t hits = 0;
+
+    for (size_t t = 0; t < taps; t++) {
+        const size_t first = pad > t ? nyb_div_up(pad - t, stride) : 0;
+        const size_t last = src - 1 + pad;
+        const size_t end = last < t ? 0 : nyb_min((last - t) / stride + 1, out);
+        hits += end > first ? end - first : 0;
+    }
+    return hits;
+}
+
+static void choose_engine(nyb_conv *conv, const nyb_context *context, size_t exact_k)
+{
+    const nyb_format *a = conv->a, *b = conv->b;
+
+    conv->s8 = a->max_unit > 0 && b->max_unit > 0;
+    if (!conv->s8) {
+        conv->tile_f32 = nyb_tile_f32_choose(context->cpu);
+        return;
+    }
+    conv->tile = nyb_tile_s8_choose(context->cpu, a->max_unit, a->is_signed, b->max_unit);
+    conv->bias = conv->tile->a_biased && a->is_signed ? a->max_unit : 0;
+    conv->max_a = a->max_unit + conv->bias;
+    conv->max_b = b->max_unit;
+    conv->exact_k = (size_t)(INT32_MAX / (a->max_unit * b->max_unit));
+    if (exact_k)
+        conv->exact_k = nyb_max(nyb_min(conv->exact_k, exact_k), NYB_TILE_STEP);
+}
+
+/* A 1x1 kernel sees no neighbours: one column of pixels. */
+static void flatten(nyb_conv_shape *s)
+{
+    if (s->r != 1 || s->s != 1 || s->stride != 1)
+        return;
+    s->h = s->oh = s->n * s->h * s->w;
+    s->n = s->w = s->ow = 1;
+}
+
+static nyb_status plan(nyb_conv *conv, nyb_error *err)
+{
+    if (conv->product != NYB_PRODUCT_DW)
+        return nyb_map_plan(conv, err);
+    return conv->s8 ? nyb_dw_s8_plan(conv, err) : nyb_dw_f32_plan(conv, err);
+}
+
+nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product,
+                                 const nyb_conv_shape *shape, const nyb_format *a,
+                                 const nyb_format *b, size_t n_samples, size_t exact_k,
+                                 nyb_conv **conv, nyb_error *err)
+{
+    nyb_conv_shape s = *shape;
+
+    *conv = NULL;
+    NYB_TRY(nyb_conv_shape_check(&s, err));
+    if (n_samples < 1 || (n_samples > 1 && product != NYB_PRODUCT_DW))
+        return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", n_samples);
+    nyb_conv *made = nyb_alloc(sizeof *made);
+    if (!made)
+        return nyb_fail(err, NYB_MEMORY, "no memory for a product");
+    made->product = product;
+    made->a = a;
+    made->b = b;
+    made->n_samples = n_samples;
+    made->n_workers = nyb_pool_threads(context->pool);
+    made->macs = axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
+                 axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o * n_samples;
+    flatten(&s);
+    made->shape = s;
+    choose_engine(made, context, exact_k);
+    const nyb_status status = plan(made, err);
+    if (status != NYB_OK) {
+        nyb_conv_destroy(&made);
+        return status;
+    }
+    made->shared_bytes = nyb_round_up(made->shared_bytes, NYB_ALIGN);
+    made->worker_bytes = nyb_round_up(made->worker_bytes, 128); /* no false sharing */
+    *conv = made;
+    return NYB_OK;
+}
+
+nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
+                           const nyb_conv_shape *shape, const nyb_format *a, const nyb_format *b,
+                           size_t n_samples, nyb_conv **conv, nyb_error *err)
+{
+    return nyb_conv_create_split(context, product, shape, a, b, n_samples, 0, conv, err);
+}
+
+void nyb_conv_destroy(nyb_conv **conv)
+{
+    if (!*conv)
+        return;
+    nyb_map_free(&(*conv)->map);
+    nyb_free((*conv)->dw.a_step);
+    nyb_free(*conv);
+    *conv = NULL;
+}
+
+const char *nyb_conv_engine(const nyb_conv *conv)
+{
+    return conv->s8 ? "s8" : "f32";
+}
+
+const char *nyb_conv_kernel(const nyb_conv *conv)
+{
+    return conv->s8 ? conv->tile->name : conv->tile_f32->name;
+}
+
+size_t nyb_conv_scratch_bytes(const nyb_conv *conv)
+{
+    return conv->shared_bytes + conv->n_workers * conv->worker_bytes;
+}
+
+uint64_t nyb_conv_macs(const nyb_conv *conv)
+{
+    return conv->macs;
+}
+
+/* What one unit of a packed operand is worth. */
+static float unit_value(const nyb_operand *operand)
+{
+    return operand->packed->scale * operand->packed->format->unit;
+}
+
+void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
+                  const nyb_operand *b, const float *bias, bool add, float *out, void *scratch)
+{
+    nyb_conv_job job = {
+        .conv = conv,
+        .pool = context->pool,
+        .a = a,
+        .bias = bias,
+        .add = add,
+        .out = out,
+        .shared = scratch,
+        .workers = (uint8_t *)scratch + conv->shared_bytes,
+    };
+    const bool y = conv->product == NYB_PRODUCT_FWD, dw = conv->product == NYB_PRODUCT_DW;
+
+    nyb_reader_init(&job.reader_a, a, y ? conv->shape.c : conv->shape.o, conv->tile, conv->bias);
+    nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, 0);
+    if (conv->s8)
+        job.scale = unit_value(a) * unit_value(b);
+    if (!dw)
+        nyb_map_run(&job);
+    else if (conv->s8)
+        nyb_dw_s8_run(&job);
+    else
+        nyb_dw_f32_run(&job);
+}

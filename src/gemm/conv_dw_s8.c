@@ -1,0 +1,538 @@
+/* DW in exact integers: sums over pixels, dy transposed against panels of x, taps as offsets. */
+#include "gemm/conv_impl.h"
+
+#define BLOCK     (NYB_TILE_ROWS * NYB_TILE_COLS)
+#define POSITIONS 1024                /* of a chunk: 32 rows of A stay in L1 */
+#define ROUND     ((size_t)1 << 20)   /* bytes of A and B of a round: in L2 */
+#define GROUP     ((size_t)512 << 10) /* bytes of B that a task of a round reads */
+#define LANES_MAX ((size_t)8 << 20)   /* bytes of sums of all lanes */
+#define TASKS     8
+
+/* ============================ plan ============================================================ */
+
+/* x's phase positions along one axis: i = (y + pad) / stride of all pixels y that some tap reads
+ * for some output. */
+static void phase_range(size_t stride, size_t pad, size_t src, size_t taps, size_t out,
+                        size_t *first, size_t *count)
+{
+    const size_t end = nyb_min((src - 1 + pad) / stride, out - 1 + (taps - 1) / stride) + 1;
+
+    *first = pad / stride;
+    *count = end > *first ? end - *first : 0;
+}
+
+/* Geometry for a given number of alternating images and B layout. */
+static void lay_out(nyb_dw_s8 *dw, const nyb_conv_shape *s, size_t interleave, bool flat)
+{
+    const size_t far_r = (s->r - 1) / s->stride, far_c = (s->s - 1) / s->stride;
+    const size_t left = far_c > dw->j_first ? far_c - dw->j_first : 0;
+    const size_t j_end = dw->j_first + dw->j_count, i_end = dw->i_first + dw->i_count;
+    const size_t right = j_end > s->ow ? j_end - s->ow : 0;
+
+    dw->interleave = interleave;
+    dw->flat = flat;
+    dw->n_groups = nyb_div_up(s->n, interleave);
+    dw->pitch = s->ow + nyb_max(left, right);
+    dw->front = left * interleave;
+    dw->b_row =
+        flat ? dw->pitch * interleave : nyb_round_up(dw->j_count * interleave, NYB_TILE_STEP);
+    dw->bands = nyb_div_up(dw->i_count * dw->b_row, POSITIONS + POSITIONS / 2);
+    dw->bands = nyb_min(nyb_max(dw->bands, 1), dw->i_count);
+    dw->band = nyb_div_up(dw->i_count, dw->bands);
+    dw->bands = nyb_div_up(dw->i_count, dw->band);
+    dw->unit_positions = nyb_round_up(dw->band * dw->b_row, NYB_TILE_STEP);
+    dw->unit_steps = dw->unit_positions / NYB_TILE_STEP;
+    dw->n_units = dw->n_groups * dw->bands;
+    if (dw->bands > 1) {
+        dw->a_top = 0;
+        dw->a_shift = far_r;
+        dw->a_rows = dw->band + far_r;
+    } else {
+        const size_t bottom = i_end > s->oh ? i_end - s->oh : 0;
+        dw->a_top = far_r > dw->i_first ? far_r - dw->i_first : 0;
+        dw->a_shift = dw->i_first + dw->a_top;
+        dw->a_rows = s->oh + nyb_max(dw->a_top, bottom);
+    }
+    dw->has_pads = dw->pitch > s->ow || far_r > 0;
+}
+
+/* Time of a layout in units of a twentieth of a tile cycle: products, and packing. */
+static uint64_t cost(const nyb_dw_s8 *dw, const nyb_conv_shape *s)
+{
+    const uint64_t taps = s->r * s->s, phases = dw->phases_r * dw->phases_c;
+    const uint64_t b = dw->n_units * dw->unit_positions;
+    const uint64_t a = dw->n_units * dw->a_rows * dw->pitch * dw->interleave;
+
+    return b * (20 * dw->o_blocks * dw->c_blocks * taps + 2 * phases * nyb_packed_pitch(s->c)) +
+           a * 3 * nyb_packed_pitch(s->o);
+}
+
+static void choose_layout(nyb_dw_s8 *dw, const nyb_conv_shape *s)
+{
+    nyb_dw_s8 best = *dw;
+    uint64_t least = UINT64_MAX;
+
+    for (size_t lanes = 1; lanes <= 64 && lanes < 2 * s->n; lanes *= 2) {
+        for (int flat = 0; flat < 2; flat++) {
+            lay_out(dw, s, lanes, flat);
+            if (lanes > 1 && dw->unit_positions > 2 * POSITIONS)
+                continue;
+            const uint64_t t = cost(dw, s);
+            if (t < least) {
+                least = t;
+                best = *dw;
+            }
+        }
+    }
+    *dw = best;
+}
+
+/* Slots from the start of a row of A to what tap (r, s) multiplies with B's first position. */
+static size_t tap_offset(const nyb_dw_s8 *dw, size_t r, size_t s)
+{
+    return dw->front + ((dw->a_shift - r / dw->stride) * dw->pitch + dw->j_first) * dw->interleave -
+           s / dw->stride * dw->interleave;
+}
+
+static nyb_status plan_steps(nyb_dw_s8 *dw, nyb_error *err)
+{
+    size_t last = 0;
+
+    dw->steps = dw->units * dw->unit_steps;
+    dw->a_step = nyb_alloc(dw->steps * sizeof *dw->a_step);
+    if (!dw->a_step)
+        return nyb_fail(err, NYB_MEMORY, "no memory for the tables of a product");
+    for (size_t i = 0; i < dw->steps; i++) {
+        const size_t unit = i / dw->unit_steps, step = i % dw->unit_steps;
+        const size_t per_row = dw->b_row / NYB_TILE_STEP;
+        size_t at = unit * dw->a_rows * dw->pitch * dw->interleave;
+        if (dw->flat)
+            at += step * NYB_TILE_STEP;
+        else
+            at += step / per_row * dw->pitch * dw->interleave + step % per_row * NYB_TILE_STEP;
+        dw->a_step[i] = (uint32_t)at;
+        last = nyb_max(last, at);
+    }
+    const size_t data = dw->front + dw->units * dw->a_rows * dw->pitch * dw->interleave;
+    dw->lda = nyb_max(last + tap_offset(dw, 0, 0) + NYB_TILE_STEP, data);
+    /* An odd number of cache lines, so that 32 rows do not share a set. */
+    dw->lda = (nyb_round_up(dw->lda, 64) / 64 | 1) * 64;
+    return NYB_OK;
+}
+
+/* Chunks, rounds, and who sums what. */
+static void split(nyb_conv *conv, nyb_dw_s8 *dw)
+{
+    const nyb_conv_shape *s = &conv->shape;
+    const size_t phases = dw->phases_r * dw->phases_c;
+    const size_t sums = dw->o_blocks * dw->c_blocks * s->r * s->s * BLOCK * sizeof(int32_t);
+
+    dw->panel_bytes = dw->steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES;
+    dw->b_bytes = phases * dw->c_blocks * dw->panel_bytes;
+    dw->a_bytes = nyb_round_up(dw->o_blocks * NYB_TILE_ROWS * dw->lda, NYB_ALIGN);
+    dw->sums_bytes = sums;
+
+    const size_t chunk = dw->b_bytes + conv->n_samples * dw->a_bytes;
+    dw->n_chunks = nyb_div_up(dw->n_units, dw->units);
+    dw->round = nyb_max(ROUND / chunk, 2);
+    /* A round's sums fit int32. */
+    dw->round = nyb_min(dw->round, conv->exact_k / (dw->steps * NYB_TILE_STEP * conv->n_samples));
+    dw->round = nyb_min(nyb_max(dw->round, 1), dw->n_chunks);
+    dw->n_rounds = nyb_div_up(dw->n_chunks, dw->round);
+
+    dw->c_group = nyb_max(GROUP / (dw->round * phases * dw->panel_bytes), 1);
+    dw->c_group = nyb_min(dw->c_group, dw->c_blocks);
+    dw->n_c_groups = nyb_div_up(dw->c_blocks, dw->c_group);
+    dw->lanes = nyb_div_up(TASKS, dw->o_blocks * dw->n_c_groups);
+    dw->lanes = nyb_min(dw->lanes, nyb_max(LANES_MAX / sums, 1));
+    dw->lanes = nyb_min(dw->lanes, dw->round);
+
+    dw->wide = s->n * s->oh * s->ow * conv->n_samples > conv->exact_k;
+    dw->spill = dw->n_rounds;
+    if (dw->wide) {
+        const size_t lane = nyb_div_up(dw->round, dw->lanes) * dw->steps * NYB_TILE_STEP;
+        dw->spill = nyb_max(conv->exact_k / (lane * conv->n_samples), 1);
+    }
+}
+
+nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
+{
+    const nyb_conv_shape *s = &conv->shape;
+    nyb_dw_s8 *dw = &conv->dw;
+
+    dw->stride = s->stride;
+    dw->pad = s->pad;
+    dw->phases_r = nyb_min(s->stride, s->r);
+    dw->phases_c = nyb_min(s->stride, s->s);
+    dw->o_blocks = nyb_div_up(s->o, NYB_TILE_ROWS);
+    dw->c_blocks = nyb_div_up(s->c, NYB_TILE_COLS);
+    phase_range(s->stride, s->pad, s->h, s->r, s->oh, &dw->i_first, &dw->i_count);
+    phase_range(s->stride, s->pad, s->w, s->s, s->ow, &dw->j_first, &dw->j_count);
+    choose_layout(dw, s);
+    dw->units = nyb_min(nyb_max(POSITIONS / dw->unit_positions, 1), dw->n_units);
+    NYB_TRY(plan_steps(dw, err));
+    if (dw->steps * NYB_TILE_STEP * conv->n_samples > conv->exact_k) {
+        return nyb_fail(err, NYB_LIMIT, "%zu samples of a chunk of %zu pixels exceed int32",
+                        conv->n_samples, dw->steps * NYB_TILE_STEP);
+    }
+    split(conv, dw);
+
+    const size_t x_px = nyb_packed_pitch(s->c), dy_px = nyb_packed_pitch(s->o);
+    const size_t x_tmp = dw->steps * NYB_TILE_STEP * x_px + NYB_TILE_COLS + s->w * x_px;
+    const size_t rows = nyb_max(s->ow * dw->interleave, POSITIONS / 4);
+    const size_t dy_tmp = rows * dy_px + s->ow * dy_px;
+    dw->pack_bytes = nyb_round_up(nyb_max(x_tmp, dy_tmp) + NYB_ALIGN, NYB_ALIGN);
+    conv->worker_bytes = dw->pack_bytes;
+    conv->shared_bytes = dw->round * (dw->b_bytes + conv->n_samples * dw->a_bytes);
+    conv->shared_bytes = nyb_round_up(conv->shared_bytes, NYB_ALIGN);
+    conv->shared_bytes += dw->lanes * dw->sums_bytes * (dw->wide ? 3 : 1);
+    return NYB_OK;
+}
+
+/* ============================ run ============================================================= */
+
+/* Scratch: [round] of (B panels, A of each sample), then int32 sums, then int64 sums. */
+static uint8_t *chunk_at(const nyb_conv_job *job, size_t chunk)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    return job->shared + chunk % dw->round * (dw->b_bytes + job->conv->n_samples * dw->a_bytes);
+}
+
+static int32_t *sums_at(const nyb_conv_job *job, size_t lane, size_t o_block, size_t c_block)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const size_t taps = job->conv->shape.r * job->conv->shape.s;
+    uint8_t *sums =
+        job->shared +
+        nyb_round_up(dw->round * (dw->b_bytes + job->conv->n_samples * dw->a_bytes), NYB_ALIGN);
+    return (int32_t *)(sums + lane * dw->sums_bytes) +
+           (o_block * dw->c_blocks + c_block) * taps * BLOCK;
+}
+
+static int64_t *wide_at(const nyb_conv_job *job, size_t lane, size_t o_block, size_t c_block)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    int32_t *const first = sums_at(job, 0, 0, 0);
+    return (int64_t *)((uint8_t *)first + dw->lanes * dw->sums_bytes) +
+           (sums_at(job, lane, o_block, c_block) - first);
+}
+
+typedef struct unit {
+    size_t image, n_images; /* of the group, that exist */
+    size_t i;               /* first row of the band */
+} unit;
+
+static unit unit_of(const nyb_conv *conv, size_t index)
+{
+    const nyb_dw_s8 *dw = &conv->dw;
+    unit u = {.image = index / dw->bands * dw->interleave,
+              .i = dw->i_first + index % dw->bands * dw->band};
+    u.n_images = nyb_min(dw->interleave, conv->shape.n - u.image);
+    return u;
+}
+
+/* ---- B: x ---- */
+
+/* Positions of row i of x's phase, zeros where there is no pixel. */
+static void fill_x_row(const nyb_conv_job *job, unit u, size_t i, size_t pr, size_t pc,
+                       uint8_t *dst, uint8_t *row)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t px = job->reader_b.pixel_bytes, lanes = dw->interleave;
+    const size_t z = i * s->stride + pr;
+    const size_t used = dw->j_count * lanes;
+
+    if (z < s->pad || z - s->pad >= s->h || i >= dw->i_first + dw->i_count) {
+        memset(dst, 0, dw->b_row * px);
+        return;
+    }
+    const size_t y = z - s->pad, past = s->w + s->pad;
+    const size_t left = s->pad > pc ? nyb_div_up(s->pad - pc, s->stride) : 0;
+    const size_t first_j = nyb_max(dw->j_first, left);
+    size_t end_j = past > pc ? nyb_div_up(past - pc, s->stride) : 0;
+    end_j = nyb_max(nyb_min(end_j, dw->j_first + dw->j_count), first_j);
+    if (end_j - first_j == dw->j_count && u.n_images == lanes)
+        memset(dst + used * px, 0, (dw->b_row - used) * px);
+    else
+        memset(dst, 0, dw->b_row * px);
+    for (size_t g = 0; g < u.n_images; g++) {
+        const size_t pixel = ((u.image + g) * s->h + y) * s->w;
+        if (lanes == 1 && s->stride == 1) {
+            nyb_reader_pixels(&job->reader_b, pixel + first_j - s->pad, end_j - first_j,
+                              dst + (first_j - dw->j_first) * px);
+            continue;
+        }
+        nyb_reader_pixels(&job->reader_b, pixel, s->w, row);
+        for (size_t j = first_j; j < end_j; j++)
+            nyb_copy_pixel(dst + ((j - dw->j_first) * lanes + g) * px,
+                           row + (j * s->stride + pc - s->pad) * px, px);
+    }
+}
+
+/* Consecutive rows that fill B without a gap (linear layers) are read at once. */
+static bool is_plain(const nyb_conv *conv)
+{
+    const nyb_dw_s8 *dw = &conv->dw;
+    const nyb_conv_shape *s = &conv->shape;
+    return dw->interleave == 1 && s->stride == 1 && s->pad == 0 && dw->b_row == s->w &&
+           dw->j_count == s->w;
+}
+
+static void fill_x(const nyb_conv_job *job, size_t chunk, size_t n_units, size_t pr, size_t pc,
+                   uint8_t *tmp, uint8_t *row)
+{
+    const nyb_conv *conv = job->conv;
+    const nyb_dw_s8 *dw = &conv->dw;
+    const size_t px = job->reader_b.pixel_bytes;
+
+    for (size_t k = 0; k < n_units; k++) {
+        const unit u = unit_of(conv, chunk * dw->units + k);
+        uint8_t *dst = tmp + k * dw->unit_positions * px;
+        size_t n = 0;
+        if (is_plain(conv)) {
+            n = nyb_min(dw->band, dw->i_first + dw->i_count - u.i);
+            nyb_reader_pixels(&job->reader_b, (u.image * conv->shape.h + u.i) * conv->shape.w,
+                              n * conv->shape.w, dst);
+        } else {
+            for (; n < dw->band; n++)
+                fill_x_row(job, u, u.i + n, pr, pc, dst + n * dw->b_row * px, row);
+        }
+        memset(dst + n * dw->b_row * px, 0, (dw->unit_positions - n * dw->b_row) * px);
+    }
+}
+
+static void pack_x(const nyb_conv_job *job, size_t chunk, size_t n_units, size_t phase,
+                   uint8_t *tmp)
+{
+    const nyb_conv *conv = job->conv;
+    const nyb_dw_s8 *dw = &conv->dw;
+    const size_t px = job->reader_b.pixel_bytes, n_steps = n_units * dw->unit_steps;
+    uint8_t *row = tmp + dw->steps * NYB_TILE_STEP * px + NYB_TILE_COLS;
+    uint8_t *panel = chunk_at(job, chunk) + phase * dw->c_blocks * dw->panel_bytes;
+
+    fill_x(job, chunk, n_units, phase / dw->phases_c, phase % dw->phases_c, tmp, row);
+    for (size_t c = 0; c < conv->shape.c; c += NYB_TILE_COLS, panel += dw->panel_bytes)
+        conv->tile->pack_cols((const int8_t *)tmp + c, px, n_steps * NYB_TILE_STEP,
+                              nyb_min(NYB_TILE_COLS, conv->shape.c - c), n_steps, (int8_t *)panel);
+}
+
+/* ---- A: dy ---- */
+
+/* n rows of dy from oh, of a unit's images, to the slots from dst on (first output channel). */
+static void transpose_rows(const nyb_conv_job *job, const nyb_reader *dy, unit u, size_t oh,
+                           size_t n, uint8_t *dst, uint8_t *tmp)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t px = dy->pixel_bytes, lanes = dw->interleave, slots = n * s->ow * lanes;
+    uint8_t *row = tmp + slots * px;
+
+    if (lanes == 1) {
+        nyb_reader_pixels(dy, (u.image * s->oh + oh) * s->ow, slots, tmp);
+    } else {
+        for (size_t g = 0; g < u.n_images; g++) {
+            nyb_reader_pixels(dy, ((u.image + g) * s->oh + oh) * s->ow, s->ow, row);
+            for (size_t j = 0; j < s->ow; j++)
+                nyb_copy_pixel(tmp + (j * lanes + g) * px, row + j * px, px);
+        }
+    }
+    job->conv->tile->transpose(tmp, px, slots, s->o, dst, dw->lda);
+}
+
+static void pack_dy(const nyb_conv_job *job, size_t chunk, size_t n_units, size_t sample,
+                    uint8_t *tmp)
+{
+    const nyb_conv *conv = job->conv;
+    const nyb_dw_s8 *dw = &conv->dw;
+    const nyb_conv_shape *s = &conv->shape;
+    nyb_reader dy = job->reader_a;
+    uint8_t *a = chunk_at(job, chunk) + dw->b_bytes + sample * dw->a_bytes;
+    const size_t at_once =
+        dw->interleave == 1 && dw->pitch == s->ow ? nyb_max(POSITIONS / 4 / s->ow, 1) : 1;
+
+    dy.codes = job->a[sample].packed->codes;
+    if (dw->has_pads)
+        memset(a, dy.zero, s->o * dw->lda);
+    for (size_t k = 0; k < n_units; k++) {
+        const unit u = unit_of(conv, chunk * dw->units + k);
+        /* Row `at` of the unit's A holds dy row at + base - a_shift. */
+        const size_t base = dw->bands > 1 ? u.i : dw->i_first;
+        const size_t first = dw->a_shift > base ? dw->a_shift - base : 0;
+        const size_t reach = dw->bands > 1 ? dw->a_rows : s->oh + dw->a_top;
+        const size_t end = nyb_min(reach, s->oh + dw->a_shift - base);
+        for (size_t at = first, n; at < end; at += n) {
+            n = nyb_min(at_once, end - at);
+            transpose_rows(job, &dy, u, at + base - dw->a_shift, n,
+                           a + dw->front + (k * dw->a_rows + at) * dw->pitch * dw->interleave, tmp);
+        }
+    }
+}
+
+/* ---- tasks ---- */
+
+static size_t chunk_units(const nyb_dw_s8 *dw, size_t chunk)
+{
+    return nyb_min(dw->units, dw->n_units - chunk * dw->units);
+}
+
+static void pack_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_conv_job *job = arg;
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const size_t phases = dw->phases_r * dw->phases_c, kinds = phases + job->conv->n_samples;
+    const size_t chunk = job->round * dw->round + task / kinds, kind = task % kinds;
+    uint8_t *tmp = nyb_job_worker(job, worker);
+
+    if (kind < phases)
+        pack_x(job, chunk, chunk_units(dw, chunk), kind, tmp);
+    else
+        pack_dy(job, chunk, chunk_units(dw, chunk), kind - phases, tmp);
+}
+
+/* All taps of one chunk, o block and c block. */
+static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, size_t c_block,
+                       bool accumulate, int32_t *sums)
+{
+    const nyb_conv *conv = job->conv;
+    const nyb_dw_s8 *dw = &conv->dw;
+    const nyb_conv_shape *s = &conv->shape;
+    const uint8_t *b = chunk_at(job, chunk);
+    const uint8_t *a = b + dw->b_bytes + o_block * NYB_TILE_ROWS * dw->lda;
+    nyb_tile_s8_args args = {
+        .rows = nyb_min(NYB_TILE_ROWS, s->o - o_block * NYB_TILE_ROWS),
+        .n_steps = chunk_units(dw, chunk) * dw->unit_steps,
+        .lda = dw->lda,
+        .a_step = dw->a_step,
+        .bias = conv->bias,
+        .max_a = conv->max_a,
+        .max_b = conv->max_b,
+    };
+
+    for (size_t r = 0; r < s->r; r++) {
+        for (size_t t = 0; t < s->s; t++) {
+            const size_t phase = r % s->stride * dw->phases_c + t % s->stride;
+            args.c = sums + (r * s->s + t) * BLOCK;
+            args.b = (const int8_t *)b + (phase * dw->c_blocks + c_block) * dw->panel_bytes;
+            for (size_t i = 0; i < conv->n_samples; i++) {
+                args.a = a + i * dw->a_bytes + tap_offset(dw, r, t);
+                args.accumulate = accumulate || i > 0;
+                conv->tile->run(&args);
+            }
+        }
+    }
+}
+
+/* int64 += int32, for a task's blocks; the first time, =. */
+static void spill(const nyb_conv_job *job, size_t lane, size_t o_block, size_t c_block, bool add)
+{
+    const int32_t *sums = sums_at(job, lane, o_block, c_block);
+    int64_t *wide = wide_at(job, lane, o_block, c_block);
+
+    for (size_t i = 0; i < job->conv->shape.r * job->conv->shape.s * BLOCK; i++)
+        wide[i] = sums[i] + (add ? wide[i] : 0);
+}
+
+static void sum_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_conv_job *job = arg;
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const size_t o_block = task % dw->o_blocks, lane = task / dw->o_blocks % dw->lanes;
+    const size_t c_first = task / dw->o_blocks / dw->lanes * dw->c_group;
+    const size_t c_end = nyb_min(c_first + dw->c_group, dw->c_blocks);
+    const size_t first = job->round * dw->round;
+    const size_t end = nyb_min(first + dw->round, dw->n_chunks);
+    const bool fresh = job->round % dw->spill == 0;
+
+    (void)worker;
+    for (size_t c = c_first; fresh && job->round > 0 && c < c_end; c++)
+        spill(job, lane, o_block, c, job->round > dw->spill);
+    if (fresh && first + lane >= end)
+        memset(sums_at(job, lane, o_block, c_first), 0,
+               (c_end - c_first) * job->conv->shape.r * job->conv->shape.s * BLOCK *
+                   sizeof(int32_t));
+    job->conv->tile->begin();
+    for (size_t chunk = first + lane; chunk < end; chunk += dw->lanes)
+        for (size_t c = c_first; c < c_end; c++)
+            sum_blocks(job, chunk, o_block, c, !(fresh && chunk == first + lane),
+                       sums_at(job, lane, o_block, c));
+    job->conv->tile->end();
+}
+
+/* ---- results ---- */
+
+/* t = (float)sum * scale * (1 / n_samples). */
+static void store_real(const nyb_conv_job *job, const int64_t *sum, size_t n_rows, size_t n_cols,
+                       float *const *rows)
+{
+    const float mean = 1.0f / (float)job->conv->n_samples;
+
+    for (size_t m = 0; m < n_rows; m++) {
+        for (size_t n = 0; n < n_cols; n++) {
+            const float t = (float)sum[m * NYB_TILE_COLS + n] * job->scale * mean;
+            rows[m][n] = job->add ? rows[m][n] + t : t;
+        }
+    }
+}
+
+/* Sums the lanes of one tap and writes its 32 x 32 weights. */
+static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap)
+{
+    const nyb_conv *conv = job->conv;
+    const nyb_dw_s8 *dw = &conv->dw;
+    const nyb_conv_shape *s = &conv->shape;
+    const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
+    const size_t n_rows = nyb_min(NYB_TILE_ROWS, s->o - o);
+    const size_t n_cols = nyb_min(NYB_TILE_COLS, s->c - c);
+    const size_t n = conv->n_samples;
+    float *rows[NYB_TILE_ROWS];
+
+    for (size_t m = 0; m < n_rows; m++)
+        rows[m] = job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
+    if (!dw->wide && (n & (n - 1)) == 0) {
+        int32_t *sum = sums_at(job, 0, o_block, c_block) + tap * BLOCK;
+        for (size_t lane = 1; lane < dw->lanes; lane++) {
+            const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
+            for (size_t i = 0; i < BLOCK; i++)
+                sum[i] += other[i];
+        }
+        /* A power of two scales without rounding, so one factor gives the same bits. */
+        conv->tile->store(sum, n_rows, n_cols, job->scale * (1.0f / (float)n), NULL, job->add,
+                          rows);
+        return;
+    }
+    int64_t sum[BLOCK] = {0};
+    const bool spilled = dw->wide && dw->n_rounds > dw->spill;
+    for (size_t lane = 0; lane < dw->lanes; lane++) {
+        const int32_t *last = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
+        for (size_t i = 0; i < BLOCK; i++)
+            sum[i] += last[i];
+        const int64_t *wide = wide_at(job, lane, o_block, c_block) + tap * BLOCK;
+        for (size_t i = 0; spilled && i < BLOCK; i++)
+            sum[i] += wide[i];
+    }
+    store_real(job, sum, n_rows, n_cols, rows);
+}
+
+static void finish_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_conv_job *job = arg;
+    const nyb_conv_shape *s = &job->conv->shape;
+
+    (void)worker;
+    for (size_t tap = 0; tap < s->r * s->s; tap++)
+        finish_tap(job, task / job->conv->dw.c_blocks, task % job->conv->dw.c_blocks, tap);
+}
+
+void nyb_dw_s8_run(nyb_conv_job *job)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const size_t kinds = dw->phases_r * dw->phases_c + job->conv->n_samples;
+
+    for (job->round = 0; job->round < dw->n_rounds; job->round++) {
+        const size_t n = nyb_min(dw->round, dw->n_chunks - job->round * dw->round);
+        nyb_pool_run(job->pool, pack_task, job, n * kinds);
+        nyb_pool_run(job->pool, sum_task, job, dw->o_blocks * dw->lanes * dw->n_c_groups);
+    }
+    nyb_pool_run(job->pool, finish_task, job, dw->o_blocks * dw->c_blocks);
+}

@@ -1,0 +1,231 @@
+/* Inside a planned product: geometry, tables and the layout of the scratch memory. */
+#ifndef NYB_CONV_IMPL_H
+#define NYB_CONV_IMPL_H
+
+#include "gemm/conv.h"
+#include "gemm/tile.h"
+
+/* A slab is the A operand of a task, unpacked: it shares L2 with a panel of weights. */
+#define NYB_SLAB_BYTES ((size_t)384 * 1024)
+/* Panels of one group of columns stay in L2 while the rows of A pass by. */
+#define NYB_PANELS_BYTES ((size_t)768 * 1024)
+/* k of one chain of the f32 engine (NUMERICS, binding resolution 5). */
+#define NYB_F32_CHUNK 4096
+
+static inline size_t nyb_div_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* ---- one axis (rows or columns) of a product whose outputs are pixels: FWD, DX ---------------- *
+ *
+ * The source is cut in phases: position p of phase f holds padded coordinate p * step + f, and
+ * padded coordinate z is source pixel z - src_pad (a zero if there is none). Output i of a grid
+ * reads, for each of its taps, position i + off(tap) of phase(tap): always stride 1.
+ *   FWD: step = stride, one grid, tap t reads phase t % stride at off t / stride.
+ *   DX:  step 1, one phase, `stride` grids; grid g holds the dx pixels y with (y + pad) % stride =
+ * g, and has the taps t = g, g + stride, ... (dx[y] += dy[(y + pad - t) / stride] w[t]). */
+typedef struct nyb_axis {
+    bool dx;
+    size_t stride, pad, taps, src, dst;
+    size_t n_phases; /* that some tap reads */
+    size_t n_grids;
+    size_t src_pad, i_base; /* i = 0 of all grids is dy coordinate i_base (DX) */
+    size_t count;           /* outputs i of all grids are below it */
+    size_t reach;           /* largest off */
+    size_t pitch;           /* positions from one row (image) to the next: pads are shared */
+} nyb_axis;
+
+typedef struct nyb_grid_range {
+    size_t first, count; /* of i */
+    size_t out, step;    /* output pixel of `first`, and of each further i */
+    size_t n_taps;
+} nyb_grid_range;
+
+typedef struct nyb_tap {
+    size_t index, phase, off;
+} nyb_tap;
+
+void nyb_axis_init(nyb_axis *axis, bool dx, size_t stride, size_t pad, size_t taps, size_t src,
+                   size_t dst);
+nyb_grid_range nyb_axis_grid(const nyb_axis *axis, size_t grid);
+/* Tap k of a grid with ascending index, 0 <= k < n_taps. */
+nyb_tap nyb_axis_tap(const nyb_axis *axis, size_t grid, size_t k);
+/* The same taps ordered by phase, then off, both ascending. */
+nyb_tap nyb_axis_tap_by_offset(const nyb_axis *axis, size_t grid, size_t k);
+
+/* ---- reading an operand -----------------------------------------------------------------------
+ */
+
+typedef struct nyb_reader {
+    const nyb_tile_s8 *tile; /* NULL: f32 */
+    const float *real;
+    const uint8_t *codes;
+    unsigned bits;
+    size_t pitch, cols; /* of a row (pixel), in codes */
+    size_t pixel_bytes; /* out: pitch bytes (s8), cols floats (f32) */
+    uint8_t zero;       /* the byte that means 0 (s8) */
+    bool clear_pads;    /* code 0 is not 0: s8 weights need their pad channels cleared */
+    uint8_t bytes[256]; /* s8: what each code becomes */
+    float values[256];  /* f32 */
+} nyb_reader;
+
+/* bias: what an s8 byte has above its unit (see tile.h). tile NULL: f32. */
+void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols,
+                     const nyb_tile_s8 *tile, int32_t bias);
+void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *out);
+
+/* ---- FWD and DX: plan -------------------------------------------------------------------------
+ */
+
+/* One grid of outputs: a stride-1 product over the slab. K is cut in parts (s8: what L1 holds of A
+ * or int32 of sums; f32: 4096), each with a panel part of its own. */
+typedef struct nyb_sub {
+    nyb_grid_range rows, cols;
+    size_t n_taps;
+    uint32_t *tap;     /* [n_taps] tap r * S + s, in the order of K */
+    uint32_t *tap_row; /* s8: row of K where each tap begins */
+    size_t n_steps;    /* s8: steps; f32: runs */
+    uint32_t *a_step;  /* s8: a_step; f32: run_off */
+    uint32_t *w_step;  /* s8: offset in the reordered weights; f32: run_len */
+    uint8_t *valid;    /* s8 */
+    size_t n_parts;
+    uint32_t *part;     /* [n_parts + 1] first step of each part */
+    size_t k;           /* f32: length of K */
+    size_t panel_bytes; /* of all parts */
+    size_t panels;      /* offset of panel 0 in the panels area */
+    size_t n_blocks;    /* of a full slab: 32 slots from block_slot, ascending */
+    uint32_t *block_slot;
+    uint8_t *block_rows; /* up to the last slot with an output */
+    int32_t *pixel;      /* [n_blocks][32] output pixel relative to the slab's first; -1: none */
+} nyb_sub;
+
+typedef struct nyb_map {
+    nyb_axis rows, cols;
+    size_t in_c, out_c; /* channels of A's pixels and of the output */
+    size_t pixel_bytes; /* of the slab */
+    bool direct;        /* f32: A is the real operand itself */
+    bool wide;          /* s8: parts are summed in int64 */
+    size_t interleave;  /* images that alternate pixel by pixel in a slab (1: one after another) */
+    size_t n_groups;    /* of `interleave` images */
+    size_t units;       /* groups in a slab */
+    size_t bands, band; /* row bands of a group, and rows i in one (bands > 1: units = 1) */
+    size_t unit_rows;   /* slab rows from one unit to the next */
+    size_t row_slots;   /* cols.pitch * interleave */
+    size_t area_bytes;  /* of one phase */
+    size_t slab_bytes, row_bytes; /* per worker */
+    size_t n_slabs;
+    size_t n_panels, group_panels, n_panel_groups;
+    bool block_outer; /* for each block all panels: A stays in L1 (linear layers) */
+    size_t n_subs;
+    nyb_sub *subs;
+    size_t w_bytes;      /* scratch: all weights unpacked (DX) */
+    size_t pack_bytes;   /* scratch per worker while weights are packed */
+    size_t panels_bytes; /* scratch */
+    size_t c_bytes;      /* per worker: blocks of sums */
+} nyb_map;
+
+/* ---- DW: plans --------------------------------------------------------------------------------
+ */
+
+/* s8. A: dy, transposed to rows [o][slot]; B: x, panels of 32 channels; both in the order of x's
+ * (phase) pixels, so that a tap is a byte offset of A. A unit is a band of rows of a group of
+ * images whose pixels alternate; a chunk is a few units, a round some chunks. */
+typedef struct nyb_dw_s8 {
+    size_t stride, pad;
+    size_t phases_r, phases_c;
+    size_t i_first, i_count, j_first, j_count; /* x's phase positions, rows and columns */
+    size_t interleave, n_groups, bands, band, n_units;
+    bool flat;           /* B has A's pitch; else its rows are padded to 64 positions */
+    size_t pitch, front; /* A: positions per row; slots before the first row */
+    size_t b_row, unit_positions, unit_steps;
+    size_t a_rows, a_shift, a_top; /* A rows of a unit; row of (i = 0, tap 0); zero rows on top */
+    size_t units, n_chunks, round, n_rounds; /* units in a chunk, chunks in a round */
+    size_t lanes;                            /* chunks are dealt to this many accumulators */
+    size_t lda, steps, panel_bytes;
+    size_t o_blocks, c_blocks, c_group, n_c_groups;
+    bool has_pads, wide;
+    size_t spill; /* wide: rounds between two spills to int64 */
+    uint32_t *a_step;
+    size_t a_bytes, b_bytes;       /* of a chunk (A: of a sample) */
+    size_t sums_bytes, pack_bytes; /* sums: int32, one lane; pack: per worker */
+} nyb_dw_s8;
+
+/* f32. A: dy transposed, [o][k]; B: patches of x, [k][32 of r * s * c]; chunks of 4096 k. */
+typedef struct nyb_dw_f32 {
+    size_t n_chunks, round, n_rounds;
+    size_t o_blocks, n_panels, columns;
+    size_t a_floats; /* of a chunk and sample */
+    size_t pack_bytes;
+} nyb_dw_f32;
+
+/* ---- the product ------------------------------------------------------------------------------
+ */
+
+struct nyb_conv {
+    nyb_product product;
+    nyb_conv_shape shape; /* as given, or flattened to one column of pixels (1x1) */
+    const nyb_format *a, *b;
+    size_t n_samples;
+    bool s8;
+    const nyb_tile_s8 *tile;
+    const nyb_tile_f32 *tile_f32;
+    int32_t bias, max_a, max_b; /* as nyb_tile_s8_args */
+    size_t exact_k;             /* largest K whose int32 sum cannot overflow */
+    size_t n_workers;
+    uint64_t macs;
+    nyb_map map;  /* FWD, DX */
+    nyb_dw_s8 dw; /* DW */
+    nyb_dw_f32 dw_f32;
+    size_t shared_bytes, worker_bytes; /* of scratch */
+};
+
+/* As nyb_conv_create, with a smaller exact_k (0: the real one) so that tests reach the K-split. */
+NYB_MUST_CHECK nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product,
+                                                const nyb_conv_shape *shape, const nyb_format *a,
+                                                const nyb_format *b, size_t n_samples,
+                                                size_t exact_k, nyb_conv **conv, nyb_error *err);
+
+typedef struct nyb_conv_job {
+    const nyb_conv *conv;
+    nyb_pool *pool;
+    const nyb_operand *a; /* [n_samples] */
+    nyb_reader reader_a, reader_b;
+    const float *bias;
+    bool add;
+    float scale;
+    float *out;
+    uint8_t *shared, *workers;
+    size_t round; /* DW */
+} nyb_conv_job;
+
+/* nyb_map: tables and sizes from conv's shape and engine. On failure nyb_map_free is still due. */
+NYB_MUST_CHECK nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err);
+void nyb_map_free(nyb_map *map);
+void nyb_map_run(nyb_conv_job *job);
+void nyb_map_pack(nyb_conv_job *job);
+/* Rows of A for units groups of images from group `first`, rows i from `i`, n of them. */
+void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i, size_t n,
+                   uint8_t *slab, uint8_t *row);
+
+NYB_MUST_CHECK nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err);
+void nyb_dw_s8_run(nyb_conv_job *job);
+NYB_MUST_CHECK nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err);
+void nyb_dw_f32_run(nyb_conv_job *job);
+
+static inline uint8_t *nyb_job_worker(const nyb_conv_job *job, size_t worker)
+{
+    return job->workers + worker * job->conv->worker_bytes;
+}
+
+/* Copies or sets n_bytes (a multiple of 4) without a call: pixels are short. */
+static inline void nyb_copy_pixel(uint8_t *dst, const uint8_t *src, size_t n_bytes)
+{
+    size_t i = 0;
+    for (; i + 16 <= n_bytes; i += 16)
+        memcpy(dst + i, src + i, 16);
+    for (; i < n_bytes; i += 4)
+        memcpy(dst + i, src + i, 4);
+}
+
+#endif

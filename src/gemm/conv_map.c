@@ -1,0 +1,435 @@
+/* The plan of FWD and DX: how images become slabs, slabs blocks of 32 rows, and K steps or runs. */
+#include "gemm/conv_impl.h"
+
+/* A task should be worth the handing out, and there should be enough of them for several threads.
+ * Both depend on the shape alone. */
+#define TASK_MACS  ((uint64_t)4 << 20)
+#define TASKS      16
+#define TASK_ROWS  128
+#define ROW_LIMIT  ((size_t)16 << 20) /* bytes a slab may take to hold 32 rows of A */
+#define PART_STEPS 16                 /* 32 rows x 1024 bytes of A: in L1 */
+
+static void *table(size_t n, size_t size)
+{
+    size_t n_bytes;
+    return nyb_mul_size(n, size, &n_bytes) ? nyb_alloc(n_bytes) : NULL;
+}
+
+static nyb_status no_memory(nyb_error *err)
+{
+    return nyb_fail(err, NYB_MEMORY, "no memory for the tables of a product");
+}
+
+void nyb_map_free(nyb_map *map)
+{
+    for (size_t i = 0; map->subs && i < map->n_subs; i++) {
+        nyb_sub *sub = &map->subs[i];
+        void *tables[] = {sub->tap,  sub->tap_row, sub->a_step,     sub->w_step,    sub->valid,
+                          sub->part, sub->pixel,   sub->block_slot, sub->block_rows};
+        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+            nyb_free(tables[t]);
+    }
+    nyb_free(map->subs);
+    map->subs = NULL;
+}
+
+/* ---- K --------------------------------------------------------------------------------------- */
+
+/* Offset of a tap in the slab, in bytes. */
+static size_t tap_bytes(const nyb_map *map, nyb_tap r, nyb_tap s)
+{
+    return (r.phase * map->cols.n_phases + s.phase) * map->area_bytes +
+           (r.off * map->row_slots + s.off * map->interleave) * map->pixel_bytes;
+}
+
+/* Visits the taps of an s8 grid in an order where neighbours in the slab follow each other. A
+ * segment of neighbours is cut in steps of 64 bytes. With fill = false it only counts. */
+static size_t plan_steps(const nyb_map *map, nyb_sub *sub, size_t grid_r, size_t grid_c,
+                         size_t n_weight_cols, bool fill)
+{
+    size_t n_steps = 0, n_taps = 0, length = 0, end = SIZE_MAX, start = 0;
+    const size_t px = map->pixel_bytes;
+
+    for (size_t i = 0; i < sub->rows.n_taps; i++) {
+        for (size_t j = 0; j < sub->cols.n_taps; j++, n_taps++) {
+            const nyb_tap r = nyb_axis_tap_by_offset(&map->rows, grid_r, i);
+            const nyb_tap s = nyb_axis_tap_by_offset(&map->cols, grid_c, j);
+            const size_t at = tap_bytes(map, r, s);
+            if (at != end) {
+                n_steps += nyb_div_up(length, NYB_TILE_STEP);
+                start = at;
+                length = 0;
+            }
+            if (fill) {
+                sub->tap[n_taps] = (uint32_t)(r.index * n_weight_cols + s.index);
+                sub->tap_row[n_taps] = (uint32_t)(n_steps * NYB_TILE_STEP + length);
+                for (size_t b = length / NYB_TILE_STEP; b * NYB_TILE_STEP < length + px; b++) {
+                    const size_t done = n_taps * px - length + b * NYB_TILE_STEP;
+                    sub->a_step[n_steps + b] = (uint32_t)(start + b * NYB_TILE_STEP);
+                    sub->w_step[n_steps + b] = (uint32_t)done;
+                    sub->valid[n_steps + b] =
+                        (uint8_t)nyb_min(NYB_TILE_STEP, length + px - b * NYB_TILE_STEP);
+                }
+            }
+            length += px;
+            end = at + px;
+        }
+    }
+    return n_steps + nyb_div_up(length, NYB_TILE_STEP);
+}
+
+static nyb_status plan_k_s8(const nyb_conv *conv, nyb_sub *sub, size_t grid_r, size_t grid_c,
+                            nyb_error *err)
+{
+    const nyb_map *map = &conv->map;
+    const size_t s = conv->shape.s;
+    const size_t n = plan_steps(map, sub, grid_r, grid_c, s, false);
+
+    sub->n_steps = n;
+    sub->tap = table(sub->n_taps, sizeof *sub->tap);
+    sub->tap_row = table(sub->n_taps, sizeof *sub->tap_row);
+    sub->a_step = table(n, sizeof *sub->a_step);
+    sub->w_step = table(n, sizeof *sub->w_step);
+    sub->valid = table(n, sizeof *sub->valid);
+    if (!sub->tap || !sub->tap_row || !sub->a_step || !sub->w_step || !sub->valid)
+        return no_memory(err);
+    plan_steps(map, sub, grid_r, grid_c, s, true);
+
+    size_t part = nyb_max(n, 1);
+    if (map->block_outer)
+        part = nyb_min(part, PART_STEPS);
+    if (map->wide)
+        part = nyb_min(part, conv->exact_k / NYB_TILE_STEP);
+    sub->n_parts = nyb_div_up(n, part);
+    part = nyb_div_up(n, nyb_max(sub->n_parts, 1));
+    sub->part = table(sub->n_parts + 1, sizeof *sub->part);
+    if (!sub->part)
+        return no_memory(err);
+    for (size_t p = 0; p <= sub->n_parts; p++)
+        sub->part[p] = (uint32_t)nyb_min(n, p * part);
+    sub->panel_bytes = n * NYB_TILE_STEP_BYTES + sub->n_parts * NYB_TILE_TAIL_BYTES;
+    return NYB_OK;
+}
+
+/* f32: runs in the canonical order, joined where they touch, cut at multiples of 4096. */
+static size_t plan_runs(const nyb_map *map, nyb_sub *sub, size_t grid_r, size_t grid_c,
+                        size_t n_weight_cols, bool fill)
+{
+    size_t n_runs = 0, k = 0, end = SIZE_MAX, n_taps = 0;
+
+    for (size_t i = 0; i < sub->rows.n_taps; i++) {
+        for (size_t j = 0; j < sub->cols.n_taps; j++, n_taps++) {
+            const nyb_tap r = nyb_axis_tap(&map->rows, grid_r, i);
+            const nyb_tap s = nyb_axis_tap(&map->cols, grid_c, j);
+            size_t at = tap_bytes(map, r, s) / sizeof(float);
+            if (fill)
+                sub->tap[n_taps] = (uint32_t)(r.index * n_weight_cols + s.index);
+            for (size_t left = map->in_c; left > 0;) {
+                const size_t n = nyb_min(left, NYB_F32_CHUNK - k % NYB_F32_CHUNK);
+                const bool joins = at == end && k % NYB_F32_CHUNK != 0;
+                if (!joins) {
+                    if (fill && k % NYB_F32_CHUNK == 0)
+                        sub->part[k / NYB_F32_CHUNK] = (uint32_t)n_runs;
+                    n_runs++;
+                }
+                if (fill && !joins) {
+                    sub->a_step[n_runs - 1] = (uint32_t)at;
+                    sub->w_step[n_runs - 1] = 0;
+                }
+                if (fill)
+                    sub->w_step[n_runs - 1] += (uint32_t)n;
+                k += n;
+                at += n;
+                left -= n;
+                end = at;
+            }
+        }
+    }
+    sub->k = k;
+    return n_runs;
+}
+
+static nyb_status plan_k_f32(const nyb_conv *conv, nyb_sub *sub, size_t grid_r, size_t grid_c,
+                             nyb_error *err)
+{
+    const nyb_map *map = &conv->map;
+    const size_t n = plan_runs(map, sub, grid_r, grid_c, conv->shape.s, false);
+
+    sub->n_steps = n;
+    sub->n_parts = nyb_div_up(sub->k, NYB_F32_CHUNK);
+    sub->tap = table(sub->n_taps, sizeof *sub->tap);
+    sub->a_step = table(n, sizeof *sub->a_step);
+    sub->w_step = table(n, sizeof *sub->w_step);
+    sub->part = table(sub->n_parts + 1, sizeof *sub->part);
+    if (!sub->tap || !sub->a_step || !sub->w_step || !sub->part)
+        return no_memory(err);
+    plan_runs(map, sub, grid_r, grid_c, conv->shape.s, true);
+    sub->part[sub->n_parts] = (uint32_t)n;
+    sub->panel_bytes = sub->k * NYB_TILE_COLS * sizeof(float);
+    return NYB_OK;
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* Output pixel of a slot of a full slab, relative to the slab's first; -1 if it has none. */
+static int32_t slot_pixel(const nyb_map *map, const nyb_sub *sub, size_t rows, size_t slot)
+{
+    const size_t row = slot / map->row_slots, col = slot % map->row_slots;
+    const size_t unit = row / map->unit_rows, i = row % map->unit_rows;
+    const size_t image = unit * map->interleave + col % map->interleave;
+    const size_t j = col / map->interleave;
+
+    if (unit >= map->units || i >= rows || j >= sub->cols.count)
+        return -1;
+    return (int32_t)((image * map->rows.dst + sub->rows.step * i) * map->cols.dst +
+                     sub->cols.step * j);
+}
+
+static void fill_block(const nyb_map *map, nyb_sub *sub, size_t rows, size_t slot, size_t block)
+{
+    sub->block_slot[block] = (uint32_t)slot;
+    for (size_t m = 0; m < NYB_TILE_ROWS; m++) {
+        const int32_t pixel = slot_pixel(map, sub, rows, slot + m);
+        sub->pixel[block * NYB_TILE_ROWS + m] = pixel;
+        if (pixel >= 0)
+            sub->block_rows[block] = (uint8_t)(m + 1);
+    }
+}
+
+/* Each block starts at the first output that no block has yet. fill = false counts them. */
+static size_t plan_blocks(const nyb_map *map, nyb_sub *sub, bool fill)
+{
+    const size_t rows = nyb_min(map->band, sub->rows.count);
+    size_t n_blocks = 0, slot = 0;
+
+    for (size_t unit = 0; unit < map->units; unit++) {
+        for (size_t i = 0; i < rows; i++) {
+            const size_t first = (unit * map->unit_rows + i) * map->row_slots;
+            for (slot = nyb_max(slot, first); slot < first + sub->cols.count * map->interleave;
+                 slot += NYB_TILE_ROWS) {
+                if (fill)
+                    fill_block(map, sub, rows, slot, n_blocks);
+                n_blocks++;
+            }
+        }
+    }
+    return n_blocks;
+}
+
+static nyb_status plan_sub_blocks(const nyb_map *map, nyb_sub *sub, nyb_error *err)
+{
+    sub->n_blocks = plan_blocks(map, sub, false);
+    sub->block_slot = table(sub->n_blocks, sizeof *sub->block_slot);
+    sub->block_rows = table(sub->n_blocks, sizeof *sub->block_rows);
+    sub->pixel = table(sub->n_blocks * NYB_TILE_ROWS, sizeof *sub->pixel);
+    if (!sub->block_slot || !sub->block_rows || !sub->pixel)
+        return no_memory(err);
+    plan_blocks(map, sub, true);
+    return NYB_OK;
+}
+
+/* ---- slabs ----------------------------------------------------------------------------------- */
+
+static void size_slab(nyb_map *map)
+{
+    const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
+    const size_t rows = (map->units - 1) * map->unit_rows + map->band + map->rows.reach;
+    const size_t slots = rows * map->row_slots + map->cols.src_pad * map->interleave;
+
+    map->area_bytes = nyb_round_up(slots * map->pixel_bytes, NYB_ALIGN);
+    /* Blocks may begin 31 slots before the end, and a step reads 64 bytes. */
+    map->slab_bytes =
+        nyb_round_up(n_areas * map->area_bytes + 32 * map->pixel_bytes + 64, NYB_ALIGN);
+}
+
+/* Units and bands for a given interleave: slabs within the budget, and enough of them. */
+static void split_images(nyb_map *map, size_t n_images, size_t tasks_wanted)
+{
+    const size_t budget = NYB_SLAB_BYTES;
+    const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
+
+    map->row_slots = map->cols.pitch * map->interleave;
+    map->n_groups = nyb_div_up(n_images, map->interleave);
+    map->unit_rows = map->rows.pitch;
+    map->bands = 1;
+    map->band = map->rows.count;
+    const size_t row_bytes = n_areas * map->row_slots * map->pixel_bytes;
+    const size_t row_outputs = nyb_max(map->cols.count * map->interleave, 1);
+    const size_t least_rows = nyb_div_up(TASK_ROWS, row_outputs);
+    const size_t fits = nyb_max(budget / row_bytes, map->rows.reach + 1) - map->rows.reach;
+    if (map->rows.count <= fits && map->n_groups >= tasks_wanted) {
+        map->units = nyb_min(map->n_groups / tasks_wanted,
+                             nyb_max(budget / (map->unit_rows * row_bytes), 1));
+        map->units = nyb_max(map->units, 1);
+        return;
+    }
+    const size_t bands_wanted = nyb_div_up(tasks_wanted, map->n_groups);
+    size_t band = nyb_min(fits, nyb_max(least_rows, nyb_div_up(map->rows.count, bands_wanted)));
+    /* A block should have its 32 rows even where one row of A exceeds the budget. */
+    const size_t block = nyb_div_up(NYB_TILE_ROWS, row_outputs);
+    band = nyb_max(band, nyb_min(block, nyb_max(ROW_LIMIT / row_bytes, 1)));
+    band = nyb_min(band, map->rows.count);
+    map->units = 1;
+    map->bands = nyb_div_up(map->rows.count, band);
+    map->band = nyb_div_up(map->rows.count, map->bands);
+    if (row_outputs < NYB_TILE_ROWS && map->bands > 1) {
+        map->band = nyb_min(nyb_round_up(map->band, block), map->rows.count);
+        map->bands = nyb_div_up(map->rows.count, map->band);
+    }
+    if (map->bands == 1 && map->n_groups > 1) {
+        const size_t unit_bytes = map->unit_rows * row_bytes;
+        const size_t least = nyb_div_up(TASK_ROWS, map->rows.count * row_outputs);
+        map->units = nyb_max(nyb_min(nyb_min(least, budget / unit_bytes), map->n_groups), 1);
+    }
+}
+
+/* Tile steps (s8) or blocks (f32) that the whole product takes with this layout. */
+static uint64_t layout_cost(const nyb_conv *conv, nyb_map *map)
+{
+    uint64_t cost = 0;
+
+    size_slab(map);
+    for (size_t i = 0; i < map->n_subs; i++) {
+        nyb_sub *sub = &map->subs[i];
+        if (sub->rows.count == 0 || sub->cols.count == 0)
+            continue;
+        const uint64_t steps = conv->s8 ? plan_steps(map, sub, i / map->cols.n_grids,
+                                                     i % map->cols.n_grids, conv->shape.s, false)
+                                        : 1;
+        cost += plan_blocks(map, sub, false) * (steps + 1);
+    }
+    return cost * nyb_div_up(map->n_groups, map->units) * map->bands;
+}
+
+static void choose_layout(nyb_conv *conv, nyb_map *map)
+{
+    const size_t tasks = nyb_max(1, nyb_min(TASKS, (size_t)(conv->macs / TASK_MACS)));
+    const size_t n = conv->shape.n;
+    uint64_t best = UINT64_MAX;
+    nyb_map chosen = *map;
+
+    for (size_t lanes = 1; lanes <= 32 && lanes < 2 * n; lanes *= 2) {
+        map->interleave = lanes;
+        split_images(map, n, tasks);
+        const size_t slab = map->units * (map->band + map->rows.reach) * map->row_slots *
+                            map->pixel_bytes * map->rows.n_phases * map->cols.n_phases;
+        if (lanes > 1 && slab > 2 * NYB_SLAB_BYTES)
+            break;
+        const uint64_t cost = layout_cost(conv, map);
+        /* Alternating images are slower to unpack and reach further: not for 5 %. */
+        if (best == UINT64_MAX || cost + cost / 20 < best) {
+            best = cost;
+            chosen = *map;
+        }
+    }
+    *map = chosen;
+    size_slab(map);
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
+static void plan_panels(const nyb_conv *conv, nyb_map *map)
+{
+    size_t bytes = 0, largest = 1;
+
+    map->n_panels = nyb_div_up(map->out_c, NYB_TILE_COLS);
+    for (size_t i = 0; i < map->n_subs; i++) {
+        map->subs[i].panels = bytes;
+        bytes += map->n_panels * map->subs[i].panel_bytes;
+        largest = nyb_max(largest, map->subs[i].panel_bytes);
+    }
+    map->panels_bytes = nyb_round_up(bytes, NYB_ALIGN);
+
+    map->n_slabs = nyb_div_up(map->n_groups, map->units) * map->bands;
+    const size_t wanted = nyb_max(1, nyb_min(TASKS, (size_t)(conv->macs / TASK_MACS)));
+    const size_t split = nyb_min(map->n_panels, nyb_div_up(wanted, map->n_slabs));
+    map->group_panels = nyb_div_up(map->n_panels, split);
+    if (map->block_outer)
+        map->group_panels = nyb_min(map->group_panels, nyb_max(NYB_PANELS_BYTES / largest, 1));
+    map->n_panel_groups = nyb_div_up(map->n_panels, map->group_panels);
+}
+
+/* Scratch while panels are packed: 32 rows of reordered weights and one row as stored (FWD), or
+ * the rows of K of one panel (DX). */
+static void plan_pack(const nyb_conv *conv, nyb_map *map)
+{
+    const nyb_conv_shape *s = &conv->shape;
+    const size_t taps = s->r * s->s;
+    const size_t w_pixel = conv->s8 ? nyb_packed_pitch(s->c) : s->c * sizeof(float);
+    const bool dx = conv->product == NYB_PRODUCT_DX;
+    size_t n_steps = 0, n_blocks = 1, n_parts = 1;
+
+    for (size_t i = 0; i < map->n_subs; i++) {
+        n_steps = nyb_max(n_steps, map->subs[i].n_steps);
+        n_parts = nyb_max(n_parts, map->subs[i].n_parts);
+        n_blocks = nyb_max(n_blocks, map->subs[i].n_blocks);
+    }
+    if (dx) {
+        map->w_bytes = nyb_round_up(s->o * taps * w_pixel + NYB_TILE_COLS, NYB_ALIGN);
+        map->pack_bytes = conv->s8 ? n_steps * NYB_TILE_STEP * NYB_TILE_COLS : 0;
+    } else {
+        map->w_bytes = 0;
+        map->pack_bytes = nyb_round_up((NYB_TILE_COLS + 1) * taps * w_pixel + 64, NYB_ALIGN);
+    }
+    map->c_bytes = (size_t)NYB_TILE_ROWS * NYB_TILE_COLS * sizeof(int32_t);
+    if (map->block_outer && n_parts > 1 && !map->wide)
+        map->c_bytes *= n_blocks * map->group_panels;
+}
+
+static nyb_status plan_subs(nyb_conv *conv, nyb_map *map, nyb_error *err)
+{
+    map->n_subs = map->rows.n_grids * map->cols.n_grids;
+    map->subs = table(map->n_subs, sizeof *map->subs);
+    if (!map->subs)
+        return no_memory(err);
+    for (size_t i = 0; i < map->n_subs; i++) {
+        map->subs[i].rows = nyb_axis_grid(&map->rows, i / map->cols.n_grids);
+        map->subs[i].cols = nyb_axis_grid(&map->cols, i % map->cols.n_grids);
+        map->subs[i].n_taps = map->subs[i].rows.n_taps * map->subs[i].cols.n_taps;
+    }
+    choose_layout(conv, map);
+    if (map->slab_bytes > UINT32_MAX)
+        return nyb_fail(err, NYB_LIMIT, "a slab of %zu bytes exceeds 4 GiB", map->slab_bytes);
+    const size_t pixels = map->bands > 1
+                              ? map->interleave * map->rows.dst * map->cols.dst
+                              : map->units * map->interleave * map->rows.dst * map->cols.dst;
+    if (pixels > INT32_MAX)
+        return nyb_fail(err, NYB_LIMIT, "a slab has %zu output pixels, more than 2^31", pixels);
+    for (size_t i = 0; i < map->n_subs; i++) {
+        nyb_sub *sub = &map->subs[i];
+        if (sub->rows.count == 0 || sub->cols.count == 0) {
+            sub->n_taps = 0;
+            continue;
+        }
+        const size_t grid_r = i / map->cols.n_grids, grid_c = i % map->cols.n_grids;
+        NYB_TRY(conv->s8 ? plan_k_s8(conv, sub, grid_r, grid_c, err)
+                         : plan_k_f32(conv, sub, grid_r, grid_c, err));
+        NYB_TRY(plan_sub_blocks(map, sub, err));
+    }
+    return NYB_OK;
+}
+
+nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err)
+{
+    const nyb_conv_shape *s = &conv->shape;
+    const bool dx = conv->product == NYB_PRODUCT_DX;
+    nyb_map *map = &conv->map;
+
+    map->in_c = dx ? s->o : s->c;
+    map->out_c = dx ? s->c : s->o;
+    map->pixel_bytes = conv->s8 ? nyb_packed_pitch(map->in_c) : map->in_c * sizeof(float);
+    nyb_axis_init(&map->rows, dx, s->stride, s->pad, s->r, dx ? s->oh : s->h, dx ? s->h : s->oh);
+    nyb_axis_init(&map->cols, dx, s->stride, s->pad, s->s, dx ? s->ow : s->w, dx ? s->w : s->ow);
+    map->block_outer = s->r * s->s == 1;
+    map->wide = conv->s8 && s->r * s->s * map->in_c > conv->exact_k;
+    map->direct = !conv->s8 && conv->a->grid == NYB_GRID_REAL && s->r * s->s == 1 &&
+                  s->stride == 1 && s->pad == 0;
+    NYB_TRY(plan_subs(conv, map, err));
+    plan_panels(conv, map);
+    plan_pack(conv, map);
+    map->row_bytes = nyb_round_up(map->cols.src * map->pixel_bytes, NYB_ALIGN);
+    conv->shared_bytes = map->w_bytes + map->panels_bytes;
+    conv->worker_bytes = nyb_max(
+        map->pack_bytes, map->c_bytes + (map->direct ? 0 : map->slab_bytes + map->row_bytes));
+    return NYB_OK;
+}

@@ -1,0 +1,266 @@
+/* FWD and DX: tasks of a slab and some panels, blocks of 32 x 32 outputs. */
+#include "gemm/conv_impl.h"
+
+#define BLOCK (NYB_TILE_ROWS * NYB_TILE_COLS) /* sums of a tile */
+
+/* One task: which rows of A and which panels. */
+typedef struct work {
+    const nyb_conv_job *job;
+    const nyb_sub *sub;
+    const uint8_t *slab;   /* A of the grid's first output */
+    const uint8_t *panels; /* of the sub */
+    size_t n_slots;        /* slots that lie in this (maybe shorter) slab */
+    size_t n_blocks;
+    size_t limit; /* output pixels from `out` on that exist */
+    float *out;   /* channel 0 of the slab's first output */
+    size_t first_panel, end_panel;
+    uint8_t *sums; /* int32 or float [c_bytes] */
+} work;
+
+/* Rows of a block's outputs; slots without output get NULL. */
+static void output_rows(const work *w, size_t block, size_t panel, float *rows[NYB_TILE_ROWS])
+{
+    const int32_t *pixel = w->sub->pixel + block * NYB_TILE_ROWS;
+    const size_t stride = w->job->conv->map.out_c;
+    float *const out = w->out + panel * NYB_TILE_COLS;
+
+    for (size_t m = 0; m < NYB_TILE_ROWS; m++)
+        rows[m] = (uint32_t)pixel[m] < w->limit ? out + (uint32_t)pixel[m] * stride : NULL;
+}
+
+static size_t block_rows(const work *w, size_t block)
+{
+    return nyb_min(w->sub->block_rows[block], w->n_slots - w->sub->block_slot[block]);
+}
+
+static size_t panel_cols(const work *w, size_t panel)
+{
+    return nyb_min(NYB_TILE_COLS, w->job->conv->map.out_c - panel * NYB_TILE_COLS);
+}
+
+/* ---- s8 ---- */
+
+static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool accumulate,
+                   int32_t *c)
+{
+    const nyb_conv *conv = w->job->conv;
+    const size_t step = w->sub->part[part];
+    const nyb_tile_s8_args args = {
+        .rows = block_rows(w, block),
+        .n_steps = w->sub->part[part + 1] - step,
+        .a = w->slab + (size_t)w->sub->block_slot[block] * conv->map.pixel_bytes,
+        .lda = conv->map.pixel_bytes,
+        .a_step = w->sub->a_step + step,
+        .b = (const int8_t *)w->panels + panel * w->sub->panel_bytes + step * NYB_TILE_STEP_BYTES +
+             part * NYB_TILE_TAIL_BYTES,
+        .c = c,
+        .accumulate = accumulate,
+        .bias = conv->bias,
+        .max_a = conv->max_a,
+        .max_b = conv->max_b,
+    };
+    conv->tile->run(&args);
+}
+
+static void store_s8(const work *w, size_t panel, size_t block, const int32_t *c)
+{
+    const nyb_conv_job *job = w->job;
+    float *rows[NYB_TILE_ROWS];
+
+    output_rows(w, block, panel, rows);
+    job->conv->tile->store(c, block_rows(w, block), panel_cols(w, panel), job->scale,
+                           job->bias ? job->bias + panel * NYB_TILE_COLS : NULL, job->add, rows);
+}
+
+/* Parts are summed in int64: their int32 sums are exact, the total would not be. */
+static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
+{
+    const nyb_conv_job *job = w->job;
+    const size_t n_rows = block_rows(w, block), n_cols = panel_cols(w, panel);
+    int64_t sum[BLOCK] = {0};
+    float *rows[NYB_TILE_ROWS];
+
+    for (size_t part = 0; part < w->sub->n_parts; part++) {
+        sum_s8(w, panel, block, part, false, c);
+        for (size_t i = 0; i < n_rows * NYB_TILE_COLS; i++)
+            sum[i] += c[i];
+    }
+    output_rows(w, block, panel, rows);
+    for (size_t m = 0; m < n_rows; m++) {
+        for (size_t n = 0; rows[m] && n < n_cols; n++) {
+            float t = (float)sum[m * NYB_TILE_COLS + n] * job->scale;
+            if (job->bias)
+                t = t + job->bias[panel * NYB_TILE_COLS + n];
+            if (job->add)
+                t = rows[m][n] + t;
+            rows[m][n] = t;
+        }
+    }
+}
+
+/* Convolutions: neighbouring blocks share most rows of A, so the panel is the fixed one. */
+static void panel_by_panel(const work *w)
+{
+    int32_t *c = (int32_t *)w->sums;
+
+    for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
+        for (size_t block = 0; block < w->n_blocks; block++) {
+            if (w->job->conv->map.wide) {
+                block_wide(w, panel, block, c);
+                continue;
+            }
+            for (size_t part = 0; part < w->sub->n_parts; part++)
+                sum_s8(w, panel, block, part, part > 0, c);
+            store_s8(w, panel, block, c);
+        }
+    }
+}
+
+/* Linear layers: 32 rows of A of one part stay in L1 while panels stream by from L2. */
+static void block_by_block(const work *w)
+{
+    const size_t n_parts = w->sub->n_parts, n_panels = w->end_panel - w->first_panel;
+
+    for (size_t part = 0; part < n_parts; part++) {
+        for (size_t block = 0; block < w->n_blocks; block++) {
+            int32_t *c = (int32_t *)w->sums;
+            if (n_parts > 1)
+                c += block * n_panels * BLOCK;
+            for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
+                sum_s8(w, panel, block, part, part > 0, c);
+                if (part + 1 == n_parts)
+                    store_s8(w, panel, block, c);
+                if (n_parts > 1)
+                    c += BLOCK;
+            }
+        }
+    }
+}
+
+/* ---- f32 ---- */
+
+static void blocks_f32(const work *w)
+{
+    const nyb_conv_job *job = w->job;
+    const nyb_sub *sub = w->sub;
+    const size_t pixel = job->conv->map.pixel_bytes / sizeof(float);
+    float *rows[NYB_TILE_ROWS], *c = (float *)w->sums;
+
+    for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
+        const float *b = (const float *)(w->panels + panel * sub->panel_bytes);
+        for (size_t block = 0; block < w->n_blocks; block++) {
+            nyb_tile_f32_args args = {
+                .rows = block_rows(w, block),
+                .a = (const float *)w->slab + sub->block_slot[block] * pixel,
+                .lda = pixel,
+                .c = c,
+            };
+            for (size_t part = 0; part < sub->n_parts; part++) {
+                const size_t run = sub->part[part];
+                args.n_runs = sub->part[part + 1] - run;
+                args.run_off = sub->a_step + run;
+                args.run_len = sub->w_step + run;
+                args.b = b + part * NYB_F32_CHUNK * NYB_TILE_COLS;
+                args.accumulate = part > 0;
+                job->conv->tile_f32->run(&args);
+            }
+            output_rows(w, block, panel, rows);
+            job->conv->tile_f32->store(c, args.rows, panel_cols(w, panel),
+                                       job->bias ? job->bias + panel * NYB_TILE_COLS : NULL,
+                                       job->add, rows);
+        }
+    }
+}
+
+/* ---- tasks ---- */
+
+/* Outputs that no tap reaches: zeros. */
+static void blocks_zero(const work *w)
+{
+    for (size_t panel = w->first_panel; panel < w->end_panel && !w->job->add; panel++) {
+        for (size_t block = 0; block < w->n_blocks; block++) {
+            float *rows[NYB_TILE_ROWS];
+            output_rows(w, block, panel, rows);
+            for (size_t m = 0; m < block_rows(w, block); m++)
+                if (rows[m])
+                    memset(rows[m], 0, panel_cols(w, panel) * sizeof(float));
+        }
+    }
+}
+
+/* The part of grid `sub` that lies in the slab of groups first.. and rows i.. (n of them). */
+static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, const uint8_t *slab)
+{
+    const nyb_conv *conv = w->job->conv;
+    const nyb_map *map = &conv->map;
+    const nyb_sub *sub = w->sub;
+    const size_t begin = nyb_max(i, sub->rows.first);
+    const size_t end = nyb_min(i + n, sub->rows.first + sub->rows.count);
+    const size_t image = first * map->interleave;
+
+    if (begin >= end || sub->cols.count == 0)
+        return;
+    w->slab = slab +
+              ((begin - i) * map->row_slots + sub->cols.first * map->interleave) * map->pixel_bytes;
+    w->panels = w->job->shared + map->w_bytes + sub->panels;
+    w->n_slots = ((units - 1) * map->unit_rows + end - begin - 1) * map->row_slots +
+                 sub->cols.count * map->interleave;
+    w->n_blocks = sub->n_blocks;
+    while (w->n_blocks > 0 && sub->block_slot[w->n_blocks - 1] >= w->n_slots)
+        w->n_blocks--;
+
+    const size_t y = sub->rows.out + (begin - sub->rows.first) * sub->rows.step;
+    const size_t pixel = y * map->cols.dst + sub->cols.out;
+    const size_t exist = (conv->shape.n - image) * map->rows.dst * map->cols.dst - pixel;
+    w->limit = nyb_min(exist, INT32_MAX);
+    w->out = w->job->out + (image * map->rows.dst * map->cols.dst + pixel) * map->out_c;
+    if (sub->n_taps == 0)
+        blocks_zero(w);
+    else if (!conv->s8)
+        blocks_f32(w);
+    else if (map->block_outer && !map->wide)
+        block_by_block(w);
+    else
+        panel_by_panel(w);
+}
+
+static void run_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_conv_job *job = arg;
+    const nyb_conv *conv = job->conv;
+    const nyb_map *map = &conv->map;
+    const size_t index = task % map->n_slabs, group = task / map->n_slabs;
+    const size_t first = map->bands > 1 ? index / map->bands : index * map->units;
+    const size_t units = nyb_min(map->units, map->n_groups - first);
+    const size_t i = map->bands > 1 ? index % map->bands * map->band : 0;
+    const size_t n = nyb_min(map->band, map->rows.count - i);
+    uint8_t *sums = nyb_job_worker(job, worker), *own = sums + map->c_bytes;
+    const uint8_t *slab = own;
+
+    if (map->direct)
+        slab = (const uint8_t *)(job->a->real + i * map->cols.src * map->in_c);
+    else
+        nyb_slab_fill(job, first, units, i, n, own, own + map->slab_bytes);
+    work w = {
+        .job = job,
+        .sums = sums,
+        .first_panel = group * map->group_panels,
+        .end_panel = nyb_min((group + 1) * map->group_panels, map->n_panels),
+    };
+    if (conv->s8)
+        conv->tile->begin();
+    for (size_t s = 0; s < map->n_subs; s++) {
+        w.sub = &map->subs[s];
+        run_sub(&w, first, units, i, n, slab);
+    }
+    if (conv->s8)
+        conv->tile->end();
+}
+
+void nyb_map_run(nyb_conv_job *job)
+{
+    const nyb_map *map = &job->conv->map;
+
+    nyb_map_pack(job);
+    nyb_pool_run(job->pool, run_task, job, map->n_slabs * map->n_panel_groups);
+}

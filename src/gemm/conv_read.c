@@ -1,0 +1,167 @@
+/* Operands as they are read: codes to bytes or floats, and slabs of padded pixels. */
+#include "gemm/conv_impl.h"
+
+void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols,
+                     const nyb_tile_s8 *tile, int32_t bias)
+{
+    memset(reader, 0, sizeof *reader);
+    reader->tile = tile;
+    reader->cols = cols;
+    reader->pitch = nyb_packed_pitch(cols);
+    reader->real = operand->real;
+    reader->pixel_bytes = tile ? reader->pitch : cols * sizeof(float);
+    reader->zero = (uint8_t)bias;
+    if (!operand->packed)
+        return;
+
+    const nyb_format *format = operand->packed->format;
+    reader->codes = operand->packed->codes;
+    reader->bits = format->bits;
+    for (unsigned code = 0; code < (format->bits == 4 ? 16u : 256u); code++) {
+        if (tile)
+            reader->bytes[code] = (uint8_t)(format->units[code % format->n_codes] + bias);
+        else
+            reader->values[code] =
+                nyb_format_decode(format, code % format->n_codes) * operand->packed->scale;
+    }
+    reader->clear_pads = tile && format->units[0] != 0 && reader->pitch != cols;
+}
+
+static void read_values(const nyb_reader *reader, size_t first, size_t n, float *out)
+{
+    for (size_t row = first; row < first + n; row++) {
+        for (size_t col = 0; col < reader->cols; col++) {
+            const size_t i = row * reader->pitch + col, j = i % NYB_BLOCK_CODES;
+            unsigned code;
+            if (reader->bits == 4)
+                code = reader->codes[i / NYB_BLOCK_CODES * NYB_BLOCK_BYTES + j % NYB_BLOCK_BYTES] >>
+                           (j < NYB_BLOCK_BYTES ? 0 : 4) &
+                       15u;
+            else
+                code = reader->codes[i];
+            *out++ = reader->values[code];
+        }
+    }
+}
+
+void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *out)
+{
+    uint8_t *bytes = out;
+
+    if (!reader->tile) {
+        if (reader->real)
+            memcpy(out, reader->real + first * reader->cols, n * reader->pixel_bytes);
+        else
+            read_values(reader, first, n, out);
+        return;
+    }
+    if (reader->bits == 4) {
+        reader->tile->unpack(reader->codes, first * reader->pitch, n * reader->pitch, reader->bytes,
+                             bytes);
+    } else {
+        const uint8_t *codes = reader->codes + first * reader->pitch;
+        for (size_t i = 0; i < n * reader->pitch; i++)
+            bytes[i] = reader->bytes[codes[i]];
+    }
+    for (size_t i = 0; reader->clear_pads && i < n; i++)
+        memset(bytes + i * reader->pitch + reader->cols, reader->zero,
+               reader->pitch - reader->cols);
+}
+
+typedef struct slab_row {
+    const nyb_conv_job *job;
+    uint8_t *row;   /* buffer for one row of an image */
+    size_t image;   /* of the unit's first */
+    size_t n_valid; /* images that exist, <= interleave */
+    size_t y;       /* source row */
+} slab_row;
+
+/* The pixels of phase `phase` of a source row, into the unit's row at dst. */
+static void fill_columns(const slab_row *r, size_t phase, uint8_t *dst)
+{
+    const nyb_map *map = &r->job->conv->map;
+    const nyb_axis *cols = &map->cols;
+    const nyb_reader *reader = &r->job->reader_a;
+    const size_t px = map->pixel_bytes, lanes = map->interleave;
+    const size_t step = cols->dx ? 1 : cols->stride;
+    const size_t first = cols->src_pad > phase ? nyb_div_up(cols->src_pad - phase, step) : 0;
+    const size_t past = cols->src + cols->src_pad;
+    size_t end = past > phase ? nyb_div_up(past - phase, step) : 0;
+    const size_t source = r->image * map->rows.src + r->y;
+
+    end = nyb_max(nyb_min(end, cols->pitch), first);
+    memset(dst, reader->zero, first * lanes * px);
+    memset(dst + end * lanes * px, reader->zero, (cols->pitch - end) * lanes * px);
+    if (lanes == 1 && step == 1) {
+        nyb_reader_pixels(reader, source * cols->src, end - first, dst + first * px);
+        return;
+    }
+    for (size_t g = 0; g < r->n_valid; g++) {
+        nyb_reader_pixels(reader, (source + g * map->rows.src) * cols->src, cols->src, r->row);
+        for (size_t p = first; p < end; p++)
+            nyb_copy_pixel(dst + (p * lanes + g) * px,
+                           r->row + (p * step + phase - cols->src_pad) * px, px);
+    }
+}
+
+/* Slab rows [0, n) of a unit whose row 0 is padded position `at`. */
+static void fill_unit(slab_row *r, size_t at, size_t n, uint8_t *slab)
+{
+    const nyb_map *map = &r->job->conv->map;
+    const nyb_axis *rows = &map->rows;
+    const size_t row_bytes = map->row_slots * map->pixel_bytes;
+    const size_t step = rows->dx ? 1 : rows->stride;
+
+    for (size_t pr = 0; pr < rows->n_phases; pr++) {
+        for (size_t pc = 0; pc < map->cols.n_phases; pc++) {
+            uint8_t *area = slab + (pr * map->cols.n_phases + pc) * map->area_bytes;
+            for (size_t j = 0; j < n; j++) {
+                const size_t z = (at + j) * step + pr;
+                if (z < rows->src_pad || z - rows->src_pad >= rows->src) {
+                    memset(area + j * row_bytes, r->job->reader_a.zero, row_bytes);
+                    continue;
+                }
+                r->y = z - rows->src_pad;
+                fill_columns(r, pc, area + j * row_bytes);
+            }
+        }
+    }
+}
+
+/* No pads at all (linear layers): rows follow each other in memory and in the slab. */
+static bool is_plain(const nyb_map *map)
+{
+    return map->interleave == 1 && map->cols.n_phases == 1 && map->rows.n_phases == 1 &&
+           (map->cols.dx || map->cols.stride == 1) && map->cols.src_pad == 0 &&
+           map->rows.src_pad == 0 && map->cols.pitch == map->cols.src &&
+           map->rows.pitch == map->rows.src;
+}
+
+void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i, size_t n,
+                   uint8_t *slab, uint8_t *row)
+{
+    const nyb_map *map = &job->conv->map;
+    const size_t last_rows = n + map->rows.reach;
+    const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
+    const size_t slots = ((units - 1) * map->unit_rows + last_rows) * map->row_slots;
+
+    if (is_plain(map)) {
+        nyb_reader_pixels(
+            &job->reader_a, (first * map->rows.src + i) * map->cols.src,
+            nyb_min(slots, (job->conv->shape.n - first) * map->rows.src * map->cols.src -
+                               i * map->cols.src),
+            slab);
+        return;
+    }
+    slab_row r = {.job = job, .row = row};
+    for (size_t u = 0; u < units; u++) {
+        r.image = (first + u) * map->interleave;
+        r.n_valid = nyb_min(map->interleave, job->conv->shape.n - r.image);
+        fill_unit(&r, i, u + 1 == units ? last_rows : map->unit_rows,
+                  slab + u * map->unit_rows * map->row_slots * map->pixel_bytes);
+    }
+    /* The last row's right pad is the left pad of a row that does not exist. */
+    for (size_t area = 0; area < n_areas; area++)
+        memset(slab + area * map->area_bytes + slots * map->pixel_bytes, job->reader_a.zero,
+               map->cols.src_pad * map->interleave * map->pixel_bytes);
+}

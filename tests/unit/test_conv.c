@@ -1,0 +1,792 @@
+/* The three products against seven nested loops, for every tile, several thread counts, and shapes
+ * that are odd on purpose. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gemm/conv_impl.h"
+
+/* ---- contexts: every level of CPU that this machine has, with several thread counts ---------- */
+
+static const char *const levels[] = {"ref", "avx2", "avx512vnni", "amx"};
+static const size_t thread_counts[] = {1, 2, 3, 7};
+#define LEVELS  4
+#define THREADS 4
+
+static nyb_context *contexts[LEVELS][THREADS];
+
+static int create_contexts(void **state)
+{
+    (void)state;
+    for (int l = 0; l < LEVELS; l++) {
+        for (int t = 0; t < THREADS; t++) {
+            const nyb_status status =
+                nyb_context_create(levels[l], thread_counts[t], &contexts[l][t], NULL);
+            if (status != NYB_OK && (l == 0 || status != NYB_INVALID))
+                return 1;
+        }
+    }
+    return 0;
+}
+
+static int destroy_contexts(void **state)
+{
+    (void)state;
+    for (int l = 0; l < LEVELS; l++)
+        for (int t = 0; t < THREADS; t++)
+            nyb_context_destroy(&contexts[l][t]);
+    return 0;
+}
+
+/* ---- random operands --------------------------------------------------------------------------
+ */
+
+static uint64_t seed;
+
+static uint32_t draw(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 33);
+}
+
+static size_t pick(size_t lo, size_t hi)
+{
+    return lo + draw() % (hi - lo + 1);
+}
+
+typedef struct operand {
+    nyb_packed packed;
+    float *values; /* [rows][cols]: what each element is worth, or units for the s8 engine */
+    nyb_operand arg;
+} operand;
+
+static operand make_operand(const nyb_format *format, size_t rows, size_t cols, bool extreme)
+{
+    operand o = {
+        .packed = {.format = format, .rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)}};
+    o.values = nyb_alloc(rows * cols * sizeof(float));
+    assert_non_null(o.values);
+    if (format->grid == NYB_GRID_REAL) {
+        for (size_t i = 0; i < rows * cols; i++)
+            o.values[i] = ((float)draw() / 1073741824.0f - 1.0f) * (draw() % 7 ? 1.0f : 100.0f);
+        o.arg.real = o.values;
+        return o;
+    }
+    o.packed.scale = 0.01f + (float)draw() / 2147483648.0f;
+    o.packed.codes = nyb_alloc(nyb_packed_bytes(format, rows, cols));
+    assert_non_null(o.packed.codes);
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t col = 0; col < cols; col++) {
+            unsigned code;
+            do {
+                code = draw() % format->n_codes;
+            } while (format->units && (abs(format->units[code]) > format->max_unit ||
+                                       (extreme && abs(format->units[code]) != format->max_unit)));
+            nyb_packed_set(&o.packed, row, col, code);
+            o.values[row * cols + col] = format->units
+                                             ? (float)format->units[code]
+                                             : nyb_format_decode(format, code) * o.packed.scale;
+        }
+    }
+    return o;
+}
+
+/* In the f32 engine a packed operand counts with its scale. */
+static void scale_values(operand *o)
+{
+    if (o->packed.codes && o->packed.format->units)
+        for (size_t i = 0; i < o->packed.rows * o->packed.cols; i++)
+            o->values[i] = o->values[i] * o->packed.format->unit * o->packed.scale;
+}
+
+static void free_operand(operand *o)
+{
+    nyb_free(o->packed.codes);
+    nyb_free(o->values);
+}
+
+/* ---- the oracle -------------------------------------------------------------------------------
+ */
+
+typedef struct problem {
+    nyb_product product;
+    nyb_conv_shape s;
+    const nyb_format *a, *b;
+    size_t n_samples, exact_k;
+    bool bias, add;
+} problem;
+
+typedef struct sizes {
+    size_t a_rows, a_cols, b_rows, b_cols, out;
+} sizes;
+
+static sizes sizes_of(const problem *p)
+{
+    const nyb_conv_shape *s = &p->s;
+    const size_t x = s->n * s->h * s->w, y = s->n * s->oh * s->ow, w = s->o * s->r * s->s;
+
+    if (p->product == NYB_PRODUCT_FWD)
+        return (sizes){x, s->c, w, s->c, y * s->o};
+    if (p->product == NYB_PRODUCT_DX)
+        return (sizes){y, s->o, w, s->c, x * s->c};
+    return (sizes){y, s->o, x, s->c, w * s->c};
+}
+
+/* A sum as each engine forms it: exact, or chains of 4096 fused operations. */
+typedef struct dot {
+    int64_t exact;
+    float chain, total;
+    size_t k;
+    bool s8;
+} dot;
+
+static void sum_add(dot *sum, float a, float b)
+{
+    if (sum->s8) {
+        sum->exact += (int64_t)a * (int64_t)b;
+        return;
+    }
+    if (sum->k > 0 && sum->k % 4096 == 0) {
+        sum->total = sum->k == 4096 ? sum->chain : sum->total + sum->chain;
+        sum->chain = 0;
+    }
+    sum->chain = fmaf(a, b, sum->chain);
+    sum->k++;
+}
+
+static float sum_end(const dot *sum)
+{
+    return sum->k > 4096 ? sum->total + sum->chain : sum->chain;
+}
+
+/* Source coordinate of output o and tap t, or -1. */
+static long source(size_t o, size_t t, size_t stride, size_t pad, size_t size)
+{
+    const long y = (long)(o * stride + t) - (long)pad;
+    return y >= 0 && y < (long)size ? y : -1;
+}
+
+static void sum_y(const problem *p, const float *x, const float *w, size_t n, size_t oh, size_t ow,
+                  size_t o, dot *sum)
+{
+    const nyb_conv_shape *s = &p->s;
+    for (size_t r = 0; r < s->r; r++)
+        for (size_t t = 0; t < s->s; t++)
+            for (size_t c = 0; c < s->c; c++) {
+                const long y = source(oh, r, s->stride, s->pad, s->h);
+                const long z = source(ow, t, s->stride, s->pad, s->w);
+                const float v = y < 0 || z < 0 ? 0 : x[((n * s->h + y) * s->w + z) * s->c + c];
+                sum_add(sum, v, w[((o * s->r + r) * s->s + t) * s->c + c]);
+            }
+}
+
+/* Searches all outputs for those that tap (r, t) feeds from pixel (h, w). */
+static void sum_dx(const problem *p, const float *dy, const float *weights, size_t n, size_t h,
+                   size_t w, size_t c, dot *sum)
+{
+    const nyb_conv_shape *s = &p->s;
+    for (size_t r = 0; r < s->r; r++) {
+        for (size_t t = 0; t < s->s; t++) {
+            long oh = -1, ow = -1;
+            for (size_t i = 0; i < s->oh; i++)
+                if (source(i, r, s->stride, s->pad, s->h) == (long)h)
+                    oh = (long)i;
+            for (size_t i = 0; i < s->ow; i++)
+                if (source(i, t, s->stride, s->pad, s->w) == (long)w)
+                    ow = (long)i;
+            /* The canonical k skips taps that no output of this pixel's phase has, and counts
+             * those that fall beside the image (as zeros). */
+            if ((h + s->pad - r) % s->stride || (w + s->pad - t) % s->stride)
+                continue;
+            for (size_t o = 0; o < s->o; o++) {
+                const float v =
+                    oh < 0 || ow < 0 ? 0 : dy[((n * s->oh + oh) * s->ow + ow) * s->o + o];
+                sum_add(sum, v, weights[((o * s->r + r) * s->s + t) * s->c + c]);
+            }
+        }
+    }
+}
+
+static void sum_dw(const problem *p, const float *dy, const float *x, size_t o, size_t r, size_t t,
+                   size_t c, size_t first, size_t n, dot *sum)
+{
+    const nyb_conv_shape *s = &p->s;
+    for (size_t k = first; k < first + n; k++) {
+        const size_t image = k / s->ow / s->oh;
+        const long y = source(k / s->ow % s->oh, r, s->stride, s->pad, s->h);
+        const long z = source(k % s->ow, t, s->stride, s->pad, s->w);
+        sum_add(sum, dy[k * s->o + o],
+                y < 0 || z < 0 ? 0 : x[((image * s->h + y) * s->w + z) * s->c + c]);
+    }
+}
+
+static float finish(const dot *sum, float scale, const float *bias, float former, bool add)
+{
+    float t = sum->s8 ? (float)sum->exact * scale : sum_end(sum);
+    if (bias)
+        t = t + *bias;
+    return add ? former + t : t;
+}
+
+/* dW of one weight: samples share an integer sum, or are summed chunk by chunk. */
+static float one_dw(const problem *p, const operand *dy, const operand *x, size_t index, bool s8,
+                    float scale)
+{
+    const nyb_conv_shape *s = &p->s;
+    const size_t c = index % s->c, t = index / s->c % s->s, r = index / s->c / s->s % s->r;
+    const size_t o = index / s->c / s->s / s->r, n_k = s->n * s->oh * s->ow;
+    const float mean = 1.0f / (float)p->n_samples;
+    float total = 0;
+    dot all = {.s8 = s8};
+
+    for (size_t k = 0; k < n_k; k += 4096) {
+        float chunk = 0;
+        for (size_t i = 0; i < p->n_samples; i++) {
+            dot one = {0};
+            sum_dw(p, dy[i].values, x->values, o, r, t, c, k, nyb_min(4096, n_k - k),
+                   s8 ? &all : &one);
+            chunk = i ? chunk + one.chain : one.chain;
+        }
+        total = k ? total + chunk : chunk;
+    }
+    if (s8)
+        return (float)all.exact * scale * mean;
+    return p->n_samples > 1 ? total * mean : total;
+}
+
+static void oracle(const problem *p, const operand *a, const operand *b, bool s8, const float *bias,
+                   const float *former, float *out)
+{
+    const nyb_conv_shape *s = &p->s;
+    const size_t n = sizes_of(p).out;
+    const float scale =
+        s8 ? (a->packed.scale * a->packed.format->unit) * (b->packed.scale * b->packed.format->unit)
+           : 1.0f;
+
+    for (size_t i = 0; i < n; i++) {
+        dot sum = {.s8 = s8};
+        if (p->product == NYB_PRODUCT_DW) {
+            const float t = one_dw(p, a, b, i, s8, scale);
+            out[i] = p->add ? former[i] + t : t;
+            continue;
+        }
+        if (p->product == NYB_PRODUCT_FWD) {
+            const size_t pixel = i / s->o;
+            sum_y(p, a->values, b->values, pixel / s->ow / s->oh, pixel / s->ow % s->oh,
+                  pixel % s->ow, i % s->o, &sum);
+        } else {
+            const size_t pixel = i / s->c;
+            sum_dx(p, a->values, b->values, pixel / s->w / s->h, pixel / s->w % s->h, pixel % s->w,
+                   i % s->c, &sum);
+        }
+        out[i] =
+            finish(&sum, scale, bias ? bias + (p->product == NYB_PRODUCT_FWD ? i % s->o : 0) : NULL,
+                   former[i], p->add);
+    }
+}
+
+/* ---- one case ---------------------------------------------------------------------------------
+ */
+
+static void print_case(const problem *p, const char *level, size_t threads)
+{
+    static const char *const names[] = {"fwd", "dx", "dw"};
+    const nyb_conv_shape *s = &p->s;
+    printf("%s %s x %s, n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu pad %zu samples %zu "
+           "exact_k %zu bias %d add %d, cpu %s, %zu threads\n",
+           names[p->product], p->a->name, p->b->name, s->n, s->h, s->w, s->c, s->o, s->r, s->s,
+           s->stride, s->pad, p->n_samples, p->exact_k, p->bias, p->add, level, threads);
+}
+
+#define GUARD 256
+
+/* Runs in poisoned scratch; out has guards before and behind. */
+static void run_product(const problem *p, nyb_context *context, const operand *a, const operand *b,
+                        const float *bias, const float *former, float *out)
+{
+    const size_t n = sizes_of(p).out;
+    nyb_operand args[4];
+    nyb_conv *conv;
+
+    for (size_t i = 0; i < p->n_samples; i++) {
+        args[i] = a[i].arg;
+        if (!args[i].real)
+            args[i].packed = &a[i].packed;
+    }
+    nyb_operand b_arg = b->arg;
+    if (!b_arg.real)
+        b_arg.packed = &b->packed;
+    assert_int_equal(nyb_conv_create_split(context, p->product, &p->s, p->a, p->b, p->n_samples,
+                                           p->exact_k, &conv, NULL),
+                     NYB_OK);
+    const size_t n_scratch = nyb_conv_scratch_bytes(conv);
+    uint8_t *scratch = nyb_alloc(n_scratch + GUARD);
+    float *guarded = nyb_alloc((n + 2 * GUARD) * sizeof(float));
+    assert_non_null(scratch);
+    assert_non_null(guarded);
+    memset(scratch, 0xa5, n_scratch + GUARD);
+    memset(guarded, 0xa5, (n + 2 * GUARD) * sizeof(float));
+    if (p->add)
+        memcpy(guarded + GUARD, former, n * sizeof(float));
+    const uint64_t allocated = nyb_alloc_count();
+    nyb_conv_run(conv, context, args, &b_arg, bias, p->add, guarded + GUARD, scratch);
+    assert_int_equal(nyb_alloc_count(), allocated);
+    for (size_t i = 0; i < GUARD * sizeof(float); i++) {
+        assert_int_equal(((uint8_t *)guarded)[i], 0xa5);
+        assert_int_equal(((uint8_t *)(guarded + GUARD + n))[i], 0xa5);
+    }
+    for (size_t i = 0; i < GUARD; i++)
+        assert_int_equal(scratch[n_scratch + i], 0xa5);
+    memcpy(out, guarded + GUARD, n * sizeof(float));
+    nyb_free(scratch);
+    nyb_free(guarded);
+    nyb_conv_destroy(&conv);
+    assert_null(conv);
+}
+
+/* All levels; thread counts in turn (all of them: `every_thread`). */
+static void check_problem(problem *p, bool every_thread, bool extreme)
+{
+    static int turn;
+    nyb_error err;
+
+    assert_int_equal(nyb_conv_shape_check(&p->s, &err), NYB_OK);
+    const sizes z = sizes_of(p);
+    const bool s8 = p->a->max_unit > 0 && p->b->max_unit > 0;
+    operand a[4], b = make_operand(p->b, z.b_rows, z.b_cols, extreme);
+    float *former = nyb_alloc(z.out * sizeof(float)), *want = nyb_alloc(z.out * sizeof(float));
+    float *got = nyb_alloc(z.out * sizeof(float)), bias[128];
+
+    for (size_t i = 0; i < p->n_samples; i++) {
+        a[i] = make_operand(p->a, z.a_rows, z.a_cols, extreme);
+        a[i].packed.scale = a[0].packed.scale;
+        if (!s8)
+            scale_values(&a[i]);
+    }
+    if (!s8)
+        scale_values(&b);
+    for (size_t i = 0; i < z.out; i++)
+        former[i] = (float)draw() / 1e9f - 1.0f;
+    for (size_t i = 0; i < 128; i++)
+        bias[i] = (float)draw() / 1e9f - 1.0f;
+    oracle(p, a, &b, s8, p->bias ? bias : NULL, former, want);
+    for (int l = 0; l < LEVELS; l++) {
+        for (int t = 0; t < THREADS; t++) {
+            nyb_context *context = contexts[l][(t + turn) % THREADS];
+            if (!context || (t > 0 && !every_thread))
+                continue;
+            run_product(p, context, a, &b, p->bias ? bias : NULL, former, got);
+            for (size_t i = 0; i < z.out; i++) {
+                if (memcmp(&got[i], &want[i], sizeof(float)) == 0)
+                    continue;
+                print_case(p, levels[l], thread_counts[(t + turn) % THREADS]);
+                fail_msg("element %zu is %a, not %a", i, (double)got[i], (double)want[i]);
+            }
+        }
+    }
+    turn++;
+    for (size_t i = 0; i < p->n_samples; i++)
+        free_operand(&a[i]);
+    free_operand(&b);
+    nyb_free(former);
+    nyb_free(want);
+    nyb_free(got);
+}
+
+/* ---- the tests --------------------------------------------------------------------------------
+ */
+
+static const nyb_format *format(const char *name)
+{
+    const nyb_format *f = nyb_format_find(name);
+    assert_non_null(f);
+    return f;
+}
+
+/* A random shape around kernel, stride and pad whose products stay below `macs`. */
+static nyb_conv_shape random_shape(size_t r, size_t s, size_t stride, size_t pad, size_t macs)
+{
+    static const size_t channels[] = {1, 3, 10, 16, 17, 32, 33, 48, 64, 100};
+    nyb_conv_shape shape;
+
+    do {
+        shape = (nyb_conv_shape){.n = pick(1, 5),
+                                 .h = pick(1, 17),
+                                 .w = pick(1, 19),
+                                 .c = channels[draw() % 10],
+                                 .o = channels[draw() % 10],
+                                 .r = r,
+                                 .s = s,
+                                 .stride = stride,
+                                 .pad = pad};
+    } while (nyb_conv_shape_check(&shape, NULL) != NYB_OK ||
+             shape.n * shape.oh * shape.ow * shape.c * shape.o * r * s > macs);
+    return shape;
+}
+
+static void all_kernels(nyb_product product, const char *const formats[][2], size_t n_formats,
+                        size_t times, size_t macs)
+{
+    size_t turn = 0;
+
+    for (size_t kernel = 1; kernel <= 7; kernel += 2) {
+        for (size_t stride = 1; stride <= 3; stride++) {
+            for (size_t pad = 0; pad <= 3 && pad < kernel; pad++) {
+                for (size_t i = 0; i < times; i++, turn++) {
+                    const size_t s = i % 4 == 3 ? pick(pad + 1, 6) : kernel;
+                    problem p = {.product = product,
+                                 .s = random_shape(kernel, s, stride, pad, macs),
+                                 .a = format(formats[turn % n_formats][0]),
+                                 .b = format(formats[turn % n_formats][1]),
+                                 .n_samples = product == NYB_PRODUCT_DW ? pick(1, 4) : 1,
+                                 .bias = product == NYB_PRODUCT_FWD && draw() % 2,
+                                 .add = draw() % 2};
+                    if (draw() % 4 == 0)
+                        p.exact_k = product == NYB_PRODUCT_DW ? pick(8192, 12000) : pick(64, 600);
+                    check_problem(&p, i == 0, draw() % 8 == 0);
+                }
+            }
+        }
+    }
+}
+
+static const char *const fwd_pairs[][2] = {
+    {"int4", "int4"}, {"uint4", "int4"}, {"int8", "int8"}, {"uint4", "int2"}, {"e2m1", "e2m1"}};
+static const char *const bwd_pairs[][2] = {
+    {"e3m0", "int4"}, {"int4", "int4"}, {"e3m0", "uint4"}, {"int8", "int8"}, {"e3m0", "e3m0"}};
+static const char *const f32_pairs[][2] = {
+    {"f32", "f32"}, {"f32", "f32"}, {"e4m0", "int4"}, {"f32", "int4"}, {"int4", "f32"}};
+
+static void s8_y(void **state)
+{
+    (void)state;
+    seed = 1;
+    all_kernels(NYB_PRODUCT_FWD, fwd_pairs, 5, 8, 300000);
+}
+
+static void s8_dx(void **state)
+{
+    (void)state;
+    seed = 2;
+    all_kernels(NYB_PRODUCT_DX, bwd_pairs, 5, 8, 300000);
+}
+
+static void s8_dw(void **state)
+{
+    (void)state;
+    seed = 3;
+    all_kernels(NYB_PRODUCT_DW, bwd_pairs, 5, 8, 300000);
+}
+
+static void f32_all(void **state)
+{
+    (void)state;
+    seed = 4;
+    for (int product = 0; product < 3; product++)
+        all_kernels((nyb_product)product, f32_pairs, 5, 4, 200000);
+}
+
+/* Linear layers: long K in parts, few and many rows, more panels than one group. */
+static void linear_layers(void **state)
+{
+    static const size_t mkn[][3] = {{1, 1, 1},      {33, 1100, 70},  {200, 64, 33}, {5, 4100, 40},
+                                    {7, 16, 1000},  {70, 3000, 100}, {1, 9000, 3},  {300, 100, 10},
+                                    {64, 784, 128}, {3, 33, 2100}};
+    (void)state;
+    seed = 5;
+    for (size_t i = 0; i < 10; i++) {
+        for (int product = 0; product < 3; product++) {
+            for (size_t f = 0; f < 2; f++) {
+                problem p = {.product = (nyb_product)product,
+                             .s = {.n = 1,
+                                   .h = 1,
+                                   .w = mkn[i][0],
+                                   .c = mkn[i][1],
+                                   .o = mkn[i][2],
+                                   .r = 1,
+                                   .s = 1,
+                                   .stride = 1},
+                             .a = format(f ? "f32" : "e3m0"),
+                             .b = format(f ? "f32" : "int4"),
+                             .n_samples = product == NYB_PRODUCT_DW ? pick(1, 3) : 1,
+                             .add = draw() % 2};
+                check_problem(&p, false, false);
+            }
+        }
+    }
+}
+
+/* Convolutions whose K exceeds one chain of 4096, and whose pixels do. */
+static void long_chains(void **state)
+{
+    (void)state;
+    seed = 6;
+    problem p = {
+        .product = NYB_PRODUCT_FWD,
+        .s = {.n = 1, .h = 3, .w = 4, .c = 520, .o = 5, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        .a = format("f32"),
+        .b = format("f32"),
+        .n_samples = 1};
+    check_problem(&p, false, false);
+    p.product = NYB_PRODUCT_DX;
+    p.s.c = 5;
+    p.s.o = 1400;
+    check_problem(&p, false, false);
+    p.product = NYB_PRODUCT_DW;
+    for (size_t stride = 1; stride <= 2; stride++) {
+        p.s = (nyb_conv_shape){
+            .n = 9, .h = 45, .w = 51, .c = 2, .o = 3, .r = 3, .s = 3, .stride = stride, .pad = 1};
+        p.n_samples = 3 - stride;
+        check_problem(&p, true, false);
+    }
+}
+
+/* int32 sums spill to int64 in time: with a small bound, and with the real one. */
+static void k_split(void **state)
+{
+    (void)state;
+    seed = 7;
+    for (size_t stride = 1; stride <= 2; stride++) {
+        for (size_t exact_k = 2048; exact_k <= 16384; exact_k *= 2) {
+            problem p = {.product = NYB_PRODUCT_DW,
+                         .s = {.n = 7,
+                               .h = 57,
+                               .w = 61,
+                               .c = 3,
+                               .o = 2,
+                               .r = 3,
+                               .s = 3,
+                               .stride = stride,
+                               .pad = 1},
+                         .a = format("e3m0"),
+                         .b = format("uint4"),
+                         .n_samples = 1,
+                         .exact_k = exact_k};
+            check_problem(&p, exact_k == 2048, true);
+        }
+    }
+}
+
+static void fill_max(operand *o, size_t rows, size_t cols, const nyb_format *f, unsigned code)
+{
+    o->packed = (nyb_packed){
+        .format = f, .rows = rows, .cols = cols, .scale = 1.0f, .pitch = nyb_packed_pitch(cols)};
+    o->packed.codes = nyb_alloc(nyb_packed_bytes(f, rows, cols));
+    assert_non_null(o->packed.codes);
+    memset(o->packed.codes, (int)(code * 17), nyb_packed_bytes(f, rows, cols));
+    o->values = NULL;
+    o->arg = (nyb_operand){0};
+}
+
+/* 2.3 million products of 64 * 15 exceed 2^31. */
+static void k_split_for_real(void **state)
+{
+    const size_t k = 2300000;
+    (void)state;
+    for (int product = 0; product < 3; product += 2) {
+        const bool dw = product == NYB_PRODUCT_DW;
+        problem p = {.product = (nyb_product)product,
+                     .s = {.n = 1,
+                           .h = 1,
+                           .w = dw ? k : 2,
+                           .c = dw ? 16 : k,
+                           .o = dw ? 16 : 2,
+                           .r = 1,
+                           .s = 1,
+                           .stride = 1},
+                     .a = format("e3m0"),
+                     .b = format("uint4"),
+                     .n_samples = 1};
+        assert_int_equal(nyb_conv_shape_check(&p.s, NULL), NYB_OK);
+        const sizes z = sizes_of(&p);
+        operand a, b;
+        float out[256];
+        fill_max(&a, z.a_rows, z.a_cols, p.a, 15);
+        fill_max(&b, z.b_rows, z.b_cols, p.b, 15);
+        for (int l = 0; l < LEVELS; l++) {
+            if (l == 0 || !contexts[l][0])
+                continue;
+            run_product(&p, contexts[l][1], &a, &b, NULL, NULL, out);
+            for (size_t i = 0; i < z.out; i++)
+                assert_true(out[i] == -(float)(k * 960));
+        }
+        free_operand(&a);
+        free_operand(&b);
+    }
+}
+
+/* sum y dy = sum x dx = sum w dw: with scales of 1 all three are exact integers. */
+static void gradients_belong_together(void **state)
+{
+    (void)state;
+    seed = 8;
+    for (size_t i = 0; i < 20; i++) {
+        const size_t kernel = pick(1, 5);
+        const nyb_conv_shape shape =
+            random_shape(kernel, pick(kernel, 5), pick(1, 3), pick(0, kernel - 1), 200000);
+        const nyb_format *const i4 = format("int4"), *const e3 = format("e3m0");
+        const problem problems[] = {{NYB_PRODUCT_FWD, shape, i4, i4, 1, 0, false, false},
+                                    {NYB_PRODUCT_DX, shape, e3, i4, 1, 0, false, false},
+                                    {NYB_PRODUCT_DW, shape, e3, i4, 1, 0, false, false}};
+        const sizes y = sizes_of(&problems[0]), dw = sizes_of(&problems[2]);
+        operand x = make_operand(i4, y.a_rows, y.a_cols, false);
+        operand w = make_operand(i4, y.b_rows, y.b_cols, false);
+        operand dy = make_operand(e3, dw.a_rows, dw.a_cols, false);
+        const operand *const ab[][3] = {{&x, &w, &dy}, {&dy, &w, &x}, {&dy, &x, &w}};
+        double dots[3];
+        x.packed.scale = w.packed.scale = dy.packed.scale = 1.0f;
+        for (int k = 0; k < 3; k++) {
+            const size_t n = sizes_of(&problems[k]).out;
+            float *out = nyb_alloc(n * sizeof(float));
+            assert_non_null(out);
+            run_product(&problems[k], contexts[0][1], ab[k][0], ab[k][1], NULL, NULL, out);
+            dots[k] = 0;
+            for (size_t j = 0; j < n; j++)
+                dots[k] += (double)out[j] * ab[k][2]->values[j];
+            nyb_free(out);
+        }
+        assert_true(dots[0] == dots[1] && dots[1] == dots[2]);
+        free_operand(&x);
+        free_operand(&w);
+        free_operand(&dy);
+    }
+}
+
+static void scale_zero_gives_zeros(void **state)
+{
+    (void)state;
+    seed = 9;
+    for (int product = 0; product < 3; product++) {
+        const problem p = {.product = (nyb_product)product,
+                           .s = {.n = 2,
+                                 .h = 5,
+                                 .w = 5,
+                                 .c = 7,
+                                 .o = 9,
+                                 .r = 3,
+                                 .s = 3,
+                                 .stride = 2,
+                                 .pad = 1,
+                                 .oh = 3,
+                                 .ow = 3},
+                           .a = format("int4"),
+                           .b = format("int4"),
+                           .n_samples = 1};
+        const sizes z = sizes_of(&p);
+        operand a = make_operand(p.a, z.a_rows, z.a_cols, false);
+        operand b = make_operand(p.b, z.b_rows, z.b_cols, false);
+        float out[1000];
+        a.packed.scale = 0;
+        assert_true(z.out <= 1000);
+        run_product(&p, contexts[0][0], &a, &b, NULL, NULL, out);
+        for (size_t i = 0; i < z.out; i++)
+            assert_true(out[i] == 0.0f);
+        free_operand(&a);
+        free_operand(&b);
+    }
+}
+
+static nyb_status try_create(nyb_conv_shape shape, nyb_product product, size_t n_samples,
+                             nyb_error *err)
+{
+    nyb_conv *conv = (nyb_conv *)1;
+    const nyb_format *f = format("int4");
+    const nyb_status status =
+        nyb_conv_create(contexts[0][0], product, &shape, f, f, n_samples, &conv, err);
+    assert_true((status == NYB_OK) == (conv != NULL));
+    nyb_conv_destroy(&conv);
+    return status;
+}
+
+static void bad_shapes_are_refused(void **state)
+{
+    const nyb_conv_shape good = {
+        .n = 2, .h = 5, .w = 5, .c = 7, .o = 9, .r = 3, .s = 3, .stride = 1, .pad = 1};
+    nyb_conv_shape bad;
+    nyb_error err;
+
+    (void)state;
+    assert_int_equal(try_create(good, NYB_PRODUCT_FWD, 1, &err), NYB_OK);
+    assert_int_equal(try_create(good, NYB_PRODUCT_FWD, 2, &err), NYB_INVALID);
+    assert_int_equal(try_create(good, NYB_PRODUCT_DW, 0, &err), NYB_INVALID);
+    bad = good;
+    bad.c = 0;
+    assert_int_equal(try_create(bad, NYB_PRODUCT_FWD, 1, &err), NYB_SHAPE);
+    bad = good;
+    bad.pad = 3;
+    assert_int_equal(try_create(bad, NYB_PRODUCT_FWD, 1, &err), NYB_SHAPE);
+    bad = good;
+    bad.r = 8;
+    assert_int_equal(try_create(bad, NYB_PRODUCT_FWD, 1, &err), NYB_SHAPE);
+    bad = good;
+    bad.h = SIZE_MAX - 1;
+    assert_int_equal(try_create(bad, NYB_PRODUCT_FWD, 1, &err), NYB_LIMIT);
+    bad = good;
+    bad.o = SIZE_MAX / 8;
+    assert_int_equal(try_create(bad, NYB_PRODUCT_DX, 1, NULL), NYB_LIMIT);
+}
+
+static void creation_survives_every_failed_allocation(void **state)
+{
+    const nyb_conv_shape shape = {
+        .n = 2, .h = 9, .w = 9, .c = 7, .o = 9, .r = 3, .s = 3, .stride = 2, .pad = 1};
+    (void)state;
+    for (int product = 0; product < 3; product++) {
+        nyb_status status = NYB_MEMORY;
+        for (uint64_t n = 1; status != NYB_OK; n++) {
+            assert_true(n < 200);
+            nyb_alloc_fail_after(n, false);
+            status = try_create(shape, (nyb_product)product, 1, NULL);
+            nyb_alloc_fail_after(0, false);
+            assert_true(status == NYB_OK || status == NYB_MEMORY);
+        }
+    }
+}
+
+static void useful_macs_exclude_padding(void **state)
+{
+    const nyb_conv_shape shape = {
+        .n = 2, .h = 4, .w = 4, .c = 3, .o = 5, .r = 3, .s = 3, .stride = 1, .pad = 1};
+    nyb_conv *conv;
+
+    (void)state;
+    assert_int_equal(nyb_conv_create(contexts[0][0], NYB_PRODUCT_FWD, &shape, format("int4"),
+                                     format("int4"), 1, &conv, NULL),
+                     NYB_OK);
+    assert_int_equal(nyb_conv_macs(conv), 10 * 10 * 2 * 3 * 5);
+    assert_string_equal(nyb_conv_engine(conv), "s8");
+    assert_string_equal(nyb_conv_kernel(conv), "ref");
+    nyb_conv_destroy(&conv);
+    assert_int_equal(nyb_conv_create(contexts[0][0], NYB_PRODUCT_DW, &shape, format("f32"),
+                                     format("int4"), 1, &conv, NULL),
+                     NYB_OK);
+    assert_string_equal(nyb_conv_engine(conv), "f32");
+    nyb_conv_destroy(&conv);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(s8_y),
+        cmocka_unit_test(s8_dx),
+        cmocka_unit_test(s8_dw),
+        cmocka_unit_test(f32_all),
+        cmocka_unit_test(linear_layers),
+        cmocka_unit_test(long_chains),
+        cmocka_unit_test(k_split),
+        cmocka_unit_test(k_split_for_real),
+        cmocka_unit_test(gradients_belong_together),
+        cmocka_unit_test(scale_zero_gives_zeros),
+        cmocka_unit_test(bad_shapes_are_refused),
+        cmocka_unit_test(creation_survives_every_failed_allocation),
+        cmocka_unit_test(useful_macs_exclude_padding),
+    };
+
+    return cmocka_run_group_tests(tests, create_contexts, destroy_contexts);
+}
