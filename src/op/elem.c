@@ -1,6 +1,6 @@
 #include "op/elem.h"
 
-extern const nyb_elem_kernel nyb_elem_avx512, nyb_elem_avx2, nyb_elem_ref;
+extern const nyb_elem_kernel nyb_elem_avx512, nyb_elem_avx2;
 
 const nyb_elem_kernel *const nyb_elem_kernels[] = {
 #if NYB_SIMD

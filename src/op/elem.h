@@ -49,6 +49,7 @@ typedef struct nyb_elem_kernel {
 
 /* Best first, reference last, NULL-terminated; all give the same bits (NaN payloads apart). */
 extern const nyb_elem_kernel *const nyb_elem_kernels[];
+extern const nyb_elem_kernel nyb_elem_ref; /* the specification */
 
 const nyb_elem_kernel *nyb_elem_choose(uint32_t cpu);
 

@@ -46,6 +46,7 @@ uint32_t ck_cpu(const ck *c);
 
 /* One function per family, listed in tests/kernels/main.c. */
 void check_encode(ck *c);
+void check_elem(ck *c);
 void check_moments(ck *c);
 void check_tile_s8(ck *c);
 void check_tile_f32(ck *c);

@@ -5,6 +5,7 @@
 
 static void (*const families[])(ck *) = {
     check_encode,
+    check_elem,
     check_moments,
     check_tile_s8,
     check_tile_f32,
