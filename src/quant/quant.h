@@ -39,6 +39,7 @@ struct nyb_scale_rule {
 };
 
 extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */
+extern const nyb_scale_rule nyb_scale_luq_ref;        /* scale_luq_ref.c */
 
 /* scale = choose(...) / format max (exact for powers of two); 0 if it would be subnormal. */
 float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *state);

@@ -148,7 +148,7 @@ static const nyb_scale_rule hindsight_pow2 = {
 /* ---- the list ------------------------------------------------------------------------------- */
 
 const nyb_scale_rule *const nyb_scale_rules[] = {
-    &absmax, &sawb, &hindsight, &pow2, &hindsight_pow2, NULL,
+    &absmax, &sawb, &hindsight, &pow2, &hindsight_pow2, &nyb_scale_luq_ref, NULL,
 };
 
 size_t nyb_scale_rule_count(void)
