@@ -42,19 +42,50 @@ typedef enum nyb_policy {
 #undef X
 } nyb_policy;
 
+/* Copied by assignment: it owns nothing. */
 struct nyb_recipe {
-    const char *name, *about, *source, *differs;
+    char name[160], about[160], source[320], differs[960];
     /* rows of DESIGN.md 2.5; w of dgrad and x of wgrad are shared with fwd when specs agree */
     nyb_row fwd_x, fwd_w, dgrad_dy, dgrad_w, wgrad_dy, wgrad_x;
     nyb_edge edges;    /* first convolution (or first GEMM) and last linear */
     nyb_edge shortcut; /* 1x1 shortcut convolutions */
     nyb_eval_scale eval_scale;
-    float eval_decay;   /* of the exponential mean: 0.9 */
-    int finish_epochs;  /* FNT: further epochs with f32 activations and gradients, weights as fwd_w */
-    float finish_lr;    /* peak of FNT's triangle */
+    float eval_decay;  /* of the exponential mean: 0.9 */
+    int finish_epochs; /* FNT: further epochs with f32 activations and gradients, weights as fwd_w
+                        */
+    float finish_lr;   /* peak of FNT's triangle */
     nyb_policy nonfinite;
 };
 
-extern const nyb_recipe *const nyb_recipes[]; /* built-in, NULL-terminated */
+/* A built-in recipe: the text of a recipe file, read by the same code as a user's. */
+typedef struct nyb_recipe_record {
+    const char *name, *about, *source;
+    const char *differs; /* one sentence: how this departs from the source */
+    const char *base;    /* the recipe whose fields it starts from; NULL: all defaults (f32) */
+    const char *fields;  /* `key = value` lines */
+} nyb_recipe_record;
+
+/* NULL-terminated. Adding one: its file, and its word in the list of src/recipe/meson.build. */
+extern const nyb_recipe_record *const nyb_recipe_records[];
+
+/* ---- field.c: the one table of keys ------------------------------------------------------- */
+
+/* A recipe of f32 everywhere: where every recipe begins. */
+NYB_MUST_CHECK nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err);
+/* Sets one key; checks words and ranges, not the combination. */
+NYB_MUST_CHECK nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key,
+                                               const char *value, nyb_error *err);
+/* Checks what single fields cannot know: whether every operand can exist. */
+NYB_MUST_CHECK nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err);
+
+/* ---- text.c: recipe files ----------------------------------------------------------------- */
+
+/* Applies `key = value` lines; where names the text in errors ("my.recipe"). A `base` line is
+ * handed to set_base, and must come first. */
+typedef nyb_status nyb_recipe_base_fn(nyb_recipe *recipe, const char *base, int depth,
+                                      nyb_error *err);
+NYB_MUST_CHECK nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where,
+                                                const char *text, nyb_recipe_base_fn *set_base,
+                                                int depth, nyb_error *err);
 
 #endif

@@ -1,0 +1,517 @@
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "recipe/recipe.h"
+
+/* ---- the table ---------------------------------------------------------------------------- */
+
+#define X(constant, word, sentence) word,
+static const char *const rounding_words[] = {NYB_ROUNDING_LIST(X) NULL};
+static const char *const edge_words[] = {NYB_EDGE_LIST(X) NULL};
+static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
+static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
+#undef X
+#define X(constant, word) word,
+static const char *const group_words[] = {NYB_GROUP_LIST(X) NULL};
+#undef X
+
+/* FIELD_WORD writes any of these enums as an int. */
+_Static_assert(sizeof(nyb_edge) == sizeof(int) && sizeof(nyb_eval_scale) == sizeof(int) &&
+                   sizeof(nyb_policy) == sizeof(int),
+               "enums are ints");
+
+typedef enum nyb_field_kind {
+    FIELD_TEXT,
+    FIELD_SPEC,
+    FIELD_FORMAT,
+    FIELD_SCALE,
+    FIELD_GROUP,
+    FIELD_ROUNDING,
+    FIELD_SR_BITS,
+    FIELD_NONNEG,
+    FIELD_INT,
+    FIELD_FLOAT,
+    FIELD_WORD /* an enum, by the word of each constant */
+} nyb_field_kind;
+
+typedef struct nyb_field {
+    const char *key;
+    nyb_field_kind kind;
+    bool is_part;
+    size_t offset;  /* in struct nyb_recipe; of the spec for its parts */
+    size_t n_bytes; /* FIELD_TEXT */
+    double lo, hi;  /* FIELD_INT, FIELD_FLOAT */
+    const char *help;
+    const char *const *words; /* FIELD_WORD, FIELD_GROUP, FIELD_ROUNDING: by value, NULL-ended */
+} nyb_field;
+
+#define AT(member)   offsetof(struct nyb_recipe, member)
+#define SIZE(member) sizeof(((struct nyb_recipe *)NULL)->member)
+
+#define OPERAND(key, member, what)                                                                 \
+    {key, FIELD_SPEC, false, AT(member.spec), 0, 0, 0, what},                                      \
+        {key ".format", FIELD_FORMAT, true, AT(member.spec), 0, 0, 0, "its number format"},        \
+        {key ".scale", FIELD_SCALE, true, AT(member.spec), 0, 0, 0, "its scale rule"},             \
+        {key ".group", FIELD_GROUP, true, AT(member.spec), 0, 0, 0, "what shares one scale",       \
+         group_words},                                                                             \
+        {key ".rounding", FIELD_ROUNDING, true, AT(member.spec), 0, 0, 0,                          \
+         "its rounding",  rounding_words},                                                         \
+    {                                                                                              \
+        key ".sr_bits", FIELD_SR_BITS, true, AT(member.spec), 0, 0, 0,                             \
+            "random bits of each stochastic rounding"                                              \
+    }
+
+#define NONNEG(key, member)                                                                        \
+    {                                                                                              \
+        key ".nonneg", FIELD_NONNEG, false, AT(member), 0, 0, 0,                                   \
+            "format instead where the input is known to be >= 0"                                   \
+    }
+
+static const nyb_field fields[] = {
+    {"name", FIELD_TEXT, false, AT(name), SIZE(name), 0, 0, "what reports call the recipe"},
+    {"about", FIELD_TEXT, false, AT(about), SIZE(about), 0, 0, "one line on what it is"},
+    {"source", FIELD_TEXT, false, AT(source), SIZE(source), 0, 0, "citation"},
+    {"differs", FIELD_TEXT, false, AT(differs), SIZE(differs), 0, 0,
+     "how this departs from the source"},
+    OPERAND("fwd.x", fwd_x, "input of the forward product"),
+    NONNEG("fwd.x", fwd_x.nonneg),
+    OPERAND("fwd.w", fwd_w, "weights of the forward product"),
+    OPERAND("dgrad.dy", dgrad_dy, "output gradient, for the input gradient"),
+    OPERAND("dgrad.w", dgrad_w, "weights, for the input gradient; as fwd.w: its codes are reused"),
+    OPERAND("wgrad.dy", wgrad_dy,
+            "output gradient, for the weight gradient; as dgrad.dy: its codes are reused"),
+    {"wgrad.dy.samples", FIELD_INT, false, AT(wgrad_dy.samples), 0, 1, 64,
+     "independent draws averaged in the weight gradient (SMP)"},
+    OPERAND("wgrad.x", wgrad_x, "input, for the weight gradient; as fwd.x: its codes are reused"),
+    NONNEG("wgrad.x", wgrad_x.nonneg),
+    {"edges", FIELD_WORD, false, AT(edges), 0, 0, 0, "first layer and last linear layer",
+     edge_words},
+    {"shortcut", FIELD_WORD, false, AT(shortcut), 0, 0, 0, "projection shortcuts", edge_words},
+    {"eval.scale", FIELD_WORD, false, AT(eval_scale), 0, 0, 0, "activation clips at evaluation",
+     eval_words},
+    {"eval.decay", FIELD_FLOAT, false, AT(eval_decay), 0, 0, 0.9999,
+     "weight of the past in the mean of training's clips"},
+    {"finish.epochs", FIELD_INT, false, AT(finish_epochs), 0, 0, 10000,
+     "epochs at the end with f32 activations and gradients (FNT)"},
+    {"finish.lr", FIELD_FLOAT, false, AT(finish_lr), 0, 0, 1000,
+     "peak learning rate of those epochs"},
+    {"nonfinite", FIELD_WORD, false, AT(nonfinite), 0, 0, 0, "what a NaN or infinity does",
+     policy_words},
+};
+#define N_FIELDS (sizeof fields / sizeof fields[0])
+
+/* ---- what a value may be -------------------------------------------------------------------- */
+
+/* Appends to a list in text; what does not fit is left out. */
+static void append(char *text, size_t n_bytes, const char *separator, const char *word)
+{
+    size_t used = strlen(text);
+    size_t gap = used ? strlen(separator) : 0, n = strlen(word);
+    if (used + gap + n + 1 > n_bytes)
+        return;
+    memcpy(text + used, separator, gap);
+    memcpy(text + used + gap, word, n + 1);
+}
+
+int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
+{
+    const nyb_field *f = &fields[i];
+    char list[400] = "";
+    switch (f->kind) {
+    case FIELD_GROUP:
+    case FIELD_ROUNDING:
+    case FIELD_WORD:
+        for (const char *const *w = f->words; *w; w++)
+            append(list, sizeof list, ", ", *w);
+        break;
+    case FIELD_NONNEG:
+        append(list, sizeof list, ", ", "none");
+        /* fall through */
+    case FIELD_FORMAT:
+        for (size_t k = 0; k < nyb_format_count(); k++)
+            append(list, sizeof list, ", ", nyb_format_name(nyb_format_at(k)));
+        break;
+    case FIELD_SCALE:
+        for (size_t k = 0; k < nyb_scale_rule_count(); k++)
+            append(list, sizeof list, ", ", nyb_scale_rule_name(nyb_scale_rule_at(k)));
+        break;
+    case FIELD_SR_BITS:
+        append(list, sizeof list, ", ", "16, 32");
+        break;
+    case FIELD_SPEC:
+        append(list, sizeof list, ", ", "format/scale/group/rounding");
+        break;
+    case FIELD_TEXT:
+        snprintf(list, sizeof list, "text of at most %zu bytes", f->n_bytes - 1);
+        break;
+    case FIELD_INT:
+    case FIELD_FLOAT:
+        snprintf(list, sizeof list, "%g .. %g", f->lo, f->hi);
+        break;
+    }
+    return snprintf(text, n_bytes, "%s", list);
+}
+
+/* ---- finding a key ------------------------------------------------------------------------ */
+
+/* Levenshtein's distance, for words of at most 31 letters; longer ones are far from everything. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[32], n = strlen(b);
+    if (strlen(a) > 31 || n > 31)
+        return 99;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = nyb_min(replaced, nyb_min(row[j], row[j - 1]) + 1);
+        }
+    }
+    return row[n];
+}
+
+static nyb_status fail_unknown_key(const char *key, nyb_error *err)
+{
+    char close[120] = "", all[360] = "";
+    for (size_t i = 0; i < N_FIELDS; i++) {
+        if (distance(key, fields[i].key) <= 2)
+            append(close, sizeof close, ", ", fields[i].key);
+        if (!fields[i].is_part)
+            append(all, sizeof all, ", ", fields[i].key);
+    }
+    if (*close)
+        return nyb_fail(err, NYB_UNKNOWN, "a recipe has no key '%.60s'; close to it: %s", key,
+                        close);
+    return nyb_fail(err, NYB_UNKNOWN, "a recipe has no key '%.60s'; its keys: %s", key, all);
+}
+
+static const nyb_field *find(const char *key)
+{
+    for (size_t i = 0; i < N_FIELDS; i++)
+        if (strcmp(fields[i].key, key) == 0)
+            return &fields[i];
+    return NULL;
+}
+
+/* ---- setting ------------------------------------------------------------------------------ */
+
+static nyb_status fail_value(const nyb_field *f, const char *value, nyb_status status,
+                             nyb_error *err)
+{
+    char range[400];
+    nyb_recipe_field_range((size_t)(f - fields), range, sizeof range);
+    return nyb_fail(err, status, "%s = '%.60s' is not one of: %s", f->key, value, range);
+}
+
+static nyb_status set_word(const nyb_field *f, const char *value, int *index, nyb_error *err)
+{
+    for (int i = 0; f->words[i]; i++)
+        if (strcmp(f->words[i], value) == 0) {
+            *index = i;
+            return NYB_OK;
+        }
+    return fail_value(f, value, NYB_UNKNOWN, err);
+}
+
+static nyb_status set_number(const nyb_field *f, const char *value, double *number, nyb_error *err)
+{
+    char *end;
+    errno = 0;
+    double v = strtod(value, &end);
+    if (end == value || *end || errno == ERANGE)
+        return nyb_fail(err, NYB_INVALID, "%s = '%.60s' is not a number", f->key, value);
+    if (f->kind == FIELD_INT && v != floor(v))
+        return nyb_fail(err, NYB_INVALID, "%s = %.60s is not a whole number", f->key, value);
+    if (!(v >= f->lo && v <= f->hi))
+        return nyb_fail(err, NYB_INVALID, "%s = %.60s is out of its range %g .. %g", f->key, value,
+                        f->lo, f->hi);
+    *number = v;
+    return NYB_OK;
+}
+
+static nyb_status set_text(const nyb_field *f, const char *value, char *text, nyb_error *err)
+{
+    if (strlen(value) >= f->n_bytes)
+        return nyb_fail(err, NYB_LIMIT, "%s is %zu bytes long; at most %zu fit", f->key,
+                        strlen(value), f->n_bytes - 1);
+    for (const char *c = value; *c; c++)
+        if ((unsigned char)*c < ' ')
+            return nyb_fail(err, NYB_INVALID, "%s contains a control character", f->key);
+    if (strcmp(f->key, "name") == 0 && *value == 0)
+        return nyb_fail(err, NYB_INVALID, "name is empty");
+    memcpy(text, value, strlen(value) + 1);
+    return NYB_OK;
+}
+
+/* The format alone changes; scale and rounding stay, except that an operand that was not quantized
+ * takes the new format's defaults. */
+static nyb_status set_format(const nyb_field *f, const char *value, nyb_spec *spec, nyb_error *err)
+{
+    const nyb_format *format = nyb_format_find(value);
+    if (!format)
+        return fail_value(f, value, NYB_UNKNOWN, err);
+    bool was_real = nyb_format_bits(spec->format) == 32;
+    if (was_real || nyb_format_bits(format) == 32)
+        return nyb_spec_parse(value, spec, err);
+    spec->format = format;
+    return NYB_OK;
+}
+
+/* A part of an operand other than its format. */
+static nyb_status set_part(const nyb_field *f, const char *value, nyb_spec *spec, nyb_error *err)
+{
+    if (nyb_format_bits(spec->format) == 32)
+        return nyb_fail(err, NYB_INVALID,
+                        "%s: this operand is f32, not quantized; set its format first", f->key);
+    int index = 0;
+    if (f->kind == FIELD_SCALE) {
+        const nyb_scale_rule *rule = nyb_scale_rule_find(value);
+        if (!rule)
+            return fail_value(f, value, NYB_UNKNOWN, err);
+        spec->scale = rule;
+    } else if (f->kind == FIELD_GROUP) {
+        NYB_TRY(set_word(f, value, &index, err));
+        spec->group = (nyb_group)index;
+    } else if (f->kind == FIELD_ROUNDING) {
+        NYB_TRY(set_word(f, value, &index, err));
+        spec->rounding = (nyb_rounding)index;
+    } else {
+        if (strcmp(value, "16") != 0 && strcmp(value, "32") != 0)
+            return fail_value(f, value, NYB_INVALID, err);
+        spec->sr_bits = value[0] == '1' ? 16 : 32;
+    }
+    return NYB_OK;
+}
+
+static nyb_status set_spec(const nyb_field *f, const char *value, nyb_spec *spec, nyb_error *err)
+{
+    nyb_error inner;
+    nyb_status status = nyb_spec_parse(value, spec, &inner);
+    if (status != NYB_OK)
+        return nyb_fail(err, status, "%s = '%.60s': %s", f->key, value, inner.text);
+    return NYB_OK;
+}
+
+static nyb_status set_nonneg(const nyb_field *f, const char *value, const nyb_format **format,
+                             nyb_error *err)
+{
+    if (strcmp(value, "none") == 0) {
+        *format = NULL;
+        return NYB_OK;
+    }
+    const nyb_format *found = nyb_format_find(value);
+    if (!found)
+        return fail_value(f, value, NYB_UNKNOWN, err);
+    *format = found;
+    return NYB_OK;
+}
+
+nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key, const char *value,
+                                nyb_error *err)
+{
+    const nyb_field *f = find(key);
+    if (!f)
+        return fail_unknown_key(key, err);
+    void *member = (char *)recipe + f->offset;
+    double number = 0;
+    int index = 0;
+    switch (f->kind) {
+    case FIELD_TEXT:
+        return set_text(f, value, member, err);
+    case FIELD_SPEC:
+        return set_spec(f, value, member, err);
+    case FIELD_FORMAT:
+        return set_format(f, value, member, err);
+    case FIELD_SCALE:
+    case FIELD_GROUP:
+    case FIELD_ROUNDING:
+    case FIELD_SR_BITS:
+        return set_part(f, value, member, err);
+    case FIELD_NONNEG:
+        return set_nonneg(f, value, member, err);
+    case FIELD_INT:
+        NYB_TRY(set_number(f, value, &number, err));
+        *(int *)member = (int)number;
+        return NYB_OK;
+    case FIELD_FLOAT:
+        NYB_TRY(set_number(f, value, &number, err));
+        *(float *)member = (float)number;
+        return NYB_OK;
+    case FIELD_WORD:
+        NYB_TRY(set_word(f, value, &index, err));
+        memcpy(member, &index, sizeof index);
+        return NYB_OK;
+    }
+    return NYB_OK;
+}
+
+/* ---- printing ----------------------------------------------------------------------------- */
+
+/* The word of a part; "" if it does not apply. */
+static const char *part_word(const nyb_field *f, const nyb_spec *spec)
+{
+    bool is_real = nyb_format_bits(spec->format) == 32;
+    if (f->kind == FIELD_FORMAT)
+        return nyb_format_name(spec->format);
+    if (is_real)
+        return "";
+    if (f->kind == FIELD_SCALE)
+        return nyb_scale_rule_name(spec->scale);
+    if (f->kind == FIELD_GROUP)
+        return group_words[spec->group];
+    if (f->kind == FIELD_ROUNDING)
+        return rounding_words[spec->rounding];
+    if (!nyb_rounding_draws(spec->rounding))
+        return "";
+    return spec->sr_bits == 32 ? "32" : "16";
+}
+
+static int print_spec(const nyb_spec *spec, char *text, size_t n_bytes)
+{
+    if (nyb_format_bits(spec->format) == 32)
+        return snprintf(text, n_bytes, "%s", nyb_format_name(spec->format));
+    return nyb_spec_print(spec, text, n_bytes);
+}
+
+/* The shortest of up to nine digits that reads back as the same float. */
+static int print_float(float value, char *text, size_t n_bytes)
+{
+    char shortest[32] = "";
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(shortest, sizeof shortest, "%.*g", digits, (double)value);
+        if (strtof(shortest, NULL) == value)
+            break;
+    }
+    return snprintf(text, n_bytes, "%s", shortest);
+}
+
+int nyb_recipe_field_print(const nyb_recipe *recipe, size_t i, char *text, size_t n_bytes)
+{
+    const nyb_field *f = &fields[i];
+    const void *member = (const char *)recipe + f->offset;
+    const char *word = "";
+    int index;
+    switch (f->kind) {
+    case FIELD_TEXT:
+        word = member;
+        break;
+    case FIELD_SPEC:
+        return print_spec(member, text, n_bytes);
+    case FIELD_FORMAT:
+    case FIELD_SCALE:
+    case FIELD_GROUP:
+    case FIELD_ROUNDING:
+    case FIELD_SR_BITS:
+        word = part_word(f, member);
+        break;
+    case FIELD_NONNEG: {
+        const nyb_format *format = *(const nyb_format *const *)member;
+        word = format ? nyb_format_name(format) : "none";
+        break;
+    }
+    case FIELD_INT:
+        return snprintf(text, n_bytes, "%d", *(const int *)member);
+    case FIELD_FLOAT:
+        return print_float(*(const float *)member, text, n_bytes);
+    case FIELD_WORD:
+        memcpy(&index, member, sizeof index);
+        word = f->words[index];
+        break;
+    }
+    return snprintf(text, n_bytes, "%s", word);
+}
+
+int nyb_recipe_print(const nyb_recipe *recipe, const char *key, char *text, size_t n_bytes)
+{
+    const nyb_field *f = find(key);
+    return f ? nyb_recipe_field_print(recipe, (size_t)(f - fields), text, n_bytes) : -1;
+}
+
+size_t nyb_recipe_field_count(void)
+{
+    return N_FIELDS;
+}
+
+const char *nyb_recipe_field_key(size_t i)
+{
+    return fields[i].key;
+}
+
+const char *nyb_recipe_field_help(size_t i)
+{
+    return fields[i].help;
+}
+
+int nyb_recipe_field_is_part(size_t i)
+{
+    return fields[i].is_part;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err)
+{
+    nyb_spec real;
+    NYB_TRY(nyb_spec_parse("f32", &real, err));
+    nyb_row row = {.spec = real, .samples = 1};
+    *recipe = (nyb_recipe){
+        .name = "f32",
+        .fwd_x = row,
+        .fwd_w = row,
+        .dgrad_dy = row,
+        .dgrad_w = row,
+        .wgrad_dy = row,
+        .wgrad_x = row,
+        .edges = NYB_EDGE_F32,
+        .shortcut = NYB_EDGE_F32,
+        .eval_scale = NYB_EVAL_FROZEN,
+        .eval_decay = 0.9f,
+        .finish_epochs = 0,
+        .finish_lr = 0.02f,
+        .nonfinite = NYB_POLICY_STOP,
+    };
+    return NYB_OK;
+}
+
+static nyb_status check_row(const char *key, const nyb_row *row, nyb_error *err)
+{
+    if (nyb_format_bits(row->spec.format) == 32)
+        return NYB_OK;
+    nyb_error inner;
+    nyb_status status = nyb_spec_check(&row->spec, &inner);
+    if (status != NYB_OK)
+        return nyb_fail(err, status, "%s: %s", key, inner.text);
+    if (!row->nonneg)
+        return NYB_OK;
+    nyb_spec spec = row->spec;
+    spec.format = row->nonneg;
+    status = nyb_spec_check(&spec, &inner);
+    if (status != NYB_OK)
+        return nyb_fail(err, status, "%s.nonneg: %s", key, inner.text);
+    return NYB_OK;
+}
+
+nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
+{
+    NYB_TRY(check_row("fwd.x", &recipe->fwd_x, err));
+    NYB_TRY(check_row("fwd.w", &recipe->fwd_w, err));
+    NYB_TRY(check_row("dgrad.dy", &recipe->dgrad_dy, err));
+    NYB_TRY(check_row("dgrad.w", &recipe->dgrad_w, err));
+    NYB_TRY(check_row("wgrad.dy", &recipe->wgrad_dy, err));
+    NYB_TRY(check_row("wgrad.x", &recipe->wgrad_x, err));
+    const nyb_row *dy = &recipe->wgrad_dy;
+    if (dy->samples > 1 &&
+        (nyb_format_bits(dy->spec.format) == 32 || !nyb_rounding_draws(dy->spec.rounding)))
+        return nyb_fail(
+            err, NYB_INVALID,
+            "wgrad.dy.samples = %d: every draw would be the same; it needs a stochastic "
+            "rounding in wgrad.dy",
+            dy->samples);
+    return NYB_OK;
+}

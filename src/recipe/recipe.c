@@ -1,0 +1,174 @@
+#include <stdio.h>
+
+#include "recipe/recipe.h"
+
+#include "io/io.h"
+#include "registry.h"
+
+#define X(name) extern const nyb_recipe_record nyb_recipe_##name;
+NYB_RECIPE_LIST(X)
+#undef X
+
+const nyb_recipe_record *const nyb_recipe_records[] = {
+#define X(name) &nyb_recipe_##name,
+    NYB_RECIPE_LIST(X)
+#undef X
+        NULL};
+
+#define FILE_MAX_BYTES (1u << 20)
+#define DEPTH_MAX      8 /* of `base`; more is a cycle */
+
+size_t nyb_recipe_count(void)
+{
+    return sizeof nyb_recipe_records / sizeof nyb_recipe_records[0] - 1;
+}
+
+const char *nyb_recipe_name_at(size_t i)
+{
+    return nyb_recipe_records[i]->name;
+}
+
+const char *nyb_recipe_about_at(size_t i)
+{
+    return nyb_recipe_records[i]->about;
+}
+
+static const nyb_recipe_record *find_record(const char *name)
+{
+    for (const nyb_recipe_record *const *r = nyb_recipe_records; *r; r++)
+        if (strcmp((*r)->name, name) == 0)
+            return *r;
+    return NULL;
+}
+
+static nyb_status fail_unknown(const char *name, nyb_error *err)
+{
+    char names[360] = "";
+    size_t used = 0;
+    for (const nyb_recipe_record *const *r = nyb_recipe_records; *r; r++) {
+        int n = snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", (*r)->name);
+        if (n < 0 || (size_t)n >= sizeof names - used)
+            break;
+        used += (size_t)n;
+    }
+    return nyb_fail(err, NYB_UNKNOWN, "no recipe is called '%.60s'; there are %s", name, names);
+}
+
+static nyb_status load(nyb_recipe *recipe, const char *name_or_file, int depth, nyb_error *err);
+
+static nyb_status load_record(nyb_recipe *recipe, const nyb_recipe_record *record, int depth,
+                              nyb_error *err)
+{
+    if (record->base)
+        NYB_TRY(load(recipe, record->base, depth + 1, err));
+    NYB_TRY(nyb_recipe_set_field(recipe, "name", record->name, err));
+    NYB_TRY(nyb_recipe_set_field(recipe, "about", record->about, err));
+    NYB_TRY(nyb_recipe_set_field(recipe, "source", record->source, err));
+    NYB_TRY(nyb_recipe_set_field(recipe, "differs", record->differs, err));
+    return nyb_recipe_apply_text(recipe, record->name, record->fields, NULL, depth, err);
+}
+
+/* A file that does not name itself is called as its file is, without folder and ending. */
+static void name_after_file(nyb_recipe *recipe, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *stem = slash ? slash + 1 : path;
+    size_t length = strcspn(stem, ".");
+    if (length > 0)
+        snprintf(recipe->name, sizeof recipe->name, "%.*s", (int)nyb_min(length, 100), stem);
+}
+
+static nyb_status load_file(nyb_recipe *recipe, const char *path, int depth, nyb_error *err)
+{
+    uint8_t *bytes;
+    size_t n_bytes;
+    NYB_TRY(nyb_file_read(path, FILE_MAX_BYTES, &bytes, &n_bytes, err));
+    nyb_status status;
+    if (memchr(bytes, 0, n_bytes))
+        status = nyb_fail(err, NYB_CORRUPT, "%.200s: not a recipe: it contains a zero byte", path);
+    else
+        status = nyb_recipe_apply_text(recipe, path, (const char *)bytes, load, depth, err);
+    nyb_free(bytes);
+    return status;
+}
+
+static nyb_status load(nyb_recipe *recipe, const char *name_or_file, int depth, nyb_error *err)
+{
+    if (depth > DEPTH_MAX)
+        return nyb_fail(err, NYB_INVALID, "'%.200s': recipes start from each other in a circle",
+                        name_or_file);
+    const nyb_recipe_record *record = find_record(name_or_file);
+    if (record)
+        return load_record(recipe, record, depth, err);
+    if (!strpbrk(name_or_file, "./"))
+        return fail_unknown(name_or_file, err);
+    name_after_file(recipe, name_or_file);
+    return load_file(recipe, name_or_file, depth, err);
+}
+
+nyb_status nyb_recipe_create(const char *name_or_file, nyb_recipe **recipe, nyb_error *err)
+{
+    *recipe = NULL;
+    nyb_recipe *r = nyb_alloc(sizeof *r);
+    if (!r)
+        return nyb_fail(err, NYB_MEMORY, "no memory for a recipe");
+    nyb_status status = nyb_recipe_init(r, err);
+    if (status == NYB_OK)
+        status = load(r, name_or_file, 0, err);
+    if (status == NYB_OK)
+        status = nyb_recipe_check(r, err);
+    if (status != NYB_OK) {
+        nyb_free(r);
+        return status;
+    }
+    *recipe = r;
+    return NYB_OK;
+}
+
+void nyb_recipe_destroy(nyb_recipe **recipe)
+{
+    nyb_free(*recipe);
+    *recipe = NULL;
+}
+
+static bool is_description(const char *key)
+{
+    return strcmp(key, "name") == 0 || strcmp(key, "about") == 0 || strcmp(key, "source") == 0 ||
+           strcmp(key, "differs") == 0;
+}
+
+nyb_status nyb_recipe_set(nyb_recipe *recipe, const char *key, const char *value, nyb_error *err)
+{
+    nyb_recipe changed = *recipe;
+    NYB_TRY(nyb_recipe_set_field(&changed, key, value, err));
+    NYB_TRY(nyb_recipe_check(&changed, err));
+    if (!is_description(key)) {
+        size_t length = strlen(changed.name);
+        int n = snprintf(changed.name + length, sizeof changed.name - length, "+%s=%s", key, value);
+        /* a name too long for its place says at least that it is not the whole truth */
+        if (n < 0 || (size_t)n >= sizeof changed.name - length)
+            memcpy(changed.name + nyb_min(length, sizeof changed.name - 5), "+...", 5);
+    }
+    *recipe = changed;
+    return NYB_OK;
+}
+
+const char *nyb_recipe_name(const nyb_recipe *recipe)
+{
+    return recipe->name;
+}
+
+const char *nyb_recipe_about(const nyb_recipe *recipe)
+{
+    return recipe->about;
+}
+
+const char *nyb_recipe_source(const nyb_recipe *recipe)
+{
+    return recipe->source;
+}
+
+const char *nyb_recipe_differs(const nyb_recipe *recipe)
+{
+    return recipe->differs;
+}

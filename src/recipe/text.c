@@ -1,0 +1,93 @@
+#include <stdio.h>
+
+#include "recipe/recipe.h"
+
+#define LINE_MAX_BYTES 1200 /* above the longest field, `differs`, and its key */
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
+/* Cuts blanks at both ends, in place. */
+static char *trim(char *text)
+{
+    while (is_blank(*text))
+        text++;
+    size_t n = strlen(text);
+    while (n > 0 && is_blank(text[n - 1]))
+        text[--n] = 0;
+    return text;
+}
+
+/* A comment begins with # at the start of a line or after a blank. */
+static void cut_comment(char *line)
+{
+    for (char *c = line; *c; c++)
+        if (*c == '#' && (c == line || is_blank(c[-1]))) {
+            *c = 0;
+            return;
+        }
+}
+
+/* Prefixes the sentence of a failure with file and line; without folders, as files nest. */
+static nyb_status fail_at(const char *where, int line, nyb_status status, nyb_error *err)
+{
+    if (err) {
+        nyb_error inner = *err;
+        const char *slash = strrchr(where, '/');
+        nyb_fail(err, status, "%.40s:%d: %s", slash ? slash + 1 : where, line, inner.text);
+    }
+    return status;
+}
+
+/* One line without its end. *first: nothing has been set yet. */
+static nyb_status apply_line(nyb_recipe *recipe, char *line, nyb_recipe_base_fn *set_base,
+                             int depth, bool *first, nyb_error *err)
+{
+    cut_comment(line);
+    char *key = trim(line);
+    if (*key == 0)
+        return NYB_OK;
+    char *equals = strchr(key, '=');
+    if (!equals)
+        return nyb_fail(err, NYB_CORRUPT, "'%.80s' is not of the form key = value", key);
+    *equals = 0;
+    char *value = trim(equals + 1);
+    key = trim(key);
+    bool was_first = *first;
+    *first = false;
+    if (strcmp(key, "base") != 0 || !set_base)
+        return nyb_recipe_set_field(recipe, key, value, err);
+    if (!was_first)
+        return nyb_fail(err, NYB_CORRUPT, "base must stand before every other key");
+    /* the file's own name, set from its path before, survives its base's */
+    char name[sizeof recipe->name];
+    memcpy(name, recipe->name, sizeof name);
+    NYB_TRY(set_base(recipe, value, depth + 1, err));
+    memcpy(recipe->name, name, sizeof name);
+    return NYB_OK;
+}
+
+nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where, const char *text,
+                                 nyb_recipe_base_fn *set_base, int depth, nyb_error *err)
+{
+    bool first = true;
+    for (int number = 1; *text; number++) {
+        char line[LINE_MAX_BYTES];
+        size_t length = strcspn(text, "\n");
+        nyb_status status;
+        if (length >= sizeof line) {
+            status = nyb_fail(err, NYB_CORRUPT, "a line of %zu bytes is longer than %zu", length,
+                              sizeof line - 1);
+        } else {
+            memcpy(line, text, length);
+            line[length] = 0;
+            status = apply_line(recipe, line, set_base, depth, &first, err);
+        }
+        if (status != NYB_OK)
+            return fail_at(where, number, status, err);
+        text += length + (text[length] == '\n');
+    }
+    return NYB_OK;
+}
