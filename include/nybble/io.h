@@ -1,0 +1,39 @@
+/* Arrays in files: NumPy's .npy. */
+#ifndef NYBBLE_IO_H
+#define NYBBLE_IO_H
+
+#include <stddef.h>
+
+#include <nybble/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NYB_ARRAY_DIMS 8
+
+/* A real array in C order. */
+typedef struct nyb_array {
+    int n_dims; /* 0: a scalar, n = 1 */
+    size_t dims[NYB_ARRAY_DIMS];
+    size_t n; /* product of dims */
+    float *values;
+} nyb_array;
+
+/* Reads a .npy file of f4, f8 or i4 (little endian, C order), converted to f32. The header must
+ * agree with the file's length. NYB_IO, NYB_CORRUPT; array->values is then NULL. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_array_load(const char *path, nyb_array *array,
+                                                 nyb_error *err);
+NYB_API void nyb_array_free(nyb_array *array);
+
+/* Writes f32 values, or bytes, as .npy: the whole file or, on failure, nothing. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_array_save(const char *path, const float *values, int n_dims,
+                                                 const size_t *dims, nyb_error *err);
+NYB_API NYB_MUST_CHECK nyb_status nyb_array_save_bytes(const char *path, const unsigned char *bytes,
+                                                       int n_dims, const size_t *dims,
+                                                       nyb_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
