@@ -1,0 +1,84 @@
+/* nybble eval DIR: accuracy of a trained model on the test part. */
+#include "job.h"
+#include "verbs.h"
+
+typedef struct values {
+    const char *data, *cpu;
+    size_t threads, limit_test;
+    bool json;
+} values;
+
+static const cli_option options[] = {
+    {"data", "SPEC", "other data than the run's (see nybble train --help)", CLI_TEXT,
+     offsetof(values, data), 0, 0},
+    {"limit-test", "N", "use only the first N test samples (0: all)", CLI_SIZE,
+     offsetof(values, limit_test), 0, SIZE_MAX},
+    CLI_CPU_OPTION(values),
+    CLI_THREADS_OPTION(values),
+    CLI_JSON_OPTION(values),
+    {0},
+};
+
+static int evaluate(cli_job *job, const char *dir, bool json)
+{
+    nyb_error err;
+    double loss, accuracy;
+    if (nyb_train_load_model(job->train, dir, &err) != NYB_OK)
+        return cli_fail(dir, &err);
+    if (nyb_train_eval(job->train, &loss, &accuracy, &err) != NYB_OK)
+        return cli_fail("eval", &err);
+    nyb_data_info info;
+    nyb_data_get_info(job->data, &info);
+    if (json)
+        return cli_print_json(json_pack(
+            "{s:s, s:s, s:s, s:I, s:f, s:f, s:s}", "model", job->model_spec, "data", job->data_spec,
+            "recipe", nyb_recipe_name(job->recipe), "samples", (json_int_t)info.n_test, "test_acc",
+            accuracy, "test_loss", loss, "cpu", nyb_context_cpu(job->context)));
+    const char *const headers[] = {"model", "recipe", "data", "samples", "accuracy", "loss"};
+    cli_table *table = cli_table_create("lllrrr", headers);
+    cli_table_cell(table, "%s", job->model_spec);
+    cli_table_cell(table, "%s", nyb_recipe_name(job->recipe));
+    cli_table_cell(table, "%s", job->data_spec);
+    cli_table_cell(table, "%zu", info.n_test);
+    cli_table_cell(table, "%.2f %%", 100 * accuracy);
+    cli_table_cell(table, "%.4f", loss);
+    cli_table_print(table, stdout);
+    return cli_close_output();
+}
+
+static int run(const cli_verb *verb, int argc, char **argv)
+{
+    values v = {0};
+    cli_args args;
+    int exit_status = cli_parse(verb, argc, argv, &v, &args);
+    if (exit_status != CLI_GO_ON)
+        return exit_status;
+    cli_job job = {.cpu = v.cpu, .threads = v.threads, .data_spec = v.data};
+    cli_input input;
+    exit_status = cli_job_read_config(&job, args.at[0]);
+    if (exit_status == CLI_OK && cli_given(verb, &args, "limit-test"))
+        job.limit_test = v.limit_test;
+    if (exit_status == CLI_OK)
+        exit_status = cli_job_open_context(&job);
+    if (exit_status == CLI_OK)
+        exit_status = cli_job_open_data(&job, &input);
+    if (exit_status == CLI_OK)
+        exit_status = cli_job_build(&job, &input);
+    if (exit_status == CLI_OK)
+        exit_status = evaluate(&job, args.at[0], v.json);
+    cli_job_close(&job);
+    return exit_status;
+}
+
+const cli_verb cli_verb_eval = {
+    .name = "eval",
+    .about = "accuracy of a trained model",
+    .synopsis = "DIR [options]",
+    .description = "Loads model.safetensors of a run folder and measures loss and accuracy on the "
+                   "test part of its data, quantized as its recipe says.",
+    .example = "  nybble eval runs/luq\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};

@@ -1,0 +1,126 @@
+/* nybble format list | show NAME: every code and its value. */
+#include <math.h>
+#include <string.h>
+
+#include "verbs.h"
+
+typedef struct values {
+    bool json;
+} values;
+
+static const cli_option options[] = {
+    CLI_JSON_OPTION(values),
+    {0},
+};
+
+static const char *engine_of(const nyb_format *format)
+{
+    return nyb_format_is_integer(format) ? "s8" : "f32";
+}
+
+static json_t *describe(const nyb_format *f)
+{
+    return json_pack("{s:s, s:s, s:i, s:f, s:s}", "name", nyb_format_name(f), "about",
+                     nyb_format_about(f), "bits", nyb_format_bits(f), "max",
+                     (double)nyb_format_max(f), "engine", engine_of(f));
+}
+
+static int list(bool json)
+{
+    json_t *array = json_array();
+    const char *const headers[] = {"format", "bits", "max", "engine", "what it is"};
+    cli_table *table = cli_table_create("lrrll", headers);
+    for (size_t i = 0; i < nyb_format_count(); i++) {
+        const nyb_format *f = nyb_format_at(i);
+        json_array_append_new(array, describe(f));
+        cli_table_cell(table, "%s", nyb_format_name(f));
+        cli_table_cell(table, "%d", nyb_format_bits(f));
+        cli_table_cell(table, "%g", (double)nyb_format_max(f));
+        cli_table_cell(table, "%s", engine_of(f));
+        cli_table_cell(table, "%s", nyb_format_about(f));
+    }
+    if (json) {
+        cli_table_destroy(table);
+        return cli_print_json(array);
+    }
+    json_decref(array);
+    cli_table_print(table, stdout);
+    return cli_close_output();
+}
+
+static int show_json(const nyb_format *f, unsigned n_codes)
+{
+    json_t *json = describe(f);
+    json_t *codes = json_array();
+    for (unsigned code = 0; code < n_codes; code++) {
+        double value = (double)nyb_format_decode(f, code);
+        json_array_append_new(codes, isfinite(value) ? json_real(value) : json_null());
+    }
+    json_object_set_new(json, "values", codes);
+    return cli_print_json(json);
+}
+
+static int show(const char *name, bool json)
+{
+    nyb_error err;
+    const nyb_format *f;
+    if (nyb_format_parse(name, &f, &err) != NYB_OK)
+        return cli_fail_argument("format", &err);
+    int bits = nyb_format_bits(f);
+    unsigned n_codes = bits <= 8 ? 1u << bits : 0;
+    if (json)
+        return show_json(f, n_codes);
+    printf("%s: %s\nbits: %d   largest value at scale 1: %g   engine: %s\n", nyb_format_name(f),
+           nyb_format_about(f), bits, (double)nyb_format_max(f), engine_of(f));
+    if (n_codes == 0) {
+        printf("values are stored as they are; there are no codes\n");
+        return cli_close_output();
+    }
+    putchar('\n');
+    const char *const headers[] = {"code", "bits", "value"};
+    cli_table *table = cli_table_create("rrr", headers);
+    for (unsigned code = 0; code < n_codes; code++) {
+        char binary[9];
+        for (int b = 0; b < bits; b++)
+            binary[b] = (char)('0' + (code >> (bits - 1 - b) & 1));
+        binary[bits] = 0;
+        cli_table_cell(table, "%u", code);
+        cli_table_cell(table, "%s", binary);
+        cli_table_cell(table, "%.9g", (double)nyb_format_decode(f, code));
+    }
+    cli_table_print(table, stdout);
+    return cli_close_output();
+}
+
+static int run(const cli_verb *verb, int argc, char **argv)
+{
+    values v = {0};
+    cli_args args;
+    int exit_status = cli_parse(verb, argc, argv, &v, &args);
+    if (exit_status != CLI_GO_ON)
+        return exit_status;
+    if (strcmp(args.at[0], "list") == 0 && args.n == 1)
+        return list(v.json);
+    if (strcmp(args.at[0], "show") == 0 && args.n == 2)
+        return show(args.at[1], v.json);
+    cli_error("format", "'%s%s%s' is not list or show NAME", args.at[0], args.n > 1 ? " " : "",
+              args.n > 1 ? args.at[1] : "");
+    cli_hint("nybble format --help");
+    return CLI_USAGE;
+}
+
+const cli_verb cli_verb_format = {
+    .name = "format",
+    .about = "list number formats, show every code of one",
+    .synopsis = "list | show NAME [options]",
+    .description =
+        "A number format gives each code a value; a tensor's scale multiplies it. Formats of the "
+        "s8 "
+        "engine are small integers times one unit: their products are summed exactly in int32. "
+        "Products with any other format run on the f32 engine.",
+    .example = "  nybble format show e3m0\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = 2,
+    .run = run,
+};

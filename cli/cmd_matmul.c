@@ -1,0 +1,204 @@
+/* nybble matmul A.npy B.npy OUT.npy: one product of quantized operands. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <nybble/io.h>
+
+#include "verbs.h"
+
+typedef struct values {
+    const char *a, *b, *cpu;
+    size_t threads;
+    uint64_t seed;
+    bool json;
+} values;
+
+static const cli_option options[] = {
+    {"a", "SPEC", "how A is quantized (default: f32, not at all)", CLI_TEXT, offsetof(values, a), 0,
+     0},
+    {"b", "SPEC", "how B is quantized (default: f32, not at all)", CLI_TEXT, offsetof(values, b), 0,
+     0},
+    {"seed", "N", "of the random bits of stochastic rounding (default: 0)", CLI_U64,
+     offsetof(values, seed), 0, 0},
+    CLI_CPU_OPTION(values),
+    CLI_THREADS_OPTION(values),
+    CLI_JSON_OPTION(values),
+    {0},
+};
+
+/* One product: c [m][n] = a [m][k] bt' with bt [n][k]. */
+typedef struct product {
+    nyb_context *context;
+    size_t m, n, k;
+    nyb_spec a_spec, b_spec;
+    float *a, *bt, *c;
+    char engine[16], kernel[32];
+    double seconds;
+} product;
+
+static bool is_real(const nyb_spec *spec)
+{
+    return nyb_format_bits(spec->format) > 8;
+}
+
+/* Both operands packed: A draws with draw 0, B with draw 1. */
+static nyb_status multiply_codes(product *p, uint64_t seed, nyb_error *err)
+{
+    nyb_matrix *a = NULL, *b = NULL;
+    nyb_status status =
+        nyb_matrix_create(p->context, &p->a_spec, p->a, p->m, p->k, seed, 0, 0, &a, err);
+    if (status == NYB_OK)
+        status = nyb_matrix_create(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, &b, err);
+    if (status == NYB_OK) {
+        double start = cli_now();
+        status = nyb_matmul_y(p->context, a, b, NULL, p->c, err);
+        p->seconds = cli_now() - start;
+    }
+    nyb_matrix_destroy(&a);
+    nyb_matrix_destroy(&b);
+    return status;
+}
+
+/* At least one operand stays real: the other is replaced by its dequantized values. */
+static nyb_status multiply_real(product *p, uint64_t seed, nyb_error *err)
+{
+    if (!is_real(&p->a_spec))
+        NYB_TRY(nyb_quantize(p->context, &p->a_spec, p->a, p->m, p->k, seed, 0, 0, NULL, p->a, NULL,
+                             err));
+    if (!is_real(&p->b_spec))
+        NYB_TRY(nyb_quantize(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, NULL, p->bt,
+                             NULL, err));
+    double start = cli_now();
+    nyb_status status =
+        nyb_matmul_f32_y(p->context, p->a, p->bt, NULL, p->m, p->n, p->k, p->c, err);
+    p->seconds = cli_now() - start;
+    return status;
+}
+
+static nyb_status name_kernel(product *p, nyb_error *err)
+{
+    bool real = is_real(&p->a_spec) || is_real(&p->b_spec);
+    const nyb_format *f32 = nyb_format_find("f32");
+    nyb_plan *plan;
+    NYB_TRY(nyb_plan_create(p->context, NYB_PLAN_Y, (nyb_image){1, 1, p->m, p->k}, p->n, 1, 1, 1, 0,
+                            real ? f32 : p->a_spec.format, real ? f32 : p->b_spec.format, &plan,
+                            err));
+    snprintf(p->engine, sizeof p->engine, "%s", nyb_plan_engine(plan));
+    snprintf(p->kernel, sizeof p->kernel, "%s", nyb_plan_kernel(plan));
+    nyb_plan_destroy(&plan);
+    return NYB_OK;
+}
+
+static int report(const product *p, bool json)
+{
+    char a[96], b[96], macs[32];
+    nyb_spec_print(&p->a_spec, a, sizeof a);
+    nyb_spec_print(&p->b_spec, b, sizeof b);
+    double n_macs = (double)p->m * (double)p->n * (double)p->k;
+    if (json)
+        return cli_print_json(
+            json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:f}", "m", (json_int_t)p->m,
+                      "n", (json_int_t)p->n, "k", (json_int_t)p->k, "a", a, "b", b, "engine",
+                      p->engine, "kernel", p->kernel, "cpu", nyb_context_cpu(p->context), "threads",
+                      (json_int_t)nyb_context_threads(p->context), "seconds", p->seconds));
+    printf("%zu x %zu x %zu (m n k), a %s, b %s\n", p->m, p->n, p->k, a, b);
+    printf("engine %s, kernel %s, %.6f s, %sMAC/s\n", p->engine, p->kernel, p->seconds,
+           cli_format_count(p->seconds > 0 ? n_macs / p->seconds : 0, macs));
+    return cli_close_output();
+}
+
+static void transpose(const float *b, size_t k, size_t n, float *bt)
+{
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < n; j++)
+            bt[j * k + i] = b[i * n + j];
+}
+
+static int multiply(product *p, const nyb_array *a, const nyb_array *b, const char *out,
+                    const values *v)
+{
+    nyb_error err;
+    if (a->n_dims != 2 || b->n_dims != 2 || a->dims[1] != b->dims[0]) {
+        cli_error("matmul",
+                  "shapes do not agree: A must be (M, K), B (K, N); here %d and %d "
+                  "dimensions, %zu and %zu in the contraction",
+                  a->n_dims, b->n_dims, a->n_dims == 2 ? a->dims[1] : 0,
+                  b->n_dims > 0 ? b->dims[0] : 0);
+        return CLI_FAILURE;
+    }
+    p->m = a->dims[0];
+    p->k = a->dims[1];
+    p->n = b->dims[1];
+    p->a = a->values;
+    p->bt = cli_alloc(b->n, sizeof *p->bt);
+    size_t n_out;
+    if (__builtin_mul_overflow(p->m, p->n, &n_out)) {
+        free(p->bt);
+        cli_error("matmul", "%zu x %zu results are too many", p->m, p->n);
+        return CLI_FAILURE;
+    }
+    p->c = cli_alloc(n_out, sizeof *p->c);
+    transpose(b->values, p->k, p->n, p->bt);
+    bool real = is_real(&p->a_spec) || is_real(&p->b_spec);
+    nyb_status status = real ? multiply_real(p, v->seed, &err) : multiply_codes(p, v->seed, &err);
+    if (status == NYB_OK)
+        status = name_kernel(p, &err);
+    if (status == NYB_OK)
+        status = nyb_array_save(out, p->c, 2, (const size_t[]){p->m, p->n}, &err);
+    free(p->bt);
+    free(p->c);
+    return status == NYB_OK ? report(p, v->json) : cli_fail("matmul", &err);
+}
+
+static int run_with(product *p, const cli_args *args, const values *v)
+{
+    nyb_error err;
+    nyb_array a, b;
+    if (nyb_array_load(args->at[0], &a, &err) != NYB_OK)
+        return cli_fail("matmul", &err);
+    int exit_status;
+    if (nyb_array_load(args->at[1], &b, &err) != NYB_OK) {
+        exit_status = cli_fail("matmul", &err);
+    } else {
+        exit_status = multiply(p, &a, &b, args->at[2], v);
+        nyb_array_free(&b);
+    }
+    nyb_array_free(&a);
+    return exit_status;
+}
+
+static int run(const cli_verb *verb, int argc, char **argv)
+{
+    values v = {.a = "f32", .b = "f32"};
+    cli_args args;
+    int exit_status = cli_parse(verb, argc, argv, &v, &args);
+    if (exit_status != CLI_GO_ON)
+        return exit_status;
+    nyb_error err;
+    product p = {0};
+    if (nyb_spec_parse(v.a, &p.a_spec, &err) != NYB_OK)
+        return cli_fail_argument("--a", &err);
+    if (nyb_spec_parse(v.b, &p.b_spec, &err) != NYB_OK)
+        return cli_fail_argument("--b", &err);
+    exit_status = cli_open_context(v.cpu, v.threads, &p.context);
+    if (exit_status != CLI_OK)
+        return exit_status;
+    exit_status = run_with(&p, &args, &v);
+    nyb_context_destroy(&p.context);
+    return exit_status;
+}
+
+const cli_verb cli_verb_matmul = {
+    .name = "matmul",
+    .about = "multiply two matrices with quantized operands",
+    .synopsis = "A.npy B.npy OUT.npy [options]",
+    .description =
+        "OUT (M, N) = A (M, K) x B (K, N). Operands are quantized and packed as SPEC says, then "
+        "multiplied: with two integer formats on the s8 engine, where products of codes are summed "
+        "exactly in int32 and the sum is scaled once; else on the f32 engine.",
+    .example = "  nybble matmul x.npy w.npy y.npy --a uint4/sawb --b int4/sawb\n",
+    .options = options,
+    .min_args = 3,
+    .max_args = 3,
+    .run = run,
+};

@@ -1,0 +1,150 @@
+/* nybble quantize SPEC IN.npy OUT.npy: what a format makes of an array. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <nybble/io.h>
+
+#include "verbs.h"
+
+typedef struct values {
+    const char *codes, *cpu;
+    size_t threads, step, draw;
+    uint64_t seed;
+    bool json;
+} values;
+
+static const cli_option options[] = {
+    {"codes", "FILE", "also write one uint8 code per element (.npy)", CLI_TEXT,
+     offsetof(values, codes), 0, 0},
+    {"seed", "N", "of the random bits of stochastic rounding (default: 0)", CLI_U64,
+     offsetof(values, seed), 0, 0},
+    {"step", "N", "step the random bits belong to (default: 0)", CLI_SIZE, offsetof(values, step),
+     0, UINT32_MAX},
+    {"draw", "N", "0..255: which of the independent draws (default: 0)", CLI_SIZE,
+     offsetof(values, draw), 0, 255},
+    CLI_CPU_OPTION(values),
+    CLI_THREADS_OPTION(values),
+    CLI_JSON_OPTION(values),
+    {0},
+};
+
+static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *s, bool json)
+{
+    if (json) {
+        json_t *dims = json_array();
+        for (int i = 0; i < in->n_dims; i++)
+            json_array_append_new(dims, json_integer((json_int_t)in->dims[i]));
+        return cli_print_json(json_pack(
+            "{s:s, s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "spec", spec, "shape",
+            dims, "n", (json_int_t)s->n, "n_nan", (json_int_t)s->n_nan, "n_inf",
+            (json_int_t)s->n_inf, "amax", s->amax, "scale", s->scale, "mse", s->mse, "bias",
+            s->bias, "zero", s->zero, "underflow", s->underflow, "clip", s->clip));
+    }
+    cli_table *table = cli_table_create("lrl", NULL);
+    const struct {
+        const char *name, *meaning;
+        double value;
+        int digits;
+    } rows[] = {
+        {"elements", "", (double)s->n, 15},
+        {"NaN", "encoded as zero", (double)s->n_nan, 15},
+        {"infinite", "encoded as the largest value", (double)s->n_inf, 15},
+        {"amax", "largest finite magnitude", s->amax, 9},
+        {"scale", "value of one unit", s->scale, 9},
+        {"mse", "mean of (q - x)^2", s->mse, 9},
+        {"bias", "mean of q - x", s->bias, 9},
+        {"zero", "fraction that was zero", s->zero, 6},
+        {"underflow", "fraction that became zero", s->underflow, 6},
+        {"clip", "fraction above the largest value", s->clip, 6},
+    };
+    printf("%s\n", spec);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cli_table_cell(table, "%s", rows[i].name);
+        cli_table_cell(table, "%.*g", rows[i].digits, rows[i].value);
+        cli_table_cell(table, "%s", rows[i].meaning);
+    }
+    cli_table_print(table, stdout);
+    return cli_close_output();
+}
+
+/* Rows are all leading dimensions, columns the last one. */
+static void rows_and_columns(const nyb_array *in, size_t *rows, size_t *cols)
+{
+    *cols = in->n_dims > 0 ? in->dims[in->n_dims - 1] : 1;
+    *rows = *cols ? in->n / *cols : 0;
+}
+
+static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *in, const char *out,
+                   const values *v)
+{
+    nyb_error err;
+    nyb_quant_stats stats;
+    size_t rows, cols;
+    rows_and_columns(in, &rows, &cols);
+    uint8_t *codes = v->codes ? cli_alloc(in->n, 1) : NULL;
+    float *q = cli_alloc(in->n, sizeof *q);
+    int exit_status = CLI_OK;
+    if (nyb_quantize(context, spec, in->values, rows, cols, v->seed, (uint32_t)v->step,
+                     (uint32_t)v->draw, codes, q, &stats, &err) != NYB_OK)
+        exit_status = cli_fail("quantize", &err);
+    else if (nyb_array_save(out, q, in->n_dims, in->dims, &err) != NYB_OK)
+        exit_status = cli_fail("quantize", &err);
+    else if (codes && nyb_array_save_bytes(v->codes, codes, in->n_dims, in->dims, &err) != NYB_OK)
+        exit_status = cli_fail("quantize", &err);
+    free(codes);
+    free(q);
+    if (exit_status != CLI_OK)
+        return exit_status;
+    char text[96];
+    nyb_spec_print(spec, text, sizeof text);
+    return report(text, in, &stats, v->json);
+}
+
+static int run(const cli_verb *verb, int argc, char **argv)
+{
+    values v = {0};
+    cli_args args;
+    int exit_status = cli_parse(verb, argc, argv, &v, &args);
+    if (exit_status != CLI_GO_ON)
+        return exit_status;
+    nyb_error err;
+    nyb_spec spec;
+    if (nyb_spec_parse(args.at[0], &spec, &err) != NYB_OK)
+        return cli_fail_argument(args.at[0], &err);
+    if (v.codes && nyb_format_bits(spec.format) > 8) {
+        cli_error("--codes", "%s has no codes", nyb_format_name(spec.format));
+        return CLI_USAGE;
+    }
+    nyb_context *context;
+    exit_status = cli_open_context(v.cpu, v.threads, &context);
+    if (exit_status != CLI_OK)
+        return exit_status;
+    nyb_array in;
+    if (nyb_array_load(args.at[1], &in, &err) != NYB_OK) {
+        exit_status = cli_fail("quantize", &err);
+    } else {
+        exit_status = convert(context, &spec, &in, args.at[2], &v);
+        nyb_array_free(&in);
+    }
+    nyb_context_destroy(&context);
+    return exit_status;
+}
+
+const cli_verb cli_verb_quantize = {
+    .name = "quantize",
+    .about = "quantize an array and measure what is lost",
+    .synopsis = "SPEC IN.npy OUT.npy [options]",
+    .description =
+        "Quantizes IN with one scale chosen from its own statistics and writes the dequantized f32 "
+        "array OUT. SPEC is format/scale/group/rounding; trailing parts may be left out and take "
+        "the format's defaults; stochastic:32 takes 32 random bits an element instead of 16. NaN "
+        "becomes zero, infinities the largest value; both are "
+        "counted.\n\n"
+        "The same seed, step and draw give the same codes on every machine.",
+    .example = "  nybble quantize e3m0/absmax/tensor/stochastic grad.npy q.npy --codes c.npy\n"
+               "  nybble quantize int4/sawb weights.npy q.npy --json\n",
+    .options = options,
+    .min_args = 3,
+    .max_args = 3,
+    .run = run,
+};

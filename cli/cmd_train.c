@@ -1,0 +1,229 @@
+/* nybble train: trains a model on data with a recipe. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "job.h"
+#include "progress.h"
+#include "verbs.h"
+
+typedef struct values {
+    const char *data, *model, *recipe, *cpu, *out, *resume;
+    cli_list set;
+    size_t threads, limit_train, limit_test;
+    bool json, quiet, dry_run;
+} values;
+
+static const cli_option options[] = {
+    {"data", "SPEC", "data set, see below", CLI_TEXT, offsetof(values, data), 0, 0},
+    {"model", "NAME", "model, see below", CLI_TEXT, offsetof(values, model), 0, 0},
+    {"recipe", "NAME|FILE", "recipe, see below (default: luq)", CLI_TEXT, offsetof(values, recipe),
+     0, 0},
+    {"set", "KEY=VALUE", "change a key of the recipe; may be repeated (`nybble recipe keys`)",
+     CLI_LIST, offsetof(values, set), 0, 0},
+    {"limit-train", "N", "use only the first N training samples (0: all)", CLI_SIZE,
+     offsetof(values, limit_train), 0, SIZE_MAX},
+    {"limit-test", "N", "use only the first N test samples (0: all)", CLI_SIZE,
+     offsetof(values, limit_test), 0, SIZE_MAX},
+    {"out", "DIR",
+     "run folder: config.txt, metrics.jsonl, TensorBoard events, checkpoints, "
+     "summary.json (default: none)",
+     CLI_TEXT, offsetof(values, out), 0, 0},
+    {"resume", "DIR",
+     "go on where the run in DIR stopped, exactly; its config.txt decides the "
+     "rest",
+     CLI_TEXT, offsetof(values, resume), 0, 0},
+    {"dry-run", NULL, "print what would be done, and the memory plan", CLI_FLAG,
+     offsetof(values, dry_run), 0, 0},
+    {"quiet", NULL, "no progress on standard error", CLI_FLAG, offsetof(values, quiet), 0, 0},
+    CLI_CPU_OPTION(values),
+    CLI_THREADS_OPTION(values),
+    CLI_JSON_OPTION(values),
+    {0},
+};
+
+static int report(const cli_job *job, bool json)
+{
+    nyb_train_summary s;
+    nyb_train_summarize(job->train, &s);
+    if (json)
+        return cli_print_json(json_pack(
+            "{s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, "
+            "s:I, s:s, s:s}",
+            "model", job->model_spec, "data", job->data_spec, "recipe",
+            nyb_recipe_name(job->recipe), "step", (json_int_t)s.step, "epochs", job->options.epochs,
+            "batch", job->options.batch, "seed", (json_int_t)job->options.seed, "threads",
+            (json_int_t)nyb_context_threads(job->context), "cpu", nyb_context_cpu(job->context),
+            "test_acc", s.test_acc, "test_loss", s.test_loss, "seconds", s.seconds, "samples_per_s",
+            s.samples_per_s, "saved_quantized_bytes", (json_int_t)s.saved_quantized_bytes,
+            "saved_quantized_f32_bytes", (json_int_t)s.saved_quantized_f32_bytes,
+            "saved_activation_bytes", (json_int_t)s.saved_activation_bytes, "arena_bytes",
+            (json_int_t)s.arena_bytes, "parameters", (json_int_t)s.n_parameters, "weights_sha256",
+            s.weights_sha256, "version", nyb_version()));
+    char kept[32], total[32], arena[32], time[32];
+    const char *const headers[] = {"model",  "recipe",       "test acc",   "test loss",
+                                   "time",   "samples/s",    "kept 4-bit", "kept in all",
+                                   "memory", "CPU x threads"};
+    cli_table *table = cli_table_create("llrrrrrrrl", headers);
+    cli_table_cell(table, "%s", job->model_spec);
+    cli_table_cell(table, "%s", nyb_recipe_name(job->recipe));
+    cli_table_cell(table, "%.2f %%", 100 * s.test_acc);
+    cli_table_cell(table, "%.4f", s.test_loss);
+    cli_table_cell(table, "%s", cli_format_time(s.seconds, time));
+    cli_table_cell(table, "%.0f", s.samples_per_s);
+    cli_table_cell(table, "%s", cli_format_bytes((double)s.saved_quantized_bytes, kept));
+    cli_table_cell(table, "%s", cli_format_bytes((double)s.saved_activation_bytes, total));
+    cli_table_cell(table, "%s", cli_format_bytes((double)s.arena_bytes, arena));
+    cli_table_cell(table, "%s x %zu", nyb_context_cpu(job->context),
+                   nyb_context_threads(job->context));
+    cli_table_print(table, stdout);
+    printf("weights %s\n", s.weights_sha256);
+    if (*nyb_recipe_differs(job->recipe))
+        printf("%s differs from its source: %s\n", nyb_recipe_name(job->recipe),
+               nyb_recipe_differs(job->recipe));
+    return cli_close_output();
+}
+
+static int interrupted(const char *dir)
+{
+    if (dir) {
+        cli_error("train", "interrupted; the checkpoint is in %s", dir);
+        cli_hint("nybble train --resume %s", dir);
+    } else {
+        cli_error("train", "interrupted; nothing was kept, as there is no --out");
+    }
+    return CLI_INTERRUPTED;
+}
+
+static int train(cli_job *job, const char *dir, const values *v)
+{
+    nyb_error err;
+    char *config = cli_job_config(job);
+    if (v->dry_run) {
+        fputs(config, stdout);
+        putchar('\n');
+        nyb_train_print_plan(job->train, stdout);
+        free(config);
+        return cli_close_output();
+    }
+    if (v->resume && nyb_train_resume(job->train, dir, &err) != NYB_OK) {
+        free(config);
+        return cli_fail(dir, &err);
+    }
+    cli_progress progress;
+    cli_progress_begin(&progress, v->quiet, job->options.log_every);
+    nyb_status status = nyb_train_run(job->train, dir, config, cli_progress_event, &progress, &err);
+    cli_progress_end(&progress);
+    free(config);
+    if (status == NYB_INTERRUPTED)
+        return interrupted(dir);
+    if (status != NYB_OK)
+        return cli_fail("train", &err);
+    return report(job, v->json);
+}
+
+/* A new run: everything from the command line. */
+static int prepare_new(cli_job *job, const cli_args *args, const values *v)
+{
+    if (!v->data || !v->model) {
+        cli_error("train", "--data and --model are needed");
+        cli_hint("nybble train --help");
+        return CLI_USAGE;
+    }
+    job->data_spec = v->data;
+    job->model_spec = v->model;
+    job->recipe_spec = v->recipe;
+    job->limit_train = v->limit_train;
+    job->limit_test = v->limit_test;
+    int exit_status = cli_job_set_options(job, args);
+    return exit_status == CLI_OK ? cli_job_open_recipe(job, &v->set) : exit_status;
+}
+
+/* Options that may change while a run goes on, because no result depends on them. */
+static bool may_change(const char *key)
+{
+    static const char *const keys[] = {"max-steps", "checkpoint-every", "telemetry-every",
+                                       "log-every"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (strcmp(keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+static int prepare_resumed(const cli_verb *verb, cli_job *job, const cli_args *args,
+                           const values *v)
+{
+    static const char *const fixed[] = {"data",        "model",      "recipe", "set",
+                                        "limit-train", "limit-test", "out"};
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
+        if (cli_given(verb, args, fixed[i])) {
+            cli_error("train", "--%s does not go with --resume: config.txt decides it", fixed[i]);
+            return CLI_USAGE;
+        }
+    int exit_status = cli_job_read_config(job, v->resume);
+    if (exit_status != CLI_OK)
+        return exit_status;
+    job->options.max_steps = 0;
+    for (size_t i = 0; i < args->n_train; i++) {
+        nyb_error err;
+        const char *key = nyb_train_option_key(args->train[i].index);
+        if (!may_change(key)) {
+            cli_error("train", "--%s does not go with --resume: config.txt decides it", key);
+            return CLI_USAGE;
+        }
+        if (nyb_train_option_set(&job->options, key, args->train[i].value, &err) != NYB_OK)
+            return cli_fail_argument(key, &err);
+    }
+    return CLI_OK;
+}
+
+static int run(const cli_verb *verb, int argc, char **argv)
+{
+    values v = {.recipe = "luq"};
+    cli_args args;
+    int exit_status = cli_parse(verb, argc, argv, &v, &args);
+    if (exit_status != CLI_GO_ON)
+        return exit_status;
+    cli_job job = {.cpu = v.cpu, .threads = v.threads};
+    cli_input input;
+    exit_status = v.resume ? prepare_resumed(verb, &job, &args, &v) : prepare_new(&job, &args, &v);
+    if (exit_status == CLI_OK)
+        exit_status = cli_job_open_context(&job);
+    if (exit_status == CLI_OK)
+        exit_status = cli_job_open_data(&job, &input);
+    if (exit_status == CLI_OK)
+        exit_status = cli_job_build(&job, &input);
+    if (exit_status == CLI_OK)
+        exit_status = train(&job, v.resume ? v.resume : v.out, &v);
+    cli_job_close(&job);
+    return exit_status;
+}
+
+static void print_more(FILE *out)
+{
+    fprintf(out, "\nData:\n");
+    for (size_t i = 0; i < nyb_data_source_count(); i++)
+        fprintf(out, "  %-14s %s\n", nyb_data_source_name(i), nyb_data_source_about(i));
+    cli_print_models(out);
+    cli_print_recipes(out);
+}
+
+const cli_verb cli_verb_train = {
+    .name = "train",
+    .about = "train a model with a recipe",
+    .synopsis = "--data SPEC --model NAME [options]",
+    .description =
+        "Trains and prints one table at the end: test accuracy after the last epoch, time, and the "
+        "memory kept for the backward pass. The same options and seed give the same weights for "
+        "any "
+        "number of threads, on any instruction set, and after any interruption.\n\n"
+        "Ctrl-C writes a checkpoint into the run folder and ends with status 130; --resume goes on "
+        "from the last complete checkpoint, however the run ended.",
+    .example = "  nybble train --data fashion-mnist --model resnet14 --recipe luq --epochs 3 \\\n"
+               "      --out runs/luq\n"
+               "  nybble train --data synthetic --model mlp:64 --recipe luq --set edges=recipe\n"
+               "  nybble train --resume runs/luq\n",
+    .options = options,
+    .takes_train_options = true,
+    .print_more = print_more,
+    .run = run,
+};

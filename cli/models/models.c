@@ -1,0 +1,60 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "models.h"
+
+#define MODEL_LIST(X)                                                                              \
+    X(mlp)                                                                                         \
+    X(resnet8)                                                                                     \
+    X(resnet14)                                                                                    \
+    X(resnet14s)                                                                                   \
+    X(resnet20)                                                                                    \
+    X(resnet32)                                                                                    \
+    X(resnet44)                                                                                    \
+    X(resnet56)                                                                                    \
+    X(resnet18)                                                                                    \
+    X(resnet34)
+
+#define X(name) extern const cli_model cli_model_##name;
+MODEL_LIST(X)
+#undef X
+
+#define X(name) &cli_model_##name,
+const cli_model *const cli_models[] = {MODEL_LIST(X) NULL};
+#undef X
+
+nyb_status cli_model_find(const char *spec, const cli_model **record, nyb_error *err)
+{
+    size_t length = strcspn(spec, ":");
+    char names[300] = "";
+    for (const cli_model *const *m = cli_models; *m; m++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", (*m)->name);
+        if (strlen((*m)->name) == length && strncmp((*m)->name, spec, length) == 0) {
+            *record = *m;
+            return NYB_OK;
+        }
+    }
+    return nyb_fail(err, NYB_UNKNOWN, "no model is called '%.*s'; there are %s",
+                    (int)(length < 60 ? length : 60), spec, names);
+}
+
+nyb_status cli_model_create(const char *spec, const cli_input *input, nyb_model **model,
+                            nyb_error *err)
+{
+    *model = NULL;
+    const cli_model *record;
+    NYB_TRY(cli_model_find(spec, &record, err));
+    NYB_TRY(nyb_model_create(spec, model, err));
+    const char *colon = strchr(spec, ':');
+    nyb_error own = {.status = NYB_OK};
+    nyb_value logits = record->build(record->family, *model, input, colon ? colon + 1 : "", &own);
+    nyb_status status;
+    if (own.status != NYB_OK)
+        status = nyb_fail(err, own.status, "%s", own.text);
+    else
+        status = nyb_model_finish(*model, logits, err);
+    if (status != NYB_OK)
+        nyb_model_destroy(model);
+    return status;
+}

@@ -1,0 +1,34 @@
+#include <string.h>
+
+#include "cli.h"
+
+int cli_apply_sets(nyb_recipe *recipe, const cli_list *sets)
+{
+    for (size_t i = 0; i < sets->n; i++) {
+        const char *equals = strchr(sets->items[i], '=');
+        char key[64];
+        size_t length = equals ? (size_t)(equals - sets->items[i]) : 0;
+        if (length == 0 || length >= sizeof key) {
+            cli_error("--set", "'%s' is not of the form key=value", sets->items[i]);
+            cli_hint("nybble recipe keys");
+            return CLI_USAGE;
+        }
+        memcpy(key, sets->items[i], length);
+        key[length] = 0;
+        nyb_error err;
+        if (nyb_recipe_set(recipe, key, equals + 1, &err) != NYB_OK) {
+            int exit_status = cli_fail_argument("--set", &err);
+            cli_hint("nybble recipe keys");
+            return exit_status;
+        }
+    }
+    return CLI_OK;
+}
+
+int cli_open_context(const char *cpu, size_t n_threads, nyb_context **context)
+{
+    nyb_error err;
+    if (nyb_context_create(cpu, n_threads, context, &err) != NYB_OK)
+        return cli_fail_argument("--cpu", &err);
+    return CLI_OK;
+}
