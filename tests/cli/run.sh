@@ -1,0 +1,212 @@
+#!/bin/bash
+# Tests of the command line: run.sh NYBBLE [--update]. --update rewrites expected/.
+nybble=$(realpath "$1") here=$(dirname "$(realpath "$0")")
+update=0
+[ "${2:-}" = --update ] && update=1
+. "$here/lib.sh"
+
+verbs="train eval recipe format explain quantize matmul bench info"
+
+# ---- help and usage ----------------------------------------------------------------------------
+run 0 --help
+matches help
+run 0 help
+matches help
+for verb in $verbs; do
+    run 0 "$verb" --help
+    matches "help_$verb"
+    run 0 help "$verb"
+    matches "help_$verb"
+done
+run 0 --version
+run 2
+run 2 trian
+says "trian" "train" "quantize"
+run 2 help trian
+says "trian"
+for verb in $verbs; do
+    run 2 "$verb" --no-such-option
+    says "$verb" "--no-such-option" "nybble $verb --help"
+done
+run 2 format show
+says "show"
+run 2 format show int4 int8
+says "int8"
+run 2 quantize int4
+says "3 needed"
+run 2 quantize int4 a b --threads
+says "--threads needs a value"
+run 2 quantize int4 a b --json=1
+says "--json takes no value"
+run 2 quantize int4 a b -q
+says "-q"
+for threads in 0 10000 -1 2x ""; do
+    run 2 info --threads "$threads"
+    says "--threads" "1..1024"
+done
+run 2 info --cpu avx3
+says "avx3" "avx512vnni"
+NYBBLE_CPU=avx3 run 2 info
+says "avx3" "avx512vnni"
+(cd "$work" && "$nybble" format list >/dev/full 2>err) && fail "a full disk went unnoticed"
+grep -q "standard output" "$work/err" || fail "no word of the full disk"
+
+# ---- formats and recipes -----------------------------------------------------------------------
+run 0 format list
+matches format_list
+run 0 format list --json
+is_json
+for format in f32 int4 uint4 e3m0; do
+    run 0 format show $format
+    matches "format_$format"
+    run 0 format show $format --json
+    is_json
+done
+run 2 format show int5
+says "int5" "e3m0"
+run 0 recipe list
+matches recipe_list
+for recipe in $(awk 'NR > 2 {print $1}' "$work/out"); do
+    run 0 recipe show "$recipe"
+    matches "recipe_$recipe"
+    run 0 recipe show "$recipe" --json
+    is_json
+done
+run 0 recipe list --json
+is_json
+run 0 recipe keys
+run 0 recipe keys --json
+is_json
+run 0 recipe show luq --set wgrad.dy.samples=2 --set dgrad.dy.scale=hindsight --json
+same "$(json "$work/out" 'j["wgrad.dy.samples"], j["dgrad.dy"]')" \
+    "(2, 'e3m0/hindsight/tensor/stochastic')" "--set"
+run 2 recipe show lug
+says "lug" "luq_naive"
+run 2 recipe show luq --set wgrad.dy.sample=2
+says "wgrad.dy.samples"
+run 2 recipe show luq --set wgrad.dy.samples=0
+says "1 .. 64"
+run 2 recipe show luq --set fwd.x.rounding=flush
+says "fwd.x" "flush"
+run 2 recipe show luq --set samples
+says "key=value"
+printf 'base = luq\nedges = recipe # all\n' >"$work/mine.recipe"
+run 0 recipe show mine.recipe --json
+same "$(json "$work/out" 'j["name"], j["edges"]')" "('mine', 'recipe')" "recipe file"
+printf 'base = luq\nedge = recipe\n' >"$work/bad.recipe"
+run 2 recipe show ./bad.recipe
+says "bad.recipe:2" "edges"
+run 1 recipe show ./none.recipe
+says "none.recipe"
+
+# ---- quantize ----------------------------------------------------------------------------------
+npy write x.npy 2,3 0 1 -2.5 3.4 7 -7
+run 0 quantize int4/absmax x.npy q.npy --codes c.npy --json
+is_json
+same "$(json "$work/out" 'j["scale"], j["n"], j["shape"], j["underflow"]')" \
+    "(1.0, 6, [2, 3], 0.0)" "int4"
+npy print q.npy
+prints "2,3: 0 1 -2 3 7 -7"
+npy print c.npy
+prints "2,3: 0 1 14 3 7 9"
+# LUQ's grid, to nearest: halves go up, 1.5 is the boundary of an octave
+npy write g.npy 8 64 1 0.4 0.5 1.5 -3 48 -0.25
+run 0 quantize e3m0/absmax/tensor/nearest g.npy q.npy --codes c.npy
+npy print q.npy
+prints "8: 64 1 0 1 2 -4 64 0"
+npy print c.npy
+prints "8: 7 1 0 1 2 11 7 0"
+npy write n.npy 4 nan inf 2 -2
+run 0 quantize int8/absmax n.npy q.npy --json
+same "$(json "$work/out" 'j["n_nan"], j["n_inf"], j["amax"]')" "(1, 1, 2.0)" "NaN and Inf"
+npy print q.npy
+prints "4: 0 2 2 -2"
+npy write z.npy 0
+run 0 quantize e3m0 z.npy q.npy --json
+is_json
+npy print q.npy
+prints "0:"
+npy write zeros.npy 3 0 0 0
+run 0 quantize e3m0 zeros.npy q.npy
+npy print q.npy
+prints "3: 0 0 0"
+python3 "$here/npy.py" write "$work/r.npy" 4099 $(seq -f '0.%04.0f' 4099)
+run 0 quantize e3m0 r.npy a.npy --seed 3 --draw 1 --threads 3
+run 0 quantize e3m0 r.npy b.npy --seed 3 --draw 1 --cpu ref --threads 1
+cmp "$work/a.npy" "$work/b.npy" || fail "codes depend on CPU or threads"
+run 0 quantize e3m0 r.npy b.npy --seed 3 --draw 2
+cmp -s "$work/a.npy" "$work/b.npy" && fail "--draw changes nothing"
+run 2 quantize int4/saw x.npy q.npy
+says "saw" "sawb"
+run 2 quantize int4/absmax/tensor/flush x.npy q.npy
+says "flush"
+run 2 quantize f32 x.npy q.npy --codes c.npy
+says "no codes"
+run 1 quantize int4 none.npy q.npy
+says "none.npy"
+run 1 quantize int4 x.npy none/q.npy
+says "none/q.npy"
+head -c 100 "$work/x.npy" >"$work/cut.npy"
+run 1 quantize int4 cut.npy q.npy
+says "cut.npy"
+
+# ---- matmul ------------------------------------------------------------------------------------
+npy write a.npy 2,3 1 2 3 -4 -5 7
+npy write b.npy 3,2 1 -1 2 7 -3 0
+run 0 matmul a.npy b.npy y.npy
+npy print y.npy
+prints "2,2: -4 13 -35 -31"
+for cpu in auto ref; do
+    run 0 matmul a.npy b.npy y.npy --a int4 --b int4/absmax --cpu $cpu --json
+    same "$(json "$work/out" 'j["engine"], j["m"], j["n"], j["k"]')" "('s8', 2, 2, 3)" "matmul"
+    npy print y.npy
+    prints "2,2: -4 13 -35 -31"
+done
+run 0 matmul a.npy b.npy y.npy --a f32 --b int4 --json
+same "$(json "$work/out" 'j["engine"]')" "f32" "mixed operands"
+npy print y.npy
+prints "2,2: -4 13 -35 -31"
+run 1 matmul a.npy a.npy y.npy
+says "shapes do not agree"
+run 2 matmul a.npy b.npy y.npy --a int3
+says "--a" "int3"
+run 1 matmul a.npy none.npy y.npy
+says "none.npy"
+
+# ---- explain, bench, info ----------------------------------------------------------------------
+run 0 explain --model mlp --recipe luq --cpu ref --threads 1 --batch 32
+matches explain_mlp
+run 0 explain --model resnet8 --input 3x32x32 --set edges=recipe --json
+is_json
+run 0 explain --model resnet18 --input 3x32x32 --plan --batch 4
+run 2 explain
+says "--model"
+run 2 explain --model resnet9
+says "resnet9" "resnet14"
+run 2 explain --model mlp:0
+says "mlp:0"
+run 2 explain --model resnet8:3
+says "resnet8"
+run 2 explain --model mlp --input 28x28
+says "28x28" "CxHxW"
+run 2 explain --model mlp --batch 0
+says "batch"
+for bench in gemm quant linear; do
+    run 0 bench $bench --m 32 --n 16 --k 64 --time 1 --json
+    is_json
+done
+run 0 bench gemm --m 32 --n 16 --k 64 --time 1 --a f32 --b f32
+run 0 bench linear --m 32 --n 16 --k 64 --time 1 --recipe f32
+run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --json
+is_json
+run 2 bench
+run 2 bench gem
+says "gem" "linear"
+run 2 bench step
+says "--model"
+run 0 info
+run 0 info --cpu ref --json
+is_json
+same "$(json "$work/out" 'j["cpu"]')" "ref" "info --cpu"
+
+finish

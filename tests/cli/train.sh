@@ -1,0 +1,141 @@
+#!/bin/bash
+# Tests of train and eval: train.sh NYBBLE. Small synthetic runs, killed, interrupted and resumed.
+nybble=$(realpath "$1") here=$(dirname "$(realpath "$0")") update=0
+. "$here/lib.sh"
+
+data=synthetic:h=8,w=8,c=1,classes=4,train=1024,test=256
+base="--data $data --model mlp:32 --recipe luq --set edges=recipe --batch 32 --epochs 2"
+
+sha() {
+    json "$1/summary.json" 'j["weights_sha256"]'
+}
+
+# ---- a run and its folder ----------------------------------------------------------------------
+run 0 train $base --out a --telemetry-every 8 --log-every 4 --json
+is_json
+cp "$work/out" "$work/a.json"
+same "$(json "$work/a.json" 'j["weights_sha256"]')" "$(sha "$work/a")" "summary.json"
+same "$(json "$work/a.json" 'j["recipe"]')" "luq+edges=recipe" "name of the recipe"
+for file in config.txt metrics.jsonl model.safetensors state.safetensors summary.json; do
+    [ -s "$work/a/$file" ] || fail "$file is missing"
+done
+ls "$work"/a/events.out.tfevents.* >/dev/null || fail "no TensorBoard events"
+python3 - "$work/a/metrics.jsonl" <<'END' || fail "metrics.jsonl"
+import collections, json, sys
+kinds = collections.Counter(json.loads(line)["kind"] for line in open(sys.argv[1]))
+assert kinds["step"] >= 4 and kinds["epoch"] == 2 and kinds["quant"] > 0, kinds
+END
+python3 - "$work/a.json" <<'END' || fail "it learns nothing"
+import json, sys
+assert json.load(open(sys.argv[1]))["test_acc"] > 0.6
+END
+run 0 eval a --json
+same "$(json "$work/out" '"%.6f" % j["test_acc"]')" "$(json "$work/a.json" '"%.6f" % j["test_acc"]')" \
+    "accuracy of eval"
+run 0 eval a
+run 0 eval a --limit-test 10
+run 0 train $base --quiet
+[ -s "$work/err" ] && fail "--quiet is not quiet"
+grep -q "$(sha "$work/a")" "$work/out" || fail "a run without --out has other weights"
+
+# ---- the same bits -----------------------------------------------------------------------------
+for how in "--threads 1" "--threads 3" "--cpu ref" "--cpu auto --log-every 7"; do
+    run 0 train $base --json $how
+    same "$(json "$work/out" 'j["weights_sha256"]')" "$(sha "$work/a")" "weights with $how"
+done
+run 0 train $base --json --seed 2
+[ "$(json "$work/out" 'j["weights_sha256"]')" = "$(sha "$work/a")" ] && fail "--seed changes nothing"
+
+# ---- interrupted -------------------------------------------------------------------------------
+long="--data synthetic:h=8,w=8,c=1,classes=4,train=16384,test=64 --model mlp:64 --batch 16
+    --epochs 3 --checkpoint-every 20 --threads 1 --set edges=recipe"
+run 0 train $long --out whole --quiet
+
+# start SIGNAL DIR: starts a long run, sends the signal after its first checkpoint, gives its status
+interrupt() {
+    (cd "$work" && exec "$nybble" train $long --out "$2" --quiet) >"$work/out" 2>"$work/err" &
+    local pid=$! i
+    for i in $(seq 2000); do
+        [ -s "$work/$2/state.safetensors" ] && break
+        sleep 0.005
+    done
+    kill -s "$1" "$pid"
+    wait "$pid"
+}
+interrupt KILL killed
+[ -e "$work/killed/summary.json" ] && fail "the run was over before it was killed"
+run 0 train --resume killed --quiet
+same "$(sha "$work/killed")" "$(sha "$work/whole")" "weights after SIGKILL and --resume"
+interrupt INT stopped
+same $? 130 "status after SIGINT"
+says "interrupted" "nybble train --resume stopped"
+cp "$work/stopped/config.txt" "$work/config.before"
+run 0 train --resume stopped --quiet --threads 2
+same "$(sha "$work/stopped")" "$(sha "$work/whole")" "weights after SIGINT and --resume"
+cmp "$work/config.before" "$work/stopped/config.txt" >/dev/null ||
+    diff <(grep -v '^#' "$work/config.before") <(grep -v '^#' "$work/stopped/config.txt") ||
+    fail "config.txt changed"
+run 0 train $long --out steps --quiet --max-steps 30
+run 0 train --resume steps --quiet
+same "$(sha "$work/steps")" "$(sha "$work/whole")" "weights after --max-steps and --resume"
+
+# ---- recipes, options --------------------------------------------------------------------------
+printf 'base = luq\nedges = recipe\nwgrad.dy.samples = 2\nfinish.epochs = 1\n' >"$work/two.recipe"
+run 0 train --data $data --model mlp:32 --recipe ./two.recipe --batch 32 --epochs 1 --out two --json
+same "$(json "$work/out" 'j["recipe"]')" "two" "name of a recipe file"
+rm "$work/two.recipe"
+run 0 eval two
+run 0 train $base --dry-run
+grep -q '^recipe.dgrad.dy = e3m0/absmax/tensor/stochastic$' "$work/out" || fail "--dry-run"
+[ "$(grep -c . "$work/out")" -gt 50 ] || fail "--dry-run prints no plan"
+run 0 train $base --limit-train 64 --limit-test 32 --epochs 1 --json
+is_json
+
+# ---- wrong usage, and disks that fail ----------------------------------------------------------
+run 2 train
+says "--data"
+run 2 train --data $data --model mlp --recipe lug
+says "lug" "luq"
+run 2 train --data $data --model mlp7
+says "mlp7" "resnet14"
+run 2 train --data sinthetic --model mlp
+says "sinthetic" "synthetic"
+run 1 train --data idx:/nowhere --model mlp
+says "/nowhere"
+run 2 train --data $data --model mlp --lr fast
+says "lr" "fast"
+run 2 train --data $data --model mlp --schedule sine
+says "sine" "cosine"
+run 2 train --resume a --lr 1
+says "--lr" "--resume"
+run 2 train --resume a --model mlp
+says "--model" "--resume"
+run 1 train --resume nowhere
+says "nowhere"
+run 1 eval nowhere
+says "nowhere"
+run 1 train $base --out /dev/null/here --quiet
+says "/dev/null"
+cp -r "$work/a" "$work/cut"
+head -c 1000 "$work/a/state.safetensors" >"$work/cut/state.safetensors"
+run 1 train --resume cut --quiet
+says "state.safetensors"
+head -c 1000 "$work/a/model.safetensors" >"$work/cut/model.safetensors"
+run 1 eval cut
+says "model.safetensors"
+echo "nonsense = 1" >>"$work/cut/config.txt"
+run 1 eval cut
+says "config.txt" "nonsense"
+
+# A file may not grow past 8 KiB, as on a full disk: the failure is told, the old checkpoint lives.
+run 0 train $long --out full --quiet --max-steps 20
+before=$(sha256sum <"$work/full/state.safetensors")
+(cd "$work" && trap '' XFSZ && ulimit -f 8 && exec "$nybble" train --resume full --quiet) \
+    >"$work/out" 2>"$work/err"
+same $? 1 "status with a full disk"
+says "full"
+same "$(sha256sum <"$work/full/state.safetensors")" "$before" "the checkpoint on a full disk"
+run 0 train --resume full --quiet
+same "$(sha "$work/full")" "$(sha "$work/whole")" "weights after a full disk"
+
+finish
