@@ -2,15 +2,9 @@
  * (luq_ref). */
 #include "format/format.h"
 
-/* More than 4 bits, so it rests in a byte, as int8. */
-#define ROW(n)                                                                                     \
-    n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7, n + 8, n + 9, n + 10, n + 11, n + 12,      \
-        n + 13, n + 14, n + 15
-
-static const int8_t units[256] = {
-    ROW(0),    ROW(16),   ROW(32),  ROW(48),  ROW(64),  ROW(80),  ROW(96),  ROW(112),
-    ROW(-128), ROW(-112), ROW(-96), ROW(-80), ROW(-64), ROW(-48), ROW(-32), ROW(-16),
-};
+/* More than 4 bits, so it rests in a byte, as int8. Codes that no encoder makes are worth 0. */
+static const int8_t units[256] = {0,  1,  2,  3,  4,          5,  6,  7,  8,  9,  10, 11,
+                                  12, 13, 14, 15, [248] = -8, -7, -6, -5, -4, -3, -2, -1};
 
 const nyb_format nyb_format_int5x = {
     .name = "int5x",

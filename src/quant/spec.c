@@ -171,6 +171,11 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
         return nyb_fail(err, NYB_INVALID,
                         "rounding '%s' is for powers of two; format '%s' has another grid",
                         rounding_word(spec->rounding), f->name);
+    if (nyb_rounding_draws(spec->rounding) && f->grid == NYB_GRID_INT && f->is_signed &&
+        f->lo != -f->hi)
+        return nyb_fail(err, NYB_INVALID,
+                        "rounding '%s' works on magnitudes; format '%s' is not symmetric",
+                        rounding_word(spec->rounding), f->name);
     if (nyb_rounding_draws(spec->rounding) && spec->sr_bits != 16 && spec->sr_bits != 32)
         return nyb_fail(err, NYB_INVALID, "random bits must be 16 or 32, not %d", spec->sr_bits);
     return NYB_OK;
