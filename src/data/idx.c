@@ -1,0 +1,134 @@
+/* IDX, the format of MNIST: http://yann.lecun.com/exdb/mnist */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "data/data.h"
+#include "data/parse.h"
+#include "io/io.h"
+
+nyb_status nyb_idx_parse(const uint8_t *bytes, size_t n_bytes, int n_dims, const char *what,
+                         size_t dims[3], const uint8_t **data, nyb_error *err)
+{
+    const size_t n_header = 4 + 4 * (size_t)n_dims;
+    size_t n = 1;
+
+    if (n_bytes < n_header)
+        return nyb_fail(err, NYB_CORRUPT, "%s has %zu bytes, fewer than an IDX header (%zu)", what,
+                        n_bytes, n_header);
+    if (bytes[0] || bytes[1] || bytes[2] != 8 || bytes[3] != n_dims)
+        return nyb_fail(err, NYB_CORRUPT,
+                        "%s begins with %02x %02x %02x %02x, want 00 00 08 %02x (IDX, unsigned "
+                        "bytes, %d dimensions)",
+                        what, bytes[0], bytes[1], bytes[2], bytes[3], (unsigned)n_dims, n_dims);
+    for (int i = 0; i < n_dims; i++) {
+        const uint8_t *b = bytes + 4 + 4 * i;
+
+        dims[i] = (size_t)b[0] << 24 | (size_t)b[1] << 16 | (size_t)b[2] << 8 | b[3];
+        if (!nyb_mul_size(n, dims[i], &n))
+            return nyb_fail(err, NYB_LIMIT, "%s: its dimensions overflow", what);
+    }
+    if (n != n_bytes - n_header)
+        return nyb_fail(err, NYB_CORRUPT, "%s: the header promises %zu bytes, the file has %zu",
+                        what, n, n_bytes - n_header);
+    *data = bytes + n_header;
+    return NYB_OK;
+}
+
+/* dir/name or dir/name.gz, whichever is there. */
+static nyb_status read_either(const char *dir, const char *name, uint8_t **bytes, size_t *n_bytes,
+                              char path[512], nyb_error *err)
+{
+    snprintf(path, 512, "%s/%s", dir, name);
+    if (access(path, F_OK))
+        snprintf(path, 512, "%s/%s.gz", dir, name);
+    if (access(path, F_OK))
+        return nyb_fail(err, NYB_IO, "folder '%s' has neither %s nor %s.gz", dir, name, name);
+    return nyb_file_read(path, NYB_DATA_MAX_BYTES, bytes, n_bytes, err);
+}
+
+/* One file of n_dims dimensions; *copy is nyb_alloc memory. */
+static nyb_status load(const char *dir, const char *name, int n_dims, size_t dims[3],
+                       uint8_t **copy, nyb_error *err)
+{
+    uint8_t *bytes = NULL;
+    const uint8_t *data = NULL;
+    size_t n_bytes = 0, n_data;
+    char path[512];
+    nyb_status status;
+
+    NYB_TRY(read_either(dir, name, &bytes, &n_bytes, path, err));
+    status = nyb_idx_parse(bytes, n_bytes, n_dims, path, dims, &data, err);
+    if (status == NYB_OK) {
+        n_data = n_bytes - (size_t)(data - bytes);
+        *copy = nyb_alloc(n_data);
+        if (*copy)
+            memcpy(*copy, data, n_data);
+        else
+            status = nyb_fail(err, NYB_MEMORY, "out of memory for '%s'", path);
+    }
+    nyb_free(bytes);
+    return status;
+}
+
+static nyb_status load_part(const char *dir, const char *images, const char *labels, size_t *h,
+                            size_t *w, nyb_part *part, nyb_error *err)
+{
+    size_t dims[3] = {0, 0, 0}, n_labels[3] = {0, 0, 0};
+
+    NYB_TRY(load(dir, images, 3, dims, &part->pixels, err));
+    NYB_TRY(load(dir, labels, 1, n_labels, &part->labels, err));
+    if (dims[0] != n_labels[0])
+        return nyb_fail(err, NYB_CORRUPT, "%s has %zu images, %s has %zu labels", images, dims[0],
+                        labels, n_labels[0]);
+    if (*h && (*h != dims[1] || *w != dims[2]))
+        return nyb_fail(err, NYB_CORRUPT, "training images are %zux%zu, test images %zux%zu", *h,
+                        *w, dims[1], dims[2]);
+    part->n = dims[0];
+    *h = dims[1];
+    *w = dims[2];
+    return NYB_OK;
+}
+
+static nyb_status open_dir(const char *dir, nyb_data *d, nyb_error *err)
+{
+    if (!*dir)
+        return nyb_fail(err, NYB_INVALID, "want idx:DIR");
+    NYB_TRY(load_part(dir, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", &d->h, &d->w,
+                      &d->train, err));
+    NYB_TRY(load_part(dir, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", &d->h, &d->w,
+                      &d->test, err));
+    d->c = 1;
+    for (size_t i = 0; i < d->train.n; i++)
+        d->classes = nyb_max(d->classes, (size_t)d->train.labels[i] + 1);
+    return NYB_OK;
+}
+
+static nyb_status open_fashion(const char *rest, nyb_data *d, nyb_error *err)
+{
+    static const char debian[] = "/usr/share/datasets/fashion-mnist";
+    const char *root = getenv("NYBBLE_DATA");
+    char dir[400];
+
+    (void)rest;
+    if (root && *root) {
+        snprintf(dir, sizeof dir, "%s/fashion-mnist", root);
+        if (!access(dir, F_OK))
+            return open_dir(dir, d, err);
+    }
+    if (access(debian, F_OK))
+        return nyb_fail(err, NYB_IO,
+                        "neither $NYBBLE_DATA/fashion-mnist nor %s is there; "
+                        "apt-get install dataset-fashion-mnist",
+                        debian);
+    NYB_TRY(open_dir(debian, d, err));
+    d->classes = 10;
+    return NYB_OK;
+}
+
+extern const nyb_data_source nyb_data_source_idx, nyb_data_source_fashion_mnist;
+const nyb_data_source nyb_data_source_idx = {
+    "idx", "idx:DIR, four IDX files (MNIST's names), plain or .gz", open_dir};
+const nyb_data_source nyb_data_source_fashion_mnist = {
+    "fashion-mnist", "Fashion-MNIST of Debian's dataset-fashion-mnist, or in $NYBBLE_DATA",
+    open_fashion};
