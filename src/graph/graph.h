@@ -1,0 +1,246 @@
+/* A model's layers, and the programs they compile to: explicit steps in one planned memory. */
+#ifndef NYB_GRAPH_H
+#define NYB_GRAPH_H
+
+#include <nybble/model.h>
+#include <nybble/train.h>
+
+#include "gemm/conv.h"
+#include "op/op.h"
+#include "recipe/recipe.h"
+
+/* ---- the model: what the caller described --------------------------------------------------- */
+
+typedef struct nyb_layer {
+    const nyb_op *op; /* NULL: the input */
+    char *name;       /* "layer1.0.conv1"; "relu3" where the caller gave none */
+    nyb_attr attr;
+    int in[NYB_OP_INPUTS]; /* layers whose outputs are read */
+    nyb_shape shape;       /* of the output, n = 1 */
+    bool nonneg;           /* the output is known to be >= 0 */
+    bool shortcut;
+    int gemm; /* index among GEMM layers (the random streams' tensor), or -1 */
+} nyb_layer;
+
+struct nyb_model {
+    char *name;
+    nyb_layer *layers;
+    int n_layers, n_capacity;
+    int n_gemms, first_gemm, last_gemm; /* layers; -1: none */
+    nyb_error failure;                  /* the first; status NYB_OK: none */
+    bool finished;                      /* then the last layer is softmax_xent */
+};
+
+/* The operand positions of a GEMM layer: the six rows of a recipe. X(constant, word, role) */
+#define NYB_SLOT_LIST(X)                                                                           \
+    X(NYB_SLOT_FWD_X, "fwd.x", NYB_RNG_X_FWD)                                                      \
+    X(NYB_SLOT_FWD_W, "fwd.w", NYB_RNG_W_FWD)                                                      \
+    X(NYB_SLOT_DGRAD_DY, "dgrad.dy", NYB_RNG_DY_DX)                                                \
+    X(NYB_SLOT_DGRAD_W, "dgrad.w", NYB_RNG_W_DX)                                                   \
+    X(NYB_SLOT_WGRAD_DY, "wgrad.dy", NYB_RNG_DY_DW)                                                \
+    X(NYB_SLOT_WGRAD_X, "wgrad.x", NYB_RNG_X_DW)
+typedef enum nyb_slot {
+#define X(constant, word, role) constant,
+    NYB_SLOT_LIST(X)
+#undef X
+} nyb_slot;
+#define NYB_SLOTS 6
+const char *nyb_slot_name(nyb_slot slot);
+
+/* What a (layer, slot) remembers between steps; all floats, saved in checkpoints. */
+typedef struct nyb_slot_state {
+    float rule[NYB_SCALE_STATE_MAX]; /* of the scale rule */
+    float clip_mean;                 /* exponential mean of training's clips (fwd.x) */
+    float started;                   /* 1 once clip_mean holds a clip, else 0 */
+} nyb_slot_state;
+
+/* ---- a program: the steps of one mode ------------------------------------------------------- */
+
+/* X(constant, word) */
+#define NYB_MODE_LIST(X)                                                                           \
+    X(NYB_MODE_TRAIN, "train")                                                                     \
+    X(NYB_MODE_FINISH, "finish")           /* FNT: weights quantized, all else f32 */              \
+    X(NYB_MODE_EVAL, "eval")               /* the recipe's forward, as deployed */                 \
+    X(NYB_MODE_EVAL_FINISH, "eval-finish") /* weights quantized, activations f32 */
+typedef enum nyb_mode {
+#define X(constant, word) constant,
+    NYB_MODE_LIST(X)
+#undef X
+} nyb_mode;
+#define NYB_MODES 4
+
+/* Where a buffer lives: planned ones share memory by lifetime, the others are always there. */
+typedef enum nyb_home {
+    NYB_HOME_PLANNED,
+    NYB_HOME_INPUT,
+    NYB_HOME_RESULT,
+    NYB_HOME_PARAM,   /* params[param].value */
+    NYB_HOME_GRADIENT /* params[param].gradient */
+} nyb_home;
+
+/* A piece of memory, live from step `first` to step `last`. */
+typedef struct nyb_buffer {
+    const char *what; /* "output", "codes", "gradient", ... */
+    int layer;
+    nyb_home home;
+    int param; /* index into graph->params, or -1 */
+    size_t n_bytes;
+    int first, last; /* -1: never used */
+    size_t offset;   /* planned: in the program's part of the arena */
+    void *memory;    /* set by nyb_program_bind */
+} nyb_buffer;
+
+/* One quantized tensor of a program. */
+typedef struct nyb_quant {
+    int layer; /* a GEMM layer */
+    nyb_slot slot;
+    nyb_spec spec;
+    int real, codes; /* buffers; codes -1: observed only */
+    int shares;      /* quant whose moments and scale this one takes (SMP samples), or -1 */
+    uint8_t role, sample;
+    nyb_moments moments;
+    nyb_packed packed; /* packed.scale is this step's scale */
+} nyb_quant;
+
+/* X(constant, word) */
+#define NYB_STEP_LIST(X)                                                                           \
+    X(NYB_STEP_MOMENTS, "moments")                                                                 \
+    X(NYB_STEP_SCALE, "scale")                                                                     \
+    X(NYB_STEP_ENCODE, "encode")                                                                   \
+    X(NYB_STEP_PRODUCT, "gemm")                                                                    \
+    X(NYB_STEP_FORWARD, "forward")                                                                 \
+    X(NYB_STEP_BACKWARD, "backward")
+typedef enum nyb_step_kind {
+#define X(constant, word) constant,
+    NYB_STEP_LIST(X)
+#undef X
+} nyb_step_kind;
+
+#define NYB_SAMPLES_MAX 16
+
+/* An operand of a product while a program is built: a quant or a real buffer; the other is -1. */
+typedef struct nyb_source {
+    int quant, real;
+} nyb_source;
+
+typedef struct nyb_step {
+    nyb_step_kind kind;
+    int layer;
+    int quant; /* moments, scale, encode */
+
+    /* product */
+    nyb_product product;
+    nyb_conv *conv; /* owned */
+    int n_a;
+    nyb_source a[NYB_SAMPLES_MAX], b;
+    nyb_operand a_bound[NYB_SAMPLES_MAX], b_bound;
+    const float *bias;
+    bool add;
+    int out;
+
+    /* forward, backward: buffers while building, then bound into args */
+    int in[NYB_OP_INPUTS], dout, din[NYB_OP_INPUTS], saved;
+    nyb_op_args args;
+} nyb_step;
+
+typedef struct nyb_program {
+    nyb_mode mode;
+    nyb_step *steps;
+    int n_steps, n_steps_capacity;
+    int n_forward; /* steps before the first backward step */
+    nyb_buffer *buffers;
+    int n_buffers, n_buffers_capacity;
+    nyb_quant *quants;
+    int n_quants, n_quants_capacity;
+    size_t n_bytes;   /* of the plan */
+    size_t n_scratch; /* bytes */
+} nyb_program;
+
+/* ---- the graph: model x recipe x batch, bound to memory ------------------------------------- */
+
+typedef struct nyb_param {
+    int layer, index;
+    char *name; /* "layer1.0.conv1.weight" */
+    size_t n;
+    int n_dims;
+    size_t dims[4]; /* as PyTorch: OIHW, [out, in], [c] */
+    bool trained;   /* false: a buffer (running mean) */
+    bool decay;
+    float *value, *gradient, *momentum; /* gradient, momentum: trained only */
+} nyb_param;
+
+typedef struct nyb_graph {
+    nyb_context *context;
+    const nyb_model *model;
+    struct nyb_recipe recipe;
+    size_t batch;
+    uint64_t seed;
+    nyb_attr loss; /* of softmax_xent: label smoothing */
+
+    nyb_param *params; /* trained ones and buffers, in layer order */
+    int n_params;
+    nyb_slot_state *slots; /* [n_gemms][NYB_SLOTS] */
+    float *weight_scale;   /* [n_gemms] scale of weights loaded as codes; 0: chosen each step */
+
+    float *input;    /* [batch][h][w][c] */
+    int32_t *labels; /* [batch] */
+    float *result;   /* mean loss, number correct */
+
+    /* Buffers (BN) and slots, contiguous: what a skipped step must undo. */
+    void *small, *small_backup;
+    size_t n_small_bytes;
+
+    uint8_t *arena;
+    size_t n_arena_bytes, n_persistent_bytes, n_plan_bytes, n_scratch_bytes;
+    nyb_program programs[NYB_MODES];
+    bool has_program[NYB_MODES];
+
+    uint64_t n_nonfinite; /* of this step, over all quantized tensors */
+    int nonfinite_layer;  /* where first seen, or -1 */
+    nyb_slot nonfinite_slot;
+
+    /* Telemetry: called after each encode while measure is true. */
+    bool measure;
+    void (*measure_fn)(void *user, const nyb_quant *quant, const float *real);
+    void *measure_user;
+} nyb_graph;
+
+/* The rows that apply to one layer in one mode: recipe, edges, shortcuts, sign knowledge. The one
+ * place that decides which tensor is quantized how. */
+void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
+                    nyb_mode mode, nyb_row rows[NYB_SLOTS]);
+
+/* Compiles all programs the recipe needs, plans one arena, initialises the parameters from seed. */
+NYB_MUST_CHECK nyb_status nyb_graph_create(nyb_context *context, const nyb_model *model,
+                                           const struct nyb_recipe *recipe, size_t batch,
+                                           uint64_t seed, float label_smoothing, nyb_graph **graph,
+                                           nyb_error *err);
+void nyb_graph_destroy(nyb_graph **graph);
+
+/* build.c: fills program->steps, buffers, quants. */
+NYB_MUST_CHECK nyb_status nyb_program_build(nyb_graph *graph, nyb_program *program, nyb_error *err);
+/* plan.c: lifetimes to offsets (largest first, lowest free offset); sets n_bytes. */
+void nyb_program_plan(nyb_program *program);
+/* plan.c: offsets to pointers, once the arena exists. */
+void nyb_program_bind(nyb_graph *graph, nyb_program *program, uint8_t *plan, uint8_t *scratch);
+void nyb_program_free(nyb_program *program);
+
+/* run.c: input and labels are in graph->input, graph->labels; result in graph->result.
+ * step selects the random bits. Neither allocates. */
+void nyb_graph_forward(nyb_graph *graph, nyb_mode mode, uint32_t step);
+void nyb_graph_backward(nyb_graph *graph, nyb_mode mode, uint32_t step);
+/* The first layer whose output holds a NaN or Inf when the forward program runs again on the same
+ * input, or -1. Slow; for error messages. */
+int nyb_graph_find_nonfinite(nyb_graph *graph, nyb_mode mode, uint32_t step);
+
+/* print.c */
+typedef struct nyb_kept {
+    size_t quantized, quantized_f32; /* inputs of quantized GEMMs: as codes; as they were f32 */
+    size_t total;                    /* everything that lives from forward into backward */
+} nyb_kept;
+nyb_kept nyb_program_kept(const nyb_program *program);
+void nyb_graph_print(const nyb_graph *graph, FILE *out);
+size_t nyb_graph_explain_count(const nyb_graph *graph);
+void nyb_graph_explain_at(const nyb_graph *graph, size_t i, nyb_explain_line *line);
+
+#endif

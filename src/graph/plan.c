@@ -1,0 +1,163 @@
+/* One arena: buffers that are never live together share memory. */
+#include "graph/graph.h"
+
+static bool is_planned(const nyb_buffer *b)
+{
+    return b->home == NYB_HOME_PLANNED && b->first >= 0;
+}
+
+static bool live_together(const nyb_buffer *a, const nyb_buffer *b)
+{
+    return a->first <= b->last && b->first <= a->last;
+}
+
+/* Whether a placed buffer (in order of placement, by `placed`) overlaps [offset, offset + n). If
+ * so, *next is the first offset past it. */
+static bool collides(const nyb_program *p, const bool *placed, const nyb_buffer *b, size_t offset,
+                     size_t *next)
+{
+    for (int i = 0; i < p->n_buffers; i++) {
+        const nyb_buffer *o = &p->buffers[i];
+
+        if (placed[i] && live_together(o, b) && o->offset < offset + b->n_bytes &&
+            offset < o->offset + o->n_bytes) {
+            *next = o->offset + o->n_bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The lowest offset where b meets no live neighbour: the start, or the end of a placed buffer. */
+static size_t lowest_offset(const nyb_program *p, const bool *placed, const nyb_buffer *b)
+{
+    size_t best = SIZE_MAX, next = 0;
+
+    if (!collides(p, placed, b, 0, &next))
+        return 0;
+    for (int i = 0; i < p->n_buffers; i++) {
+        const nyb_buffer *o = &p->buffers[i];
+        const size_t end = o->offset + o->n_bytes;
+
+        if (placed[i] && live_together(o, b) && end < best && !collides(p, placed, b, end, &next))
+            best = end;
+    }
+    return best;
+}
+
+void nyb_program_plan(nyb_program *p)
+{
+    bool placed_small[512];
+    bool *placed = placed_small;
+
+    if ((size_t)p->n_buffers > sizeof placed_small)
+        placed = nyb_alloc((size_t)p->n_buffers);
+    p->n_bytes = 0;
+    if (!placed) { /* no memory to be clever with: side by side */
+        for (int i = 0; i < p->n_buffers; i++)
+            if (is_planned(&p->buffers[i])) {
+                p->buffers[i].offset = p->n_bytes;
+                p->n_bytes += p->buffers[i].n_bytes;
+            }
+        return;
+    }
+    memset(placed, 0, (size_t)p->n_buffers);
+    for (;;) {
+        int largest = -1;
+
+        for (int i = 0; i < p->n_buffers; i++)
+            if (is_planned(&p->buffers[i]) && !placed[i] &&
+                (largest < 0 || p->buffers[i].n_bytes > p->buffers[largest].n_bytes))
+                largest = i;
+        if (largest < 0)
+            break;
+        p->buffers[largest].offset = lowest_offset(p, placed, &p->buffers[largest]);
+        placed[largest] = true;
+        p->n_bytes = nyb_max(p->n_bytes, p->buffers[largest].offset + p->buffers[largest].n_bytes);
+    }
+    if (placed != placed_small)
+        nyb_free(placed);
+}
+
+/* ---- pointers -------------------------------------------------------------------------------- */
+
+static void *memory_of(const nyb_program *p, int buffer)
+{
+    return buffer < 0 ? NULL : p->buffers[buffer].memory;
+}
+
+static nyb_operand operand_of(nyb_program *p, const nyb_source *s)
+{
+    return (nyb_operand){.packed = s->quant >= 0 ? &p->quants[s->quant].packed : NULL,
+                         .real = memory_of(p, s->real)};
+}
+
+static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
+{
+    nyb_op_args *a = &s->args;
+
+    for (int i = 0; i < NYB_OP_INPUTS; i++) {
+        a->in[i] = memory_of(p, s->in[i]);
+        a->din[i] = memory_of(p, s->din[i]);
+    }
+    a->out = memory_of(p, s->out);
+    a->dout = memory_of(p, s->dout);
+    a->saved = memory_of(p, s->saved);
+    a->labels = g->labels;
+    for (int i = 0; i < g->n_params; i++) {
+        const nyb_param *param = &g->params[i];
+
+        if (param->layer != s->layer)
+            continue;
+        if (param->trained) {
+            a->param[param->index] = param->value;
+            a->dparam[param->index] = param->gradient;
+        } else {
+            a->buffer[param->index] = param->value;
+        }
+    }
+}
+
+void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scratch)
+{
+    for (int i = 0; i < p->n_buffers; i++) {
+        nyb_buffer *b = &p->buffers[i];
+
+        switch (b->home) {
+        case NYB_HOME_PLANNED:
+            b->memory = plan + b->offset;
+            break;
+        case NYB_HOME_INPUT:
+            b->memory = g->input;
+            break;
+        case NYB_HOME_RESULT:
+            b->memory = g->result;
+            break;
+        case NYB_HOME_PARAM:
+            b->memory = g->params[b->param].value;
+            break;
+        case NYB_HOME_GRADIENT:
+            b->memory = g->params[b->param].gradient;
+            break;
+        }
+    }
+    for (int i = 0; i < p->n_quants; i++)
+        p->quants[i].packed.codes = memory_of(p, p->quants[i].codes);
+    for (int i = 0; i < p->n_steps; i++) {
+        nyb_step *s = &p->steps[i];
+
+        s->args.scratch = scratch;
+        if (s->kind == NYB_STEP_FORWARD || s->kind == NYB_STEP_BACKWARD) {
+            bind_op(g, p, s);
+        } else if (s->kind == NYB_STEP_PRODUCT) {
+            for (int j = 0; j < s->n_a; j++)
+                s->a_bound[j] = operand_of(p, &s->a[j]);
+            s->b_bound = operand_of(p, &s->b);
+            s->args.out = memory_of(p, s->out);
+            if (s->product == NYB_PRODUCT_FWD && g->model->layers[s->layer].attr.bias)
+                for (int j = 0; j < g->n_params; j++)
+                    if (g->params[j].layer == s->layer && g->params[j].index == 1)
+                        s->bias = g->params[j].value;
+        }
+    }
+}

@@ -1,0 +1,165 @@
+/* What the compiler decided, as numbers and tables. */
+#include <stdio.h>
+
+#include "graph/graph.h"
+
+static bool is_kept(const nyb_program *p, const nyb_buffer *b)
+{
+    return b->home == NYB_HOME_PLANNED && b->first >= 0 && b->first < p->n_forward &&
+           b->last >= p->n_forward;
+}
+
+nyb_kept nyb_program_kept(const nyb_program *p)
+{
+    nyb_kept kept = {0, 0, 0};
+
+    for (int i = 0; i < p->n_buffers; i++)
+        if (is_kept(p, &p->buffers[i]))
+            kept.total += p->buffers[i].n_bytes;
+    for (int i = 0; i < p->n_quants; i++) {
+        const nyb_quant *q = &p->quants[i];
+
+        if (q->codes < 0 || !is_kept(p, &p->buffers[q->codes]))
+            continue;
+        if (q->slot == NYB_SLOT_FWD_W) { /* weights are no activations */
+            kept.total -= p->buffers[q->codes].n_bytes;
+            continue;
+        }
+        kept.quantized += p->buffers[q->codes].n_bytes;
+        kept.quantized_f32 += nyb_round_up(q->packed.rows * q->packed.cols * 4, NYB_ALIGN);
+    }
+    return kept;
+}
+
+/* ---- the memory plan ------------------------------------------------------------------------- */
+
+static void plan_row(FILE *out, const char *what, size_t n_bytes)
+{
+    fprintf(out, "  %-44s %14zu\n", what, n_bytes);
+}
+
+static void print_persistent(const nyb_graph *g, FILE *out)
+{
+    size_t trained = 0, small = g->n_small_bytes;
+
+    for (int i = 0; i < g->n_params; i++)
+        if (g->params[i].trained)
+            trained += nyb_round_up(g->params[i].n * sizeof(float), NYB_ALIGN);
+    plan_row(out, "parameters (f32 masters)", trained);
+    plan_row(out, "gradients", trained);
+    plan_row(out, "momenta", trained);
+    plan_row(out, "batchnorm buffers, scale states, their backup", 2 * small);
+    plan_row(out, "input, labels, result", g->n_persistent_bytes - 3 * trained - 2 * small);
+}
+
+static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
+{
+    static const char *const mode_names[] = {
+#define X(constant, word) word,
+        NYB_MODE_LIST(X)
+#undef X
+    };
+    static const char *const kind_names[] = {
+#define X(constant, word) word,
+        NYB_STEP_LIST(X)
+#undef X
+    };
+
+    fprintf(out, "\nprogram %s: %d steps (%d forward), plan %zu bytes\n", mode_names[p->mode],
+            p->n_steps, p->n_forward, p->n_bytes);
+    for (int i = 0; i < p->n_steps; i++) {
+        const nyb_step *s = &p->steps[i];
+        const nyb_layer *l = &g->model->layers[s->layer];
+        char spec[64] = "";
+
+        if (s->quant >= 0)
+            nyb_spec_print(&p->quants[s->quant].spec, spec, sizeof spec);
+        fprintf(out, "  %4d %-9s %-28s %s%s%s\n", i, kind_names[s->kind], l->name,
+                s->quant >= 0                 ? nyb_slot_name(p->quants[s->quant].slot)
+                : s->kind == NYB_STEP_PRODUCT ? nyb_conv_engine(s->conv)
+                                              : l->op->name,
+                s->quant >= 0 ? " " : "", spec);
+    }
+    fprintf(out, "  %-8s %-28s %12s %12s %5s %5s\n", "buffer", "layer", "bytes", "offset", "from",
+            "to");
+    for (int i = 0; i < p->n_buffers; i++) {
+        const nyb_buffer *b = &p->buffers[i];
+
+        if (b->home == NYB_HOME_PLANNED && b->first >= 0)
+            fprintf(out, "  %-8s %-28s %12zu %12zu %5d %5d%s\n", b->what,
+                    g->model->layers[b->layer].name, b->n_bytes, b->offset, b->first, b->last,
+                    is_kept(p, b) ? " kept" : "");
+    }
+}
+
+void nyb_graph_print(const nyb_graph *g, FILE *out)
+{
+    fprintf(out, "arena (bytes)\n");
+    print_persistent(g, out);
+    plan_row(out, "planned buffers (largest program)", g->n_plan_bytes);
+    plan_row(out, "scratch", g->n_scratch_bytes);
+    plan_row(out, "total", g->n_arena_bytes);
+    for (int i = 0; i < NYB_MODES; i++)
+        if (g->has_program[i])
+            print_program(g, &g->programs[i], out);
+}
+
+/* ---- explain: one line per product of the training program ----------------------------------- */
+
+static const nyb_step *product_step(const nyb_program *p, size_t i)
+{
+    for (int s = 0; s < p->n_steps; s++)
+        if (p->steps[s].kind == NYB_STEP_PRODUCT && i-- == 0)
+            return &p->steps[s];
+    return NULL;
+}
+
+size_t nyb_graph_explain_count(const nyb_graph *g)
+{
+    size_t n = 0;
+
+    while (product_step(&g->programs[NYB_MODE_TRAIN], n))
+        n++;
+    return n;
+}
+
+static void print_source(const nyb_program *p, const nyb_source *s, int n, char text[64])
+{
+    int at;
+
+    if (s->quant < 0) {
+        snprintf(text, 64, "f32");
+        return;
+    }
+    at = nyb_spec_print(&p->quants[s->quant].spec, text, 64);
+    if (n > 1 && at > 0 && at < 58)
+        snprintf(text + at, 64 - (size_t)at, " x%d", n);
+}
+
+/* The plan keeps this source because of a product of the backward pass. */
+static size_t kept_source(const nyb_program *p, const nyb_source *s)
+{
+    const int buffer = s->quant >= 0 ? p->quants[s->quant].codes : s->real;
+
+    return is_kept(p, &p->buffers[buffer]) ? p->buffers[buffer].n_bytes : 0;
+}
+
+void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
+{
+    static const char *const products[] = {"fwd", "dgrad", "wgrad"};
+    const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
+    const nyb_step *s = product_step(p, i);
+
+    *line = (nyb_explain_line){0};
+    if (!s)
+        return;
+    line->layer = g->model->layers[s->layer].name;
+    line->product = products[s->product];
+    print_source(p, &s->a[0], s->n_a, line->a);
+    print_source(p, &s->b, 1, line->b);
+    line->engine = nyb_conv_engine(s->conv);
+    line->kernel = nyb_conv_kernel(s->conv);
+    line->macs = nyb_conv_macs(s->conv) * (uint64_t)s->n_a;
+    if (s->product == NYB_PRODUCT_DW)
+        line->saved_bytes = kept_source(p, &s->b);
+}

@@ -1,0 +1,142 @@
+/* Running a program: one step after the other. */
+#include <math.h>
+
+#include "graph/graph.h"
+
+static nyb_slot_state *slot_state(nyb_graph *g, const nyb_quant *q)
+{
+    return &g->slots[(size_t)g->model->layers[q->layer].gemm * NYB_SLOTS + q->slot];
+}
+
+static const float *real_of(const nyb_program *p, const nyb_quant *q)
+{
+    return p->buffers[q->real].memory;
+}
+
+static void run_moments(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
+{
+    const uint64_t before = g->n_nonfinite;
+
+    nyb_moments_run(g->context, real_of(p, q), q->packed.rows, q->packed.cols, scratch,
+                    &q->moments);
+    g->n_nonfinite += q->moments.n_nan + q->moments.n_inf;
+    if (before == 0 && g->n_nonfinite > 0) {
+        g->nonfinite_layer = q->layer;
+        g->nonfinite_slot = q->slot;
+    }
+}
+
+/* The exponential mean of the clips that training saw: what evaluation uses (frozen). */
+static void observe_clip(const nyb_graph *g, nyb_slot_state *state, float clip)
+{
+    const float decay = g->recipe.eval_decay;
+
+    if (!(clip > 0.0f))
+        return;
+    state->clip_mean =
+        state->started != 0.0f ? decay * state->clip_mean + (1.0f - decay) * clip : clip;
+    state->started = 1.0f;
+}
+
+static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q)
+{
+    nyb_slot_state *state = slot_state(g, q);
+    const bool training = p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH;
+    const bool frozen = g->recipe.eval_scale == NYB_EVAL_FROZEN && state->started != 0.0f;
+    const float weight_scale = g->weight_scale[g->model->layers[q->layer].gemm];
+    nyb_slot_state copy = *state;
+
+    if (!training && q->slot == NYB_SLOT_FWD_X && frozen) {
+        q->packed.scale = nyb_scale_of_clip(q->spec.format, state->clip_mean);
+        return;
+    }
+    if (!training && q->slot == NYB_SLOT_FWD_W && weight_scale != 0.0f) {
+        q->packed.scale = weight_scale;
+        return;
+    }
+    q->packed.scale = nyb_scale_choose(&q->spec, &q->moments, training ? state->rule : copy.rule);
+    if (training && q->slot == NYB_SLOT_FWD_X)
+        observe_clip(g, state, q->packed.scale * q->spec.format->max);
+}
+
+static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step)
+{
+    const nyb_stream stream = {.seed = g->seed,
+                               .step = step,
+                               .tensor = (uint32_t)g->model->layers[q->layer].gemm,
+                               .role = q->role,
+                               .sample = q->sample};
+
+    if (q->shares >= 0)
+        q->packed.scale = p->quants[q->shares].packed.scale;
+    nyb_encode_run(g->context, &q->spec, &stream, real_of(p, q), &q->packed);
+    if (g->measure)
+        g->measure_fn(g->measure_user, q, real_of(p, q));
+}
+
+static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
+{
+    switch (s->kind) {
+    case NYB_STEP_MOMENTS:
+        run_moments(g, p, &p->quants[s->quant], s->args.scratch);
+        return;
+    case NYB_STEP_SCALE:
+        run_scale(g, p, &p->quants[s->quant]);
+        return;
+    case NYB_STEP_ENCODE:
+        run_encode(g, p, &p->quants[s->quant], step);
+        return;
+    case NYB_STEP_PRODUCT:
+        nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, s->args.out,
+                     s->args.scratch);
+        return;
+    case NYB_STEP_FORWARD:
+        g->model->layers[s->layer].op->forward(&s->args);
+        return;
+    case NYB_STEP_BACKWARD:
+        g->model->layers[s->layer].op->backward(&s->args);
+        return;
+    }
+}
+
+void nyb_graph_forward(nyb_graph *g, nyb_mode mode, uint32_t step)
+{
+    nyb_program *p = &g->programs[mode];
+
+    g->n_nonfinite = 0;
+    g->nonfinite_layer = -1;
+    for (int i = 0; i < p->n_forward; i++)
+        run_step(g, p, &p->steps[i], step);
+}
+
+void nyb_graph_backward(nyb_graph *g, nyb_mode mode, uint32_t step)
+{
+    nyb_program *p = &g->programs[mode];
+
+    for (int i = p->n_forward; i < p->n_steps; i++)
+        run_step(g, p, &p->steps[i], step);
+}
+
+int nyb_graph_find_nonfinite(nyb_graph *g, nyb_mode mode, uint32_t step)
+{
+    nyb_program *p = &g->programs[mode];
+
+    for (int i = 0; i < p->n_forward; i++) {
+        const nyb_step *s = &p->steps[i];
+        const float *out;
+
+        run_step(g, p, &p->steps[i], step);
+        if (s->kind != NYB_STEP_PRODUCT && s->kind != NYB_STEP_FORWARD)
+            continue;
+        out = p->buffers[s->out].memory;
+        for (size_t j = 0; j < p->buffers[s->out].n_bytes / sizeof(float); j++) {
+            const nyb_shape shape = g->model->layers[s->layer].shape;
+
+            if (j >= g->batch * shape.h * shape.w * shape.c)
+                break; /* alignment padding */
+            if (!isfinite(out[j]))
+                return s->layer;
+        }
+    }
+    return -1;
+}
