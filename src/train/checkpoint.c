@@ -1,0 +1,545 @@
+/* state.safetensors (all of a run) and model.safetensors (what is deployed). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "train/run.h"
+
+/* ---- memory order and file order ------------------------------------------------------------- */
+
+void nyb_param_export(const nyb_graph *g, const nyb_param *p, const float *memory, float *file)
+{
+    const size_t o = p->dims[0], c = p->dims[1], hw = p->n_dims == 4 ? p->dims[2] * p->dims[3] : 0;
+
+    (void)g;
+    if (p->n_dims != 4) {
+        memcpy(file, memory, p->n * sizeof *file);
+        return;
+    }
+    for (size_t i = 0; i < o; i++)
+        for (size_t k = 0; k < hw; k++)
+            for (size_t j = 0; j < c; j++)
+                file[(i * c + j) * hw + k] = memory[(i * hw + k) * c + j];
+}
+
+void nyb_param_import(const nyb_graph *g, const nyb_param *p, const float *file, float *memory)
+{
+    const size_t o = p->dims[0], c = p->dims[1], hw = p->n_dims == 4 ? p->dims[2] * p->dims[3] : 0;
+
+    (void)g;
+    if (p->n_dims != 4) {
+        memcpy(memory, file, p->n * sizeof *file);
+        return;
+    }
+    for (size_t i = 0; i < o; i++)
+        for (size_t k = 0; k < hw; k++)
+            for (size_t j = 0; j < c; j++)
+                memory[(i * hw + k) * c + j] = file[(i * c + j) * hw + k];
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const nyb_param *const *pa = a, *const *pb = b;
+
+    return strcmp((*pa)->name, (*pb)->name);
+}
+
+nyb_status nyb_weights_sha256(const nyb_graph *g, char hex[65], nyb_error *err)
+{
+    size_t n_max = 1;
+    const nyb_param **sorted = nyb_alloc((size_t)g->n_params * sizeof *sorted);
+    float *values;
+    nyb_sha256 sha;
+
+    for (int i = 0; i < g->n_params; i++)
+        n_max = nyb_max(n_max, g->params[i].n);
+    values = nyb_alloc(n_max * sizeof *values);
+    if (!sorted || !values) {
+        nyb_free(sorted);
+        nyb_free(values);
+        return nyb_fail(err, NYB_MEMORY, "out of memory while hashing the weights");
+    }
+    for (int i = 0; i < g->n_params; i++)
+        sorted[i] = &g->params[i];
+    qsort(sorted, (size_t)g->n_params, sizeof *sorted, by_name);
+    nyb_sha256_begin(&sha);
+    for (int i = 0; i < g->n_params; i++) {
+        nyb_param_export(g, sorted[i], sorted[i]->value, values);
+        nyb_sha256_add(&sha, sorted[i]->name, strlen(sorted[i]->name) + 1);
+        nyb_sha256_add(&sha, values, sorted[i]->n * sizeof *values);
+    }
+    nyb_sha256_end(&sha, hex);
+    nyb_free(sorted);
+    nyb_free(values);
+    return NYB_OK;
+}
+
+/* ---- a list of tensors to be written; owns names and data ------------------------------------ */
+
+typedef struct bundle {
+    nyb_st_tensor *tensors;
+    size_t n, n_capacity;
+    nyb_st_meta *meta; /* room for five and one per parameter */
+    size_t n_meta;
+    bool failed; /* out of memory */
+} bundle;
+
+static char *print_name(const char *prefix, const char *name, const char *suffix)
+{
+    const size_t n = strlen(prefix) + strlen(name) + strlen(suffix) + 1;
+    char *text = nyb_alloc(n);
+
+    if (text)
+        snprintf(text, n, "%s%s%s", prefix, name, suffix);
+    return text;
+}
+
+/* Takes over data. */
+static void put(bundle *b, char *name, const char *dtype, int n_dims, const size_t *dims,
+                void *data, size_t n_bytes)
+{
+    nyb_st_tensor *t = &b->tensors[b->n];
+
+    if (!name || !data || b->n == b->n_capacity) {
+        nyb_free(name);
+        nyb_free(data);
+        b->failed = true;
+        return;
+    }
+    *t = (nyb_st_tensor){
+        .name = name, .dtype = dtype, .n_dims = n_dims, .data = data, .n_bytes = n_bytes};
+    memcpy(t->dims, dims, (size_t)n_dims * sizeof *dims);
+    b->n++;
+}
+
+static void put_param(bundle *b, const nyb_graph *g, const nyb_param *p, const char *prefix,
+                      const float *memory)
+{
+    float *file = nyb_alloc(p->n * sizeof *file);
+
+    if (file)
+        nyb_param_export(g, p, memory, file);
+    put(b, print_name(prefix, p->name, ""), "F32", p->n_dims, p->dims, file, p->n * sizeof *file);
+}
+
+static void put_floats(bundle *b, char *name, const float *values, size_t n)
+{
+    float *copy = nyb_alloc(n * sizeof *copy);
+
+    if (copy)
+        memcpy(copy, values, n * sizeof *copy);
+    put(b, name, "F32", 1, &n, copy, n * sizeof *copy);
+}
+
+static void bundle_free(bundle *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        nyb_free((void *)(uintptr_t)b->tensors[i].name);
+        nyb_free((void *)(uintptr_t)b->tensors[i].data);
+    }
+    nyb_free(b->tensors);
+    nyb_free(b->meta);
+}
+
+static void put_meta(bundle *b, const char *key, const char *value)
+{
+    b->meta[b->n_meta++] = (nyb_st_meta){key, value};
+}
+
+static nyb_status bundle_begin(bundle *b, const nyb_train *t, nyb_error *err)
+{
+    const nyb_graph *g = t->graph;
+
+    *b = (bundle){0};
+    b->n_capacity = (size_t)g->n_params * 3 + (size_t)g->model->n_gemms * (NYB_SLOTS + 2);
+    b->tensors = nyb_alloc(b->n_capacity * sizeof *b->tensors);
+    b->meta = nyb_alloc((5 + (size_t)g->n_params) * sizeof *b->meta);
+    if (!b->tensors || !b->meta) {
+        bundle_free(b);
+        return nyb_fail(err, NYB_MEMORY, "out of memory while saving");
+    }
+    put_meta(b, "nybble", nyb_version());
+    put_meta(b, "model", t->model->name);
+    put_meta(b, "recipe", t->recipe.name);
+    return NYB_OK;
+}
+
+static nyb_status bundle_save(const bundle *b, const char *dir, const char *file, nyb_error *err)
+{
+    char *path = print_name(dir, "/", file);
+    nyb_status status;
+
+    if (b->failed || !path)
+        status = nyb_fail(err, NYB_MEMORY, "out of memory while saving '%s/%s'", dir, file);
+    else
+        status = nyb_st_save(path, b->tensors, b->n, b->meta, b->n_meta, err);
+    nyb_free(path);
+    return status;
+}
+
+/* ---- state ----------------------------------------------------------------------------------- */
+
+/* "layer1.0.conv1.fwd.x.sawb": a slot's name in files; rule is the one the recipe gives it. */
+static char *slot_key(const nyb_train *t, int layer, nyb_slot slot)
+{
+    nyb_row rows[NYB_SLOTS];
+    const char *rule;
+    char suffix[64];
+
+    nyb_graph_rows(t->model, &t->recipe, layer, NYB_MODE_TRAIN, rows);
+    if (rows[slot].spec.format->grid == NYB_GRID_REAL)
+        return NULL;
+    rule = rows[slot].spec.scale->name;
+    snprintf(suffix, sizeof suffix, ".%s.%s", nyb_slot_name(slot), rule);
+    return print_name("", t->model->layers[layer].name, suffix);
+}
+
+#define SLOT_FLOATS (sizeof(nyb_slot_state) / sizeof(float))
+
+static nyb_slot_state *slot_of(const nyb_graph *g, int layer, nyb_slot slot)
+{
+    return &g->slots[(size_t)g->model->layers[layer].gemm * NYB_SLOTS + slot];
+}
+
+/* Progress as text; doubles in hexadecimal, so that they come back exactly. */
+static void print_progress(const nyb_progress *p, char text[512])
+{
+    snprintf(text, 512,
+             "step=%llu loss_sum=%a correct=%a samples=%llu skipped=%llu seconds=%a "
+             "metrics=%llu test_loss=%a test_acc=%a",
+             (unsigned long long)p->step, p->loss_sum, p->correct, (unsigned long long)p->n_samples,
+             (unsigned long long)p->n_skipped, p->seconds, (unsigned long long)p->n_metrics,
+             p->test_loss, p->test_acc);
+}
+
+static bool scan_progress(const char *text, nyb_progress *p)
+{
+    unsigned long long step, samples, skipped, metrics;
+    const int n = sscanf(text,
+                         "step=%llu loss_sum=%la correct=%la samples=%llu skipped=%llu seconds=%la "
+                         "metrics=%llu test_loss=%la test_acc=%la",
+                         &step, &p->loss_sum, &p->correct, &samples, &skipped, &p->seconds,
+                         &metrics, &p->test_loss, &p->test_acc);
+
+    p->step = step;
+    p->n_samples = samples;
+    p->n_skipped = skipped;
+    p->n_metrics = metrics;
+    return n == 9;
+}
+
+nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
+{
+    const nyb_graph *g = t->graph;
+    char progress[512], seed[32];
+    nyb_status status;
+    bundle b;
+
+    NYB_TRY(bundle_begin(&b, t, err));
+    for (int i = 0; i < g->n_params; i++) {
+        const nyb_param *p = &g->params[i];
+
+        put_param(&b, g, p, p->trained ? "param." : "buffer.", p->value);
+        if (p->trained)
+            put_param(&b, g, p, "momentum.", p->momentum);
+    }
+    for (int i = 1; i < t->model->n_layers; i++)
+        for (int s = 0; t->model->layers[i].gemm >= 0 && s < NYB_SLOTS; s++) {
+            char *key = slot_key(t, i, (nyb_slot)s);
+
+            if (key)
+                put_floats(&b, key, (const float *)slot_of(g, i, (nyb_slot)s), SLOT_FLOATS);
+        }
+    print_progress(&t->progress, progress);
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)g->seed);
+    put_meta(&b, "seed", seed);
+    put_meta(&b, "progress", progress);
+    status = bundle_save(&b, dir, "state.safetensors", err);
+    bundle_free(&b);
+    return status;
+}
+
+/* Reads one parameter-shaped tensor into memory order. */
+static nyb_status load_param(const nyb_graph *g, const nyb_st_file *file, const char *prefix,
+                             const nyb_param *p, float *memory, nyb_error *err)
+{
+    char *name = print_name(prefix, p->name, "");
+    const nyb_st_tensor *tensor;
+    nyb_status status = NYB_OK;
+
+    if (!name)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while loading");
+    tensor = nyb_st_find(file, name);
+    if (!tensor)
+        status = nyb_fail(err, NYB_UNKNOWN, "the file has no tensor '%s': another model?", name);
+    else if (strcmp(tensor->dtype, "F32") || tensor->n_bytes != p->n * sizeof(float) ||
+             tensor->n_dims != p->n_dims ||
+             memcmp(tensor->dims, p->dims, (size_t)p->n_dims * sizeof *p->dims))
+        status = nyb_fail(err, NYB_SHAPE, "tensor '%s' is %s with %zu bytes, want F32 with %zu",
+                          name, tensor->dtype, tensor->n_bytes, p->n * sizeof(float));
+    else
+        nyb_param_import(g, p, tensor->data, memory);
+    nyb_free(name);
+    return status;
+}
+
+static nyb_status load_slots(nyb_train *t, const nyb_st_file *file, nyb_error *err)
+{
+    for (int i = 1; i < t->model->n_layers; i++)
+        for (int s = 0; t->model->layers[i].gemm >= 0 && s < NYB_SLOTS; s++) {
+            char *key = slot_key(t, i, (nyb_slot)s);
+            const nyb_st_tensor *tensor = key ? nyb_st_find(file, key) : NULL;
+            const bool fits = tensor && tensor->n_bytes == sizeof(nyb_slot_state);
+
+            if (fits)
+                memcpy(slot_of(t->graph, i, (nyb_slot)s), tensor->data, sizeof(nyb_slot_state));
+            if (key && !fits) {
+                nyb_status status = nyb_fail(
+                    err, NYB_UNKNOWN, "the file has no scale state '%s': another recipe?", key);
+
+                nyb_free(key);
+                return status;
+            }
+            nyb_free(key);
+        }
+    return NYB_OK;
+}
+
+static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *err)
+{
+    const char *progress = nyb_st_meta_find(file, "progress");
+    const char *seed = nyb_st_meta_find(file, "seed");
+    nyb_graph *g = t->graph;
+
+    if (!progress || !seed || !scan_progress(progress, &t->progress))
+        return nyb_fail(err, NYB_CORRUPT, "state.safetensors does not say how far the run got");
+    if (strtoull(seed, NULL, 10) != g->seed)
+        return nyb_fail(err, NYB_INVALID, "the state was made with seed %s, not %llu", seed,
+                        (unsigned long long)g->seed);
+    for (int i = 0; i < g->n_params; i++) {
+        nyb_param *p = &g->params[i];
+
+        NYB_TRY(load_param(g, file, p->trained ? "param." : "buffer.", p, p->value, err));
+        if (p->trained)
+            NYB_TRY(load_param(g, file, "momentum.", p, p->momentum, err));
+    }
+    return load_slots(t, file, err);
+}
+
+nyb_status nyb_state_load(nyb_train *t, const char *dir, nyb_error *err)
+{
+    char *path = print_name(dir, "/", "state.safetensors");
+    nyb_st_file *file = NULL;
+    nyb_status status;
+
+    if (!path)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while loading '%s'", dir);
+    status = nyb_st_load(path, &file, err);
+    if (status == NYB_OK)
+        status = load_state(t, file, err);
+    nyb_st_close(&file);
+    nyb_free(path);
+    return status;
+}
+
+/* ---- model: weights as the forward product reads them ---------------------------------------- */
+
+/* The codes of a quantized weight tensor, one byte each, in files' order; and its scale. */
+static nyb_status weight_codes(const nyb_train *t, const nyb_param *p, const nyb_spec *spec,
+                               uint8_t *codes, float *scale, nyb_error *err)
+{
+    const bool conv = p->n_dims == 4;
+    const size_t hw = conv ? p->dims[2] * p->dims[3] : 1, c = p->dims[1], o = p->dims[0];
+    nyb_packed packed = {.format = spec->format, .rows = o * hw, .cols = c};
+    nyb_slot_state state = *slot_of(t->graph, p->layer, NYB_SLOT_FWD_W);
+    const float fixed = t->graph->weight_scale[t->model->layers[p->layer].gemm];
+    const nyb_stream stream = {.seed = t->graph->seed, .role = NYB_RNG_W_FWD};
+    void *scratch = nyb_alloc(nyb_moments_scratch_bytes(packed.rows, c));
+    nyb_moments moments;
+
+    packed.pitch = nyb_packed_pitch(c);
+    packed.codes = nyb_alloc(nyb_packed_bytes(spec->format, packed.rows, c));
+    if (!scratch || !packed.codes) {
+        nyb_free(scratch);
+        nyb_free(packed.codes);
+        return nyb_fail(err, NYB_MEMORY, "out of memory while saving '%s'", p->name);
+    }
+    nyb_moments_run(t->context, p->value, packed.rows, c, scratch, &moments);
+    packed.scale = fixed != 0.0f ? fixed : nyb_scale_choose(spec, &moments, state.rule);
+    nyb_encode_run(t->context, spec, &stream, p->value, &packed);
+    for (size_t i = 0; i < o; i++)
+        for (size_t k = 0; k < hw; k++)
+            for (size_t j = 0; j < c; j++)
+                codes[(i * c + j) * hw + k] = (uint8_t)nyb_packed_get(&packed, i * hw + k, j);
+    *scale = packed.scale;
+    nyb_free(scratch);
+    nyb_free(packed.codes);
+    return NYB_OK;
+}
+
+static void describe(const nyb_param *p, const nyb_format *format, char text[256])
+{
+    int at = snprintf(text, 256, "{\"format\":\"%s\",\"order\":\"low-nibble-first\",\"shape\":[",
+                      format->name);
+
+    for (int i = 0; i < p->n_dims; i++)
+        at += snprintf(text + at, 256 - (size_t)at, "%s%zu", i ? "," : "", p->dims[i]);
+    snprintf(text + at, 256 - (size_t)at, "]}");
+}
+
+static nyb_status put_weight(bundle *b, const nyb_train *t, const nyb_param *p,
+                             const nyb_spec *spec, nyb_error *err)
+{
+    const bool nybbles = spec->format->bits == 4;
+    const size_t n_bytes = nybbles ? (p->n + 1) / 2 : p->n;
+    uint8_t *codes = nyb_alloc(p->n + 1); /* zeroed: the last high nybble */
+    float scale = 0.0f;
+    nyb_status status;
+
+    if (!codes)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while saving '%s'", p->name);
+    status = weight_codes(t, p, spec, codes, &scale, err);
+    if (status != NYB_OK) {
+        nyb_free(codes);
+        return status;
+    }
+    for (size_t i = 0; nybbles && i < n_bytes; i++)
+        codes[i] = (uint8_t)(codes[2 * i] | (2 * i + 1 < p->n ? codes[2 * i + 1] << 4 : 0));
+    put(b, print_name("", p->name, ".codes"), "U8", 1, &n_bytes, codes, n_bytes);
+    put_floats(b, print_name("", p->name, ".scale"), &scale, 1);
+    return NYB_OK;
+}
+
+/* One GEMM weight: its codes and scale, or f32; and the clip of the layer's input. */
+static nyb_status put_gemm(bundle *b, const nyb_train *t, const nyb_param *p, char text[256],
+                           nyb_error *err)
+{
+    const nyb_slot_state *x = slot_of(t->graph, p->layer, NYB_SLOT_FWD_X);
+    nyb_row rows[NYB_SLOTS];
+
+    nyb_graph_rows(t->model, &t->recipe, p->layer, NYB_MODE_EVAL, rows);
+    if (rows[NYB_SLOT_FWD_X].spec.format->grid != NYB_GRID_REAL && x->started != 0.0f)
+        put_floats(b, print_name("", t->model->layers[p->layer].name, ".input.clip"), &x->clip_mean,
+                   1);
+    if (rows[NYB_SLOT_FWD_W].spec.format->grid == NYB_GRID_REAL) {
+        put_param(b, t->graph, p, "", p->value);
+        return NYB_OK;
+    }
+    describe(p, rows[NYB_SLOT_FWD_W].spec.format, text);
+    put_meta(b, p->name, text);
+    return put_weight(b, t, p, &rows[NYB_SLOT_FWD_W].spec, err);
+}
+
+nyb_status nyb_model_save(const nyb_train *t, const char *dir, nyb_error *err)
+{
+    const nyb_graph *g = t->graph;
+    char(*texts)[256] = nyb_alloc((size_t)g->n_params * sizeof *texts);
+    nyb_status status;
+    bundle b;
+
+    if (!texts)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while saving '%s'", dir);
+    status = bundle_begin(&b, t, err);
+    if (status != NYB_OK) {
+        nyb_free(texts);
+        return status;
+    }
+    for (int i = 0; i < g->n_params && status == NYB_OK; i++) {
+        const nyb_param *p = &g->params[i];
+
+        if (t->model->layers[p->layer].gemm >= 0 && p->index == 0)
+            status = put_gemm(&b, t, p, texts[i], err);
+        else
+            put_param(&b, g, p, "", p->value);
+    }
+    if (status == NYB_OK)
+        status = bundle_save(&b, dir, "model.safetensors", err);
+    bundle_free(&b);
+    nyb_free(texts);
+    return status;
+}
+
+/* A weight stored as codes: value = decoded code * scale goes to the master, and the scale is
+ * fixed, so that encoding again gives the same codes. */
+static nyb_status load_codes(nyb_train *t, const nyb_st_file *file, nyb_param *p,
+                             const nyb_spec *spec, nyb_error *err)
+{
+    char *names[2] = {print_name("", p->name, ".codes"), print_name("", p->name, ".scale")};
+    const nyb_st_tensor *codes = names[0] ? nyb_st_find(file, names[0]) : NULL;
+    const nyb_st_tensor *scale = names[1] ? nyb_st_find(file, names[1]) : NULL;
+    const size_t n_bytes = spec->format->bits == 4 ? (p->n + 1) / 2 : p->n;
+    float *values = nyb_alloc(p->n * sizeof *values), s;
+    nyb_status status = NYB_OK;
+
+    if (!values)
+        status = nyb_fail(err, NYB_MEMORY, "out of memory while loading '%s'", p->name);
+    else if (!codes || !scale || codes->n_bytes != n_bytes || scale->n_bytes != sizeof(float) ||
+             strcmp(scale->dtype, "F32"))
+        status =
+            nyb_fail(err, NYB_SHAPE, "'%s' is not stored as %zu bytes of %s codes with a scale",
+                     p->name, n_bytes, spec->format->name);
+    if (status == NYB_OK) {
+        const uint8_t *bytes = codes->data;
+
+        memcpy(&s, scale->data, sizeof s);
+        for (size_t i = 0; i < p->n; i++) {
+            const unsigned code =
+                spec->format->bits == 4 ? bytes[i / 2] >> 4 * (i % 2) & 15 : bytes[i];
+
+            values[i] = nyb_format_decode(spec->format, code) * s;
+        }
+        nyb_param_import(t->graph, p, values, p->value);
+        t->graph->weight_scale[t->model->layers[p->layer].gemm] = s;
+    }
+    nyb_free(names[0]);
+    nyb_free(names[1]);
+    nyb_free(values);
+    return status;
+}
+
+static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *err)
+{
+    nyb_graph *g = t->graph;
+
+    for (int i = 0; i < g->n_params; i++) {
+        nyb_param *p = &g->params[i];
+        nyb_row rows[NYB_SLOTS];
+        const nyb_st_tensor *clip;
+        char *name;
+
+        if (t->model->layers[p->layer].gemm < 0 || p->index != 0) {
+            NYB_TRY(load_param(g, file, "", p, p->value, err));
+            continue;
+        }
+        nyb_graph_rows(t->model, &t->recipe, p->layer, NYB_MODE_EVAL, rows);
+        name = print_name("", t->model->layers[p->layer].name, ".input.clip");
+        clip = name ? nyb_st_find(file, name) : NULL;
+        nyb_free(name);
+        if (clip && clip->n_bytes == sizeof(float)) {
+            nyb_slot_state *x = slot_of(g, p->layer, NYB_SLOT_FWD_X);
+
+            memcpy(&x->clip_mean, clip->data, sizeof(float));
+            x->started = 1.0f;
+        }
+        if (rows[NYB_SLOT_FWD_W].spec.format->grid == NYB_GRID_REAL)
+            NYB_TRY(load_param(g, file, "", p, p->value, err));
+        else
+            NYB_TRY(load_codes(t, file, p, &rows[NYB_SLOT_FWD_W].spec, err));
+    }
+    return NYB_OK;
+}
+
+nyb_status nyb_train_load_model(nyb_train *t, const char *dir, nyb_error *err)
+{
+    char *path = print_name(dir, "/", "model.safetensors");
+    nyb_st_file *file = NULL;
+    nyb_status status;
+
+    if (!path)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while loading '%s'", dir);
+    status = nyb_st_load(path, &file, err);
+    if (status == NYB_OK)
+        status = load_model(t, file, err);
+    nyb_st_close(&file);
+    nyb_free(path);
+    return status;
+}

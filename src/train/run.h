@@ -1,0 +1,80 @@
+/* A run: the graph, the data, and everything that must survive a crash. */
+#ifndef NYB_TRAIN_RUN_H
+#define NYB_TRAIN_RUN_H
+
+#include <nybble/train.h>
+
+#include "data/data.h"
+#include "grad/grad.h"
+#include "io/io.h"
+#include "optim/optim.h"
+
+/* What a checkpoint stores besides tensors; exact resume needs all of it. */
+typedef struct nyb_progress {
+    uint64_t step;      /* updates done (skipped ones count) */
+    double loss_sum;    /* of the running epoch, over samples */
+    double correct;     /* of the running epoch */
+    uint64_t n_samples; /* of the running epoch */
+    uint64_t n_skipped; /* steps the non-finite policy dropped */
+    double seconds;     /* wall clock, all sessions of the run */
+    uint64_t n_metrics; /* bytes of metrics.jsonl that belong to this state */
+    double test_loss, test_acc;
+} nyb_progress;
+
+typedef struct nyb_report nyb_report;
+
+struct nyb_train {
+    nyb_context *context;
+    const nyb_model *model;
+    const nyb_data *data; /* or NULL */
+    struct nyb_recipe recipe;
+    nyb_train_options options;
+    nyb_graph *graph;
+    nyb_loader *train_loader, *test_loader; /* NULL without data */
+    uint64_t steps_per_epoch;
+    nyb_progress progress;
+    void *scratch;       /* of nyb_grad_norm */
+    double step_seconds; /* of the steps since the run was opened, evaluation not counted */
+    uint64_t n_step_samples;
+};
+
+/* ---- step.c ---- */
+
+/* The learning rate and mode of the next update. */
+nyb_mode nyb_train_mode(const nyb_train *t);
+float nyb_train_rate(const nyb_train *t);
+int nyb_train_epochs(const nyb_train *t); /* FNT included */
+uint64_t nyb_train_total_steps(const nyb_train *t);
+/* Forward, backward, update on graph->input and graph->labels. */
+NYB_MUST_CHECK nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct,
+                                           nyb_error *err);
+
+/* ---- eval.c ---- */
+NYB_MUST_CHECK nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss,
+                                              double *accuracy, nyb_error *err);
+
+/* ---- checkpoint.c: atomic; a killed run keeps the former file ---- */
+NYB_MUST_CHECK nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err);
+NYB_MUST_CHECK nyb_status nyb_state_load(nyb_train *t, const char *dir, nyb_error *err);
+NYB_MUST_CHECK nyb_status nyb_model_save(const nyb_train *t, const char *dir, nyb_error *err);
+/* Between memory (OHWI) and files (OIHW). Other parameters: a copy. */
+void nyb_param_export(const nyb_graph *g, const nyb_param *p, const float *memory, float *file);
+void nyb_param_import(const nyb_graph *g, const nyb_param *p, const float *file, float *memory);
+/* SHA-256 over name, a zero byte and values (files' order) of all parameters and buffers, sorted by
+ * name. */
+NYB_MUST_CHECK nyb_status nyb_weights_sha256(const nyb_graph *g, char hex[65], nyb_error *err);
+
+/* ---- report.c: the run folder's metrics.jsonl, TensorBoard events, summary.json ---- */
+NYB_MUST_CHECK nyb_status nyb_report_open(nyb_train *t, const char *dir, const char *config,
+                                          nyb_report **report, nyb_error *err);
+void nyb_report_close(nyb_report **report);
+/* report may be NULL: nothing is written. */
+void nyb_report_step(nyb_report *report, const nyb_event *event);
+void nyb_report_epoch(nyb_report *report, const nyb_event *event);
+/* Starts measuring every encode of the next step, as "quant" lines. */
+void nyb_report_measure(nyb_report *report, bool on);
+/* Flushes, and fails if anything written so far did not reach the disk. Sets n_metrics. */
+NYB_MUST_CHECK nyb_status nyb_report_flush(nyb_report *report, nyb_error *err);
+NYB_MUST_CHECK nyb_status nyb_report_summary(const nyb_train *t, const char *dir, nyb_error *err);
+
+#endif

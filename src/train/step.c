@@ -1,0 +1,137 @@
+/* One update: forward, backward, finiteness, clipping, SGD. */
+#include <math.h>
+
+#include "train/run.h"
+
+int nyb_train_epochs(const nyb_train *t)
+{
+    return t->options.epochs + t->recipe.finish_epochs;
+}
+
+uint64_t nyb_train_total_steps(const nyb_train *t)
+{
+    return t->steps_per_epoch * (uint64_t)nyb_train_epochs(t);
+}
+
+nyb_mode nyb_train_mode(const nyb_train *t)
+{
+    const uint64_t n = t->steps_per_epoch * (uint64_t)t->options.epochs;
+
+    return t->recipe.finish_epochs > 0 && t->progress.step >= n ? NYB_MODE_FINISH : NYB_MODE_TRAIN;
+}
+
+static nyb_schedule_kind schedule_kind(const char *word)
+{
+#define X(constant, name, sentence)                                                                \
+    if (!strcmp(word, name))                                                                       \
+        return constant;
+    NYB_SCHEDULE_LIST(X)
+#undef X
+    return NYB_SCHEDULE_CONSTANT; /* options are checked when set */
+}
+
+float nyb_train_rate(const nyb_train *t)
+{
+    const uint64_t n = t->steps_per_epoch * (uint64_t)t->options.epochs;
+    const nyb_schedule schedule = {.kind = schedule_kind(t->options.schedule),
+                                   .base = t->options.lr,
+                                   .n_steps = n,
+                                   .n_warmup =
+                                       (uint64_t)(t->options.warmup * (double)t->steps_per_epoch),
+                                   .gamma = 0.1,
+                                   .milestones = {0.5, 0.75}};
+
+    if (t->progress.step < n || n == 0 || t->recipe.finish_epochs == 0)
+        return nyb_schedule_rate(&schedule,
+                                 t->progress.step < n || n == 0 ? t->progress.step : n - 1);
+    return nyb_schedule_fnt((double)nyb_schedule_rate(&schedule, n - 1), t->recipe.finish_lr,
+                            t->progress.step - n,
+                            t->steps_per_epoch * (uint64_t)t->recipe.finish_epochs);
+}
+
+static void update(nyb_train *t, float rate)
+{
+    const nyb_sgd sgd = {.momentum = (float)t->options.momentum,
+                         .nesterov = t->options.nesterov != 0,
+                         .weight_decay = (float)t->options.weight_decay};
+
+    for (int i = 0; i < t->graph->n_params; i++) {
+        nyb_param *p = &t->graph->params[i];
+
+        if (p->trained)
+            nyb_sgd_run(t->context, &sgd, rate, p->decay, p->value, p->momentum, p->gradient, p->n);
+    }
+}
+
+/* Names step and layer of the first NaN or Inf. */
+static nyb_status report_nonfinite(nyb_train *t, nyb_mode mode, double loss, nyb_error *err)
+{
+    nyb_graph *g = t->graph;
+    const int seen = g->nonfinite_layer;
+    const nyb_slot slot = g->nonfinite_slot;
+    const int layer = nyb_graph_find_nonfinite(g, mode, (uint32_t)t->progress.step);
+
+    memcpy(g->small, g->small_backup, g->n_small_bytes);
+    if (layer >= 0)
+        return nyb_fail(err, NYB_NONFINITE,
+                        "step %llu: loss %g: the output of layer '%s' is the first with NaN or Inf",
+                        (unsigned long long)t->progress.step, loss, g->model->layers[layer].name);
+    if (seen >= 0)
+        return nyb_fail(err, NYB_NONFINITE, "step %llu: loss %g: NaN or Inf in %s of layer '%s'",
+                        (unsigned long long)t->progress.step, loss, nyb_slot_name(slot),
+                        g->model->layers[seen].name);
+    return nyb_fail(err, NYB_NONFINITE, "step %llu: loss %g: NaN or Inf in the gradients",
+                    (unsigned long long)t->progress.step, loss);
+}
+
+nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct, nyb_error *err)
+{
+    nyb_graph *g = t->graph;
+    const nyb_mode mode = nyb_train_mode(t);
+    const uint32_t step = (uint32_t)t->progress.step;
+    const float rate = nyb_train_rate(t);
+    bool finite;
+    double norm = 0.0;
+
+    memcpy(g->small_backup, g->small, g->n_small_bytes);
+    nyb_graph_forward(g, mode, step);
+    *loss = g->result[0];
+    *n_correct = g->result[1];
+    nyb_graph_backward(g, mode, step);
+    if (t->options.clip_norm > 0.0)
+        norm = nyb_grad_norm(g, t->scratch);
+    finite = isfinite(*loss) && isfinite(norm) && g->n_nonfinite == 0;
+    if (!finite) {
+        switch (t->recipe.nonfinite) {
+        case NYB_POLICY_STOP:
+            return report_nonfinite(t, mode, *loss, err);
+        case NYB_POLICY_SKIP:
+            memcpy(g->small, g->small_backup, g->n_small_bytes);
+            t->progress.n_skipped++;
+            t->progress.step++;
+            return NYB_OK;
+        case NYB_POLICY_CONTINUE:
+            break;
+        }
+    }
+    nyb_grad_clip(g, norm, t->options.clip_norm);
+    update(t, rate);
+    t->progress.step++;
+    return NYB_OK;
+}
+
+nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, double *loss,
+                          nyb_error *err)
+{
+    nyb_graph *g = t->graph;
+    const size_t classes = nyb_model_classes(t->model);
+    double n_correct;
+
+    for (size_t i = 0; i < g->batch; i++)
+        if (labels[i] < 0 || (size_t)labels[i] >= classes)
+            return nyb_fail(err, NYB_INVALID, "label %d of sample %zu is not in 0..%zu",
+                            (int)labels[i], i, classes - 1);
+    memcpy(g->input, x, g->batch * nyb_shape_size(g->model->layers[0].shape) * sizeof *x);
+    memcpy(g->labels, labels, g->batch * sizeof *labels);
+    return nyb_train_update(t, loss, &n_correct, err);
+}
