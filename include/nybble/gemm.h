@@ -39,6 +39,12 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_dw(nyb_context *context, const nyb_
 NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_f32_y(nyb_context *context, const float *x,
                                                    const float *w, const float *bias, size_t m,
                                                    size_t n, size_t k, float *y, nyb_error *err);
+NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_f32_dx(nyb_context *context, const float *dy,
+                                                    const float *w, size_t m, size_t n, size_t k,
+                                                    float *dx, nyb_error *err);
+NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_f32_dw(nyb_context *context, const float *dy,
+                                                    const float *x, size_t m, size_t n, size_t k,
+                                                    float *dw, nyb_error *err);
 
 /* A convolution's forward: x [n][h][w][c] packed as n*h*w rows of c, weights [o][r][s][c] packed as
  * o*r*s rows of c; y [n][oh][ow][o]. */
@@ -50,7 +56,9 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_convolve_y(nyb_context *context, const nyb
                                                  size_t r, size_t s, size_t stride, size_t pad,
                                                  const float *bias, float *y, nyb_error *err);
 
-/* A reusable product plan, for loops and benchmarks: no allocation in nyb_plan_run. */
+/* A reusable product plan, for loops and benchmarks: no allocation in nyb_plan_run. The context must
+ * outlive it. a and b are the formats of x, w (Y), dy, w (DX) or dy, x (DW), whose shapes the caller
+ * answers for: n*h*w rows of c, n*oh*ow rows of o, o*r*s rows of c. */
 typedef struct nyb_plan nyb_plan;
 typedef enum nyb_plan_kind { NYB_PLAN_Y, NYB_PLAN_DX, NYB_PLAN_DW } nyb_plan_kind;
 NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind,

@@ -553,22 +553,24 @@ static void k_split(void **state)
     (void)state;
     seed = 7;
     for (size_t stride = 1; stride <= 2; stride++) {
-        for (size_t exact_k = 2048; exact_k <= 16384; exact_k *= 2) {
-            problem p = {.product = NYB_PRODUCT_DW,
-                         .s = {.n = 7,
-                               .h = 57,
-                               .w = 61,
-                               .c = 3,
-                               .o = 2,
-                               .r = 3,
-                               .s = 3,
-                               .stride = stride,
-                               .pad = 1},
-                         .a = format("e3m0"),
-                         .b = format("uint4"),
-                         .n_samples = 1,
-                         .exact_k = exact_k};
-            check_problem(&p, exact_k == 2048, true);
+        for (size_t exact_k = 2048; exact_k <= 8192; exact_k *= 2) {
+            for (size_t n = 1; n <= 7; n++) {
+                problem p = {.product = NYB_PRODUCT_DW,
+                             .s = {.n = n,
+                                   .h = 57,
+                                   .w = 61,
+                                   .c = 3,
+                                   .o = 2,
+                                   .r = 3,
+                                   .s = 3,
+                                   .stride = stride,
+                                   .pad = 1},
+                             .a = format("e3m0"),
+                             .b = format("uint4"),
+                             .n_samples = 1,
+                             .exact_k = exact_k};
+                check_problem(&p, n == 7, true);
+            }
         }
     }
 }

@@ -1,0 +1,272 @@
+/* The public products, against loops over what nyb_matrix_code says. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <nybble/gemm.h>
+
+#include "base/base.h"
+
+#define M 37
+#define N 19
+#define K 45
+
+static nyb_context *context;
+static float x[M * K], w[N * K], dy[M * N];
+
+static int set_up(void **state)
+{
+    uint64_t seed = 12;
+
+    (void)state;
+    for (size_t i = 0; i < M * K + N * K + M * N; i++) {
+        float *p = i < M * K ? &x[i] : i < M * K + N * K ? &w[i - M * K] : &dy[i - M * K - N * K];
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        *p = (float)(int32_t)(seed >> 32) * 0x1p-30f;
+    }
+    return nyb_context_create(NULL, 2, &context, NULL) != NYB_OK;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    nyb_context_destroy(&context);
+    return 0;
+}
+
+static nyb_matrix *matrix(const char *text, const float *data, size_t rows, size_t cols)
+{
+    nyb_spec spec;
+    nyb_matrix *m;
+
+    assert_int_equal(nyb_spec_parse(text, &spec, NULL), NYB_OK);
+    assert_int_equal(nyb_matrix_create(context, &spec, data, rows, cols, 1, 2, 3, &m, NULL),
+                     NYB_OK);
+    return m;
+}
+
+static double unit(const char *name, const nyb_matrix *m, size_t row, size_t col)
+{
+    return (double)nyb_format_decode(nyb_format_find(name), nyb_matrix_code(m, row, col));
+}
+
+static void a_matrix_is_what_quantize_says(void **state)
+{
+    uint8_t codes[M * K];
+    nyb_spec spec;
+    nyb_matrix *m = matrix("e3m0/absmax/tensor/stochastic", x, M, K);
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("e3m0/absmax/tensor/stochastic", &spec, NULL), NYB_OK);
+    assert_int_equal(nyb_quantize(context, &spec, x, M, K, 1, 2, 3, codes, NULL, NULL, NULL),
+                     NYB_OK);
+    assert_int_equal(nyb_matrix_rows(m), M);
+    assert_int_equal(nyb_matrix_cols(m), K);
+    assert_int_equal(nyb_matrix_bytes(m), (M * 48 + 127) / 128 * 64);
+    for (size_t row = 0; row < M; row++)
+        for (size_t col = 0; col < K; col++)
+            assert_int_equal(nyb_matrix_code(m, row, col), codes[row * K + col]);
+    nyb_matrix_destroy(&m);
+    assert_null(m);
+    nyb_matrix_destroy(&m);
+}
+
+static void products_are_exact_sums(void **state)
+{
+    nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K);
+    nyb_matrix *qdy = matrix("e3m0", dy, M, N);
+    const float sx = nyb_matrix_scale(qx), sw = nyb_matrix_scale(qw), sdy = nyb_matrix_scale(qdy);
+    float y[M * N], dx[M * K], dw[N * K];
+
+    (void)state;
+    assert_int_equal(nyb_matmul_y(context, qx, qw, w, y, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_dx(context, qdy, qw, dx, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_dw(context, qdy, qx, dw, NULL), NYB_OK);
+    for (size_t m = 0; m < M; m++) {
+        for (size_t n = 0; n < N; n++) {
+            double sum = 0;
+            for (size_t k = 0; k < K; k++)
+                sum += unit("int4", qx, m, k) * unit("int4", qw, n, k);
+            const float t = (float)sum * (sx * sw);
+            assert_true(y[m * N + n] == t + w[n]);
+        }
+        for (size_t k = 0; k < K; k++) {
+            double sum = 0;
+            for (size_t n = 0; n < N; n++)
+                sum += unit("e3m0", qdy, m, n) * unit("int4", qw, n, k);
+            assert_true(dx[m * K + k] == (float)sum * (sdy * sw));
+        }
+    }
+    for (size_t n = 0; n < N; n++) {
+        for (size_t k = 0; k < K; k++) {
+            double sum = 0;
+            for (size_t m = 0; m < M; m++)
+                sum += unit("e3m0", qdy, m, n) * unit("int4", qx, m, k);
+            assert_true(dw[n * K + k] == (float)sum * (sdy * sx));
+        }
+    }
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+    nyb_matrix_destroy(&qdy);
+}
+
+static void real_products_are_chains(void **state)
+{
+    float y[M * N], dx[M * K], dw[N * K];
+
+    (void)state;
+    assert_int_equal(nyb_matmul_f32_y(context, x, w, NULL, M, N, K, y, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_f32_dx(context, dy, w, M, N, K, dx, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_f32_dw(context, dy, x, M, N, K, dw, NULL), NYB_OK);
+    for (size_t m = 0; m < M; m++)
+        for (size_t n = 0; n < N; n++) {
+            float sum = 0;
+            for (size_t k = 0; k < K; k++)
+                sum = fmaf(x[m * K + k], w[n * K + k], sum);
+            assert_true(y[m * N + n] == sum);
+        }
+    for (size_t k = 0; k < K; k++) {
+        for (size_t m = 0; m < M; m++) {
+            float sum = 0;
+            for (size_t n = 0; n < N; n++)
+                sum = fmaf(dy[m * N + n], w[n * K + k], sum);
+            assert_true(dx[m * K + k] == sum);
+        }
+        for (size_t n = 0; n < N; n++) {
+            float sum = 0;
+            for (size_t m = 0; m < M; m++)
+                sum = fmaf(dy[m * N + n], x[m * K + k], sum);
+            assert_true(dw[n * K + k] == sum);
+        }
+    }
+}
+
+/* x as 2 images of 3x6, with 45 channels; w as 1 output of 3x3 (and 10 rows over). */
+static void a_convolution_and_its_plan_agree(void **state)
+{
+    const nyb_image image = {2, 3, 6, K};
+    nyb_matrix *qx = matrix("int4", x, 36, K), *qw = matrix("int4", w, 9, K);
+    float want[36], got[36];
+    nyb_plan *plan;
+
+    (void)state;
+    assert_int_equal(nyb_convolve_y(context, qx, image, qw, 1, 3, 3, 1, 1, NULL, want, NULL),
+                     NYB_OK);
+    for (size_t i = 0; i < 36; i++) {
+        double sum = 0;
+        for (size_t tap = 0; tap < 9; tap++) {
+            const long h = (long)(i / 6 % 3 + tap / 3) - 1, v = (long)(i % 6 + tap % 3) - 1;
+            for (size_t c = 0; h >= 0 && h < 3 && v >= 0 && v < 6 && c < K; c++)
+                sum += unit("int4", qx, i / 18 * 18 + (size_t)(h * 6 + v), c) *
+                       unit("int4", qw, tap, c);
+        }
+        assert_true(want[i] == (float)sum * (nyb_matrix_scale(qx) * nyb_matrix_scale(qw)));
+    }
+    assert_int_equal(nyb_plan_create(context, NYB_PLAN_Y, image, 1, 3, 3, 1, 1,
+                                     nyb_format_find("int4"), nyb_format_find("int4"), &plan, NULL),
+                     NYB_OK);
+    assert_string_equal(nyb_plan_engine(plan), "s8");
+    const uint64_t allocated = nyb_alloc_count();
+    nyb_plan_run(plan, qx, qw, got);
+    assert_int_equal(nyb_alloc_count(), allocated);
+    assert_memory_equal(got, want, sizeof want);
+    nyb_plan_destroy(&plan);
+    nyb_plan_destroy(&plan);
+
+    const nyb_format *f32 = nyb_format_find("f32");
+    assert_int_equal(nyb_plan_create(context, NYB_PLAN_DW, (nyb_image){1, 1, M, K}, N, 1, 1, 1, 0,
+                                     f32, f32, &plan, NULL),
+                     NYB_OK);
+    float dw[2][N * K];
+    assert_string_equal(nyb_plan_engine(plan), "f32");
+    nyb_plan_run_f32(plan, dy, x, dw[0]);
+    assert_int_equal(nyb_matmul_f32_dw(context, dy, x, M, N, K, dw[1], NULL), NYB_OK);
+    assert_memory_equal(dw[0], dw[1], sizeof dw[0]);
+    nyb_plan_destroy(&plan);
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+}
+
+static void wrong_shapes_name_both_sides(void **state)
+{
+    nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K), *none;
+    nyb_spec f32 = {.format = nyb_format_find("f32")}, int4;
+    float out[1];
+    nyb_error err;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("int4", &int4, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_dx(context, qx, qw, out, &err), NYB_SHAPE);
+    assert_non_null(strstr(err.text, "45"));
+    assert_non_null(strstr(err.text, "19"));
+    assert_int_equal(nyb_matmul_dw(context, qx, qw, out, &err), NYB_SHAPE);
+    nyb_matrix *narrow = matrix("int4", x, M, K - 1);
+    assert_int_equal(nyb_matmul_y(context, narrow, qw, NULL, out, &err), NYB_SHAPE);
+    nyb_matrix_destroy(&narrow);
+    assert_int_equal(nyb_matmul_y(context, NULL, qw, NULL, out, &err), NYB_INVALID);
+    assert_int_equal(nyb_matmul_f32_y(context, x, w, NULL, 0, 1, 1, out, &err), NYB_SHAPE);
+    assert_int_equal(
+        nyb_convolve_y(context, qx, (nyb_image){1, 6, 6, K}, qw, 2, 3, 3, 1, 1, NULL, out, &err),
+        NYB_SHAPE);
+    assert_int_equal(
+        nyb_convolve_y(context, qx, (nyb_image){1, 1, M, K}, qw, 2, 3, 3, 1, 1, NULL, out, &err),
+        NYB_SHAPE);
+    assert_int_equal(nyb_matrix_create(context, &int4, x, 0, 4, 0, 0, 0, &none, &err), NYB_SHAPE);
+    assert_null(none);
+    assert_int_equal(nyb_matrix_create(context, &int4, x, SIZE_MAX, 4, 0, 0, 0, &none, &err),
+                     NYB_LIMIT);
+    assert_int_equal(nyb_matrix_create(context, &int4, x, 4, 4, 0, 0, 256, &none, &err),
+                     NYB_INVALID);
+    assert_int_equal(nyb_matrix_create(context, &f32, x, 4, 4, 0, 0, 0, &none, &err), NYB_INVALID);
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+}
+
+static void memory_failures_leak_nothing(void **state)
+{
+    nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K), *made;
+    nyb_status status = NYB_MEMORY;
+    float y[M * N];
+    nyb_spec int4;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("int4", &int4, NULL), NYB_OK);
+    for (uint64_t n = 1; status != NYB_OK; n++) {
+        nyb_plan *plan = NULL;
+        const nyb_format *f = nyb_format_find("int4");
+        made = NULL;
+        nyb_alloc_fail_after(n, false);
+        status = nyb_matrix_create(context, &int4, x, M, K, 0, 0, 0, &made, NULL);
+        if (status == NYB_OK)
+            status = nyb_matmul_y(context, qx, qw, NULL, y, NULL);
+        if (status == NYB_OK)
+            status = nyb_plan_create(context, NYB_PLAN_DX, (nyb_image){1, 1, M, K}, N, 1, 1, 1, 0,
+                                     f, f, &plan, NULL);
+        nyb_alloc_fail_after(0, false);
+        assert_true(status == NYB_OK || status == NYB_MEMORY);
+        assert_true(n < 200);
+        nyb_matrix_destroy(&made);
+        nyb_plan_destroy(&plan);
+    }
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_matrix_is_what_quantize_says),
+        cmocka_unit_test(products_are_exact_sums),
+        cmocka_unit_test(real_products_are_chains),
+        cmocka_unit_test(a_convolution_and_its_plan_agree),
+        cmocka_unit_test(wrong_shapes_name_both_sides),
+        cmocka_unit_test(memory_failures_leak_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
