@@ -24,9 +24,10 @@ static const nyb_attr attrs[] = {
     {.out = 17, .kernel = 1, .stride = 1, .bias = true, .eps = 1e-3f},
     {.out = 2, .kernel = 5, .stride = 3, .pad = 2, .eps = 1e-3f, .label_smoothing = 0.5f},
 };
+/* The last one has more pixels than a canonical block has rows. */
 static const nyb_shape shapes[] = {
-    {1, 1, 1, 1}, {2, 3, 3, 2},  {2, 5, 4, 3},  {1, 7, 6, 5},
-    {3, 4, 4, 4}, {2, 2, 3, 17}, {6, 1, 1, 10}, {1, 1, 9, 16},
+    {1, 1, 1, 1},  {2, 3, 3, 2},  {2, 5, 4, 3},  {1, 7, 6, 5},   {3, 4, 4, 4},
+    {2, 2, 3, 17}, {6, 1, 1, 10}, {1, 1, 9, 16}, {1, 17, 16, 1},
 };
 
 static nyb_context *context;

@@ -457,6 +457,35 @@ static void totals_follow_the_canonical_order(void **state)
     }
 }
 
+static void batchnorm_sums_follow_their_definition(void **state)
+{
+    static const size_t rows[] = {1, 5, 15, 16, 17, 256};
+    enum { COLS = 3 };
+
+    (void)state;
+    for (size_t k = 0; k < LENGTH(rows); k++) {
+        float *const x = rig_floats(rows[k] * COLS, 1, 2);
+        float got[3][COLS];
+        nyb_elem_choose(nyb_cpu_detect())->bn_stats(x, rows[k], COLS, COLS, got[0], got[1], got[2]);
+        for (size_t j = 0; j < COLS; j++) {
+            const size_t m = rows[k] < 16 ? rows[k] : 16;
+            float shift = 0, sum = 0, square = 0;
+            for (size_t i = 0; i < m; i++)
+                shift += x[i * COLS + j];
+            shift *= 1.0f / (float)m;
+            for (size_t i = 0; i < rows[k]; i++) {
+                const float d = x[i * COLS + j] - shift;
+                sum += d;
+                square += d * d;
+            }
+            assert_int_equal(nyb_bits_of(shift), nyb_bits_of(got[0][j]));
+            assert_int_equal(nyb_bits_of(sum), nyb_bits_of(got[1][j]));
+            assert_int_equal(nyb_bits_of(square), nyb_bits_of(got[2][j]));
+        }
+        free(x);
+    }
+}
+
 /* ---- records and refusals ------------------------------------------------------------------ */
 
 static void every_operator_is_found_by_its_name(void **state)
@@ -551,6 +580,7 @@ int main(void)
         cmocka_unit_test(missing_tensors_are_left_out),
         cmocka_unit_test(column_sums_follow_the_canonical_order),
         cmocka_unit_test(totals_follow_the_canonical_order),
+        cmocka_unit_test(batchnorm_sums_follow_their_definition),
         cmocka_unit_test(every_operator_is_found_by_its_name),
         cmocka_unit_test(bad_shapes_are_refused),
         cmocka_unit_test(a_layer_without_bias_has_no_bias),

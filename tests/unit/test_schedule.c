@@ -75,6 +75,7 @@ static void fnt_is_a_triangle(void **state)
     assert_true(nyb_schedule_fnt(0.25, 1, 8, 8) == 0.25f);
     assert_true(nyb_schedule_fnt(0.25, 1, 99, 8) == 0.25f);
     assert_true(nyb_schedule_fnt(0, 1, 1, 3) == (float)(1 / 1.5));
+    assert_true(nyb_schedule_fnt(0, 1, 2, 3) == (float)(1 / 1.5));
     assert_true(nyb_schedule_fnt(0.25, 1, 0, 0) == 0.25f);
 }
 
