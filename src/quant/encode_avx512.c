@@ -88,25 +88,22 @@ INLINE __m512i in_order(__m512i packed)
         _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0), packed);
 }
 
-/* 64 bytes from dwords 0..255. */
+/* 64 bytes, not yet in order, from dwords 0..255. */
 INLINE __m512i pack_unsigned(const __m512i c[4])
 {
-    return in_order(
-        _mm512_packus_epi16(_mm512_packus_epi32(c[0], c[1]), _mm512_packus_epi32(c[2], c[3])));
+    return _mm512_packus_epi16(_mm512_packus_epi32(c[0], c[1]), _mm512_packus_epi32(c[2], c[3]));
 }
 
-/* 64 bytes from dwords -127..127; 0x80000000 becomes 0x80. */
+/* The same from dwords -127..127; 0x80000000 becomes 0x80. */
 INLINE __m512i pack_signed(const __m512i c[4])
 {
-    return in_order(
-        _mm512_packs_epi16(_mm512_packs_epi32(c[0], c[1]), _mm512_packs_epi32(c[2], c[3])));
+    return _mm512_packs_epi16(_mm512_packs_epi32(c[0], c[1]), _mm512_packs_epi32(c[2], c[3]));
 }
 
-/* low & mask | high << 4: nybble order. mask <= 15. */
-INLINE __m512i nybbles(__m512i low, __m512i high, __m512i mask)
+/* low & 15 | high << 4: nybble order. What the shift brings from other bytes is not selected. */
+INLINE __m512i nybbles(__m512i low, __m512i high)
 {
-    return _mm512_or_si512(_mm512_and_si512(low, mask),
-                           _mm512_slli_epi16(_mm512_and_si512(high, mask), 4));
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), low, _mm512_slli_epi16(high, 4), 0xca);
 }
 
 /* ---- LOG2 ----------------------------------------------------------------------------------- */
@@ -154,24 +151,35 @@ INLINE __m512i log2_round(const log2_plan *p, bool plain, __m512 x, __m512i r)
     return _mm512_add_epi32(_mm512_castps_si512(v), r);
 }
 
-/* Nybbles sign << 3 | exponent & 7; e = (exponent + 1) & 7 and the zero come from one table. */
+/* 64 nybble pairs from dwords whose low 4 bits are sign << 3 | exponent & 7 and the others 0:
+ * e = (exponent + 1) & 7 and the zero of e = 0 come from a table. */
+INLINE __m512i log2_nybbles(const __m512i c[VECTORS])
+{
+    const __m512i low =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(1, 2, 3, 4, 5, 6, 7, 0, 9, 10, 11, 12, 13, 14, 15, 0));
+    const __m512i high = _mm512_slli_epi16(low, 4);
+
+    return in_order(_mm512_or_si512(_mm512_shuffle_epi8(low, pack_unsigned(c)),
+                                    _mm512_shuffle_epi8(high, pack_unsigned(c + 4))));
+}
+
+/* sign of x << 3 | exponent of b & 7, bit by bit (truth table 0xca = a ? b : c). */
+INLINE __m512i log2_index(__m512i b, __m512 x)
+{
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(7), _mm512_srli_epi32(b, 23),
+                                     _mm512_srli_epi32(_mm512_castps_si512(x), 28), 0xca);
+}
+
 INLINE __m512i log2_turn4(const log2_plan *p, bool plain, const float *x, const __m512i r[VECTORS])
 {
-    const __m512i table =
-        _mm512_broadcast_i32x4(_mm_setr_epi8(1, 2, 3, 4, 5, 6, 7, 0, 9, 10, 11, 12, 13, 14, 15, 0));
-    const __m512i low4 = _mm512_set1_epi8(15), sign = _mm512_set1_epi32(8);
     __m512i c[VECTORS];
 
     for (int i = 0; i < VECTORS; i++) {
         __m512 f = _mm512_loadu_ps(x + LANES * i);
-        __m512i b = log2_round(p, plain, f, r[i]);
 
-        /* sign ? bits 28.. of x : exponent, bit by bit (truth table 0xd8 = c ? b : a) */
-        c[i] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(b, 23),
-                                         _mm512_srli_epi32(_mm512_castps_si512(f), 28), sign, 0xd8);
+        c[i] = log2_index(log2_round(p, plain, f, r[i]), f);
     }
-    return nybbles(_mm512_shuffle_epi8(table, _mm512_and_si512(pack_unsigned(c), low4)),
-                   _mm512_shuffle_epi8(table, _mm512_and_si512(pack_unsigned(c + 4), low4)), low4);
+    return log2_nybbles(c);
 }
 
 /* Bytes sign << 7 | e. */
@@ -189,8 +197,8 @@ INLINE void log2_turn8(const log2_plan *p, bool plain, const float *x, const __m
 
         c[i] = _mm512_maskz_or_epi32(_mm512_test_epi32_mask(e, e), e, s);
     }
-    _mm512_storeu_si512(codes, pack_unsigned(c));
-    _mm512_storeu_si512(codes + 64, pack_unsigned(c + 4));
+    _mm512_storeu_si512(codes, in_order(pack_unsigned(c)));
+    _mm512_storeu_si512(codes + 64, in_order(pack_unsigned(c + 4)));
 }
 
 INLINE void log2_run(const log2_plan *p, rng random, source from, bool plain, bool byte,
@@ -211,11 +219,74 @@ INLINE void log2_run(const log2_plan *p, rng random, source from, bool plain, bo
     }
 }
 
+/* ---- LOG2 in nybbles, stochastic with 16 bits: LUQ, in as few operations as were found --------
+ */
+
+/* |x| and the clamp are one vrangeps, with the least `top` for which top * inv2 reaches the limit:
+ * the product is then at most 2 units in the last place above it, which no 16-bit draw carries on.
+ * Infinite (false) for scales that no clip gives. */
+static bool luq_top(float inv2, float limit, float *top)
+{
+    *top = limit / inv2;
+    while (*top * inv2 < limit)
+        *top = nyb_float_of(nyb_bits_of(*top) + 1);
+    while (nyb_float_of(nyb_bits_of(*top) - 1) * inv2 >= limit)
+        *top = nyb_float_of(nyb_bits_of(*top) - 1);
+    return nyb_bits_of(*top) < 0x7f800000;
+}
+
+/* bits(v) + (U16 << 7 | 64) as one vpdpwssd: with w = U16 ^ 0x7fff = 32767 - U16 as a signed number
+ * (the flip is in the last round key) it is bits(v) - 128 w + 192 * 21845. The first block's index
+ * is a multiple of 16, so that the counters within a turn differ by an exclusive or. */
+static void luq_run(const log2_plan *p, float top, rng random, const float *x, size_t n,
+                    uint8_t *codes)
+{
+    const __m512 inv = p->inv, inv2 = p->inv2, one = _mm512_set1_ps(1.0f);
+    const __m512 most = _mm512_set1_ps(top);
+    const __m512i last = _mm512_xor_si512(random.key[5], _mm512_set1_epi16(0x7fff));
+    const __m512i step = _mm512_set4_epi64(0, 16, 0, 16);
+    const __m512i rest = _mm512_set1_epi32(21845);
+    const __m512i factors = _mm512_set1_epi32((int)0xff8000c0); /* -128, 192 */
+    const __m512i even = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7,
+                                          0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
+    const __m512i odd = _mm512_add_epi16(even, _mm512_set1_epi16(16));
+    __m512i counter = random.counter, key[4];
+
+    for (int i = 0; i < 4; i++)
+        key[i] = _mm512_xor_si512(random.key[0], _mm512_set4_epi64(0, 4 * i, 0, 4 * i));
+    for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
+        __m512i c[VECTORS], u = counter;
+
+        for (int j = 0; j < VECTORS; j++) {
+            __m512 f = _mm512_loadu_ps(x + i + LANES * j), a, v;
+            __m512i w;
+
+            if (j % 2 == 0) {
+                u = _mm512_xor_si512(counter, key[j / 2]);
+                u = _mm512_aesenc_epi128(u, random.key[1]);
+                u = _mm512_aesenc_epi128(u, random.key[2]);
+                u = _mm512_aesenc_epi128(u, random.key[3]);
+                u = _mm512_aesenc_epi128(u, random.key[4]);
+                u = _mm512_aesenclast_epi128(u, last);
+            }
+            w = _mm512_mask_permutexvar_epi16(rest, 0xAAAAAAAA, j % 2 ? odd : even, u);
+            _mm_prefetch((const char *)(x + i + 1024 + LANES * j), _MM_HINT_T0);
+            /* the smaller magnitude, sign cleared; NaN to 0 */
+            a = _mm512_maskz_range_ps(_mm512_cmp_ps_mask(f, f, _CMP_ORD_Q), f, most, 0xa);
+            v = _mm512_max_ps(_mm512_fmadd_ps(a, inv, one), _mm512_mul_ps(a, inv2));
+            c[j] = log2_index(_mm512_dpwssd_epi32(_mm512_castps_si512(v), w, factors), f);
+        }
+        counter = _mm512_add_epi64(counter, step);
+        _mm512_storeu_si512(codes + i / 2, log2_nybbles(c));
+    }
+}
+
 /* ---- INT ------------------------------------------------------------------------------------ */
 
 typedef struct int_plan {
     __m512 inv, lo, hi;
     bool is_signed;
+    bool narrow;  /* codes of less than 4 bits: */
     __m512i mask; /* of a code, in bytes */
 } int_plan;
 
@@ -267,26 +338,31 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
 
             low = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(low, nan), low);
             high = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(high, nan), high);
-            _mm512_storeu_si512(codes + i, low);
-            _mm512_storeu_si512(codes + i + 64, high);
+            _mm512_storeu_si512(codes + i, in_order(low));
+            _mm512_storeu_si512(codes + i + 64, in_order(high));
         } else {
-            /* the mask takes NaN's 0x80 to 0 */
-            _mm512_storeu_si512(codes + i / 2, nybbles(low, high, plan.mask));
+            if (plan.narrow) {
+                low = _mm512_and_si512(low, plan.mask);
+                high = _mm512_and_si512(high, plan.mask);
+            }
+            /* of NaN's 0x80 a nybble keeps 0 */
+            _mm512_storeu_si512(codes + i / 2, in_order(nybbles(low, high)));
         }
     }
 }
 
 /* ---- the variant ---------------------------------------------------------------------------- */
 
-static void encode_log2(const nyb_spec *spec, const log2_plan *p, rng random, source from,
+static void encode_log2(const nyb_spec *spec, float inv, rng random, source from, uint64_t first,
                         const float *x, size_t n, uint8_t *codes)
 {
+    const log2_plan plan = log2_begin(spec, inv), *p = &plan;
     const bool byte = spec->format->bits == 8;
+    float top;
 
-    if (p->plain && from == BITS16 && !byte)
-        log2_run(p, random, BITS16, true, false, x, n, codes);
-    else if (p->plain && from == BITS16)
-        log2_run(p, random, BITS16, true, true, x, n, codes);
+    if (p->plain && from == BITS16 && !byte && first % NYB_BLOCK_CODES == 0 &&
+        luq_top(2.0f * inv, 2.0f * spec->format->max, &top))
+        luq_run(p, top, random, x, n, codes);
     else if (from == BITS16)
         log2_run(p, random, BITS16, false, byte, x, n, codes);
     else if (from == BITS32)
@@ -320,17 +396,15 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
     rng random = rng_begin(stream, from == BITS32 ? first / 4 : first / 8);
 
     switch (f->grid) {
-    case NYB_GRID_LOG2: {
-        log2_plan p = log2_begin(spec, inv_scale);
-
-        encode_log2(spec, &p, random, from, x, n, codes);
+    case NYB_GRID_LOG2:
+        encode_log2(spec, inv_scale, random, from, first, x, n, codes);
         return true;
-    }
     case NYB_GRID_INT: {
         int_plan p = {.inv = _mm512_set1_ps(inv_scale),
                       .lo = _mm512_set1_ps(f->lo),
                       .hi = _mm512_set1_ps(f->hi),
                       .is_signed = f->is_signed,
+                      .narrow = f->n_codes < 16,
                       .mask = _mm512_set1_epi8((char)(f->n_codes - 1))};
 
         encode_int(spec, &p, random, from, x, n, codes);
@@ -423,7 +497,7 @@ static void moments(const float *x, size_t rows, size_t ld, size_t stride, size_
 
 const nyb_encode_kernel nyb_encode_avx512 = {
     .name = "avx512",
-    .needs = NYB_CPU_AVX512 | NYB_CPU_VAES,
+    .needs = NYB_CPU_AVX512 | NYB_CPU_AVX512VNNI | NYB_CPU_VAES,
     .encode = encode,
     .moments = moments,
 };

@@ -101,9 +101,9 @@ static nyb_stream pick_stream(ck *c, uint64_t *first)
                     .role = (uint8_t)ck_range(c, 0, 15),
                     .sample = (uint8_t)ck_rand(c)};
 
-    *first = (uint64_t)ck_rand(c) * 8;
+    *first = (uint64_t)ck_rand(c) * (ck_rand(c) % 2 ? 128 : 8);
     if (ck_rand(c) % 4 == 0) /* the counter's low word overflows within the call */
-        *first = ((uint64_t)1 << (ck_rand(c) % 2 ? 35 : 34)) - 8 * ck_range(c, 0, 64);
+        *first = ((uint64_t)1 << (ck_rand(c) % 2 ? 35 : 34)) - 8 * ck_range(c, 0, 4) * (ck_rand(c) % 2 ? 16 : 1);
     return s;
 }
 
