@@ -188,7 +188,7 @@ void cli_print_wrapped(FILE *out, const char *text, size_t at, size_t indent)
 
 static void print_option(FILE *out, const char *name, const char *arg, const char *help)
 {
-    int n = fprintf(out, "  --%s%s%s", name, arg ? " " : "", arg ? arg : "");
+    int n = fprintf(out, "  --%s%s%s", name, arg && *arg != '[' ? " " : "", arg ? arg : "");
     if (n >= HELP_COLUMN - 1) {
         fputc('\n', out);
         n = 0;
@@ -205,7 +205,8 @@ static void print_train_options(FILE *out)
         char value[64], help[400];
         nyb_train_option_print(&defaults, i, value, sizeof value);
         snprintf(help, sizeof help, "%s (default: %s)", nyb_train_option_help(i), value);
-        print_option(out, nyb_train_option_key(i), nyb_train_option_is_flag(i) ? NULL : "X", help);
+        print_option(out, nyb_train_option_key(i), nyb_train_option_is_flag(i) ? "[=0|1]" : "X",
+                     help);
     }
 }
 

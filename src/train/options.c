@@ -140,6 +140,19 @@ nyb_status nyb_train_option_set(nyb_train_options *options, const char *key, con
     return nyb_fail(err, NYB_UNKNOWN, "no training option '%s'", key);
 }
 
+/* The shortest of up to 17 digits that reads back as the same number. */
+static int print_double(double value, char *text, size_t n_bytes)
+{
+    char shortest[40] = "";
+
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(shortest, sizeof shortest, "%.*g", digits, value);
+        if (strtod(shortest, NULL) == value)
+            break;
+    }
+    return snprintf(text, n_bytes, "%s", shortest);
+}
+
 int nyb_train_option_print(const nyb_train_options *options, size_t i, char *text, size_t n_bytes)
 {
     const char *at = (const char *)options + fields[i].offset;
@@ -157,7 +170,7 @@ int nyb_train_option_print(const nyb_train_options *options, size_t i, char *tex
         return snprintf(text, n_bytes, "%llu", (unsigned long long)wide);
     case KIND_DOUBLE:
         memcpy(&d, at, sizeof d);
-        return snprintf(text, n_bytes, "%.17g", d);
+        return print_double(d, text, n_bytes);
     case KIND_SCHEDULE:
         return snprintf(text, n_bytes, "%s", at);
     }

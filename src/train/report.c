@@ -150,7 +150,6 @@ void nyb_report_step(nyb_report *r, const nyb_event *e)
     nyb_json_double(&j, "lr", e->lr);
     nyb_json_double(&j, "samples_per_s", e->samples_per_s);
     nyb_json_end(&j);
-    fputc('\n', r->metrics);
     nyb_events_scalar(r->events, (int64_t)e->step, "train/loss", (float)e->loss);
     nyb_events_scalar(r->events, (int64_t)e->step, "train/lr", (float)e->lr);
 }
@@ -171,7 +170,6 @@ void nyb_report_epoch(nyb_report *r, const nyb_event *e)
     nyb_json_double(&j, "test_acc", e->test_acc);
     nyb_json_double(&j, "seconds", e->seconds);
     nyb_json_end(&j);
-    fputc('\n', r->metrics);
     nyb_events_scalar(r->events, (int64_t)e->step, "train/epoch_loss", (float)e->train_loss);
     nyb_events_scalar(r->events, (int64_t)e->step, "train/epoch_acc", (float)e->train_acc);
     nyb_events_scalar(r->events, (int64_t)e->step, "test/loss", (float)e->test_loss);
@@ -249,7 +247,6 @@ static void measured(void *user, const nyb_quant *q, const float *real)
     nyb_json_int(&j, "n_nan", (int64_t)stats.n_nan);
     nyb_json_int(&j, "n_inf", (int64_t)stats.n_inf);
     nyb_json_end(&j);
-    fputc('\n', r->metrics);
     scalar_of(r, layer, slot, "amax", stats.amax);
     scalar_of(r, layer, slot, "underflow", stats.underflow);
     scalar_of(r, layer, slot, "clip", stats.clip);
@@ -317,7 +314,6 @@ nyb_status nyb_report_summary(const nyb_train *t, const char *dir, nyb_error *er
         nyb_json_object(&j, NULL);
         summary_fields(t, &j);
         nyb_json_end(&j);
-        fputc('\n', nyb_atomic_stream(out));
         status = nyb_atomic_commit(&out, err);
     }
     nyb_free(path);
