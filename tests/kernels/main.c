@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 static void (*const families[])(ck *) = {
+    check_conv,
     check_encode,
     check_elem,
     check_moments,

@@ -1,0 +1,153 @@
+/* Whole products, small and random: every tile's answer is the reference tile's. */
+#include <stdlib.h>
+
+#include "check.h"
+#include "gemm/conv.h"
+#include "gemm/tile.h"
+
+#define MAX_MACS 30000 /* the reference tile takes some 20 us for it */
+
+typedef struct product {
+    nyb_product kind;
+    nyb_conv_shape shape;
+    const nyb_format *a, *b;
+    size_t n_samples;
+    bool bias, add;
+} product;
+
+static size_t one_of(ck *c, const size_t *choices, size_t n)
+{
+    return choices[ck_range(c, 0, n - 1)];
+}
+
+static void random_product(ck *c, bool s8, product *p)
+{
+    static const size_t channels[] = {1, 3, 8, 16, 17, 32, 33, 48, 64, 70, 100};
+    static const char *const s8_formats[] = {"int4", "uint4", "e3m0", "e2m1", "int2", "int8"};
+    nyb_conv_shape *s = &p->shape;
+
+    p->kind = (nyb_product)ck_range(c, 0, 2);
+    do {
+        *s = (nyb_conv_shape){.n = ck_range(c, 1, 9), .h = ck_range(c, 1, 12)};
+        s->w = ck_range(c, 1, 12);
+        s->c = one_of(c, channels, 11);
+        s->o = one_of(c, channels, 11);
+        s->r = ck_range(c, 1, 4);
+        s->s = ck_range(c, 1, 4);
+        s->stride = ck_range(c, 1, 3);
+        s->pad = ck_range(c, 0, nyb_min(s->r, s->s) - 1);
+    } while (nyb_conv_shape_check(s, NULL) != NYB_OK ||
+             s->n * s->oh * s->ow * s->c * s->o * s->r * s->s > MAX_MACS);
+    p->a = nyb_format_find(s8 ? s8_formats[ck_range(c, 0, 5)] : "f32");
+    p->b =
+        nyb_format_find(s8 ? s8_formats[ck_range(c, 0, 5)] : (ck_range(c, 0, 3) ? "f32" : "int4"));
+    p->n_samples = p->kind == NYB_PRODUCT_DW ? ck_range(c, 1, 3) : 1;
+    p->bias = p->kind == NYB_PRODUCT_FWD && ck_range(c, 0, 1);
+    p->add = ck_range(c, 0, 1);
+}
+
+static float small_float(ck *c)
+{
+    return (float)(int32_t)ck_rand(c) * 0x1p-30f;
+}
+
+/* rows x cols of codes that the format's encoder can produce, or floats. */
+static nyb_operand random_operand(ck *c, const nyb_format *f, size_t rows, size_t cols, float scale,
+                                  nyb_packed *p)
+{
+    if (f->grid == NYB_GRID_REAL) {
+        float *real = ck_guard(c, rows * cols * sizeof *real, ck_range(c, 0, 1));
+        for (size_t i = 0; i < rows * cols; i++)
+            real[i] = small_float(c);
+        return (nyb_operand){.real = real};
+    }
+    const size_t n_bytes = nyb_packed_bytes(f, rows, cols);
+    *p = (nyb_packed){.format = f,
+                      .rows = rows,
+                      .cols = cols,
+                      .pitch = nyb_packed_pitch(cols),
+                      .scale = scale,
+                      .codes = ck_guard(c, n_bytes, ck_range(c, 0, 1))};
+    memset(p->codes, 0, n_bytes);
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t col = 0; col < cols; col++) {
+            unsigned code;
+            do {
+                code = ck_rand(c) % f->n_codes;
+            } while (abs(f->units[code]) > f->max_unit);
+            nyb_packed_set(p, row, col, code);
+        }
+    }
+    return (nyb_operand){.packed = p};
+}
+
+/* False if there was no memory for the plan. */
+static bool run(ck *c, uint32_t cpu, const product *p, const nyb_operand *a, const nyb_operand *b,
+                const float *bias, float *out)
+{
+    const nyb_context context = {.cpu = cpu, .pool = NULL};
+    nyb_conv *conv;
+
+    if (nyb_conv_create(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, &conv, NULL) !=
+        NYB_OK) {
+        ck_fail(c, "no plan");
+        return false;
+    }
+    void *scratch = ck_guard(c, nyb_conv_scratch_bytes(conv), true);
+    memset(scratch, 0xa5, nyb_conv_scratch_bytes(conv));
+    nyb_conv_run(conv, &context, a, b, p->bias ? bias : NULL, p->add, out, scratch);
+    nyb_conv_destroy(&conv);
+    return true;
+}
+
+static void check_case(ck *c, bool s8, uint32_t cpu)
+{
+    product p;
+    nyb_packed packed[4];
+    nyb_operand a[3];
+    float bias[100];
+
+    random_product(c, s8, &p);
+    const nyb_conv_shape *s = &p.shape;
+    const size_t x = s->n * s->h * s->w, y = s->n * s->oh * s->ow, w = s->o * s->r * s->s;
+    const bool fwd = p.kind == NYB_PRODUCT_FWD;
+    const size_t n_out = fwd ? y * s->o : (p.kind == NYB_PRODUCT_DX ? x : w) * s->c;
+    for (size_t i = 0; i < p.n_samples; i++)
+        a[i] = random_operand(c, p.a, fwd ? x : y, fwd ? s->c : s->o, 0.37f, &packed[i]);
+    const nyb_operand b =
+        random_operand(c, p.b, p.kind == NYB_PRODUCT_DW ? x : w, s->c, 0.11f, &packed[3]);
+    float *want = ck_guard(c, n_out * sizeof *want, true);
+    float *got = ck_guard(c, n_out * sizeof *got, ck_range(c, 0, 1));
+    for (size_t i = 0; i < n_out; i++)
+        want[i] = got[i] = small_float(c);
+    for (size_t i = 0; i < 100; i++)
+        bias[i] = small_float(c);
+    if (run(c, 0, &p, a, &b, bias, want) && run(c, cpu, &p, a, &b, bias, got) &&
+        !ck_same(c, "out", want, got, n_out * sizeof *want))
+        ck_fail(c,
+                "product %d of %s x %s: n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu "
+                "pad %zu samples %zu",
+                (int)p.kind, p.a->name, p.b->name, s->n, s->h, s->w, s->c, s->o, s->r, s->s,
+                s->stride, s->pad, p.n_samples);
+}
+
+static void check_variant(ck *c, const char *family, const char *name, uint32_t needs, bool s8)
+{
+    if (!ck_begin(c, family, name, needs))
+        return;
+    const uint32_t former = nyb_cpu_fp_enter();
+    for (size_t i = 0; i < ck_cases(c); i++)
+        if (ck_case(c, i))
+            check_case(c, s8, needs);
+    nyb_cpu_fp_restore(former);
+    ck_end(c);
+}
+
+void check_conv(ck *c)
+{
+    /* The reference against itself would prove nothing: tests/unit/test_conv.c has its oracle. */
+    for (const nyb_tile_s8 *const *t = nyb_tile_s8_list; t[1]; t++)
+        check_variant(c, "conv_s8", (*t)->name, (*t)->needs, true);
+    for (const nyb_tile_f32 *const *t = nyb_tile_f32_list; t[1]; t++)
+        check_variant(c, "conv_f32", (*t)->name, (*t)->needs, false);
+}
