@@ -1,0 +1,71 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+
+#include "../../cli/models/models.h"
+
+static void must(nyb_status status, const nyb_error *err)
+{
+    if (status != NYB_OK)
+        fail_msg("%s", err->text);
+}
+
+void fixture_init(fixture *f, const char *cpu, size_t threads, const char *model,
+                  const char *recipe, const char *const *sets, int batch, size_t n_train)
+{
+    const cli_input input = {.h = 28, .w = 28, .c = 1, .classes = 10};
+    nyb_error err = {0};
+    char data[96];
+
+    memset(f, 0, sizeof *f);
+    must(nyb_context_create(cpu, threads, &f->context, &err), &err);
+    must(cli_model_create(model, &input, &f->model, &err), &err);
+    must(nyb_recipe_create(recipe, &f->recipe, &err), &err);
+    for (; sets && *sets; sets++) {
+        char key[64];
+        const char *equals = strchr(*sets, '=');
+
+        snprintf(key, sizeof key, "%.*s", (int)(equals - *sets), *sets);
+        must(nyb_recipe_set(f->recipe, key, equals + 1, &err), &err);
+    }
+    snprintf(data, sizeof data, "synthetic:train=%zu,test=64", n_train);
+    must(nyb_data_open(data, &f->data, &err), &err);
+    nyb_train_defaults(&f->options);
+    f->options.batch = batch;
+    f->options.epochs = 1;
+    f->options.lr = 0.05;
+}
+
+void fixture_start(fixture *f)
+{
+    nyb_error err = {0};
+
+    must(nyb_train_create(f->context, f->model, f->recipe, f->data, &f->options, &f->train, &err),
+         &err);
+}
+
+void fixture_free(fixture *f)
+{
+    nyb_train_destroy(&f->train);
+    nyb_data_close(&f->data);
+    nyb_recipe_destroy(&f->recipe);
+    nyb_model_destroy(&f->model);
+    nyb_context_destroy(&f->context);
+}
+
+void fixture_hash(fixture *f, char hex[65])
+{
+    nyb_train_summary summary;
+    nyb_error err = {0};
+
+    fixture_start(f);
+    must(nyb_train_run(f->train, NULL, NULL, NULL, NULL, &err), &err);
+    nyb_train_summarize(f->train, &summary);
+    memcpy(hex, summary.weights_sha256, 65);
+}

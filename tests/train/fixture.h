@@ -1,0 +1,25 @@
+/* Small runs for the tests: a built-in model, a recipe, synthetic data. */
+#ifndef FIXTURE_H
+#define FIXTURE_H
+
+#include <nybble/nybble.h>
+
+typedef struct fixture {
+    nyb_context *context;
+    nyb_model *model;
+    nyb_recipe *recipe;
+    nyb_data *data;
+    nyb_train_options options;
+    nyb_train *train;
+} fixture;
+
+/* Everything but the train object; data is 28x28x1 synthetic with n_train samples. cmocka
+ * assertions inside. sets: "key=value" pairs for the recipe, NULL-terminated, or NULL. */
+void fixture_init(fixture *f, const char *cpu, size_t threads, const char *model,
+                  const char *recipe, const char *const *sets, int batch, size_t n_train);
+void fixture_start(fixture *f); /* creates f->train */
+void fixture_free(fixture *f);
+/* A run of all steps without a folder; writes the weights' hash. */
+void fixture_hash(fixture *f, char hex[65]);
+
+#endif

@@ -1,0 +1,354 @@
+/* Runs: resume, errors, memory, what is kept. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/base.h"
+#include "fixture.h"
+#include "graph/graph.h"
+#include "train/run.h"
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/nybble-test-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    char command[96];
+
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static size_t count_lines(const char *file, const char *needle)
+{
+    char path[128], line[4096];
+    size_t n = 0;
+    FILE *in;
+
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    in = fopen(path, "r");
+    assert_non_null(in);
+    while (fgets(line, sizeof line, in))
+        n += strstr(line, needle) != NULL;
+    fclose(in);
+    return n;
+}
+
+/* Stops after `stop` steps, resumes in new objects, and must end where the whole run ends. */
+static void resume_is_exact(void **state)
+{
+    static const char *const sets[] = {"dgrad.dy.scale=hindsight", "wgrad.dy.scale=hindsight",
+                                       "finish.epochs=1", NULL};
+    char want[65];
+    nyb_train_summary summary;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 2, "resnet8", "luq", sets, 16, 96);
+    fixture_hash(&f, want); /* 6 + 6 steps */
+    fixture_free(&f);
+    for (uint64_t stop = 4; stop <= 12; stop += 4) {
+        fixture_init(&f, "auto", 1, "resnet8", "luq", sets, 16, 96);
+        f.options.max_steps = stop;
+        f.options.log_every = 1;
+        fixture_start(&f);
+        if (stop > 4)
+            assert_int_equal(nyb_train_resume(f.train, folder, &err), NYB_OK);
+        assert_int_equal(nyb_train_run(f.train, folder, "config", NULL, NULL, &err), NYB_OK);
+        nyb_train_summarize(f.train, &summary);
+        fixture_free(&f);
+    }
+    assert_string_equal(summary.weights_sha256, want);
+    assert_int_equal(count_lines("metrics.jsonl", "\"kind\":\"step\""), 12);
+    assert_int_equal(count_lines("metrics.jsonl", "\"kind\":\"epoch\""), 2);
+}
+
+static int stop_at_three(void *user, const nyb_event *event)
+{
+    (void)user;
+    return event->step == 3;
+}
+
+static void a_stopped_run_says_so_and_leaves_a_state(void **state)
+{
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 16, 96);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, folder, NULL, stop_at_three, NULL, &err),
+                     NYB_INTERRUPTED);
+    nyb_train_destroy(&f.train);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_resume(f.train, folder, &err), NYB_OK);
+    assert_int_equal(f.train->progress.step, 3);
+    fixture_free(&f);
+}
+
+/* What evaluation sees after loading the deployed model is what the run saw. */
+static void the_deployed_model_evaluates_the_same(void **state)
+{
+    double loss, acc, loss2, acc2;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 2, "resnet8", "luq", NULL, 16, 320);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, folder, NULL, NULL, NULL, &err), NYB_OK);
+    loss = f.train->progress.test_loss;
+    acc = f.train->progress.test_acc;
+    nyb_train_destroy(&f.train);
+    fixture_start(&f);
+    if (nyb_train_load_model(f.train, folder, &err) != NYB_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(nyb_train_eval(f.train, &loss2, &acc2, &err), NYB_OK);
+    assert_true(loss == loss2);
+    assert_true(acc == acc2);
+    fixture_free(&f);
+}
+
+static void a_step_allocates_nothing(void **state)
+{
+    static const char *const recipes[] = {"f32", "luq"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        double loss, n;
+        uint64_t before;
+        fixture f;
+
+        fixture_init(&f, "auto", 2, "resnet8", recipes[i], NULL, 16, 32);
+        fixture_start(&f);
+        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        before = nyb_alloc_count();
+        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_alloc_count(), before);
+        fixture_free(&f);
+    }
+}
+
+static void live_buffers_never_overlap(void **state)
+{
+    static const char *const sets[] = {"wgrad.dy.samples=3", "finish.epochs=1", NULL};
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet14", "luq", sets, 8, 32);
+    fixture_start(&f);
+    for (int m = 0; m < NYB_MODES; m++) {
+        const nyb_program *p = &f.train->graph->programs[m];
+
+        assert_true(p->n_steps > 0);
+        for (int i = 0; i < p->n_buffers; i++)
+            for (int j = 0; j < i; j++) {
+                const nyb_buffer *a = &p->buffers[i], *b = &p->buffers[j];
+
+                if (a->home != NYB_HOME_PLANNED || b->home != NYB_HOME_PLANNED || a->first < 0 ||
+                    b->first < 0 || a->first > b->last || b->first > a->last)
+                    continue;
+                assert_true(a->offset + a->n_bytes <= b->offset ||
+                            b->offset + b->n_bytes <= a->offset);
+                assert_true(a->offset + a->n_bytes <= p->n_bytes);
+            }
+    }
+    fixture_free(&f);
+}
+
+static void quantized_inputs_are_kept_at_an_eighth(void **state)
+{
+    nyb_train_summary luq, f32;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet14", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    nyb_train_summarize(f.train, &luq);
+    fixture_free(&f);
+    fixture_init(&f, "auto", 1, "resnet14", "f32", NULL, 16, 32);
+    fixture_start(&f);
+    nyb_train_summarize(f.train, &f32);
+    fixture_free(&f);
+    assert_true(luq.saved_quantized_bytes > 0);
+    assert_int_equal(luq.saved_quantized_bytes * 8, luq.saved_quantized_f32_bytes);
+    assert_int_equal(f32.saved_quantized_bytes, 0);
+    assert_true(luq.saved_activation_bytes < f32.saved_activation_bytes);
+}
+
+static void no_fake_quantization(void **state)
+{
+    nyb_explain_line line;
+    size_t n_s8 = 0, n_f32 = 0;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet14", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    for (size_t i = 0; i < nyb_train_explain_count(f.train); i++) {
+        nyb_train_explain_at(f.train, i, &line);
+        if (!strcmp(line.engine, "s8"))
+            n_s8++;
+        else {
+            n_f32++;
+            assert_string_equal(line.a, "f32");
+            assert_string_equal(line.b, "f32");
+        }
+    }
+    assert_int_equal(n_s8, 12 * 3);         /* 3 stages x 2 blocks x 2 convolutions */
+    assert_int_equal(n_f32, 2 + 3 + 2 * 3); /* conv1 (no dX), fc, two shortcuts */
+    fixture_free(&f);
+}
+
+static void a_nan_is_reported_with_step_and_layer(void **state)
+{
+    float gamma[16];
+    double loss, n;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_get_tensor(f.train, "layer1.0.bn1.weight", gamma, 16, &err), NYB_OK);
+    gamma[3] = NAN;
+    assert_int_equal(nyb_train_set_tensor(f.train, "layer1.0.bn1.weight", gamma, 16, &err), NYB_OK);
+    assert_int_equal(nyb_train_update(f.train, &loss, &n, &err), NYB_NONFINITE);
+    assert_non_null(strstr(err.text, "step 0"));
+    assert_non_null(strstr(err.text, "layer1.0.bn1"));
+    fixture_free(&f);
+}
+
+static void skip_leaves_the_weights(void **state)
+{
+    static const char *const sets[] = {"nonfinite=skip", NULL};
+    char before[65], after[65];
+    double loss, n;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet8", "luq", sets, 16, 32);
+    fixture_start(&f);
+    assert_int_equal(nyb_weights_sha256(f.train->graph, before, NULL), NYB_OK);
+    f.train->graph->input[5] = INFINITY;
+    assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+    assert_int_equal(f.train->progress.n_skipped, 1);
+    assert_int_equal(nyb_weights_sha256(f.train->graph, after, NULL), NYB_OK);
+    assert_string_equal(before, after);
+    fixture_free(&f);
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    fixture f;
+    nyb_status status = NYB_MEMORY;
+    nyb_train *train = NULL;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "mlp:16", "luq", NULL, 16, 32);
+    f.options.normalize = 0;
+    for (uint64_t n = 1; status != NYB_OK; n++) {
+        nyb_alloc_fail_after(n, false);
+        status = nyb_train_create(f.context, f.model, f.recipe, f.data, &f.options, &train, NULL);
+        nyb_alloc_fail_after(0, false);
+        assert_true(status == NYB_OK || status == NYB_MEMORY);
+        assert_true((status == NYB_OK) == (train != NULL));
+        assert_true(n < 10000);
+    }
+    nyb_train_destroy(&train);
+    fixture_free(&f);
+}
+
+static void wrong_labels_and_states_are_refused(void **state)
+{
+    static float x[16 * 784];
+    static int32_t labels[16];
+    nyb_error err = {0};
+    double loss;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    labels[7] = 10;
+    assert_int_equal(nyb_train_step(f.train, x, labels, &loss, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "label 10 of sample 7"));
+    assert_int_equal(nyb_train_resume(f.train, "/nonexistent", &err), NYB_IO);
+    fixture_free(&f);
+}
+
+/* An all-zero batch: zero scales everywhere must give finite losses, no NaN. */
+static void zeros_are_harmless(void **state)
+{
+    static float x[16 * 784];
+    static int32_t labels[16];
+    double loss = 0;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 2, "mlp:32", "luq", (const char *const[]){"edges=recipe", NULL}, 16,
+                 32);
+    f.options.normalize = 0;
+    fixture_start(&f);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(nyb_train_step(f.train, x, labels, &loss, NULL), NYB_OK);
+    assert_true(isfinite(loss));
+    fixture_free(&f);
+}
+
+static void it_learns(void **state)
+{
+    static const char *const recipes[] = {"f32", "luq"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        nyb_error err = {0};
+        fixture f;
+
+        fixture_init(&f, "auto", 2, "resnet8", recipes[i], NULL, 32, 640);
+        f.options.epochs = 2;
+        fixture_start(&f);
+        assert_int_equal(nyb_train_run(f.train, NULL, NULL, NULL, NULL, &err), NYB_OK);
+        printf("%s: test accuracy %.3f\n", recipes[i], f.train->progress.test_acc);
+        assert_true(f.train->progress.test_acc > 0.8);
+        fixture_free(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(resume_is_exact, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_stopped_run_says_so_and_leaves_a_state, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(the_deployed_model_evaluates_the_same, make_folder,
+                                        remove_folder),
+        cmocka_unit_test(a_step_allocates_nothing),
+        cmocka_unit_test(live_buffers_never_overlap),
+        cmocka_unit_test(quantized_inputs_are_kept_at_an_eighth),
+        cmocka_unit_test(no_fake_quantization),
+        cmocka_unit_test(a_nan_is_reported_with_step_and_layer),
+        cmocka_unit_test(skip_leaves_the_weights),
+        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(wrong_labels_and_states_are_refused),
+        cmocka_unit_test(zeros_are_harmless),
+        cmocka_unit_test(it_learns),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
