@@ -166,6 +166,7 @@ static void sum_task(void *arg, size_t task, size_t worker)
                 .b = b,
                 .c = sums_at(job, chunk, panel, o),
                 .accumulate = sample > 0,
+                .narrow = dw->columns - panel * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
             };
             conv->tile_f32->run(&args);
         }

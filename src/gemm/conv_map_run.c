@@ -154,6 +154,7 @@ static void blocks_f32(const work *w)
                 .a = (const float *)w->slab + sub->block_slot[block] * pixel,
                 .lda = pixel,
                 .c = c,
+                .narrow = panel_cols(w, panel) <= NYB_TILE_COLS / 2,
             };
             for (size_t part = 0; part < sub->n_parts; part++) {
                 const size_t run = sub->part[part];

@@ -109,6 +109,7 @@ typedef struct nyb_tile_f32_args {
     const float *b;
     float *c;
     bool accumulate;
+    bool narrow; /* only columns 0..15 are wanted; c's others hold anything afterwards */
 } nyb_tile_f32_args;
 
 typedef struct nyb_tile_f32 {

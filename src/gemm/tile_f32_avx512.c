@@ -61,8 +61,68 @@ RUN_ROWS(10)
 RUN_ROWS(11)
 RUN_ROWS(12)
 
+/* Columns 0..15 only: one vector of b, 16 accumulators, and a from memory in each FMA. */
+#define FMA_BROADCAST(acc, a, b)                                                                   \
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(b), "m"(a))
+#define NARROW_ROWS 16
+
+static inline __attribute__((always_inline)) void run_narrow(const nyb_tile_f32_args *args,
+                                                             size_t first_row, size_t n_rows)
+{
+    const size_t lda = args->lda;
+    const float *b = args->b;
+    float *c = args->c + first_row * NYB_TILE_COLS;
+    __m512 acc[NARROW_ROWS];
+    NYB_UNROLL
+    for (size_t m = 0; m < n_rows; m++)
+        acc[m] = _mm512_setzero_ps();
+    for (size_t i = 0; i < args->n_runs; i++) {
+        const float *a = args->a + first_row * lda + args->run_off[i];
+        for (const float *a_end = a + args->run_len[i]; a < a_end; a++, b += NYB_TILE_COLS) {
+            const __m512 b0 = _mm512_loadu_ps(b);
+            NYB_UNROLL
+            for (size_t m = 0; m < n_rows; m++)
+                FMA_BROADCAST(acc[m], a[m * lda], b0);
+        }
+    }
+    NYB_UNROLL
+    for (size_t m = 0; m < n_rows; m++, c += NYB_TILE_COLS)
+        _mm512_storeu_ps(c, args->accumulate ? _mm512_add_ps(_mm512_loadu_ps(c), acc[m]) : acc[m]);
+}
+
+static void run_narrow_16(const nyb_tile_f32_args *args, size_t first_row)
+{
+    run_narrow(args, first_row, 16);
+}
+
+static void run_narrow_4(const nyb_tile_f32_args *args, size_t first_row)
+{
+    run_narrow(args, first_row, 4);
+}
+
+static void run_narrow_1(const nyb_tile_f32_args *args, size_t first_row)
+{
+    run_narrow(args, first_row, 1);
+}
+
+static void run_all_narrow(const nyb_tile_f32_args *args)
+{
+    size_t row = 0;
+
+    for (; row + 16 <= args->rows; row += 16)
+        run_narrow_16(args, row);
+    for (; row + 4 <= args->rows; row += 4)
+        run_narrow_4(args, row);
+    for (; row < args->rows; row++)
+        run_narrow_1(args, row);
+}
+
 static void run(const nyb_tile_f32_args *args)
 {
+    if (args->narrow) {
+        run_all_narrow(args);
+        return;
+    }
     static void (*const run_block[])(const nyb_tile_f32_args *, size_t) = {
         run_rows_1, run_rows_2, run_rows_3, run_rows_4,  run_rows_5,  run_rows_6,
         run_rows_7, run_rows_8, run_rows_9, run_rows_10, run_rows_11, run_rows_12,
