@@ -1,8 +1,8 @@
-/* Unbiasedness where it matters: the mean of K quantized weight gradients of real layers must sit on
- * the noise floor of an unbiased estimator, one draw's error / sqrt(K); biased rounders must not.
- * Real: dY and X of every 4-bit layer of resnet14s after some training on Fashion-MNIST (synthetic
- * data if it is not installed). Relative errors in the 2-norm against the product with the exact
- * dY and the same quantized X, so that only dY's rounding is measured. */
+/* Unbiasedness where it matters: the mean of K quantized weight gradients of real layers must sit
+ * on the noise floor of an unbiased estimator, one draw's error / sqrt(K); biased rounders must
+ * not. Real: dY and X of every 4-bit layer of resnet14s after some training on Fashion-MNIST
+ * (synthetic data if it is not installed). Relative errors in the 2-norm against the product with
+ * the exact dY and the same quantized X, so that only dY's rounding is measured. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
