@@ -97,6 +97,7 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *
 typedef struct nyb_train_summary {
     uint64_t step;
     double test_acc, test_loss, seconds, samples_per_s;
+    double test_acc_f32_activations; /* after FNT: weights quantized, activations f32; else 0 */
     size_t saved_quantized_bytes; /* kept for backward: inputs of quantized GEMMs, as codes */
     size_t saved_quantized_f32_bytes; /* the same tensors in f32 */
     size_t saved_activation_bytes; /* everything kept for backward */

@@ -237,6 +237,11 @@ static nyb_status run(session *s, nyb_error *err)
         NYB_TRY(run_epoch(s, err));
     if (t->progress.step % t->steps_per_epoch != 0 && !s->stopped)
         NYB_TRY(nyb_train_eval(t, &t->progress.test_loss, &t->progress.test_acc, err));
+    if (nyb_train_mode(t) == NYB_MODE_FINISH && !s->stopped) {
+        double loss;
+
+        NYB_TRY(nyb_train_eval_mode(t, NYB_MODE_EVAL_FINISH, &loss, &t->finish_acc, err));
+    }
     NYB_TRY(checkpoint(s, err));
     if (s->stopped && t->progress.step < nyb_train_total_steps(t))
         return nyb_fail(err, NYB_INTERRUPTED, "stopped after step %llu of %llu",
@@ -275,6 +280,7 @@ void nyb_train_summarize(const nyb_train *t, nyb_train_summary *summary)
         .step = t->progress.step,
         .test_acc = t->progress.test_acc,
         .test_loss = t->progress.test_loss,
+        .test_acc_f32_activations = t->finish_acc,
         .seconds = t->progress.seconds,
         .samples_per_s = t->step_seconds > 0 ? (double)t->n_step_samples / t->step_seconds : 0.0,
         .saved_quantized_bytes = kept.quantized,

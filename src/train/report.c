@@ -287,6 +287,8 @@ static void summary_fields(const nyb_train *t, nyb_json *j)
     nyb_json_int(j, "skipped_steps", (int64_t)t->progress.n_skipped);
     nyb_json_double(j, "test_acc", s.test_acc);
     nyb_json_double(j, "test_loss", s.test_loss);
+    if (t->recipe.finish_epochs > 0)
+        nyb_json_double(j, "test_acc_f32_activations", s.test_acc_f32_activations);
     nyb_json_double(j, "seconds", s.seconds);
     nyb_json_double(j, "samples_per_s", s.samples_per_s);
     nyb_json_int(j, "parameters", (int64_t)s.n_parameters);

@@ -36,6 +36,7 @@ struct nyb_train {
     void *scratch;       /* of nyb_grad_norm */
     double step_seconds; /* of the steps since the run was opened, evaluation not counted */
     uint64_t n_step_samples;
+    double finish_acc; /* test accuracy as FNT trained: f32 activations; 0 without FNT */
 };
 
 /* ---- step.c ---- */
