@@ -91,10 +91,10 @@ static int report(const nyb_context *context, const char *what, const line *line
                                                    (json_int_t)l->spread.n, "per_s",
                                                    l->work / l->spread.median, "unit", l->unit));
         }
-        json_object_update(extra, json_pack("{s:s, s:s, s:I, s:s, s:o}", "bench", what, "cpu",
-                                            nyb_context_cpu(context), "threads",
-                                            (json_int_t)nyb_context_threads(context), "version",
-                                            nyb_version(), "lines", array));
+        json_object_update_new(extra, json_pack("{s:s, s:s, s:I, s:s, s:o}", "bench", what, "cpu",
+                                                nyb_context_cpu(context), "threads",
+                                                (json_int_t)nyb_context_threads(context), "version",
+                                                nyb_version(), "lines", array));
         return cli_print_json(extra);
     }
     json_decref(extra);

@@ -19,11 +19,11 @@ run() {
     got=$?
     if [ "$got" -ne "$want" ]; then
         fail "nybble $*: status $got, not $want"
-        sed 's/^/    /' "$work/err"
+        head -n 8 "$work/err" | sed 's/^/    /'
     fi
-    case $(cat "$work/err") in
-    *Sanitizer*) fail "nybble $*: $(cat "$work/err")" ;;
-    esac
+    if grep -qE 'Sanitizer|runtime error' "$work/err"; then
+        fail "nybble $*: $(head -n 30 "$work/err")"
+    fi
 }
 
 # says WORD...: the error text of the last run has all words, and begins as every error does
