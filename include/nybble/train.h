@@ -63,7 +63,8 @@ typedef struct nyb_event {
     uint64_t step, n_steps; /* done, total */
     int epoch, n_epochs;    /* 1-based */
     double loss, lr;        /* STEP: of this step */
-    double train_loss, train_acc, test_loss, test_acc; /* EPOCH: means, fractions */
+    /* EPOCH: means, fractions; STEP: train_acc alone, of the epoch so far */
+    double train_loss, train_acc, test_loss, test_acc;
     double seconds, samples_per_s;
 } nyb_event;
 /* Return nonzero to stop: the run writes a checkpoint and returns NYB_INTERRUPTED. */

@@ -172,6 +172,7 @@ static nyb_status one_step(session *s, const float *x, const int32_t *labels, ny
     nyb_event e = describe(s, NYB_EVENT_STEP);
     e.loss = loss;
     e.lr = rate;
+    e.train_acc = t->progress.correct / (double)t->progress.n_samples;
     if (t->progress.step % log_every == 0)
         nyb_report_step(s->report, &e);
     if (s->fn && s->fn(s->user, &e))
