@@ -81,7 +81,7 @@ static void strings_are_escaped(void **state)
         const char *text, *want;
     } cases[] = {
         {"", "\"\"\n"},
-        {"a\"b\\c\n\t\r\x01\x7f", "\"a\\\"b\\\\c\\n\\t\\u000d\\u0001\\u007f\"\n"},
+        {"a\"b\\c\n\t\r\x01\x1f\x7f", "\"a\\\"b\\\\c\\n\\t\\u000d\\u0001\\u001f\\u007f\"\n"},
         {"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"\n"},
         {"\xff\xc3", "\"\\ufffd\\ufffd\"\n"}, /* no UTF-8; cut short */
         {"\xc0\x80\xed\xa0\x80",              /* overlong; a surrogate */
