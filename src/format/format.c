@@ -70,7 +70,7 @@ float nyb_format_decode(const nyb_format *format, unsigned code)
         return format->value[code];
     value = (float)format->units[code] * format->unit;
     /* The sign bit of sign-magnitude codes makes -0. */
-    if (value == 0.0f && code != 0)
+    if (value == 0.0f && code != 0 && format->grid != NYB_GRID_INT)
         return -0.0f;
     return value;
 }

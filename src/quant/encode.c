@@ -60,7 +60,7 @@ typedef struct job {
 
 /* The block of 128 flat codes at `flat`, where rows are padded or the tensor ends. Its elements are
  * contiguous in x, one row's after the other's; they are encoded from an index that is a multiple
- * of 8 and then placed one by one. */
+ * of 8, zeros follow the tensor's last, and are then placed one by one. */
 static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
 {
     const nyb_packed *p = j->out;
@@ -75,7 +75,7 @@ static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
     memcpy(real, j->x + base,
            nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8) * sizeof(float));
     nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, base, real, sizeof dense, dense);
-    for (size_t at = 0; at < NYB_BLOCK_CODES && flat + at < j->n_flat; at++)
+    for (size_t at = 0; at < NYB_BLOCK_CODES; at++)
         if ((flat + at) % p->pitch < p->cols)
             nyb_packed_set(&to, 0, at, nyb_packed_get(&from, 0, i++ - base));
 }

@@ -79,6 +79,24 @@ static void fill(ck *c, const nyb_format *f, float scale, float *x, size_t n)
     }
 }
 
+/* Values whose own draw decides by one unit in the last place: up, or just not. */
+static void fill_knife_edge(ck *c, const nyb_spec *s, const nyb_stream *stream, uint64_t first,
+                            float scale, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t r = s->sr_bits == 16 ? nyb_rng_u16(stream, first + i) << 7 | 64
+                                      : nyb_rng_u32(stream, first + i) >> 9;
+        uint32_t m = (1u << 23) - r - ck_rand(c) % 2;
+        float part = (float)m * 0x1p-23f;
+
+        if (s->format->grid == NYB_GRID_INT && s->sr_bits == 16)
+            part = (float)((65536 - (r >> 7)) - ck_rand(c) % 2) * 0x1p-16f;
+        if (s->format->grid == NYB_GRID_LOG2 && ck_rand(c) % 4)
+            part = ldexpf(1.0f + part, (int)ck_range(c, 0, 7));
+        x[i] = (ck_rand(c) % 2 ? -part : part) * scale;
+    }
+}
+
 static float pick_scale(ck *c)
 {
     switch (ck_rand(c) % 8) {
@@ -103,7 +121,8 @@ static nyb_stream pick_stream(ck *c, uint64_t *first)
 
     *first = (uint64_t)ck_rand(c) * (ck_rand(c) % 2 ? 128 : 8);
     if (ck_rand(c) % 4 == 0) /* the counter's low word overflows within the call */
-        *first = ((uint64_t)1 << (ck_rand(c) % 2 ? 35 : 34)) - 8 * ck_range(c, 0, 4) * (ck_rand(c) % 2 ? 16 : 1);
+        *first = ((uint64_t)1 << (ck_rand(c) % 2 ? 35 : 34)) -
+                 8 * ck_range(c, 0, 4) * (ck_rand(c) % 2 ? 16 : 1);
     return s;
 }
 
@@ -182,6 +201,8 @@ static bool encode_case(ck *c, const nyb_encode_kernel *k, const nyb_spec *spec)
     char text[80];
 
     fill(c, spec->format, scale, x, n);
+    if (nyb_rounding_draws(spec->rounding) && ck_rand(c) % 4 == 0)
+        fill_knife_edge(c, spec, &stream, first, scale, x, n);
     nyb_encode_ref.encode(spec, 1.0f / scale, &stream, first, x, n, want);
     if (!k->encode(spec, 1.0f / scale, &stream, first, x, n, codes))
         return false;

@@ -327,6 +327,64 @@ static void run_one(const char *cpu, size_t threads, const nyb_spec *s, const ny
     nyb_context_destroy(&context);
 }
 
+/* Each element where its own draw decides by one unit in the last place: half of them go up, half
+ * do not, and an error of 1 in a draw or in its place shows. */
+static void draws_decide_exactly(void **state)
+{
+    const size_t rows = 12, cols = 112, n = rows * cols;
+    const nyb_stream stream = {.seed = 3, .step = 1, .role = NYB_RNG_DY_DX};
+    float x[12 * 112];
+
+    (void)state;
+    for (int bits = 16; bits <= 32; bits += 16) {
+        nyb_spec s = spec_of(&nyb_format_e3m0, NYB_ROUND_STOCHASTIC, bits);
+
+        for (size_t i = 0; i < n; i++) {
+            uint32_t r =
+                bits == 16 ? nyb_rng_u16(&stream, i) << 7 | 64 : nyb_rng_u32(&stream, i) >> 9;
+            uint32_t up = (1u << 23) - r, m = i % 2 ? up & 0x7fffff : up - 1;
+
+            x[i] =
+                i % 6 < 2 ? (float)m * 0x1p-23f : nyb_float_of((uint32_t)(126 + i % 6) << 23 | m);
+        }
+        for (size_t c = 0; c < sizeof cpus / sizeof *cpus; c++) {
+            run_one(cpus[c], 2, &s, &stream, x, rows, cols, 1.0f);
+            run_one(cpus[c], 2, &s, &stream, x, n / 7, 7, 1.0f);
+        }
+        s = spec_of(&nyb_format_int8, NYB_ROUND_STOCHASTIC, bits);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t up = bits == 16 ? 65536 - nyb_rng_u16(&stream, i)
+                                     : (1u << 23) - (nyb_rng_u32(&stream, i) >> 9);
+
+            x[i] = ldexpf((float)(up - i % 2), bits == 16 ? -16 : -23);
+        }
+        for (size_t c = 0; c < sizeof cpus / sizeof *cpus; c++)
+            run_one(cpus[c], 2, &s, &stream, x, rows, cols, 1.0f);
+    }
+}
+
+/* 1 + u is rounded once (fmaf), not after the product too. */
+static void the_underflow_branch_is_fused(void **state)
+{
+    const nyb_spec s = parsed("e3m0/absmax/tensor/stochastic:32");
+    size_t n_differ = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 4000; i++) {
+        const float x = (float)(known_u32(8, 0, 0, 0, 0, i) >> 8) * 0x1p-24f, inv = 0.9f;
+        const float product = x * inv;
+        const float fused = fmaf(x, inv, 1.0f), twice = 1.0f + product;
+        const uint32_t m = nyb_bits_of(fused) & 0x7fffff, r = (1u << 23) - m;
+
+        if (x * 2 * inv >= 1 || m == 0)
+            continue;
+        n_differ += fused != twice;
+        assert_int_equal(nyb_encode_one(&s, inv, x, r), 1);
+        assert_int_equal(nyb_encode_one(&s, inv, x, r - 1), 0);
+    }
+    assert_true(n_differ > 10);
+}
+
 static void a_tensor_is_its_elements(void **state)
 {
     static const size_t shapes[][2] = {{1, 1},    {5, 3},   {300, 10}, {9, 16},   {3, 17},
@@ -410,6 +468,8 @@ int main(void)
         cmocka_unit_test(nan_is_zero_and_infinity_the_top),
         cmocka_unit_test(luq_is_symmetric_and_scale_free),
         cmocka_unit_test(a_tensor_is_its_elements),
+        cmocka_unit_test(draws_decide_exactly),
+        cmocka_unit_test(the_underflow_branch_is_fused),
         cmocka_unit_test(threads_and_cpus_change_nothing),
     };
 

@@ -50,6 +50,12 @@ static void codes_values_and_losses_of_a_known_array(void **state)
                      NYB_OK);
     assert_memory_equal(codes, want, sizeof want);
     assert_memory_equal(values, real, sizeof real);
+    /* ties to even: 1 / scale is exact */
+    static const float ties[6] = {7, 0.5f, 1.5f, 2.5f, -3.5f, -4.5f};
+    static const uint8_t even[6] = {7, 0, 2, 2, 12, 12};
+    assert_int_equal(nyb_quantize(context, &s, ties, 2, 3, 0, 0, 0, codes, NULL, NULL, NULL),
+                     NYB_OK);
+    assert_memory_equal(codes, even, sizeof even);
     assert_true(stats.n == 8 && stats.n_nan == 1 && stats.n_inf == 1);
     assert_true(stats.amax == 7 && stats.scale == 1);
     assert_true(stats.zero == 0.125 && stats.underflow == 0.125 && stats.clip == 0.125);
