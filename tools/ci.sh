@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds and tests. The last line is 'N passed, N failed'. usage: tools/ci.sh quick|full
 #
-# quick: gcc, release, warnings as errors, every test outside the suite 'slow'.
+# quick: gcc, release, warnings as errors, every test outside the suite 'full'.
 # full:  the slow ones too; then clang, ASan+UBSan and no SIMD; then planted bugs (tools/mutate.sh).
 set -u
 cd "$(dirname "$0")/.." || exit 1
