@@ -1,5 +1,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/base.h"
 
@@ -26,16 +27,26 @@ static bool must_fail(void)
     return at && (call == at || (call > at && atomic_load(&fail_forever)));
 }
 
+/* Large memory is asked for in huge pages: streams over a step's tensors otherwise pay for the
+ * TLB. Where the kernel has none to give, nothing changes. */
+#define HUGE_PAGE ((size_t)2 << 20)
+
 void *nyb_alloc(size_t n_bytes)
 {
-    const size_t rounded = nyb_round_up(n_bytes ? n_bytes : 1, NYB_ALIGN);
+    const size_t align = n_bytes >= HUGE_PAGE ? HUGE_PAGE : NYB_ALIGN;
+    const size_t rounded = nyb_round_up(n_bytes ? n_bytes : 1, align);
     void *p;
 
     if (must_fail() || rounded < n_bytes)
         return NULL;
-    p = aligned_alloc(NYB_ALIGN, rounded);
-    if (p)
-        memset(p, 0, rounded);
+    p = aligned_alloc(align, rounded);
+    if (!p)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (align == HUGE_PAGE)
+        (void)madvise(p, rounded, MADV_HUGEPAGE);
+#endif
+    memset(p, 0, rounded);
     return p;
 }
 
