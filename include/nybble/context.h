@@ -12,7 +12,7 @@ extern "C" {
 
 typedef struct nyb_context nyb_context;
 
-/* cpu: "auto" (or NULL), "amx", "avx512vnni", "avx2", "ref"; $NYBBLE_CPU caps "auto". A level that
+/* cpu: "auto" (or NULL), "amx", "avx512vnni", "avx512", "avx2", "ref"; $NYBBLE_CPU caps "auto". A level that
  * this machine lacks is NYB_INVALID, an unknown word NYB_UNKNOWN. n_threads: 1..1024, or 0 for one
  * per online CPU. Results never depend on either. On failure *context is NULL. A context serves one
  * caller at a time. */

@@ -1,9 +1,17 @@
 #include "base/context.h"
 
+#include <sched.h>
 #include <unistd.h>
 
+/* Those that this process may run on, which in a container are fewer than the machine's. */
 static size_t online_cpus(void)
 {
+#if defined(__linux__)
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return nyb_min((size_t)CPU_COUNT(&set), NYB_THREADS_MAX);
+#endif
     const long n = sysconf(_SC_NPROCESSORS_ONLN);
 
     return n < 1 ? 1 : n > NYB_THREADS_MAX ? NYB_THREADS_MAX : (size_t)n;

@@ -91,33 +91,44 @@ static const struct level {
 } levels[] = {
     {"amx", ~0u, NYB_CPU_AMX},
     {"avx512vnni", ~NYB_CPU_AMX, NYB_CPU_AVX512VNNI},
+    {"avx512", NYB_CPU_AVX2 | NYB_CPU_AVX512, NYB_CPU_AVX512},
     {"avx2", NYB_CPU_AVX2, NYB_CPU_AVX2},
     {"ref", 0, 0},
 };
 #define N_LEVELS (sizeof levels / sizeof *levels)
 
-nyb_status nyb_cpu_parse(const char *word, uint32_t *mask, nyb_error *err)
+nyb_status nyb_cpu_limit(const char *word, uint32_t machine, uint32_t *mask, nyb_error *err)
 {
-    const uint32_t machine = nyb_cpu_detect();
-    const char *variable = getenv("NYBBLE_CPU");
-    const bool chosen = word && strcmp(word, "auto") != 0;
-    const char *wanted = chosen ? word : variable && *variable ? variable : "auto";
-
-    if (!strcmp(wanted, "auto")) {
+    if (!strcmp(word, "auto")) {
         *mask = machine;
         return NYB_OK;
     }
     for (size_t i = 0; i < N_LEVELS; i++) {
-        if (strcmp(levels[i].word, wanted))
+        if (strcmp(levels[i].word, word))
             continue;
         if (!has(machine, levels[i].needs))
-            return nyb_fail(err, NYB_INVALID, "cpu '%s': this machine has only %s", wanted,
+            return nyb_fail(err, NYB_INVALID, "cpu '%s': this machine has only %s", word,
                             nyb_cpu_name(machine));
         *mask = machine & levels[i].allowed;
         return NYB_OK;
     }
-    return nyb_fail(err, NYB_UNKNOWN, "cpu '%s'%s: want auto, amx, avx512vnni, avx2 or ref", wanted,
-                    chosen ? "" : " (from NYBBLE_CPU)");
+    return nyb_fail(err, NYB_UNKNOWN,
+                    "cpu '%.100s': want auto, amx, avx512vnni, avx512, avx2 or ref", word);
+}
+
+nyb_status nyb_cpu_parse(const char *word, uint32_t *mask, nyb_error *err)
+{
+    const uint32_t machine = nyb_cpu_detect();
+    const char *variable = getenv("NYBBLE_CPU");
+    nyb_error why;
+    nyb_status status;
+
+    if (word && strcmp(word, "auto") != 0)
+        return nyb_cpu_limit(word, machine, mask, err);
+    if (!variable || !*variable)
+        variable = "auto";
+    status = nyb_cpu_limit(variable, machine, mask, &why);
+    return status == NYB_OK ? NYB_OK : nyb_fail(err, status, "NYBBLE_CPU: %.400s", why.text);
 }
 
 const char *nyb_cpu_name(uint32_t mask)
@@ -131,14 +142,16 @@ const char *nyb_cpu_name(uint32_t mask)
     return mask & NYB_CPU_AVX2 ? "avx2" : "ref";
 }
 
-#define MXCSR_FTZ_DAZ 0x8040u
+/* FTZ (bit 15), DAZ (bit 6), all exceptions masked, round to nearest: whatever mode the caller has
+ * set, the numbers are the same. */
+#define MXCSR_COMPUTE 0x9fc0u
 
 uint32_t nyb_cpu_fp_enter(void)
 {
 #if defined(__x86_64__)
     const uint32_t former = _mm_getcsr();
 
-    _mm_setcsr(former | MXCSR_FTZ_DAZ);
+    _mm_setcsr(MXCSR_COMPUTE);
     return former;
 #else
     return 0;

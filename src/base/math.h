@@ -3,7 +3,8 @@
 #define NYB_MATH_H
 
 /* Relative error below 2e-7 for exp and log, absolute below 2e-7 for tanh; cos in double, 1e-12.
- * exp flushes to 0 below -87.3 and saturates to +Inf above 88.7; log(0) = -Inf, log(<0) = NaN. */
+ * exp flushes to 0 below -87.336 and saturates to +Inf above 88.722; log(0) = -Inf, log(<0) = NaN.
+ */
 float nyb_expf(float x);
 float nyb_logf(float x);
 float nyb_tanhf(float x);

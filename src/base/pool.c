@@ -1,176 +1,200 @@
-#include "base/pool.h"
-
-#include <assert.h>
+#include <errno.h>
 #include <pthread.h>
-#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
+#include "base/pool.h"
 
-/* The job now running is named by a ticket: generation << 32 | next task. A worker takes task t of
- * generation g by moving the ticket from g|t to g|t+1, so that a late worker can never take a task
- * of a job it did not see: while a job is being written, its ticket says CLOSED. */
-#define CLOSED  0xffffffffu
-#define SPIN_NS 50000 /* then sleep: a fork-join of sleepers costs some 40 us */
+/* How long a thread without work looks for it before it sleeps: waking costs more than most layers
+ * take, and unbounded spinning starves whoever shares the cores. */
+#define SPIN_NS         50000
+#define SPINS_PER_CLOCK 16
 
+typedef struct worker {
+    nyb_pool *pool;
+    size_t index;
+    pthread_t thread;
+} worker;
+
+/* A run is open while `open` holds its number. A worker enters (n_inside), looks whether the run is
+ * still open, takes tasks, leaves. The caller closes the run when no task is left and waits until
+ * nobody is inside; a worker that comes too late touches nothing, so that no run ever waits for a
+ * thread that the kernel has not scheduled. All of this is sequentially consistent: between "enter,
+ * then look" and "close, then count" at least one side sees the other. */
 struct nyb_pool {
-    size_t n_threads; /* with the caller */
-    size_t n_started;
-    pthread_t *threads;
+    size_t n_threads;
+    int64_t spin_ns;
+    worker *workers; /* n_threads - 1 */
 
-    _Alignas(64) _Atomic uint64_t ticket;
-    _Alignas(64) _Atomic size_t n_done;
-    _Atomic size_t n_tasks;
     nyb_task_fn *fn;
     void *arg;
+    size_t n_tasks;
+    uint64_t n_runs;
 
-    _Alignas(64) _Atomic size_t n_asleep;
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    _Atomic bool stop;
+    pthread_cond_t work, idle;
+
+    _Alignas(NYB_ALIGN) atomic_uint_fast64_t open; /* 0: none */
+    atomic_bool stop;
+    atomic_bool caller_sleeps;
+    atomic_size_t n_sleeping;
+    _Alignas(NYB_ALIGN) atomic_size_t next;
+    _Alignas(NYB_ALIGN) atomic_size_t n_inside;
 };
 
-typedef struct worker_start {
-    nyb_pool *pool;
-    size_t worker;
-} worker_start;
-
-static void relax(void)
+static void pause_cpu(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
-#else
-    sched_yield();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
 }
 
-static uint64_t now_ns(void)
+static int64_t now_ns(void)
 {
     struct timespec t;
 
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Runs tasks of the current job until there are none left to take. */
-static void take_tasks(nyb_pool *p, size_t worker)
+static bool has_work(nyb_pool *pool, uint64_t done)
 {
-    uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    uint64_t open = atomic_load(&pool->open);
 
-    for (;;) {
-        const uint32_t task = (uint32_t)ticket;
-
-        if (task == CLOSED || task >= atomic_load_explicit(&p->n_tasks, memory_order_acquire))
-            return;
-        if (!atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket + 1,
-                                                   memory_order_acq_rel, memory_order_acquire))
-            continue;
-        p->fn(p->arg, task, worker);
-        atomic_fetch_add_explicit(&p->n_done, 1, memory_order_acq_rel);
-        ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
-    }
+    return (open != 0 && open != done) || atomic_load(&pool->stop);
 }
 
-static uint32_t generation(const nyb_pool *p)
+static bool is_idle(nyb_pool *pool, uint64_t unused)
 {
-    return (uint32_t)(atomic_load_explicit(&p->ticket, memory_order_seq_cst) >> 32);
+    (void)unused;
+    return atomic_load(&pool->n_inside) == 0;
 }
 
-/* Returns when the generation is no longer `seen`, or the pool stops. */
-static void wait_for_work(nyb_pool *p, uint32_t seen)
+/* True as soon as ready() is; false after spin_ns. */
+static bool spin(nyb_pool *pool, bool (*ready)(nyb_pool *, uint64_t), uint64_t arg)
 {
-    const uint64_t until = now_ns() + SPIN_NS;
-
+    if (ready(pool, arg))
+        return true;
+    if (pool->spin_ns == 0)
+        return false;
+    int64_t end = now_ns() + pool->spin_ns;
     do {
-        for (int i = 0; i < 64; i++) {
-            if (generation(p) != seen || atomic_load(&p->stop))
-                return;
-            relax();
+        for (int i = 0; i < SPINS_PER_CLOCK; i++) {
+            pause_cpu();
+            if (ready(pool, arg))
+                return true;
         }
-    } while (now_ns() < until);
-    pthread_mutex_lock(&p->mutex);
-    atomic_fetch_add(&p->n_asleep, 1);
-    while (generation(p) == seen && !atomic_load(&p->stop))
-        pthread_cond_wait(&p->wake, &p->mutex);
-    atomic_fetch_sub(&p->n_asleep, 1);
-    pthread_mutex_unlock(&p->mutex);
+    } while (now_ns() < end);
+    return false;
 }
 
-static void *worker_main(void *arg)
+static void take_tasks(nyb_pool *pool, size_t index)
 {
-    worker_start start = *(worker_start *)arg;
-    nyb_pool *p = start.pool;
-    uint32_t seen = 0;
+    size_t task;
 
-    nyb_free(arg);
-    nyb_cpu_fp_enter();
-    while (!atomic_load(&p->stop)) {
-        wait_for_work(p, seen);
-        seen = generation(p);
-        take_tasks(p, start.worker);
+    while ((task = atomic_fetch_add(&pool->next, 1)) < pool->n_tasks)
+        pool->fn(pool->arg, task, index);
+}
+
+/* Returns the run it has helped with, or found closed. */
+static uint64_t help(nyb_pool *pool, size_t index, uint64_t done)
+{
+    atomic_fetch_add(&pool->n_inside, 1);
+    uint64_t open = atomic_load(&pool->open);
+    if (open != 0 && open != done) {
+        take_tasks(pool, index);
+        done = open;
     }
-    return NULL;
-}
-
-static nyb_status start_workers(nyb_pool *p, nyb_error *err)
-{
-    for (size_t i = 1; i < p->n_threads; i++) {
-        worker_start *start = nyb_alloc(sizeof *start);
-
-        if (!start)
-            return nyb_fail(err, NYB_MEMORY, "out of memory for thread %zu", i);
-        *start = (worker_start){p, i};
-        if (pthread_create(&p->threads[p->n_started], NULL, worker_main, start)) {
-            nyb_free(start);
-            return nyb_fail(err, NYB_LIMIT, "cannot start thread %zu of %zu", i, p->n_threads);
-        }
-        p->n_started++;
+    if (atomic_fetch_sub(&pool->n_inside, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
+        pthread_mutex_lock(&pool->mutex);
+        pthread_cond_signal(&pool->idle);
+        pthread_mutex_unlock(&pool->mutex);
     }
-    return NYB_OK;
+    return done;
 }
 
-nyb_status nyb_pool_create(size_t n_threads, nyb_pool **pool, nyb_error *err)
+static void sleep_until_work(nyb_pool *pool, uint64_t done)
 {
-    nyb_pool *p;
-    nyb_status status;
-
-    *pool = NULL;
-    if (n_threads < 1 || n_threads > NYB_THREADS_MAX)
-        return nyb_fail(err, NYB_INVALID, "%zu threads: want 1..%d", n_threads, NYB_THREADS_MAX);
-    p = nyb_alloc(sizeof *p);
-    if (!p)
-        return nyb_fail(err, NYB_MEMORY, "out of memory for %zu threads", n_threads);
-    p->n_threads = n_threads;
-    p->threads = nyb_alloc(n_threads * sizeof *p->threads);
-    pthread_mutex_init(&p->mutex, NULL);
-    pthread_cond_init(&p->wake, NULL);
-    atomic_store(&p->ticket, CLOSED);
-    status = p->threads ? start_workers(p, err)
-                        : nyb_fail(err, NYB_MEMORY, "out of memory for %zu threads", n_threads);
-    *pool = p;
-    if (status != NYB_OK)
-        nyb_pool_destroy(pool);
-    return status;
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->n_sleeping, 1);
+    while (!has_work(pool, done))
+        pthread_cond_wait(&pool->work, &pool->mutex);
+    atomic_fetch_sub(&pool->n_sleeping, 1);
+    pthread_mutex_unlock(&pool->mutex);
 }
 
-void nyb_pool_destroy(nyb_pool **pool)
+static void *work(void *arg)
 {
-    nyb_pool *p = *pool;
+    worker *self = arg;
+    nyb_pool *pool = self->pool;
+    uint64_t done = 0;
 
-    if (!p)
+    (void)nyb_cpu_fp_enter();
+    for (;;) {
+        if (!spin(pool, has_work, done))
+            sleep_until_work(pool, done);
+        if (atomic_load(&pool->stop))
+            return NULL;
+        done = help(pool, self->index, done);
+    }
+}
+
+static void wake_workers(nyb_pool *pool, size_t n_wanted)
+{
+    size_t n_sleeping = atomic_load(&pool->n_sleeping);
+
+    if (n_sleeping == 0)
         return;
-    pthread_mutex_lock(&p->mutex);
-    atomic_store(&p->stop, true);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->mutex);
-    for (size_t i = 0; i < p->n_started; i++)
-        pthread_join(p->threads[i], NULL);
-    pthread_cond_destroy(&p->wake);
-    pthread_mutex_destroy(&p->mutex);
-    nyb_free(p->threads);
-    nyb_free(p);
-    *pool = NULL;
+    pthread_mutex_lock(&pool->mutex);
+    if (n_wanted >= n_sleeping)
+        pthread_cond_broadcast(&pool->work);
+    else
+        for (size_t i = 0; i < n_wanted; i++)
+            pthread_cond_signal(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void wait_until_idle(nyb_pool *pool)
+{
+    if (spin(pool, is_idle, 0))
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->caller_sleeps, true);
+    while (!is_idle(pool, 0))
+        pthread_cond_wait(&pool->idle, &pool->mutex);
+    atomic_store(&pool->caller_sleeps, false);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void run_together(nyb_pool *pool, nyb_task_fn *fn, void *arg, size_t n_tasks)
+{
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->n_tasks = n_tasks;
+    atomic_store(&pool->next, 0);
+    atomic_store(&pool->open, ++pool->n_runs);
+    wake_workers(pool, n_tasks - 1);
+    take_tasks(pool, 0);
+    atomic_store(&pool->open, 0);
+    wait_until_idle(pool);
+}
+
+void nyb_pool_run(nyb_pool *pool, nyb_task_fn *fn, void *arg, size_t n_tasks)
+{
+    uint32_t former = nyb_cpu_fp_enter();
+
+    if (nyb_pool_threads(pool) == 1 || n_tasks < 2)
+        for (size_t task = 0; task < n_tasks; task++)
+            fn(arg, task, 0);
+    else
+        run_together(pool, fn, arg, n_tasks);
+    nyb_cpu_fp_restore(former);
 }
 
 size_t nyb_pool_threads(const nyb_pool *pool)
@@ -178,47 +202,86 @@ size_t nyb_pool_threads(const nyb_pool *pool)
     return pool ? pool->n_threads : 1;
 }
 
-static void publish(nyb_pool *p, nyb_task_fn *fn, void *arg, size_t n_tasks)
+/* n_workers: how many of them exist. */
+static void stop_workers(nyb_pool *pool, size_t n_workers)
 {
-    const uint64_t next = (uint64_t)(generation(p) + 1) << 32;
-
-    atomic_store(&p->ticket, (next - ((uint64_t)1 << 32)) | CLOSED);
-    p->fn = fn;
-    p->arg = arg;
-    atomic_store(&p->n_done, 0);
-    atomic_store(&p->n_tasks, n_tasks);
-    atomic_store(&p->ticket, next);
-    if (atomic_load(&p->n_asleep) > 0) {
-        pthread_mutex_lock(&p->mutex);
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->mutex);
-    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->stop, true);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+    for (size_t i = 0; i < n_workers; i++)
+        pthread_join(pool->workers[i].thread, NULL);
 }
 
-static void run_shared(nyb_pool *p, size_t n_tasks)
+/* Signals stay with the caller's threads: workers are created with all of them blocked. */
+static int start_workers(nyb_pool *pool, size_t *n_started)
 {
-    uint64_t until;
+    sigset_t all, former;
+    int failure = 0;
 
-    take_tasks(p, 0);
-    until = now_ns() + SPIN_NS;
-    while (atomic_load_explicit(&p->n_done, memory_order_acquire) < n_tasks) {
-        relax();
-        if (now_ns() > until) /* a worker lost its CPU in the middle of a task */
-            sched_yield();
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &former);
+    for (*n_started = 0; *n_started < pool->n_threads - 1; ++*n_started) {
+        worker *w = &pool->workers[*n_started];
+        w->pool = pool;
+        w->index = *n_started + 1;
+        failure = pthread_create(&w->thread, NULL, work, w);
+        if (failure)
+            break;
     }
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
+    return failure;
 }
 
-void nyb_pool_run(nyb_pool *p, nyb_task_fn *fn, void *arg, size_t n_tasks)
+static void free_pool(nyb_pool *pool)
 {
-    const uint32_t former = nyb_cpu_fp_enter();
+    pthread_cond_destroy(&pool->idle);
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->mutex);
+    nyb_free(pool->workers);
+    nyb_free(pool);
+}
 
-    if (!p || p->n_threads == 1 || n_tasks == 1) {
-        for (size_t i = 0; i < n_tasks; i++)
-            fn(arg, i, 0);
-    } else if (n_tasks > 0) {
-        assert(n_tasks < CLOSED);
-        publish(p, fn, arg, n_tasks);
-        run_shared(p, n_tasks);
+nyb_status nyb_pool_create(size_t n_threads, nyb_pool **pool, nyb_error *err)
+{
+    *pool = NULL;
+    if (n_threads < 1 || n_threads > NYB_THREADS_MAX)
+        return nyb_fail(err, NYB_INVALID, "%zu threads: must be 1 to %d", n_threads,
+                        NYB_THREADS_MAX);
+
+    nyb_pool *p = nyb_alloc(sizeof *p);
+    worker *workers = nyb_alloc(n_threads * sizeof *workers);
+    if (!p || !workers) {
+        nyb_free(p);
+        nyb_free(workers);
+        return nyb_fail(err, NYB_MEMORY, "no memory for a pool of %zu threads", n_threads);
     }
-    nyb_cpu_fp_restore(former);
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    p->n_threads = n_threads;
+    p->workers = workers;
+    /* with more threads than cores, the one that spins holds the core of the one that works */
+    p->spin_ns = n_cpus > 0 && n_threads <= (size_t)n_cpus ? SPIN_NS : 0;
+    pthread_mutex_init(&p->mutex, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->idle, NULL);
+
+    size_t n_started;
+    int failure = start_workers(p, &n_started);
+    if (failure) {
+        stop_workers(p, n_started);
+        free_pool(p);
+        return nyb_fail(err, NYB_MEMORY, "cannot start thread %zu of %zu: %s", n_started + 2,
+                        n_threads, strerror(failure));
+    }
+    *pool = p;
+    return NYB_OK;
+}
+
+void nyb_pool_destroy(nyb_pool **pool)
+{
+    if (!*pool)
+        return;
+    stop_workers(*pool, (*pool)->n_threads - 1);
+    free_pool(*pool);
+    *pool = NULL;
 }

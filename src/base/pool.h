@@ -18,7 +18,7 @@ void nyb_pool_destroy(nyb_pool **pool);
 size_t nyb_pool_threads(const nyb_pool *pool); /* NULL pool: 1 */
 
 /* Runs task 0..n_tasks-1, the caller helping (as worker 0, with FTZ and DAZ during the call);
- * returns when all are done. At most 2^32 - 2 tasks. Tasks are taken in increasing order, dynamically. NULL pool: serial
+ * returns when all are done. Tasks are taken in increasing order, dynamically. NULL pool: serial
  * in the caller. Not re-entrant: a task must not call it. */
 void nyb_pool_run(nyb_pool *pool, nyb_task_fn *fn, void *arg, size_t n_tasks);
 
