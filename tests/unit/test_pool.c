@@ -192,6 +192,7 @@ static void all_workers_wake_and_flush_subnormals(void **state)
     nyb_pool_run(NULL, flush_task, &f, 1);
     assert_int_equal(nyb_cpu_fp_enter() & 0xffc0, 0x5f80);
     nyb_cpu_fp_restore(former);
+    assert_int_equal(f.n_kept, 0);
     nyb_pool_destroy(&pool);
 #else
     (void)state;
