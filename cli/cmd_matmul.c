@@ -2,8 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <nybble/io.h>
-
 #include "verbs.h"
 
 typedef struct values {

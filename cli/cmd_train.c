@@ -41,24 +41,36 @@ static const cli_option options[] = {
     {0},
 };
 
+static int report_json(const cli_job *job, const nyb_train_summary *s)
+{
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:I, s:s}", "model", job->model_spec, "data",
+        job->data_spec, "recipe", nyb_recipe_name(job->recipe), "step", (json_int_t)s->step,
+        "epochs", job->options.epochs, "batch", job->options.batch, "seed",
+        (json_int_t)job->options.seed, "threads", (json_int_t)nyb_context_threads(job->context),
+        "cpu", nyb_context_cpu(job->context));
+    json_object_update_new(json, json_pack("{s:f, s:f, s:f, s:f}", "test_acc", s->test_acc,
+                                           "test_loss", s->test_loss, "seconds", s->seconds,
+                                           "samples_per_s", s->samples_per_s));
+    if (s->test_acc_f32_activations > 0)
+        json_object_set_new(json, "test_acc_f32_activations",
+                            json_real(s->test_acc_f32_activations));
+    json_object_update_new(
+        json, json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "saved_quantized_bytes",
+                        (json_int_t)s->saved_quantized_bytes, "saved_quantized_f32_bytes",
+                        (json_int_t)s->saved_quantized_f32_bytes, "saved_activation_bytes",
+                        (json_int_t)s->saved_activation_bytes, "arena_bytes",
+                        (json_int_t)s->arena_bytes, "parameters", (json_int_t)s->n_parameters,
+                        "weights_sha256", s->weights_sha256, "version", nyb_version()));
+    return cli_print_json(json);
+}
+
 static int report(const cli_job *job, bool json)
 {
     nyb_train_summary s;
     nyb_train_summarize(job->train, &s);
     if (json)
-        return cli_print_json(json_pack(
-            "{s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, "
-            "s:I, s:s, s:s}",
-            "model", job->model_spec, "data", job->data_spec, "recipe",
-            nyb_recipe_name(job->recipe), "step", (json_int_t)s.step, "epochs", job->options.epochs,
-            "batch", job->options.batch, "seed", (json_int_t)job->options.seed, "threads",
-            (json_int_t)nyb_context_threads(job->context), "cpu", nyb_context_cpu(job->context),
-            "test_acc", s.test_acc, "test_loss", s.test_loss, "seconds", s.seconds, "samples_per_s",
-            s.samples_per_s, "saved_quantized_bytes", (json_int_t)s.saved_quantized_bytes,
-            "saved_quantized_f32_bytes", (json_int_t)s.saved_quantized_f32_bytes,
-            "saved_activation_bytes", (json_int_t)s.saved_activation_bytes, "arena_bytes",
-            (json_int_t)s.arena_bytes, "parameters", (json_int_t)s.n_parameters, "weights_sha256",
-            s.weights_sha256, "version", nyb_version()));
+        return report_json(job, &s);
     char kept[32], total[32], arena[32], time[32];
     const char *const headers[] = {"model",  "recipe",       "test acc",   "test loss",
                                    "time",   "samples/s",    "kept 4-bit", "kept in all",
@@ -76,10 +88,14 @@ static int report(const cli_job *job, bool json)
     cli_table_cell(table, "%s x %zu", nyb_context_cpu(job->context),
                    nyb_context_threads(job->context));
     cli_table_print(table, stdout);
+    if (s.test_acc_f32_activations > 0)
+        printf("with f32 activations, as it was fine-tuned: %.2f %%\n",
+               100 * s.test_acc_f32_activations);
     printf("weights %s\n", s.weights_sha256);
-    if (*nyb_recipe_differs(job->recipe))
-        printf("%s differs from its source: %s\n", nyb_recipe_name(job->recipe),
-               nyb_recipe_differs(job->recipe));
+    if (*nyb_recipe_differs(job->recipe)) {
+        printf("differs from its source:\n  ");
+        cli_print_wrapped(stdout, nyb_recipe_differs(job->recipe), 2, 2);
+    }
     return cli_close_output();
 }
 

@@ -6,6 +6,7 @@
 #include <nybble/data.h>
 #include <nybble/format.h>
 #include <nybble/gemm.h>
+#include <nybble/io.h>
 #include <nybble/model.h>
 #include <nybble/quant.h>
 #include <nybble/recipe.h>

@@ -179,6 +179,28 @@ matches explain_mlp
 run 0 explain --model resnet8 --input 3x32x32 --set edges=recipe --json
 is_json
 run 0 explain --model resnet18 --input 3x32x32 --plan --batch 4
+# the sizes that the literature gives for these networks
+while read -r model input classes parameters; do
+    run 0 explain --model "$model" --input "$input" --classes "$classes" --batch 1 --json
+    same "$(json "$work/out" 'j["parameters"]')" "$parameters" "parameters of $model"
+done <<END
+mlp 1x28x28 10 669706
+mlp:300,100 1x28x28 10 266610
+resnet20 3x32x32 10 272474
+resnet56 3x32x32 10 855770
+resnet18 3x32x32 10 11173962
+resnet18 3x64x64 1000 11689512
+resnet34 3x64x64 1000 21797672
+END
+# first convolution, last layer and shortcuts stay f32 unless the recipe says otherwise
+f32_layers='sorted({l["layer"] for l in j["lines"] if l["a"] == "f32"})'
+run 0 explain --model resnet8 --batch 1 --json
+same "$(json "$work/out" "$f32_layers")" \
+    "['conv1', 'fc', 'layer2.0.shortcut.conv', 'layer3.0.shortcut.conv']" "f32 layers"
+run 0 explain --model resnet18 --batch 1 --json --set shortcut=recipe
+same "$(json "$work/out" "$f32_layers")" "['conv1', 'fc']" "f32 layers"
+run 0 explain --model resnet8 --batch 1 --json --set shortcut=recipe --set edges=recipe
+same "$(json "$work/out" "$f32_layers")" "[]" "f32 layers"
 run 2 explain
 says "--model"
 run 2 explain --model resnet9

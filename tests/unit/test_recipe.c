@@ -189,6 +189,29 @@ static void test_every_key_sets_what_it_prints(void **state)
     }
 }
 
+/* Ends of ranges belong to them; a float prints so that it reads back as the same float. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const float values[] = {0.1f, 0.98765439f, 1.0f / 3, 1.17549435e-38f, 999.999939f};
+    nyb_recipe *r = create("luq");
+    expect_set(r, "wgrad.dy.samples", "64");
+    expect_set(r, "wgrad.dy.samples", "1");
+    expect_set(r, "eval.decay", "0");
+    expect_set(r, "eval.decay", "0.9999");
+    expect_set(r, "finish.epochs", "10000");
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char text[32];
+        r->finish_lr = values[i];
+        nyb_recipe_print(r, "finish.lr", text, sizeof text);
+        expect_set(r, "finish.lr", text);
+        assert_true(r->finish_lr == values[i]);
+    }
+    expect_set(r, "finish.lr", "0.1");
+    expect(r, "finish.lr", "0.1");
+    nyb_recipe_destroy(&r);
+}
+
 static void test_set_parts(void **state)
 {
     (void)state;
@@ -406,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_f32_quantizes_nothing),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_key_sets_what_it_prints),
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_set_parts),
         cmocka_unit_test(test_name_records_changes),
         cmocka_unit_test(test_set_errors),
