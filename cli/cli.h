@@ -109,6 +109,8 @@ int cli_fail(const char *what, const nyb_error *err);
 int cli_close_output(void);
 /* Prints and releases json, then as cli_close_output. */
 int cli_print_json(json_t *json);
+/* A number; null if it is NaN or infinite, which JSON has not (and json_pack would fail on). */
+json_t *cli_json_real(double value);
 /* The text as a JSON number if it is one, else as a string. */
 json_t *cli_json_value(const char *text);
 

@@ -30,10 +30,11 @@ static int evaluate(cli_job *job, const char *dir, bool json)
     nyb_data_info info;
     nyb_data_get_info(job->data, &info);
     if (json)
-        return cli_print_json(json_pack(
-            "{s:s, s:s, s:s, s:I, s:f, s:f, s:s}", "model", job->model_spec, "data", job->data_spec,
-            "recipe", nyb_recipe_name(job->recipe), "samples", (json_int_t)info.n_test, "test_acc",
-            accuracy, "test_loss", loss, "cpu", nyb_context_cpu(job->context)));
+        return cli_print_json(
+            json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:s}", "model", job->model_spec, "data",
+                      job->data_spec, "recipe", nyb_recipe_name(job->recipe), "samples",
+                      (json_int_t)info.n_test, "test_acc", cli_json_real(accuracy), "test_loss",
+                      cli_json_real(loss), "cpu", nyb_context_cpu(job->context)));
     const char *const headers[] = {"model", "recipe", "data", "samples", "accuracy", "loss"};
     cli_table *table = cli_table_create("lllrrr", headers);
     cli_table_cell(table, "%s", job->model_spec);

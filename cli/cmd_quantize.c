@@ -32,11 +32,13 @@ static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *
         json_t *dims = json_array();
         for (int i = 0; i < in->n_dims; i++)
             json_array_append_new(dims, json_integer((json_int_t)in->dims[i]));
-        return cli_print_json(json_pack(
-            "{s:s, s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "spec", spec, "shape",
-            dims, "n", (json_int_t)s->n, "n_nan", (json_int_t)s->n_nan, "n_inf",
-            (json_int_t)s->n_inf, "amax", s->amax, "scale", s->scale, "mse", s->mse, "bias",
-            s->bias, "zero", s->zero, "underflow", s->underflow, "clip", s->clip));
+        return cli_print_json(
+            json_pack("{s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "spec", spec,
+                      "shape", dims, "n", (json_int_t)s->n, "n_nan", (json_int_t)s->n_nan, "n_inf",
+                      (json_int_t)s->n_inf, "amax", cli_json_real(s->amax), "scale",
+                      cli_json_real(s->scale), "mse", cli_json_real(s->mse), "bias",
+                      cli_json_real(s->bias), "zero", cli_json_real(s->zero), "underflow",
+                      cli_json_real(s->underflow), "clip", cli_json_real(s->clip)));
     }
     cli_table *table = cli_table_create("lrl", NULL);
     const struct {

@@ -1,4 +1,5 @@
 /* nybble train: trains a model on data with a recipe. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,12 +50,13 @@ static int report_json(const cli_job *job, const nyb_train_summary *s)
         "epochs", job->options.epochs, "batch", job->options.batch, "seed",
         (json_int_t)job->options.seed, "threads", (json_int_t)nyb_context_threads(job->context),
         "cpu", nyb_context_cpu(job->context));
-    json_object_update_new(json, json_pack("{s:f, s:f, s:f, s:f}", "test_acc", s->test_acc,
-                                           "test_loss", s->test_loss, "seconds", s->seconds,
-                                           "samples_per_s", s->samples_per_s));
+    json_object_update_new(
+        json, json_pack("{s:o, s:o, s:o, s:o}", "test_acc", cli_json_real(s->test_acc), "test_loss",
+                        cli_json_real(s->test_loss), "seconds", cli_json_real(s->seconds),
+                        "samples_per_s", cli_json_real(s->samples_per_s)));
     if (s->test_acc_f32_activations > 0)
         json_object_set_new(json, "test_acc_f32_activations",
-                            json_real(s->test_acc_f32_activations));
+                            cli_json_real(s->test_acc_f32_activations));
     json_object_update_new(
         json, json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "saved_quantized_bytes",
                         (json_int_t)s->saved_quantized_bytes, "saved_quantized_f32_bytes",
@@ -79,7 +81,7 @@ static int report(const cli_job *job, bool json)
     cli_table_cell(table, "%s", job->model_spec);
     cli_table_cell(table, "%s", nyb_recipe_name(job->recipe));
     cli_table_cell(table, "%.2f %%", 100 * s.test_acc);
-    cli_table_cell(table, "%.4f", s.test_loss);
+    cli_table_cell(table, "%.4f", fabs(s.test_loss)); /* never "-nan" */
     cli_table_cell(table, "%s", cli_format_time(s.seconds, time));
     cli_table_cell(table, "%.0f", s.samples_per_s);
     cli_table_cell(table, "%s", cli_format_bytes((double)s.saved_quantized_bytes, kept));

@@ -48,11 +48,20 @@ int cli_close_output(void)
 
 int cli_print_json(json_t *json)
 {
+    if (!json) {
+        cli_error("json", "no memory for the output");
+        return CLI_FAILURE;
+    }
     /* nine digits: a float reads back as the same float */
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(json);
     return cli_close_output();
+}
+
+json_t *cli_json_real(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 json_t *cli_json_value(const char *text)

@@ -178,7 +178,7 @@ run 0 explain --model mlp --recipe luq --cpu ref --threads 1 --batch 32
 matches explain_mlp
 run 0 explain --model resnet8 --input 3x32x32 --set edges=recipe --json
 is_json
-run 0 explain --model resnet18 --input 3x32x32 --plan --batch 4
+run 0 explain --model resnet8 --input 3x32x32 --plan --batch 4
 # the sizes that the literature gives for these networks
 while read -r model input classes parameters; do
     run 0 explain --model "$model" --input "$input" --classes "$classes" --batch 1 --json

@@ -91,6 +91,16 @@ grep -q '^recipe.dgrad.dy = e3m0/absmax/tensor/stochastic$' "$work/out" || fail 
 run 0 train $base --limit-train 64 --limit-test 32 --epochs 1 --json
 is_json
 
+# ---- numbers that are none ---------------------------------------------------------------------
+burst="--data $data --model mlp:32 --lr 1e6 --schedule constant --epochs 1 --quiet"
+run 1 train $burst
+says "step" "NaN or Inf" "fc"
+run 0 train $burst --set nonfinite=skip --json
+is_json
+same "$(json "$work/out" 'j["test_loss"]')" None "a loss that is NaN"
+run 1 train --data $data --model mlp --batch 100000
+says "1024" "100000"
+
 # ---- wrong usage, and disks that fail ----------------------------------------------------------
 run 2 train
 says "--data"
