@@ -87,6 +87,16 @@ typedef struct gather {
     float *pixel; /* buffer for one decoded pixel */
 } gather;
 
+/* n floats, one call for a whole panel row, none for the few channels of a first layer. */
+static inline void copy_columns(float *to, const float *from, size_t n)
+{
+    if (n == NYB_TILE_COLS)
+        memcpy(to, from, NYB_TILE_COLS * sizeof *to);
+    else
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
+}
+
 /* Outputs ow in [ow, end) of one row, whose first is row k of the panel. */
 static void gather_row(const gather *g, size_t image, size_t oh, size_t ow, size_t end, size_t k)
 {
@@ -94,24 +104,19 @@ static void gather_row(const gather *g, size_t image, size_t oh, size_t ow, size
     const nyb_reader *reader = &g->job->reader_b;
     const size_t y = oh * s->stride + g->r;
 
-    if (y < s->pad || y - s->pad >= s->h)
+    if (y < s->pad || y - s->pad >= s->h || s->w + s->pad <= g->s)
         return;
-    for (; ow < end; ow++, k++) {
-        const size_t x = ow * s->stride + g->s;
-        if (x < s->pad || x - s->pad >= s->w)
-            continue;
-        const size_t index = (image * s->h + y - s->pad) * s->w + x - s->pad;
-        const float *from = g->pixel;
-        if (reader->real)
-            from = reader->real + index * s->c;
-        else
-            nyb_reader_pixels(reader, index, 1, g->pixel);
-        float *to = g->dst + k * NYB_TILE_COLS;
-        if (g->n == NYB_TILE_COLS)
-            memcpy(to, from + g->c, NYB_TILE_COLS * sizeof(float));
-        else
-            for (size_t i = 0; i < g->n; i++)
-                to[i] = from[g->c + i];
+    /* Those whose pixel exists: pad <= ow * stride + s < w + pad. */
+    const size_t first = s->pad > g->s ? nyb_div_up(s->pad - g->s, s->stride) : 0;
+    end = nyb_min(end, nyb_div_up(s->w + s->pad - g->s, s->stride));
+    k += nyb_max(first, ow) - ow;
+    const size_t row = (image * s->h + y - s->pad) * s->w;
+    for (ow = nyb_max(first, ow); ow < end; ow++, k++) {
+        const size_t pixel = row + ow * s->stride + g->s - s->pad;
+        if (!reader->real)
+            nyb_reader_pixels(reader, pixel, 1, g->pixel);
+        copy_columns(g->dst + k * NYB_TILE_COLS,
+                     (reader->real ? reader->real + pixel * s->c : g->pixel) + g->c, g->n);
     }
 }
 

@@ -56,15 +56,17 @@ static void lay_out(nyb_dw_s8 *dw, const nyb_conv_shape *s, size_t interleave, b
     dw->has_pads = dw->pitch > s->ow || far_r > 0;
 }
 
-/* Time of a layout in units of a twentieth of a tile cycle: products, and packing. */
+/* Time of a layout in twentieths of a cycle: products, packing, and placing alternate pixels. */
 static uint64_t cost(const nyb_dw_s8 *dw, const nyb_conv_shape *s)
 {
     const uint64_t taps = s->r * s->s, phases = dw->phases_r * dw->phases_c;
     const uint64_t b = dw->n_units * dw->unit_positions;
     const uint64_t a = dw->n_units * dw->a_rows * dw->pitch * dw->interleave;
+    const uint64_t place =
+        dw->interleave > 1 ? 160 + nyb_packed_pitch(s->c) + nyb_packed_pitch(s->o) : 0;
 
     return b * (20 * dw->o_blocks * dw->c_blocks * taps + 2 * phases * nyb_packed_pitch(s->c)) +
-           a * 3 * nyb_packed_pitch(s->o);
+           a * 3 * nyb_packed_pitch(s->o) + s->n * s->h * s->w * place;
 }
 
 static void choose_layout(nyb_dw_s8 *dw, const nyb_conv_shape *s)
@@ -185,7 +187,11 @@ nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
     conv->worker_bytes = dw->pack_bytes;
     conv->shared_bytes = dw->round * (dw->b_bytes + conv->n_samples * dw->a_bytes);
     conv->shared_bytes = nyb_round_up(conv->shared_bytes, NYB_ALIGN);
-    conv->shared_bytes += dw->lanes * dw->sums_bytes * (dw->wide ? 3 : 1);
+    dw->local = dw->lanes == 1 && dw->n_rounds == 1 && !dw->wide;
+    if (dw->local)
+        conv->worker_bytes = nyb_max(dw->pack_bytes, dw->c_group * s->r * s->s * BLOCK * 4);
+    else
+        conv->shared_bytes += dw->lanes * dw->sums_bytes * (dw->wide ? 3 : 1);
     return NYB_OK;
 }
 
@@ -423,6 +429,78 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
     }
 }
 
+/* ---- results ---- */
+
+/* t = (float)sum * scale * (1 / n_samples). */
+static void store_real(const nyb_conv_job *job, const int64_t *sum, size_t n_rows, size_t n_cols,
+                       float *const *rows)
+{
+    const float mean = 1.0f / (float)job->conv->n_samples;
+
+    for (size_t m = 0; m < n_rows; m++) {
+        for (size_t n = 0; n < n_cols; n++) {
+            const float t = (float)sum[m * NYB_TILE_COLS + n] * job->scale * mean;
+            rows[m][n] = job->add ? rows[m][n] + t : t;
+        }
+    }
+}
+
+/* Adds the lanes of one tap to the first's sums and writes its 32 x 32 weights. */
+static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
+                       int32_t *sum)
+{
+    const nyb_conv *conv = job->conv;
+    const nyb_dw_s8 *dw = &conv->dw;
+    const nyb_conv_shape *s = &conv->shape;
+    const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
+    const size_t n_rows = nyb_min(NYB_TILE_ROWS, s->o - o);
+    const size_t n_cols = nyb_min(NYB_TILE_COLS, s->c - c);
+    const size_t n = conv->n_samples;
+    float *rows[NYB_TILE_ROWS];
+
+    for (size_t m = 0; m < n_rows; m++)
+        rows[m] = job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
+    if (!dw->wide && (n & (n - 1)) == 0) {
+        for (size_t lane = 1; lane < dw->lanes; lane++) {
+            const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
+            for (size_t i = 0; i < BLOCK; i++)
+                sum[i] += other[i];
+        }
+        /* A power of two scales without rounding, so one factor gives the same bits. */
+        conv->tile->store(sum, n_rows, n_cols, job->scale * (1.0f / (float)n), NULL, job->add,
+                          rows);
+        return;
+    }
+    int64_t total[BLOCK] = {0};
+    const bool spilled = dw->wide && dw->n_rounds > dw->spill;
+    for (size_t lane = 0; lane < dw->lanes; lane++) {
+        const int32_t *last = lane == 0 ? sum : sums_at(job, lane, o_block, c_block) + tap * BLOCK;
+        for (size_t i = 0; i < BLOCK; i++)
+            total[i] += last[i];
+        const int64_t *wide = spilled ? wide_at(job, lane, o_block, c_block) + tap * BLOCK : NULL;
+        for (size_t i = 0; wide && i < BLOCK; i++)
+            total[i] += wide[i];
+    }
+    store_real(job, total, n_rows, n_cols, rows);
+}
+
+static void finish_block(const nyb_conv_job *job, size_t o_block, size_t c_block, int32_t *sums)
+{
+    for (size_t tap = 0; tap < job->conv->shape.r * job->conv->shape.s; tap++)
+        finish_tap(job, o_block, c_block, tap, sums + tap * BLOCK);
+}
+
+static void finish_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_conv_job *job = arg;
+    const size_t o_block = task / job->conv->dw.c_blocks, c_block = task % job->conv->dw.c_blocks;
+
+    (void)worker;
+    finish_block(job, o_block, c_block, sums_at(job, 0, o_block, c_block));
+}
+
+/* ---- sums ---- */
+
 /* int64 += int32, for a task's blocks; the first time, =. */
 static void spill(const nyb_conv_job *job, size_t lane, size_t o_block, size_t c_block, bool add)
 {
@@ -442,86 +520,26 @@ static void sum_task(void *arg, size_t task, size_t worker)
     const size_t c_end = nyb_min(c_first + dw->c_group, dw->c_blocks);
     const size_t first = job->round * dw->round;
     const size_t end = nyb_min(first + dw->round, dw->n_chunks);
+    const size_t c_sums = job->conv->shape.r * job->conv->shape.s * BLOCK;
     const bool fresh = job->round % dw->spill == 0;
+    int32_t *sums =
+        dw->local ? (int32_t *)nyb_job_worker(job, worker) : sums_at(job, lane, o_block, c_first);
 
-    (void)worker;
     for (size_t c = c_first; fresh && job->round > 0 && c < c_end; c++)
         spill(job, lane, o_block, c, job->round > dw->spill);
     if (fresh && first + lane >= end)
-        memset(sums_at(job, lane, o_block, c_first), 0,
-               (c_end - c_first) * job->conv->shape.r * job->conv->shape.s * BLOCK *
-                   sizeof(int32_t));
+        memset(sums, 0, (c_end - c_first) * c_sums * sizeof *sums);
     job->conv->tile->begin();
-    for (size_t chunk = first + lane; chunk < end; chunk += dw->lanes)
-        for (size_t c = c_first; c < c_end; c++)
-            sum_blocks(job, chunk, o_block, c, !(fresh && chunk == first + lane),
-                       sums_at(job, lane, o_block, c));
+    for (size_t chunk = first + lane; chunk < end; chunk += dw->lanes) {
+        for (size_t c = c_first; c < c_end; c++) {
+            int32_t *to = sums + (c - c_first) * c_sums;
+            sum_blocks(job, chunk, o_block, c, !(fresh && chunk == first + lane), to);
+            /* One lane: the last chunk completes the sums, while they are in cache. */
+            if (dw->lanes == 1 && chunk + 1 == dw->n_chunks)
+                finish_block(job, o_block, c, to);
+        }
+    }
     job->conv->tile->end();
-}
-
-/* ---- results ---- */
-
-/* t = (float)sum * scale * (1 / n_samples). */
-static void store_real(const nyb_conv_job *job, const int64_t *sum, size_t n_rows, size_t n_cols,
-                       float *const *rows)
-{
-    const float mean = 1.0f / (float)job->conv->n_samples;
-
-    for (size_t m = 0; m < n_rows; m++) {
-        for (size_t n = 0; n < n_cols; n++) {
-            const float t = (float)sum[m * NYB_TILE_COLS + n] * job->scale * mean;
-            rows[m][n] = job->add ? rows[m][n] + t : t;
-        }
-    }
-}
-
-/* Sums the lanes of one tap and writes its 32 x 32 weights. */
-static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap)
-{
-    const nyb_conv *conv = job->conv;
-    const nyb_dw_s8 *dw = &conv->dw;
-    const nyb_conv_shape *s = &conv->shape;
-    const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
-    const size_t n_rows = nyb_min(NYB_TILE_ROWS, s->o - o);
-    const size_t n_cols = nyb_min(NYB_TILE_COLS, s->c - c);
-    const size_t n = conv->n_samples;
-    float *rows[NYB_TILE_ROWS];
-
-    for (size_t m = 0; m < n_rows; m++)
-        rows[m] = job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
-    if (!dw->wide && (n & (n - 1)) == 0) {
-        int32_t *sum = sums_at(job, 0, o_block, c_block) + tap * BLOCK;
-        for (size_t lane = 1; lane < dw->lanes; lane++) {
-            const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
-            for (size_t i = 0; i < BLOCK; i++)
-                sum[i] += other[i];
-        }
-        /* A power of two scales without rounding, so one factor gives the same bits. */
-        conv->tile->store(sum, n_rows, n_cols, job->scale * (1.0f / (float)n), NULL, job->add,
-                          rows);
-        return;
-    }
-    int64_t sum[BLOCK] = {0};
-    const bool spilled = dw->wide && dw->n_rounds > dw->spill;
-    for (size_t lane = 0; lane < dw->lanes; lane++) {
-        const int32_t *last = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
-        for (size_t i = 0; i < BLOCK; i++)
-            sum[i] += last[i];
-        const int64_t *wide = wide_at(job, lane, o_block, c_block) + tap * BLOCK;
-        for (size_t i = 0; spilled && i < BLOCK; i++)
-            sum[i] += wide[i];
-    }
-    store_real(job, sum, n_rows, n_cols, rows);
-}
-
-static void finish_task(void *arg, size_t task, size_t worker)
-{
-    const nyb_conv_job *job = arg;
-    const nyb_conv_shape *s = &job->conv->shape;
-
-    (void)worker;
-    for (size_t tap = 0; tap < s->r * s->s; tap++)
-        finish_tap(job, task / job->conv->dw.c_blocks, task % job->conv->dw.c_blocks, tap);
 }
 
 void nyb_dw_s8_run(nyb_conv_job *job)
@@ -534,5 +552,6 @@ void nyb_dw_s8_run(nyb_conv_job *job)
         nyb_pool_run(job->pool, pack_task, job, n * kinds);
         nyb_pool_run(job->pool, sum_task, job, dw->o_blocks * dw->lanes * dw->n_c_groups);
     }
-    nyb_pool_run(job->pool, finish_task, job, dw->o_blocks * dw->c_blocks);
+    if (dw->lanes > 1)
+        nyb_pool_run(job->pool, finish_task, job, dw->o_blocks * dw->c_blocks);
 }

@@ -8,7 +8,7 @@
 /* A slab is the A operand of a task, unpacked: it shares L2 with a panel of weights. */
 #define NYB_SLAB_BYTES ((size_t)384 * 1024)
 /* Panels of one group of columns stay in L2 while the rows of A pass by. */
-#define NYB_PANELS_BYTES ((size_t)768 * 1024)
+#define NYB_PANELS_BYTES ((size_t)1088 * 1024)
 /* k of one chain of the f32 engine (NUMERICS, binding resolution 5). */
 #define NYB_F32_CHUNK 4096
 
@@ -103,7 +103,8 @@ typedef struct nyb_sub {
 typedef struct nyb_map {
     nyb_axis rows, cols;
     size_t in_c, out_c; /* channels of A's pixels and of the output */
-    size_t pixel_bytes; /* of the slab */
+    size_t pixel_bytes; /* of a pixel in a slab */
+    size_t slot_bytes;  /* from one pixel to the next */
     bool direct;        /* f32: A is the real operand itself */
     bool wide;          /* s8: parts are summed in int64 */
     size_t interleave;  /* images that alternate pixel by pixel in a slab (1: one after another) */
@@ -145,6 +146,7 @@ typedef struct nyb_dw_s8 {
     size_t lda, steps, panel_bytes;
     size_t o_blocks, c_blocks, c_group, n_c_groups;
     bool has_pads, wide;
+    bool local;   /* sums live in a task's own memory: one lane, one round */
     size_t spill; /* wide: rounds between two spills to int64 */
     uint32_t *a_step;
     size_t a_bytes, b_bytes;       /* of a chunk (A: of a sample) */

@@ -39,7 +39,7 @@ void nyb_map_free(nyb_map *map)
 static size_t tap_bytes(const nyb_map *map, nyb_tap r, nyb_tap s)
 {
     return (r.phase * map->cols.n_phases + s.phase) * map->area_bytes +
-           (r.off * map->row_slots + s.off * map->interleave) * map->pixel_bytes;
+           (r.off * map->row_slots + s.off * map->interleave) * map->slot_bytes;
 }
 
 /* Visits the taps of an s8 grid in an order where neighbours in the slab follow each other. A
@@ -236,16 +236,16 @@ static void size_slab(nyb_map *map)
     const size_t rows = (map->units - 1) * map->unit_rows + map->band + map->rows.reach;
     const size_t slots = rows * map->row_slots + map->cols.src_pad * map->interleave;
 
-    map->area_bytes = nyb_round_up(slots * map->pixel_bytes, NYB_ALIGN);
+    map->area_bytes = nyb_round_up(slots * map->slot_bytes, NYB_ALIGN);
     /* Blocks may begin 31 slots before the end, and a step reads 64 bytes. */
     map->slab_bytes =
-        nyb_round_up(n_areas * map->area_bytes + 32 * map->pixel_bytes + 64, NYB_ALIGN);
+        nyb_round_up(n_areas * map->area_bytes + 32 * map->slot_bytes + 64, NYB_ALIGN);
 }
 
 /* Units and bands for a given interleave: slabs within the budget, and enough of them. */
 static void split_images(nyb_map *map, size_t n_images, size_t tasks_wanted)
 {
-    const size_t budget = NYB_SLAB_BYTES;
+    const size_t budget = map->block_outer ? NYB_SLAB_BYTES * 3 / 4 : NYB_SLAB_BYTES;
     const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
 
     map->row_slots = map->cols.pitch * map->interleave;
@@ -253,7 +253,7 @@ static void split_images(nyb_map *map, size_t n_images, size_t tasks_wanted)
     map->unit_rows = map->rows.pitch;
     map->bands = 1;
     map->band = map->rows.count;
-    const size_t row_bytes = n_areas * map->row_slots * map->pixel_bytes;
+    const size_t row_bytes = n_areas * map->row_slots * map->slot_bytes;
     const size_t row_outputs = nyb_max(map->cols.count * map->interleave, 1);
     const size_t least_rows = nyb_div_up(TASK_ROWS, row_outputs);
     const size_t fits = nyb_max(budget / row_bytes, map->rows.reach + 1) - map->rows.reach;
@@ -283,9 +283,11 @@ static void split_images(nyb_map *map, size_t n_images, size_t tasks_wanted)
     }
 }
 
-/* Tile steps (s8) or blocks (f32) that the whole product takes with this layout. */
+/* Cycles, roughly: tile steps (s8: 64 cycles and 60 for the epilogue; f32: blocks of in_c * 32),
+ * and placing pixels that alternate. */
 static uint64_t layout_cost(const nyb_conv *conv, nyb_map *map)
 {
+    const uint64_t panels = nyb_div_up(map->out_c, NYB_TILE_COLS);
     uint64_t cost = 0;
 
     size_slab(map);
@@ -293,12 +295,16 @@ static uint64_t layout_cost(const nyb_conv *conv, nyb_map *map)
         nyb_sub *sub = &map->subs[i];
         if (sub->rows.count == 0 || sub->cols.count == 0)
             continue;
-        const uint64_t steps = conv->s8 ? plan_steps(map, sub, i / map->cols.n_grids,
-                                                     i % map->cols.n_grids, conv->shape.s, false)
-                                        : 1;
-        cost += plan_blocks(map, sub, false) * (steps + 1);
+        const uint64_t cycles =
+            conv->s8 ? 60 + 64 * plan_steps(map, sub, i / map->cols.n_grids, i % map->cols.n_grids,
+                                            conv->shape.s, false)
+                     : 60 + 32 * sub->n_taps * map->in_c;
+        cost += plan_blocks(map, sub, false) * cycles * panels;
     }
-    return cost * nyb_div_up(map->n_groups, map->units) * map->bands;
+    cost *= nyb_div_up(map->n_groups, map->units) * map->bands;
+    if (map->interleave > 1)
+        cost += conv->shape.n * map->rows.src * map->cols.src * (4 + map->pixel_bytes / 16);
+    return cost;
 }
 
 static void choose_layout(nyb_conv *conv, nyb_map *map)
@@ -312,12 +318,12 @@ static void choose_layout(nyb_conv *conv, nyb_map *map)
         map->interleave = lanes;
         split_images(map, n, tasks);
         const size_t slab = map->units * (map->band + map->rows.reach) * map->row_slots *
-                            map->pixel_bytes * map->rows.n_phases * map->cols.n_phases;
+                            map->slot_bytes * map->rows.n_phases * map->cols.n_phases;
         if (lanes > 1 && slab > 2 * NYB_SLAB_BYTES)
             break;
         const uint64_t cost = layout_cost(conv, map);
-        /* Alternating images are slower to unpack and reach further: not for 5 %. */
-        if (best == UINT64_MAX || cost + cost / 20 < best) {
+        /* Alternating images reach further: not for 2 %. */
+        if (best == UINT64_MAX || cost + cost / 50 < best) {
             best = cost;
             chosen = *map;
         }
@@ -421,6 +427,11 @@ nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err)
     nyb_axis_init(&map->rows, dx, s->stride, s->pad, s->r, dx ? s->oh : s->h, dx ? s->h : s->oh);
     nyb_axis_init(&map->cols, dx, s->stride, s->pad, s->s, dx ? s->ow : s->w, dx ? s->w : s->ow);
     map->block_outer = s->r * s->s == 1;
+    map->slot_bytes = map->pixel_bytes;
+    /* An odd number of cache lines, so that long rows do not share sets with those of the output.
+     */
+    if (conv->s8 && map->block_outer && map->pixel_bytes >= 512)
+        map->slot_bytes = (nyb_round_up(map->pixel_bytes, 64) / 64 | 1) * 64;
     map->wide = conv->s8 && s->r * s->s * map->in_c > conv->exact_k;
     map->direct = !conv->s8 && conv->a->grid == NYB_GRID_REAL && s->r * s->s == 1 &&
                   s->stride == 1 && s->pad == 0;

@@ -48,8 +48,8 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
     const nyb_tile_s8_args args = {
         .rows = block_rows(w, block),
         .n_steps = w->sub->part[part + 1] - step,
-        .a = w->slab + (size_t)w->sub->block_slot[block] * conv->map.pixel_bytes,
-        .lda = conv->map.pixel_bytes,
+        .a = w->slab + (size_t)w->sub->block_slot[block] * conv->map.slot_bytes,
+        .lda = conv->map.slot_bytes,
         .a_step = w->sub->a_step + step,
         .b = (const int8_t *)w->panels + panel * w->sub->panel_bytes + step * NYB_TILE_STEP_BYTES +
              part * NYB_TILE_TAIL_BYTES,
@@ -143,7 +143,7 @@ static void blocks_f32(const work *w)
 {
     const nyb_conv_job *job = w->job;
     const nyb_sub *sub = w->sub;
-    const size_t pixel = job->conv->map.pixel_bytes / sizeof(float);
+    const size_t pixel = job->conv->map.slot_bytes / sizeof(float);
     float *rows[NYB_TILE_ROWS], *c = (float *)w->sums;
 
     for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
@@ -201,8 +201,8 @@ static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, con
 
     if (begin >= end || sub->cols.count == 0)
         return;
-    w->slab = slab +
-              ((begin - i) * map->row_slots + sub->cols.first * map->interleave) * map->pixel_bytes;
+    w->slab =
+        slab + ((begin - i) * map->row_slots + sub->cols.first * map->interleave) * map->slot_bytes;
     w->panels = w->job->shared + map->w_bytes + sub->panels;
     w->n_slots = ((units - 1) * map->unit_rows + end - begin - 1) * map->row_slots +
                  sub->cols.count * map->interleave;

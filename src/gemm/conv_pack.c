@@ -61,26 +61,59 @@ static void unpack_dx(void *arg, size_t task, size_t worker)
                       job->shared + task * taps * job->reader_b.pixel_bytes);
 }
 
+/* Whole steps of one tap after the other, straight from the unpacked weights. Each call leaves its
+ * column sums where the next tap's steps begin; their total ends the panel. */
+static void pack_dx_taps(const nyb_conv_job *job, const nyb_sub *sub, size_t c, size_t n,
+                         int8_t *panel)
+{
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t px = job->reader_b.pixel_bytes, ld = s->r * s->s * px;
+    const size_t n_steps = s->o / NYB_TILE_STEP;
+    int32_t total[NYB_TILE_COLS] = {0}, sum[NYB_TILE_COLS];
+
+    for (size_t t = 0; t < sub->n_taps; t++) {
+        job->conv->tile->pack_cols((const int8_t *)job->shared + sub->tap[t] * px + c, ld, s->o, n,
+                                   n_steps, panel);
+        panel += n_steps * NYB_TILE_STEP_BYTES;
+        memcpy(sum, panel, sizeof sum);
+        for (size_t i = 0; i < NYB_TILE_COLS; i++)
+            total[i] += sum[i];
+    }
+    memcpy(panel, total, sizeof total);
+}
+
+/* The rows of K of a panel, 32 columns each, zeros where a step runs past its segment. */
+static void gather_dx(const nyb_conv_job *job, const nyb_sub *sub, size_t c, uint8_t *tmp)
+{
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t px = job->reader_b.pixel_bytes, ld = s->r * s->s * px;
+
+    memset(tmp, 0, sub->n_steps * NYB_TILE_STEP * NYB_TILE_COLS);
+    for (size_t t = 0; t < sub->n_taps; t++) {
+        uint8_t *to = tmp + sub->tap_row[t] * NYB_TILE_COLS;
+        const uint8_t *from = job->shared + sub->tap[t] * px + c;
+        for (size_t o = 0; o < s->o; o++)
+            memcpy(to + o * NYB_TILE_COLS, from + o * ld, NYB_TILE_COLS);
+    }
+}
+
 static void pack_dx_s8(const nyb_conv_job *job, const nyb_sub *sub, size_t c, uint8_t *tmp,
                        int8_t *panel)
 {
     const nyb_conv *conv = job->conv;
     const nyb_conv_shape *s = &conv->shape;
-    const size_t px = job->reader_b.pixel_bytes, taps = s->r * s->s;
     const size_t n = nyb_min(NYB_TILE_COLS, s->c - c);
-    const bool plain = taps == 1;
+    const bool plain = s->r * s->s == 1;
     const int8_t *rows = (const int8_t *)(plain ? job->shared + c : tmp);
-    const size_t ld = plain ? px : NYB_TILE_COLS;
+    const size_t ld = plain ? job->reader_b.pixel_bytes : NYB_TILE_COLS;
     const size_t n_rows = plain ? s->o : sub->n_steps * NYB_TILE_STEP;
 
-    if (!plain)
-        memset(tmp, 0, n_rows * NYB_TILE_COLS);
-    for (size_t t = 0; !plain && t < sub->n_taps; t++) {
-        uint8_t *to = tmp + sub->tap_row[t] * NYB_TILE_COLS;
-        const uint8_t *from = job->shared + sub->tap[t] * px + c;
-        for (size_t o = 0; o < s->o; o++)
-            memcpy(to + o * NYB_TILE_COLS, from + o * taps * px, NYB_TILE_COLS);
+    if (s->o % NYB_TILE_STEP == 0 && sub->n_parts == 1) {
+        pack_dx_taps(job, sub, c, n, panel);
+        return;
     }
+    if (!plain)
+        gather_dx(job, sub, c, tmp);
     for (size_t p = 0; p < sub->n_parts; p++) {
         const size_t step = sub->part[p], n_steps = sub->part[p + 1] - step;
         conv->tile->pack_cols(rows + step * NYB_TILE_STEP * ld, ld,

@@ -82,7 +82,7 @@ static void fill_columns(const slab_row *r, size_t phase, uint8_t *dst)
     const nyb_map *map = &r->job->conv->map;
     const nyb_axis *cols = &map->cols;
     const nyb_reader *reader = &r->job->reader_a;
-    const size_t px = map->pixel_bytes, lanes = map->interleave;
+    const size_t px = map->pixel_bytes, slot = map->slot_bytes, lanes = map->interleave;
     const size_t step = cols->dx ? 1 : cols->stride;
     const size_t first = cols->src_pad > phase ? nyb_div_up(cols->src_pad - phase, step) : 0;
     const size_t past = cols->src + cols->src_pad;
@@ -90,16 +90,16 @@ static void fill_columns(const slab_row *r, size_t phase, uint8_t *dst)
     const size_t source = r->image * map->rows.src + r->y;
 
     end = nyb_max(nyb_min(end, cols->pitch), first);
-    memset(dst, reader->zero, first * lanes * px);
-    memset(dst + end * lanes * px, reader->zero, (cols->pitch - end) * lanes * px);
-    if (lanes == 1 && step == 1) {
+    memset(dst, reader->zero, first * lanes * slot);
+    memset(dst + end * lanes * slot, reader->zero, (cols->pitch - end) * lanes * slot);
+    if (lanes == 1 && step == 1 && slot == px) {
         nyb_reader_pixels(reader, source * cols->src, end - first, dst + first * px);
         return;
     }
     for (size_t g = 0; g < r->n_valid; g++) {
         nyb_reader_pixels(reader, (source + g * map->rows.src) * cols->src, cols->src, r->row);
         for (size_t p = first; p < end; p++)
-            nyb_copy_pixel(dst + (p * lanes + g) * px,
+            nyb_copy_pixel(dst + (p * lanes + g) * slot,
                            r->row + (p * step + phase - cols->src_pad) * px, px);
     }
 }
@@ -109,7 +109,7 @@ static void fill_unit(slab_row *r, size_t at, size_t n, uint8_t *slab)
 {
     const nyb_map *map = &r->job->conv->map;
     const nyb_axis *rows = &map->rows;
-    const size_t row_bytes = map->row_slots * map->pixel_bytes;
+    const size_t row_bytes = map->row_slots * map->slot_bytes;
     const size_t step = rows->dx ? 1 : rows->stride;
 
     for (size_t pr = 0; pr < rows->n_phases; pr++) {
@@ -146,11 +146,10 @@ void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i
     const size_t slots = ((units - 1) * map->unit_rows + last_rows) * map->row_slots;
 
     if (is_plain(map)) {
-        nyb_reader_pixels(
-            &job->reader_a, (first * map->rows.src + i) * map->cols.src,
-            nyb_min(slots, (job->conv->shape.n - first) * map->rows.src * map->cols.src -
-                               i * map->cols.src),
-            slab);
+        const size_t pixel = (first * map->rows.src + i) * map->cols.src;
+        const size_t at_once = map->slot_bytes == map->pixel_bytes ? slots : 1;
+        for (size_t k = 0; k < slots; k += at_once)
+            nyb_reader_pixels(&job->reader_a, pixel + k, at_once, slab + k * map->slot_bytes);
         return;
     }
     slab_row r = {.job = job, .row = row};
@@ -158,10 +157,10 @@ void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i
         r.image = (first + u) * map->interleave;
         r.n_valid = nyb_min(map->interleave, job->conv->shape.n - r.image);
         fill_unit(&r, i, u + 1 == units ? last_rows : map->unit_rows,
-                  slab + u * map->unit_rows * map->row_slots * map->pixel_bytes);
+                  slab + u * map->unit_rows * map->row_slots * map->slot_bytes);
     }
     /* The last row's right pad is the left pad of a row that does not exist. */
     for (size_t area = 0; area < n_areas; area++)
-        memset(slab + area * map->area_bytes + slots * map->pixel_bytes, job->reader_a.zero,
-               map->cols.src_pad * map->interleave * map->pixel_bytes);
+        memset(slab + area * map->area_bytes + slots * map->slot_bytes, job->reader_a.zero,
+               map->cols.src_pad * map->interleave * map->slot_bytes);
 }
