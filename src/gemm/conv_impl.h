@@ -5,8 +5,9 @@
 #include "gemm/conv.h"
 #include "gemm/tile.h"
 
-/* A slab is the A operand of a task, unpacked: it shares L2 with a panel of weights. */
-#define NYB_SLAB_BYTES ((size_t)384 * 1024)
+/* A slab is the A operand of a task, unpacked: it shares L2 with a panel of weights (half as much:
+ * with all the panels of a group). */
+#define NYB_SLAB_BYTES ((size_t)576 * 1024)
 /* Panels of one group of columns stay in L2 while the rows of A pass by. */
 #define NYB_PANELS_BYTES ((size_t)1088 * 1024)
 /* k of one chain of the f32 engine (NUMERICS, binding resolution 5). */

@@ -242,94 +242,123 @@ static void size_slab(nyb_map *map)
         nyb_round_up(n_areas * map->area_bytes + 32 * map->slot_bytes + 64, NYB_ALIGN);
 }
 
-/* Units and bands for a given interleave: slabs within the budget, and enough of them. */
-static void split_images(nyb_map *map, size_t n_images, size_t tasks_wanted)
+/* Bands of rows i, so that there are at least `bands` of them and a slab stays in the budget. */
+static void split_rows(nyb_map *map, size_t bands, size_t row_bytes, size_t budget)
 {
-    const size_t budget = map->block_outer ? NYB_SLAB_BYTES * 3 / 4 : NYB_SLAB_BYTES;
-    const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
-
-    map->row_slots = map->cols.pitch * map->interleave;
-    map->n_groups = nyb_div_up(n_images, map->interleave);
-    map->unit_rows = map->rows.pitch;
-    map->bands = 1;
-    map->band = map->rows.count;
-    const size_t row_bytes = n_areas * map->row_slots * map->slot_bytes;
     const size_t row_outputs = nyb_max(map->cols.count * map->interleave, 1);
     const size_t least_rows = nyb_div_up(TASK_ROWS, row_outputs);
     const size_t fits = nyb_max(budget / row_bytes, map->rows.reach + 1) - map->rows.reach;
-    if (map->rows.count <= fits && map->n_groups >= tasks_wanted) {
-        map->units = nyb_min(map->n_groups / tasks_wanted,
-                             nyb_max(budget / (map->unit_rows * row_bytes), 1));
-        map->units = nyb_max(map->units, 1);
-        return;
-    }
-    const size_t bands_wanted = nyb_div_up(tasks_wanted, map->n_groups);
-    size_t band = nyb_min(fits, nyb_max(least_rows, nyb_div_up(map->rows.count, bands_wanted)));
     /* A block should have its 32 rows even where one row of A exceeds the budget. */
     const size_t block = nyb_div_up(NYB_TILE_ROWS, row_outputs);
+    size_t band = nyb_min(fits, nyb_max(least_rows, nyb_div_up(map->rows.count, bands)));
+
     band = nyb_max(band, nyb_min(block, nyb_max(ROW_LIMIT / row_bytes, 1)));
     band = nyb_min(band, map->rows.count);
-    map->units = 1;
     map->bands = nyb_div_up(map->rows.count, band);
     map->band = nyb_div_up(map->rows.count, map->bands);
     if (row_outputs < NYB_TILE_ROWS && map->bands > 1) {
         map->band = nyb_min(nyb_round_up(map->band, block), map->rows.count);
         map->bands = nyb_div_up(map->rows.count, map->band);
     }
-    if (map->bands == 1 && map->n_groups > 1) {
-        const size_t unit_bytes = map->unit_rows * row_bytes;
-        const size_t least = nyb_div_up(TASK_ROWS, map->rows.count * row_outputs);
-        map->units = nyb_max(nyb_min(nyb_min(least, budget / unit_bytes), map->n_groups), 1);
-    }
 }
 
-/* Cycles, roughly: tile steps (s8: 64 cycles and 60 for the epilogue; f32: blocks of in_c * 32),
- * and placing pixels that alternate. */
+/* Units and bands for a given interleave: slabs within the budget, and `slabs` of them or more,
+ * unless they would become too small. */
+static void split_images(nyb_map *map, size_t n_images, size_t slabs)
+{
+    const size_t budget = map->block_outer ? NYB_SLAB_BYTES / 2 : NYB_SLAB_BYTES;
+    const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
+
+    map->row_slots = map->cols.pitch * map->interleave;
+    map->n_groups = nyb_div_up(n_images, map->interleave);
+    map->unit_rows = map->rows.pitch;
+    const size_t row_bytes = n_areas * map->row_slots * map->slot_bytes;
+    split_rows(map, nyb_div_up(slabs, map->n_groups), row_bytes, budget);
+    map->units = 1;
+    if (map->bands == 1) {
+        const size_t outputs = map->rows.count * map->cols.count * map->interleave;
+        const size_t most = nyb_max(budget / (map->unit_rows * row_bytes), 1);
+        const size_t least = nyb_div_up(TASK_ROWS, nyb_max(outputs, 1));
+        map->units = nyb_min(nyb_max(map->n_groups / slabs, least), most);
+        map->units = nyb_max(nyb_min(map->units, map->n_groups), 1);
+    }
+    map->n_slabs = nyb_div_up(map->n_groups, map->units) * map->bands;
+    size_slab(map);
+}
+
+static size_t tasks_wanted(const nyb_conv *conv)
+{
+    return nyb_max(1, nyb_min(TASKS, (size_t)(conv->macs / TASK_MACS)));
+}
+
+/* Panels of a task; panel_bytes: of the largest. */
+static void group_panels(const nyb_conv *conv, nyb_map *map, size_t panel_bytes)
+{
+    const size_t split = nyb_min(map->n_panels, nyb_div_up(tasks_wanted(conv), map->n_slabs));
+
+    map->group_panels = nyb_div_up(map->n_panels, split);
+    if (map->block_outer)
+        map->group_panels =
+            nyb_min(map->group_panels, nyb_max(NYB_PANELS_BYTES / nyb_max(panel_bytes, 1), 1));
+    map->n_panel_groups = nyb_div_up(map->n_panels, map->group_panels);
+}
+
+/* Time of a layout in eighths of a cycle, roughly: tiles (64 cycles a step, or 32 a float of K) and
+ * their epilogue, a byte of slab 1/8 cycle, placing alternate pixels, and panels that do not stay
+ * in L2 from slab to slab at 6 bytes a cycle. */
 static uint64_t layout_cost(const nyb_conv *conv, nyb_map *map)
 {
-    const uint64_t panels = nyb_div_up(map->out_c, NYB_TILE_COLS);
-    uint64_t cost = 0;
+    uint64_t blocks = 0, panel_bytes = 0, largest = 0;
 
-    size_slab(map);
     for (size_t i = 0; i < map->n_subs; i++) {
         nyb_sub *sub = &map->subs[i];
         if (sub->rows.count == 0 || sub->cols.count == 0)
             continue;
-        const uint64_t cycles =
-            conv->s8 ? 60 + 64 * plan_steps(map, sub, i / map->cols.n_grids, i % map->cols.n_grids,
-                                            conv->shape.s, false)
-                     : 60 + 32 * sub->n_taps * map->in_c;
-        cost += plan_blocks(map, sub, false) * cycles * panels;
+        const uint64_t steps = conv->s8 ? plan_steps(map, sub, i / map->cols.n_grids,
+                                                     i % map->cols.n_grids, conv->shape.s, false)
+                                        : sub->n_taps * map->in_c;
+        const uint64_t bytes =
+            steps * (conv->s8 ? NYB_TILE_STEP_BYTES : NYB_TILE_COLS * sizeof(float));
+        blocks += plan_blocks(map, sub, false) * (60 + steps * (conv->s8 ? 64 : 32));
+        panel_bytes += bytes * map->n_panels;
+        largest = nyb_max(largest, bytes);
     }
-    cost *= nyb_div_up(map->n_groups, map->units) * map->bands;
+    group_panels(conv, map, largest);
+    blocks = map->bands > 1 ? blocks * map->n_groups * map->rows.count / map->band
+                            : blocks * map->n_groups / map->units;
+    uint64_t cost = blocks * map->n_panels * 8;
+    if (!map->direct)
+        cost += map->n_slabs * map->slab_bytes * map->n_panel_groups;
     if (map->interleave > 1)
-        cost += conv->shape.n * map->rows.src * map->cols.src * (4 + map->pixel_bytes / 16);
+        cost += conv->shape.n * map->rows.src * map->cols.src * (32 + map->pixel_bytes / 2) *
+                map->n_panel_groups;
+    if (!map->block_outer && panel_bytes > NYB_PANELS_BYTES)
+        cost += map->n_slabs * panel_bytes * 3 / 2;
     return cost;
 }
 
 static void choose_layout(nyb_conv *conv, nyb_map *map)
 {
-    const size_t tasks = nyb_max(1, nyb_min(TASKS, (size_t)(conv->macs / TASK_MACS)));
-    const size_t n = conv->shape.n;
+    const size_t tasks = tasks_wanted(conv);
     uint64_t best = UINT64_MAX;
     nyb_map chosen = *map;
 
-    for (size_t lanes = 1; lanes <= 32 && lanes < 2 * n; lanes *= 2) {
-        map->interleave = lanes;
-        split_images(map, n, tasks);
-        const size_t slab = map->units * (map->band + map->rows.reach) * map->row_slots *
-                            map->slot_bytes * map->rows.n_phases * map->cols.n_phases;
-        if (lanes > 1 && slab > 2 * NYB_SLAB_BYTES)
-            break;
-        const uint64_t cost = layout_cost(conv, map);
-        /* Alternating images reach further: not for 2 %. */
-        if (best == UINT64_MAX || cost + cost / 50 < best) {
-            best = cost;
-            chosen = *map;
+    for (size_t lanes = 1; lanes <= 32 && lanes < 2 * conv->shape.n; lanes *= 2) {
+        for (size_t slabs = tasks; slabs > 0; slabs /= 2) {
+            map->interleave = lanes;
+            split_images(map, conv->shape.n, slabs);
+            if (lanes > 1 && map->slab_bytes > 2 * NYB_SLAB_BYTES)
+                continue;
+            const uint64_t cost = layout_cost(conv, map);
+            if (best != UINT64_MAX && map->n_slabs * map->n_panel_groups < tasks / 2)
+                continue;
+            if (best == UINT64_MAX || cost + cost / 50 < best) {
+                best = cost;
+                chosen = *map;
+            }
         }
     }
     *map = chosen;
-    size_slab(map);
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */
@@ -338,21 +367,13 @@ static void plan_panels(const nyb_conv *conv, nyb_map *map)
 {
     size_t bytes = 0, largest = 1;
 
-    map->n_panels = nyb_div_up(map->out_c, NYB_TILE_COLS);
     for (size_t i = 0; i < map->n_subs; i++) {
         map->subs[i].panels = bytes;
         bytes += map->n_panels * map->subs[i].panel_bytes;
         largest = nyb_max(largest, map->subs[i].panel_bytes);
     }
     map->panels_bytes = nyb_round_up(bytes, NYB_ALIGN);
-
-    map->n_slabs = nyb_div_up(map->n_groups, map->units) * map->bands;
-    const size_t wanted = nyb_max(1, nyb_min(TASKS, (size_t)(conv->macs / TASK_MACS)));
-    const size_t split = nyb_min(map->n_panels, nyb_div_up(wanted, map->n_slabs));
-    map->group_panels = nyb_div_up(map->n_panels, split);
-    if (map->block_outer)
-        map->group_panels = nyb_min(map->group_panels, nyb_max(NYB_PANELS_BYTES / largest, 1));
-    map->n_panel_groups = nyb_div_up(map->n_panels, map->group_panels);
+    group_panels(conv, map, largest);
 }
 
 /* Scratch while panels are packed: 32 rows of reordered weights and one row as stored (FWD), or
@@ -426,6 +447,7 @@ nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err)
     map->pixel_bytes = conv->s8 ? nyb_packed_pitch(map->in_c) : map->in_c * sizeof(float);
     nyb_axis_init(&map->rows, dx, s->stride, s->pad, s->r, dx ? s->oh : s->h, dx ? s->h : s->oh);
     nyb_axis_init(&map->cols, dx, s->stride, s->pad, s->s, dx ? s->ow : s->w, dx ? s->w : s->ow);
+    map->n_panels = nyb_div_up(map->out_c, NYB_TILE_COLS);
     map->block_outer = s->r * s->s == 1;
     map->slot_bytes = map->pixel_bytes;
     /* An odd number of cache lines, so that long rows do not share sets with those of the output.
