@@ -1,6 +1,4 @@
 /* CIFAR-10 and CIFAR-100, binary version: https://www.cs.toronto.edu/~kriz/cifar.html */
-#include <stdio.h>
-
 #include "data/data.h"
 #include "data/parse.h"
 #include "io/io.h"
@@ -34,11 +32,11 @@ static nyb_status append(const char *dir, const char *name, size_t n_labels, siz
 {
     const size_t record = n_labels + NYB_CIFAR_PIXELS;
     uint8_t *bytes = NULL, *pixels = NULL, *labels = NULL;
-    char path[512];
+    char path[NYB_DATA_PATH];
     size_t n_bytes = 0, n;
     nyb_status status;
 
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    NYB_TRY(nyb_data_path(dir, name, "", path, err));
     NYB_TRY(nyb_file_read(path, NYB_DATA_MAX_BYTES, &bytes, &n_bytes, err));
     n = n_bytes / record;
     pixels = nyb_alloc((part->n + n) * NYB_CIFAR_PIXELS);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "data/parse.h"
 #include "registry.h"
 
 #define X(name) extern const nyb_data_source nyb_data_source_##name;
@@ -28,6 +29,15 @@ const char *nyb_data_source_name(size_t i)
 const char *nyb_data_source_about(size_t i)
 {
     return i < nyb_data_source_count() ? nyb_data_sources[i]->about : NULL;
+}
+
+nyb_status nyb_data_path(const char *dir, const char *name, const char *suffix,
+                         char path[NYB_DATA_PATH], nyb_error *err)
+{
+    if (snprintf(path, NYB_DATA_PATH, "%s/%s%s", dir, name, suffix) >= NYB_DATA_PATH)
+        return nyb_fail(err, NYB_LIMIT, "the path of '%.40s' in '%.200s...' is too long", name,
+                        dir);
+    return NYB_OK;
 }
 
 static nyb_status check_labels(const nyb_part *part, const char *which, size_t classes,

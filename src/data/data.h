@@ -41,17 +41,18 @@ void nyb_augment_sample(const nyb_data *data, const uint8_t *pixels, const nyb_a
 
 /* Batches of one part. Training: each epoch's order is a permutation by (seed, epoch), the last
  * incomplete batch is dropped. Test: in order, the last batch may be shorter. A thread prepares
- * the next batch while the caller computes (prefetch). */
+ * the next batch while the caller computes (prefetch). The data outlive the loader and are not
+ * limited (nyb_data_limit) meanwhile. */
 typedef struct nyb_loader nyb_loader;
 NYB_MUST_CHECK nyb_status nyb_loader_create(const nyb_data *data, bool train, size_t batch,
                                             const nyb_augment *augment, uint64_t seed,
                                             nyb_loader **loader, nyb_error *err);
 void nyb_loader_destroy(nyb_loader **loader);
 size_t nyb_loader_batches(const nyb_loader *loader); /* per epoch */
-/* Starts epoch `epoch` at batch `first_batch` (resume). */
+/* Starts epoch `epoch` at batch `first_batch` (resume). A new loader stands at (0, 0). */
 void nyb_loader_seek(nyb_loader *loader, uint32_t epoch, size_t first_batch);
-/* The next batch of the epoch: *x [n][h][w][c], *labels [n], valid until the next call. Returns n;
- * 0 at the end of the epoch. */
+/* The next batch of the epoch: *x [n][h][w][c], *labels [n], valid until the next call of next
+ * or seek. Returns n; 0 at the end of the epoch, and again until the next seek. */
 size_t nyb_loader_next(nyb_loader *loader, const float **x, const int32_t **labels);
 
 #endif

@@ -1,5 +1,4 @@
 /* IDX, the format of MNIST: http://yann.lecun.com/exdb/mnist */
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -37,11 +36,11 @@ nyb_status nyb_idx_parse(const uint8_t *bytes, size_t n_bytes, int n_dims, const
 
 /* dir/name or dir/name.gz, whichever is there. */
 static nyb_status read_either(const char *dir, const char *name, uint8_t **bytes, size_t *n_bytes,
-                              char path[512], nyb_error *err)
+                              char path[NYB_DATA_PATH], nyb_error *err)
 {
-    snprintf(path, 512, "%s/%s", dir, name);
+    NYB_TRY(nyb_data_path(dir, name, "", path, err));
     if (access(path, F_OK))
-        snprintf(path, 512, "%s/%s.gz", dir, name);
+        NYB_TRY(nyb_data_path(dir, name, ".gz", path, err));
     if (access(path, F_OK))
         return nyb_fail(err, NYB_IO, "folder '%s' has neither %s nor %s.gz", dir, name, name);
     return nyb_file_read(path, NYB_DATA_MAX_BYTES, bytes, n_bytes, err);
@@ -54,7 +53,7 @@ static nyb_status load(const char *dir, const char *name, int n_dims, size_t dim
     uint8_t *bytes = NULL;
     const uint8_t *data = NULL;
     size_t n_bytes = 0, n_data;
-    char path[512];
+    char path[NYB_DATA_PATH];
     nyb_status status;
 
     NYB_TRY(read_either(dir, name, &bytes, &n_bytes, path, err));
@@ -81,7 +80,7 @@ static nyb_status load_part(const char *dir, const char *images, const char *lab
     if (dims[0] != n_labels[0])
         return nyb_fail(err, NYB_CORRUPT, "%s has %zu images, %s has %zu labels", images, dims[0],
                         labels, n_labels[0]);
-    if (*h && (*h != dims[1] || *w != dims[2]))
+    if ((*h || *w) && (*h != dims[1] || *w != dims[2]))
         return nyb_fail(err, NYB_CORRUPT, "training images are %zux%zu, test images %zux%zu", *h,
                         *w, dims[1], dims[2]);
     part->n = dims[0];
@@ -104,26 +103,32 @@ static nyb_status open_dir(const char *dir, nyb_data *d, nyb_error *err)
     return NYB_OK;
 }
 
+static nyb_status open_labels10(const char *dir, nyb_data *d, nyb_error *err)
+{
+    NYB_TRY(open_dir(dir, d, err));
+    d->classes = 10;
+    return NYB_OK;
+}
+
 static nyb_status open_fashion(const char *rest, nyb_data *d, nyb_error *err)
 {
     static const char debian[] = "/usr/share/datasets/fashion-mnist";
     const char *root = getenv("NYBBLE_DATA");
-    char dir[400];
+    char dir[NYB_DATA_PATH];
 
-    (void)rest;
+    if (*rest)
+        return nyb_fail(err, NYB_INVALID, "nothing may follow its name (idx:DIR reads a folder)");
     if (root && *root) {
-        snprintf(dir, sizeof dir, "%s/fashion-mnist", root);
+        NYB_TRY(nyb_data_path(root, "fashion-mnist", "", dir, err));
         if (!access(dir, F_OK))
-            return open_dir(dir, d, err);
+            return open_labels10(dir, d, err);
     }
     if (access(debian, F_OK))
         return nyb_fail(err, NYB_IO,
                         "neither $NYBBLE_DATA/fashion-mnist nor %s is there; "
                         "apt-get install dataset-fashion-mnist",
                         debian);
-    NYB_TRY(open_dir(debian, d, err));
-    d->classes = 10;
-    return NYB_OK;
+    return open_labels10(debian, d, err);
 }
 
 extern const nyb_data_source nyb_data_source_idx, nyb_data_source_fashion_mnist;

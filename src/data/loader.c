@@ -1,5 +1,6 @@
 /* Batches, prepared by a thread while the caller computes with the former one. */
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/cpu.h"
 #include "data/data.h"
@@ -81,6 +82,22 @@ static void *prefetch(void *arg)
     return NULL;
 }
 
+/* Signals stay with the caller's threads. */
+static nyb_status start_thread(nyb_loader *l, nyb_error *err)
+{
+    sigset_t all, former;
+    int failure;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &former);
+    failure = pthread_create(&l->thread, NULL, prefetch, l);
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
+    if (failure)
+        return nyb_fail(err, NYB_MEMORY, "cannot start the loader's thread: %s", strerror(failure));
+    l->has_thread = true;
+    return NYB_OK;
+}
+
 static nyb_status allocate(nyb_loader *l, nyb_error *err)
 {
     size_t n = 0;
@@ -120,13 +137,12 @@ nyb_status nyb_loader_create(const nyb_data *data, bool train, size_t batch,
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->changed, NULL);
     status = batch == 0 ? nyb_fail(err, NYB_INVALID, "batch is 0") : allocate(l, err);
-    if (status == NYB_OK && pthread_create(&l->thread, NULL, prefetch, l))
-        status = nyb_fail(err, NYB_LIMIT, "cannot start the loader's thread");
+    if (status == NYB_OK)
+        status = start_thread(l, err);
     if (status != NYB_OK) {
         nyb_loader_destroy(&l);
         return status;
     }
-    l->has_thread = true;
     *loader = l;
     return NYB_OK;
 }
@@ -177,6 +193,8 @@ size_t nyb_loader_next(nyb_loader *l, const float **x, const int32_t **labels)
 {
     const slot *s;
 
+    if (l->seeking) /* nobody has sought yet; only this thread changes it */
+        nyb_loader_seek(l, 0, 0);
     pthread_mutex_lock(&l->mutex);
     l->n_taken++;
     pthread_cond_broadcast(&l->changed);

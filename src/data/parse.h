@@ -7,6 +7,12 @@
 /* Largest data file (inflated) that is read: 16 GiB. */
 #define NYB_DATA_MAX_BYTES ((size_t)1 << 34)
 
+/* Files with longer paths are refused. */
+#define NYB_DATA_PATH 4096
+/* path = dir/name + suffix. */
+NYB_MUST_CHECK nyb_status nyb_data_path(const char *dir, const char *name, const char *suffix,
+                                        char path[NYB_DATA_PATH], nyb_error *err);
+
 /* An IDX file of unsigned bytes with n_dims (1 or 3) dimensions, big endian sizes. *data points
  * into bytes. The sizes must account for the whole file. what names it in errors. */
 NYB_MUST_CHECK nyb_status nyb_idx_parse(const uint8_t *bytes, size_t n_bytes, int n_dims,

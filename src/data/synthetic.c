@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "data/data.h"
+#include "data/parse.h"
 
 typedef struct plan {
     size_t h, w, c, classes, train, test, seed;
@@ -93,6 +94,9 @@ static nyb_status open_synthetic(const char *rest, nyb_data *d, nyb_error *err)
 
     NYB_TRY(parse(rest, &p, err));
     size = p.h * p.w * p.c;
+    if (p.train > NYB_DATA_MAX_BYTES / size || p.test > NYB_DATA_MAX_BYTES / size)
+        return nyb_fail(err, NYB_LIMIT, "%zu and %zu images of %zu bytes: at most %zu bytes each",
+                        p.train, p.test, size, NYB_DATA_MAX_BYTES);
     d->h = p.h;
     d->w = p.w;
     d->c = p.c;
