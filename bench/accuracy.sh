@@ -1,6 +1,6 @@
 #!/bin/bash
-# Trains rows of the accuracy tables and keeps one CSV line a run. Resumable: a run whose
-# summary.json exists is not repeated.
+# Trains the rows of the accuracy tables; tools/readme_tables.py --add makes tables of them.
+# Resumable: a run whose summary.json exists is not repeated.
 #
 #   bench/accuracy.sh resnet14   Fashion-MNIST, 60,000 images, 10 epochs: f32, luq, luq + SMP 2 + FNT 1
 #   bench/accuracy.sh mlp        all layers in 4 bits, 3 epochs: f32, luq and the ablation of its Fig. 2
@@ -44,4 +44,3 @@ mlp)
     exit 2
     ;;
 esac
-python3 bench/accuracy_csv.py "$out"

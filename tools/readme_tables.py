@@ -5,10 +5,10 @@
     tools/readme_tables.py --check    exits with 1 if they are out of date
     tools/readme_tables.py --add NAME RUN-FOLDER ...
                                       appends finished runs to docs/results/runs.jsonl as experiment
-                                      NAME; the folders' config.txt gives the options
+                                      NAME; a folder is called LABEL-sSEED (bench/accuracy.sh)
 
 Accuracy comes from docs/results/runs.jsonl: one line a run, its summary.json with "experiment",
-"machine" and "command". Speed comes from bench/results/*.jsonl (bench/compare.sh). A table stands
+"machine" and "label". Speed comes from bench/results/*.jsonl (bench/compare.sh). A table stands
 between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT or speed."""
 import glob
 import json
@@ -48,27 +48,39 @@ def unique(runs, key):
     return ", ".join(sorted({str(run[key]) for run in runs}))
 
 
+def paired(group, base, key):
+    """Mean difference in points from the f32 run of the same seed, with its standard error."""
+    diffs = [100 * (run[key] - base[run["seed"]]["test_acc"]) for run in group if run["seed"] in base]
+    if not diffs or group[0]["seed"] in base and group[0] is base[group[0]["seed"]]:
+        return ""
+    if len(diffs) == 1:
+        return f"{diffs[0]:+.2f}"
+    error = statistics.stdev(diffs) / math.sqrt(len(diffs))
+    return f"{statistics.mean(diffs):+.2f} ± {error:.2f}"
+
+
 def accuracy(experiment):
     runs = [run for run in lines_of(RUNS) if run["experiment"] == experiment]
     if not runs:
         return "(no figures yet)\n"
     groups = {}
     for run in runs:
-        groups.setdefault((run["model"], run["recipe"], run["epochs"]), []).append(run)
+        groups.setdefault(run["label"], []).append(run)
+    base = {run["seed"]: run for run in runs if run["recipe"] == "f32"}
     rows = []
-    for (model, recipe, epochs), group in groups.items():
-        rows.append([model, f"`{recipe}`", epochs,
-                     mean_and_spread([100 * run["test_acc"] for run in group]),
-                     unique(group, "seed"),
-                     f"{statistics.median(run['seconds'] for run in group):.0f}",
-                     f"{statistics.median(run['samples_per_s'] for run in group):.0f}",
-                     f"{group[0]['saved_activation_bytes'] / 2**20:.1f}",
-                     unique(group, "cpu"), unique(group, "threads")])
-    head = ["model", "recipe", "epochs", "test accuracy, last epoch, %", "seeds", "s", "samples/s",
-            "MiB kept", "ISA", "threads"]
-    commands = sorted({re.sub(r"--(seed|out|recipe) \S+", r"--\1 ...", run["command"]) for run in runs})
-    return (table(head, rows) + f"\nMean over the seeds ± its standard error. Machine: "
-            f"{unique(runs, 'machine')}. " + " ".join(f"`{command}`" for command in commands) + "\n")
+    for label, group in groups.items():
+        kept = f"{group[0]['saved_activation_bytes'] / 2**20:.1f}"
+        for key, what in (("test_acc", label),
+                          ("test_acc_f32_activations", label + ", evaluated with f32 activations")):
+            if key in group[0]:
+                rows.append([what, group[0]["epochs"],
+                             mean_and_spread([100 * run[key] for run in group]),
+                             paired(group, base, key), unique(group, "seed"), kept,
+                             unique(group, "cpu"), unique(group, "threads")])
+    head = ["run", "epochs", "test accuracy, last epoch, %", "from f32, points", "seeds",
+            "MiB kept for backward", "ISA", "threads"]
+    return (table(head, rows) + "\nMeans over the seeds ± standard error; differences are paired by "
+            f"seed. Command: `bench/accuracy.sh {experiment}`. Machine: {unique(runs, 'machine')}.\n")
 
 
 def speed():
@@ -99,18 +111,6 @@ def content(name):
     sys.exit(f"readme_tables: no table is called {name}")
 
 
-def option_line(folder):
-    """The command that made a run, from its config.txt; recipe keys only where they were set."""
-    keys = ("data", "model", "recipe", "epochs", "batch", "lr", "schedule", "seed", "limit-train")
-    options = []
-    with open(os.path.join(folder, "config.txt"), encoding="utf-8") as file:
-        for line in file:
-            key, equals, value = (part.strip() for part in line.partition("="))
-            if equals and key in keys and value not in ("", "0"):
-                options.append(f"--{key} {value}")
-    return " ".join(["nybble train", *options])
-
-
 def add(experiment, folders):
     os.makedirs(os.path.dirname(RUNS), exist_ok=True)
     with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -120,7 +120,8 @@ def add(experiment, folders):
         for folder in folders:
             with open(os.path.join(folder, "summary.json"), encoding="utf-8") as file:
                 run = json.load(file)
-            run.update(experiment=experiment, machine=machine, command=option_line(folder))
+            label = re.sub(r"-s\d+$", "", os.path.basename(os.path.normpath(folder)))
+            run.update(experiment=experiment, machine=machine, label=label)
             out.write(json.dumps(run, sort_keys=True) + "\n")
 
 
