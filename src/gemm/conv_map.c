@@ -294,7 +294,9 @@ static size_t tasks_wanted(const nyb_conv *conv)
 /* Panels of a task; panel_bytes: of the largest. */
 static void group_panels(const nyb_conv *conv, nyb_map *map, size_t panel_bytes)
 {
-    const size_t split = nyb_min(map->n_panels, nyb_div_up(tasks_wanted(conv), map->n_slabs));
+    /* Each further group unpacks the slabs again: half the tasks must do. */
+    const size_t wanted = nyb_div_up(tasks_wanted(conv), 2);
+    const size_t split = nyb_min(map->n_panels, nyb_div_up(wanted, map->n_slabs));
 
     map->group_panels = nyb_div_up(map->n_panels, split);
     if (map->block_outer)

@@ -1,6 +1,8 @@
 /* Weights to panels of 32 output columns (FWD, DX), in the order of K that the plan chose. */
 #include "gemm/conv_impl.h"
 
+#define PAIR 2 /* panels that a task of DX packs: both halves of a cache line of weights */
+
 /* 32 rows of weights with their taps in the order of the plan: row n at tmp + n * row_bytes. */
 static void gather_rows(const nyb_conv_job *job, const nyb_sub *sub, size_t first, size_t n,
                         uint8_t *tmp)
@@ -50,50 +52,58 @@ static void pack_fwd(void *arg, size_t task, size_t worker)
     }
 }
 
-/* DX needs, for each 32 input channels, all output channels: unpack everything once. */
+/* DX needs, for each 32 input channels, all output channels: unpack everything once, to rows of
+ * [tap][o]. */
 static void unpack_dx(void *arg, size_t task, size_t worker)
 {
     const nyb_conv_job *job = arg;
-    const size_t taps = job->conv->shape.r * job->conv->shape.s;
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t taps = s->r * s->s;
 
     (void)worker;
-    nyb_reader_pixels(&job->reader_b, task * taps, taps,
-                      job->shared + task * taps * job->reader_b.pixel_bytes);
+    for (size_t t = 0; t < taps; t++)
+        nyb_reader_pixels(&job->reader_b, task * taps + t, 1,
+                          job->shared + (t * s->o + task) * job->reader_b.pixel_bytes);
 }
 
 /* Whole steps of one tap after the other, straight from the unpacked weights. Each call leaves its
  * column sums where the next tap's steps begin; their total ends the panel. */
-static void pack_dx_taps(const nyb_conv_job *job, const nyb_sub *sub, size_t c, size_t n,
+static void pack_dx_taps(const nyb_conv_job *job, const nyb_sub *sub, size_t c, size_t n_panels,
                          int8_t *panel)
 {
     const nyb_conv_shape *s = &job->conv->shape;
-    const size_t px = job->reader_b.pixel_bytes, ld = s->r * s->s * px;
-    const size_t n_steps = s->o / NYB_TILE_STEP;
-    int32_t total[NYB_TILE_COLS] = {0}, sum[NYB_TILE_COLS];
+    const size_t px = job->reader_b.pixel_bytes, n_steps = s->o / NYB_TILE_STEP;
+    int32_t total[PAIR][NYB_TILE_COLS] = {0}, sum[NYB_TILE_COLS];
 
     for (size_t t = 0; t < sub->n_taps; t++) {
-        job->conv->tile->pack_cols((const int8_t *)job->shared + sub->tap[t] * px + c, ld, s->o, n,
-                                   n_steps, panel);
-        panel += n_steps * NYB_TILE_STEP_BYTES;
-        memcpy(sum, panel, sizeof sum);
-        for (size_t i = 0; i < NYB_TILE_COLS; i++)
-            total[i] += sum[i];
+        const int8_t *rows = (const int8_t *)job->shared + sub->tap[t] * s->o * px;
+        for (size_t p = 0; p < n_panels; p++) {
+            int8_t *to = panel + p * sub->panel_bytes + t * n_steps * NYB_TILE_STEP_BYTES;
+            const size_t first = c + p * NYB_TILE_COLS;
+            job->conv->tile->pack_cols(rows + first, px, s->o, nyb_min(NYB_TILE_COLS, s->c - first),
+                                       n_steps, to);
+            memcpy(sum, to + n_steps * NYB_TILE_STEP_BYTES, sizeof sum);
+            for (size_t i = 0; i < NYB_TILE_COLS; i++)
+                total[p][i] += sum[i];
+        }
     }
-    memcpy(panel, total, sizeof total);
+    for (size_t p = 0; p < n_panels; p++)
+        memcpy(panel + p * sub->panel_bytes + sub->n_steps * NYB_TILE_STEP_BYTES, total[p],
+               sizeof total[p]);
 }
 
 /* The rows of K of a panel, 32 columns each, zeros where a step runs past its segment. */
 static void gather_dx(const nyb_conv_job *job, const nyb_sub *sub, size_t c, uint8_t *tmp)
 {
     const nyb_conv_shape *s = &job->conv->shape;
-    const size_t px = job->reader_b.pixel_bytes, ld = s->r * s->s * px;
+    const size_t px = job->reader_b.pixel_bytes;
 
     memset(tmp, 0, sub->n_steps * NYB_TILE_STEP * NYB_TILE_COLS);
     for (size_t t = 0; t < sub->n_taps; t++) {
         uint8_t *to = tmp + sub->tap_row[t] * NYB_TILE_COLS;
-        const uint8_t *from = job->shared + sub->tap[t] * px + c;
+        const uint8_t *from = job->shared + sub->tap[t] * s->o * px + c;
         for (size_t o = 0; o < s->o; o++)
-            memcpy(to + o * NYB_TILE_COLS, from + o * ld, NYB_TILE_COLS);
+            memcpy(to + o * NYB_TILE_COLS, from + o * px, NYB_TILE_COLS);
     }
 }
 
@@ -108,10 +118,6 @@ static void pack_dx_s8(const nyb_conv_job *job, const nyb_sub *sub, size_t c, ui
     const size_t ld = plain ? job->reader_b.pixel_bytes : NYB_TILE_COLS;
     const size_t n_rows = plain ? s->o : sub->n_steps * NYB_TILE_STEP;
 
-    if (s->o % NYB_TILE_STEP == 0 && sub->n_parts == 1) {
-        pack_dx_taps(job, sub, c, n, panel);
-        return;
-    }
     if (!plain)
         gather_dx(job, sub, c, tmp);
     for (size_t p = 0; p < sub->n_parts; p++) {
@@ -128,28 +134,36 @@ static void pack_dx_f32(const nyb_conv_job *job, const nyb_sub *sub, size_t c, f
     const nyb_conv_shape *s = &job->conv->shape;
     const size_t n = nyb_min(NYB_TILE_COLS, s->c - c), taps = s->r * s->s;
     const float *w = job->reader_b.real ? job->reader_b.real : (const float *)job->shared;
+    const size_t tap_rows = job->reader_b.real ? 1 : s->o, o_rows = job->reader_b.real ? taps : 1;
 
     if (n < NYB_TILE_COLS)
         memset(panel, 0, sub->panel_bytes);
     for (size_t t = 0; t < sub->n_taps; t++)
         for (size_t o = 0; o < s->o; o++, panel += NYB_TILE_COLS)
-            memcpy(panel, w + (o * taps + sub->tap[t]) * s->c + c, n * sizeof *panel);
+            memcpy(panel, w + (o * o_rows + sub->tap[t] * tap_rows) * s->c + c, n * sizeof *panel);
 }
 
 static void pack_dx(void *arg, size_t task, size_t worker)
 {
     const nyb_conv_job *job = arg;
     const nyb_map *map = &job->conv->map;
-    const nyb_sub *sub = &map->subs[task / map->n_panels];
-    const size_t i = task % map->n_panels;
-    uint8_t *panel = job->shared + map->w_bytes + sub->panels + i * sub->panel_bytes;
+    const size_t pairs = nyb_div_up(map->n_panels, PAIR);
+    const nyb_sub *sub = &map->subs[task / pairs];
+    const size_t first = task % pairs * PAIR, end = nyb_min(first + PAIR, map->n_panels);
+    uint8_t *panel = job->shared + map->w_bytes + sub->panels + first * sub->panel_bytes;
 
     if (sub->n_taps == 0)
         return;
-    if (job->conv->s8)
-        pack_dx_s8(job, sub, i * NYB_TILE_COLS, nyb_job_worker(job, worker), (int8_t *)panel);
-    else
-        pack_dx_f32(job, sub, i * NYB_TILE_COLS, (float *)panel);
+    if (job->conv->s8 && job->conv->shape.o % NYB_TILE_STEP == 0 && sub->n_parts == 1) {
+        pack_dx_taps(job, sub, first * NYB_TILE_COLS, end - first, (int8_t *)panel);
+        return;
+    }
+    for (size_t i = first; i < end; i++, panel += sub->panel_bytes) {
+        if (job->conv->s8)
+            pack_dx_s8(job, sub, i * NYB_TILE_COLS, nyb_job_worker(job, worker), (int8_t *)panel);
+        else
+            pack_dx_f32(job, sub, i * NYB_TILE_COLS, (float *)panel);
+    }
 }
 
 void nyb_map_pack(nyb_conv_job *job)
@@ -162,5 +176,5 @@ void nyb_map_pack(nyb_conv_job *job)
     }
     if (!job->reader_b.real)
         nyb_pool_run(job->pool, unpack_dx, job, job->conv->shape.o);
-    nyb_pool_run(job->pool, pack_dx, job, map->n_subs * map->n_panels);
+    nyb_pool_run(job->pool, pack_dx, job, map->n_subs * nyb_div_up(map->n_panels, PAIR));
 }
