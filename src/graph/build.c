@@ -469,12 +469,13 @@ static void backward_gemm(builder *b, int layer)
     const int real_dy = b->grad[layer];
     nyb_row rows[NYB_SLOTS];
     nyb_source dy = {-1, real_dy}, w;
+    const bool wants_dx = b->g->model->layers[l->in[0]].trained;
     bool add;
 
     nyb_graph_rows(b->g->model, &b->g->recipe, layer, b->p->mode, rows);
     if (l->attr.bias)
         bias_gradient(b, layer);
-    if (l->in[0] != 0) {
+    if (wants_dx) {
         dy = make_source(b, layer, NYB_SLOT_DGRAD_DY, &rows[NYB_SLOT_DGRAD_DY], real_dy);
         if (b->w[layer] >= 0 &&
             same_spec(&rows[NYB_SLOT_DGRAD_W].spec, &b->p->quants[b->w[layer]].spec))
@@ -485,7 +486,7 @@ static void backward_gemm(builder *b, int layer)
     }
     if (b->status == NYB_OK)
         weight_gradient(b, layer, rows, dy, real_dy);
-    if (b->status == NYB_OK && l->in[0] != 0) {
+    if (b->status == NYB_OK && wants_dx) {
         const int dx = gradient_of(b, l->in[0], &add);
 
         add_product(b, layer, NYB_PRODUCT_DX, &dy, 1, &w, dx, add);
@@ -535,7 +536,8 @@ static void backward_op(builder *b, int layer)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
     const bool is_loss = layer == b->g->model->n_layers - 1;
-    bool alias = passes_gradient(l->op) && l->in[0] != 0 && b->grad[l->in[0]] < 0;
+    bool alias =
+        passes_gradient(l->op) && b->g->model->layers[l->in[0]].trained && b->grad[l->in[0]] < 0;
     bool any = l->op->n_params > 0;
     nyb_step *s = new_step(b, NYB_STEP_BACKWARD, layer);
 
@@ -547,8 +549,8 @@ static void backward_op(builder *b, int layer)
     for (int i = 0; i < l->op->n_inputs; i++) {
         const int din_layer = l->in[i];
 
-        if (din_layer == 0)
-            continue; /* nobody wants the input's gradient */
+        if (!b->g->model->layers[din_layer].trained)
+            continue; /* nobody wants the gradient of data */
         if (i == 0 && alias) {
             b->grad[din_layer] = b->grad[layer];
             continue;

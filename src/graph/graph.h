@@ -19,6 +19,7 @@ typedef struct nyb_layer {
     nyb_shape shape;       /* of the output, n = 1 */
     bool nonneg;           /* the output is known to be >= 0 */
     bool shortcut;
+    bool trained; /* it, or a layer that leads to it, has parameters: its gradient is wanted */
     int gemm; /* index among GEMM layers (the random streams' tensor), or -1 */
 } nyb_layer;
 

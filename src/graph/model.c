@@ -99,7 +99,7 @@ static nyb_value append(nyb_model *m, const char *op_name, const char *name, con
     char made[64];
     nyb_error why = {0};
     nyb_layer *layer;
-    bool nonneg = true;
+    bool nonneg = true, trained = op && op->n_params > 0;
 
     if (m->failure.status != NYB_OK)
         return -1;
@@ -120,6 +120,7 @@ static nyb_value append(nyb_model *m, const char *op_name, const char *name, con
     for (int i = 0; i < op->n_inputs; i++) {
         in_shape[i] = m->layers[in[i]].shape;
         nonneg = nonneg && m->layers[in[i]].nonneg;
+        trained = trained || m->layers[in[i]].trained;
     }
     layer = grow(m);
     if (!layer)
@@ -139,6 +140,7 @@ static nyb_value append(nyb_model *m, const char *op_name, const char *name, con
     layer->in[1] = in1;
     layer->nonneg = op->makes_nonneg || (op->keeps_nonneg && nonneg);
     layer->shortcut = shortcut;
+    layer->trained = trained;
     layer->gemm = -1;
     if (op->is_gemm) {
         layer->gemm = m->n_gemms++;

@@ -215,6 +215,41 @@ static void no_fake_quantization(void **state)
     fixture_free(&f);
 }
 
+/* The first layer's input is data, also behind a flatten. */
+static void nobody_computes_the_gradient_of_data(void **state)
+{
+    nyb_explain_line line;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "mlp:32,32", "luq", NULL, 16, 32);
+    f.options.normalize = 0;
+    fixture_start(&f);
+    assert_int_equal(nyb_train_explain_count(f.train), 3 + 2 * 2 + 1);
+    for (size_t i = 0; i < nyb_train_explain_count(f.train); i++) {
+        nyb_train_explain_at(f.train, i, &line);
+        if (!strcmp(line.layer, f.model->layers[f.model->first_gemm].name))
+            assert_string_not_equal(line.product, "dgrad");
+    }
+    fixture_free(&f);
+}
+
+/* Clipping to a tiny norm scales every gradient alike, so plain SGD moves by that much less. */
+static void clipping_bounds_the_norm(void **state)
+{
+    double loss, n, norm;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 2, "resnet8", "f32", NULL, 16, 32);
+    f.options.clip_norm = 0.25;
+    fixture_start(&f);
+    assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+    norm = nyb_grad_norm(f.train->graph, f.train->scratch);
+    assert_true(fabs(norm - 0.25) < 1e-5);
+    fixture_free(&f);
+}
+
 static void a_nan_is_reported_with_step_and_layer(void **state)
 {
     float gamma[16];
@@ -342,6 +377,8 @@ int main(void)
         cmocka_unit_test(live_buffers_never_overlap),
         cmocka_unit_test(quantized_inputs_are_kept_at_an_eighth),
         cmocka_unit_test(no_fake_quantization),
+        cmocka_unit_test(nobody_computes_the_gradient_of_data),
+        cmocka_unit_test(clipping_bounds_the_norm),
         cmocka_unit_test(a_nan_is_reported_with_step_and_layer),
         cmocka_unit_test(skip_leaves_the_weights),
         cmocka_unit_test(every_allocation_may_fail),
