@@ -49,20 +49,33 @@ static uint64_t axis_hits(size_t src, size_t out, size_t taps, size_t stride, si
     return hits;
 }
 
+/* The largest |unit| of all codes: a file may hold some that no encoder writes (int4's -8). */
+static int32_t largest_unit(const nyb_format *f)
+{
+    int32_t largest = f->max_unit;
+
+    for (unsigned code = 0; f->units && code < f->n_codes; code++)
+        largest = f->units[code] > largest    ? f->units[code]
+                  : -f->units[code] > largest ? -f->units[code]
+                                              : largest;
+    return largest;
+}
+
 static void choose_engine(nyb_conv *conv, const nyb_context *context, size_t exact_k)
 {
     const nyb_format *a = conv->a, *b = conv->b;
+    const int32_t max_a = largest_unit(a), max_b = largest_unit(b);
 
     conv->s8 = a->max_unit > 0 && b->max_unit > 0;
     if (!conv->s8) {
         conv->tile_f32 = nyb_tile_f32_choose(context->cpu);
         return;
     }
-    conv->tile = nyb_tile_s8_choose(context->cpu, a->max_unit, a->is_signed, b->max_unit);
-    conv->bias = conv->tile->a_biased && a->is_signed ? a->max_unit : 0;
-    conv->max_a = a->max_unit + conv->bias;
-    conv->max_b = b->max_unit;
-    conv->exact_k = (size_t)(INT32_MAX / (a->max_unit * b->max_unit));
+    conv->tile = nyb_tile_s8_choose(context->cpu, max_a, a->is_signed, max_b);
+    conv->bias = conv->tile->a_biased && a->is_signed ? max_a : 0;
+    conv->max_a = max_a + conv->bias;
+    conv->max_b = max_b;
+    conv->exact_k = (size_t)(INT32_MAX / (max_a * max_b));
     if (exact_k)
         conv->exact_k = nyb_max(nyb_min(conv->exact_k, exact_k), NYB_TILE_STEP);
 }

@@ -159,7 +159,7 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
     print_source(p, &s->b, 1, line->b);
     line->engine = nyb_conv_engine(s->conv);
     line->kernel = nyb_conv_kernel(s->conv);
-    line->macs = nyb_conv_macs(s->conv) * (uint64_t)s->n_a;
+    line->macs = nyb_conv_macs(s->conv);
     if (s->product == NYB_PRODUCT_DW)
         line->saved_bytes = kept_source(p, &s->b);
 }

@@ -86,8 +86,7 @@ static operand make_operand(const nyb_format *format, size_t rows, size_t cols, 
             unsigned code;
             do {
                 code = draw() % format->n_codes;
-            } while (format->units && (abs(format->units[code]) > format->max_unit ||
-                                       (extreme && abs(format->units[code]) != format->max_unit)));
+            } while (extreme && format->units && abs(format->units[code]) < format->max_unit);
             nyb_packed_set(&o.packed, row, col, code);
             o.values[row * cols + col] = format->units
                                              ? (float)format->units[code]
