@@ -12,6 +12,9 @@ if [ "$mode" != quick ] && [ "$mode" != full ]; then
     exit 2
 fi
 
+# Machines differ, and may be busy; sanitizers cost a factor.
+patience=4
+
 passed=0
 failed=0
 failures=()
@@ -57,7 +60,7 @@ build() {
     log=$folder/meson-logs/testlog.json
     rm -f "$folder"/meson-logs/testlog*.json
     # shellcheck disable=SC2086 # $tests is a list of options
-    meson test -C "$folder" --no-rebuild --print-errorlogs $tests || true
+    meson test -C "$folder" --no-rebuild --print-errorlogs --timeout-multiplier "$patience" $tests || true
     log=$(ls "$folder"/meson-logs/testlog*.json 2>/dev/null | head -1)
     if [ -z "$log" ]; then
         fail "$name: meson test"
