@@ -27,7 +27,7 @@ assert kinds["step"] >= 4 and kinds["epoch"] == 2 and kinds["quant"] > 0, kinds
 END
 python3 - "$work/a.json" <<'END' || fail "it learns nothing"
 import json, sys
-assert json.load(open(sys.argv[1]))["test_acc"] > 0.4
+assert json.load(open(sys.argv[1]))["test_loss"] < 1.36  # chance: ln 4 = 1.386
 END
 run 0 eval a --json
 same "$(json "$work/out" '"%.6f" % j["test_acc"]')" "$(json "$work/a.json" '"%.6f" % j["test_acc"]')" \
