@@ -37,7 +37,7 @@ void *nyb_alloc(size_t n_bytes)
     const size_t rounded = nyb_round_up(n_bytes ? n_bytes : 1, align);
     void *p;
 
-    if (must_fail() || rounded < n_bytes)
+    if (must_fail() || n_bytes > PTRDIFF_MAX - HUGE_PAGE)
         return NULL;
     p = aligned_alloc(align, rounded);
     if (!p)

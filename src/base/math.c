@@ -98,6 +98,8 @@ double nyb_cos(double x)
     const double r = (x - n * 0x1.921fb544p+0) - n * 0x1.0b4611a626331p-34; /* pi/2 in two parts */
     const double z = r * r;
 
+    if (!(x <= 1e9 && x >= -1e9)) /* NaN, Inf, and where n would leave an int */
+        return NAN;
     switch ((int)n & 3) {
     case 0:
         return cos_near(z);

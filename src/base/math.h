@@ -8,6 +8,6 @@
 float nyb_expf(float x);
 float nyb_logf(float x);
 float nyb_tanhf(float x);
-double nyb_cos(double x); /* |x| <= 1e6 */
+double nyb_cos(double x); /* |x| <= 1e6; NaN above 1e9 */
 
 #endif

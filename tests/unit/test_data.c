@@ -138,6 +138,7 @@ static void damaged_idx_is_refused(void **state)
         {0, 4, 255, 0, NYB_CORRUPT, {"train-images", "promises"}},
         {2, 11, 5, -5 * 4, NYB_CORRUPT, {"6x4", "5x4"}},
         {2, 7, 4, -24, NYB_CORRUPT, {"4 images", "5 labels"}},
+        {3, 7, 4, -1, NYB_CORRUPT, {"5 images", "4 labels"}},
         {3, 8, 3, 0, NYB_CORRUPT, {"test label 0", "3"}},
         {3, 12, 200, 0, NYB_CORRUPT, {"test label 4", "200"}},
     };

@@ -152,6 +152,38 @@ static void seek_continues_exactly(void **state)
     nyb_data_close(&data);
 }
 
+/* A seek while a batch is being made, which takes some milliseconds here, must wait for it. */
+static void seek_waits_for_the_batch_in_work(void **state)
+{
+    enum { N = 48, SIDE = 256, BATCH = 24 };
+    const size_t size = SIDE * SIDE * 3, n = BATCH * size * sizeof(float);
+    nyb_data data = {.h = SIDE, .w = SIDE, .c = 3, .classes = 2};
+    float *want = malloc(n);
+    const float *x;
+    const int32_t *labels;
+
+    (void)state;
+    data.train = (nyb_part){N, malloc(N * size), calloc(N, 1)};
+    for (size_t i = 0; i < N * size; i++)
+        data.train.pixels[i] = (uint8_t)(i * UINT64_C(0x9E3779B97F4A7C15) >> 56);
+    nyb_loader *loader = loader_of(&data, true, BATCH, &plain, 1);
+    nyb_loader_seek(loader, 3, 1);
+    assert_int_equal(nyb_loader_next(loader, &x, &labels), BATCH);
+    memcpy(want, x, n);
+    for (long i = 0; i < 12; i++) {
+        nyb_loader_seek(loader, 4, 0);
+        sleep_us(500 * (i % 4));
+        nyb_loader_seek(loader, 3, 1);
+        assert_int_equal(nyb_loader_next(loader, &x, &labels), BATCH);
+        assert_int_equal(memcmp(x, want, n), 0);
+        assert_int_equal(nyb_loader_next(loader, &x, &labels), 0);
+    }
+    nyb_loader_destroy(&loader);
+    free(data.train.pixels);
+    free(data.train.labels);
+    free(want);
+}
+
 /* The batch size and the position in the epoch must not matter to what a sample looks like. */
 static void augmentation_belongs_to_the_sample(void **state)
 {
@@ -346,6 +378,7 @@ int main(void)
         cmocka_unit_test(an_epoch_is_a_permutation),
         cmocka_unit_test(tests_come_whole_and_in_order),
         cmocka_unit_test(seek_continues_exactly),
+        cmocka_unit_test(seek_waits_for_the_batch_in_work),
         cmocka_unit_test(augmentation_belongs_to_the_sample),
         cmocka_unit_test(all_crops_and_flips_are_equally_likely),
         cmocka_unit_test(options_do_what_they_say),
