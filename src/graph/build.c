@@ -12,69 +12,6 @@ typedef struct builder {
     int *x, *w;        /* [n_layers] quant of fwd.x and fwd.w, or -1            */
 } builder;
 
-/* ---- which tensor is quantized how ----------------------------------------------------------- */
-
-static nyb_row f32_row(void)
-{
-    return (nyb_row){.spec.format = nyb_format_find("f32"), .samples = 1};
-}
-
-static nyb_row int8_row(nyb_rounding rounding)
-{
-    return (nyb_row){.spec = {.format = nyb_format_find("int8"),
-                              .scale = nyb_scale_rule_find("absmax"),
-                              .group = NYB_GROUP_TENSOR,
-                              .rounding = rounding,
-                              .sr_bits = 16},
-                     .samples = 1};
-}
-
-static void apply_edge(nyb_edge edge, nyb_row rows[NYB_SLOTS])
-{
-    switch (edge) {
-    case NYB_EDGE_RECIPE:
-        return;
-    case NYB_EDGE_F32:
-        for (int i = 0; i < NYB_SLOTS; i++)
-            rows[i] = f32_row();
-        return;
-    case NYB_EDGE_INT8:
-        for (int i = 0; i < NYB_SLOTS; i++)
-            rows[i] = int8_row(NYB_ROUND_NEAREST);
-        rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = int8_row(NYB_ROUND_STOCHASTIC);
-        return;
-    }
-}
-
-static bool is_f32(const nyb_row *row)
-{
-    return row->spec.format->grid == NYB_GRID_REAL;
-}
-
-void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
-                    nyb_mode mode, nyb_row rows[NYB_SLOTS])
-{
-    const nyb_layer *l = &model->layers[layer];
-    const nyb_row table[NYB_SLOTS] = {recipe->fwd_x,   recipe->fwd_w,    recipe->dgrad_dy,
-                                      recipe->dgrad_w, recipe->wgrad_dy, recipe->wgrad_x};
-    const bool is_last = layer == model->last_gemm && !strcmp(l->op->name, "linear");
-
-    memcpy(rows, table, sizeof table);
-    if (layer == model->first_gemm || is_last)
-        apply_edge(recipe->edges, rows);
-    else if (l->shortcut)
-        apply_edge(recipe->shortcut, rows);
-    for (int i = 0; i < NYB_SLOTS; i++) {
-        const bool is_x = i == NYB_SLOT_FWD_X || i == NYB_SLOT_WGRAD_X;
-
-        if (is_x && rows[i].nonneg && !is_f32(&rows[i]) && model->layers[l->in[0]].nonneg)
-            rows[i].spec.format = rows[i].nonneg;
-    }
-    if (mode == NYB_MODE_FINISH || mode == NYB_MODE_EVAL_FINISH)
-        rows[NYB_SLOT_FWD_X] = rows[NYB_SLOT_WGRAD_X] = rows[NYB_SLOT_DGRAD_DY] =
-            rows[NYB_SLOT_WGRAD_DY] = f32_row();
-}
-
 /* ---- growing lists --------------------------------------------------------------------------- */
 
 static void fail(builder *b, nyb_status status)
@@ -331,7 +268,7 @@ static nyb_source make_source(builder *b, int layer, nyb_slot slot, const nyb_ro
 {
     nyb_source s = {-1, real};
 
-    if (!is_f32(row)) {
+    if (!nyb_row_is_f32(row)) {
         s.quant = slot == NYB_SLOT_FWD_X ? shared_x(b, real, &row->spec) : -1;
         if (s.quant < 0)
             s.quant = add_quant(b, layer, slot, &row->spec, real, 0, -1, false);
@@ -390,7 +327,8 @@ static void forward_gemm(builder *b, int layer)
 
     nyb_graph_rows(b->g->model, &b->g->recipe, layer, b->p->mode, rows);
     nyb_graph_rows(b->g->model, &b->g->recipe, layer, NYB_MODE_TRAIN, trained);
-    if (finishing && !is_f32(&trained[NYB_SLOT_FWD_X])) /* clips are observed during FNT too */
+    if (finishing &&
+        !nyb_row_is_f32(&trained[NYB_SLOT_FWD_X])) /* clips are observed during FNT too */
         add_quant(b, layer, NYB_SLOT_FWD_X, &trained[NYB_SLOT_FWD_X].spec, real, 0, -1, true);
     x = make_source(b, layer, NYB_SLOT_FWD_X, &rows[NYB_SLOT_FWD_X], real);
     w = make_source(b, layer, NYB_SLOT_FWD_W, &rows[NYB_SLOT_FWD_W],
@@ -444,7 +382,7 @@ static void weight_gradient(builder *b, int layer, const nyb_row *rows, nyb_sour
     const nyb_row *row = &rows[NYB_SLOT_WGRAD_DY];
     const int real_x = b->value[b->g->model->layers[layer].in[0]];
     nyb_source a[NYB_SAMPLES_MAX], x;
-    const int n = is_f32(row) ? 1 : row->samples;
+    const int n = nyb_row_is_f32(row) ? 1 : row->samples;
 
     if (dy.quant >= 0 && same_spec(&row->spec, &b->p->quants[dy.quant].spec))
         a[0] = dy; /* SMP sample 0 is the dX draw */

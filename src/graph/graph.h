@@ -20,7 +20,7 @@ typedef struct nyb_layer {
     bool nonneg;           /* the output is known to be >= 0 */
     bool shortcut;
     bool trained; /* it, or a layer that leads to it, has parameters: its gradient is wanted */
-    int gemm; /* index among GEMM layers (the random streams' tensor), or -1 */
+    int gemm;     /* index among GEMM layers (the random streams' tensor), or -1 */
 } nyb_layer;
 
 struct nyb_model {
@@ -206,8 +206,13 @@ typedef struct nyb_graph {
     void *measure_user;
 } nyb_graph;
 
-/* The rows that apply to one layer in one mode: recipe, edges, shortcuts, sign knowledge. The one
- * place that decides which tensor is quantized how. */
+static inline bool nyb_row_is_f32(const nyb_row *row)
+{
+    return row->spec.format->grid == NYB_GRID_REAL;
+}
+
+/* rows.c: the rows that apply to one layer in one mode: recipe, edges, shortcuts, sign knowledge.
+ * The one place that decides which tensor is quantized how. */
 void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
                     nyb_mode mode, nyb_row rows[NYB_SLOTS]);
 

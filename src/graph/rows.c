@@ -1,0 +1,58 @@
+/* Which tensor is quantized how: recipe, edges, shortcuts, sign knowledge. */
+#include "graph/graph.h"
+
+static nyb_row f32_row(void)
+{
+    return (nyb_row){.spec.format = nyb_format_find("f32"), .samples = 1};
+}
+
+static nyb_row int8_row(nyb_rounding rounding)
+{
+    return (nyb_row){.spec = {.format = nyb_format_find("int8"),
+                              .scale = nyb_scale_rule_find("absmax"),
+                              .group = NYB_GROUP_TENSOR,
+                              .rounding = rounding,
+                              .sr_bits = 16},
+                     .samples = 1};
+}
+
+static void apply_edge(nyb_edge edge, nyb_row rows[NYB_SLOTS])
+{
+    switch (edge) {
+    case NYB_EDGE_RECIPE:
+        return;
+    case NYB_EDGE_F32:
+        for (int i = 0; i < NYB_SLOTS; i++)
+            rows[i] = f32_row();
+        return;
+    case NYB_EDGE_INT8:
+        for (int i = 0; i < NYB_SLOTS; i++)
+            rows[i] = int8_row(NYB_ROUND_NEAREST);
+        rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = int8_row(NYB_ROUND_STOCHASTIC);
+        return;
+    }
+}
+
+void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
+                    nyb_mode mode, nyb_row rows[NYB_SLOTS])
+{
+    const nyb_layer *l = &model->layers[layer];
+    const nyb_row table[NYB_SLOTS] = {recipe->fwd_x,   recipe->fwd_w,    recipe->dgrad_dy,
+                                      recipe->dgrad_w, recipe->wgrad_dy, recipe->wgrad_x};
+    const bool is_last = layer == model->last_gemm && !strcmp(l->op->name, "linear");
+
+    memcpy(rows, table, sizeof table);
+    if (layer == model->first_gemm || is_last)
+        apply_edge(recipe->edges, rows);
+    else if (l->shortcut)
+        apply_edge(recipe->shortcut, rows);
+    for (int i = 0; i < NYB_SLOTS; i++) {
+        const bool is_x = i == NYB_SLOT_FWD_X || i == NYB_SLOT_WGRAD_X;
+
+        if (is_x && rows[i].nonneg && !nyb_row_is_f32(&rows[i]) && model->layers[l->in[0]].nonneg)
+            rows[i].spec.format = rows[i].nonneg;
+    }
+    if (mode == NYB_MODE_FINISH || mode == NYB_MODE_EVAL_FINISH)
+        rows[NYB_SLOT_FWD_X] = rows[NYB_SLOT_WGRAD_X] = rows[NYB_SLOT_DGRAD_DY] =
+            rows[NYB_SLOT_WGRAD_DY] = f32_row();
+}
