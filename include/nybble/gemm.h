@@ -56,9 +56,9 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_convolve_y(nyb_context *context, const nyb
                                                  size_t r, size_t s, size_t stride, size_t pad,
                                                  const float *bias, float *y, nyb_error *err);
 
-/* A reusable product plan, for loops and benchmarks: no allocation in nyb_plan_run. The context must
- * outlive it. a and b are the formats of x, w (Y), dy, w (DX) or dy, x (DW), whose shapes the caller
- * answers for: n*h*w rows of c, n*oh*ow rows of o, o*r*s rows of c. */
+/* A reusable product plan, for loops and benchmarks: no allocation in nyb_plan_run. The context
+ * must outlive it. a and b are the formats of x, w (Y), dy, w (DX) or dy, x (DW), whose shapes the
+ * caller answers for: n*h*w rows of c, n*oh*ow rows of o, o*r*s rows of c. */
 typedef struct nyb_plan nyb_plan;
 typedef enum nyb_plan_kind { NYB_PLAN_Y, NYB_PLAN_DX, NYB_PLAN_DW } nyb_plan_kind;
 NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind,

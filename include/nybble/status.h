@@ -7,8 +7,8 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define NYB_API __attribute__((visibility("default")))
-#define NYB_MUST_CHECK __attribute__((warn_unused_result))
+#define NYB_API               __attribute__((visibility("default")))
+#define NYB_MUST_CHECK        __attribute__((warn_unused_result))
 #define NYB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define NYB_API

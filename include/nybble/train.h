@@ -17,20 +17,20 @@ extern "C" {
 /* Everything a run is made of besides model, data and recipe. Fill with nyb_train_defaults first.
  * The field table below serves command lines, config files and help. */
 typedef struct nyb_train_options {
-    int epochs;            /* >= 1, FNT epochs of the recipe come on top */
-    int batch;             /* samples per step */
-    double lr;             /* base (peak) learning rate */
-    char schedule[16];     /* constant, step, linear, cosine */
-    double warmup;         /* epochs of linear warm-up; fractions allowed */
+    int epochs;        /* >= 1, FNT epochs of the recipe come on top */
+    int batch;         /* samples per step */
+    double lr;         /* base (peak) learning rate */
+    char schedule[16]; /* constant, step, linear, cosine */
+    double warmup;     /* epochs of linear warm-up; fractions allowed */
     double momentum;
     int nesterov;
-    double weight_decay;   /* not on batchnorm parameters and biases */
+    double weight_decay; /* not on batchnorm parameters and biases */
     double label_smoothing;
-    double clip_norm;      /* global gradient norm; 0: off */
+    double clip_norm; /* global gradient norm; 0: off */
     uint64_t seed;
-    int augment_crop;      /* pixels of padding before a random crop; 0: none */
+    int augment_crop; /* pixels of padding before a random crop; 0: none */
     int augment_flip;
-    int normalize;         /* (x - mean) / std; 0: x / 255, non-negative */
+    int normalize;             /* (x - mean) / std; 0: x / 255, non-negative */
     uint64_t checkpoint_every; /* steps; 0: at the end of each epoch */
     uint64_t telemetry_every;  /* steps between "quant" lines; 0: off */
     uint64_t log_every;        /* steps between "step" lines; 0: 50 */
@@ -39,9 +39,9 @@ typedef struct nyb_train_options {
 
 NYB_API void nyb_train_defaults(nyb_train_options *options);
 NYB_API size_t nyb_train_option_count(void);
-NYB_API const char *nyb_train_option_key(size_t i);  /* "weight-decay" */
+NYB_API const char *nyb_train_option_key(size_t i); /* "weight-decay" */
 NYB_API const char *nyb_train_option_help(size_t i);
-NYB_API int nyb_train_option_is_flag(size_t i);      /* takes 0/1; --key alone means 1 */
+NYB_API int nyb_train_option_is_flag(size_t i); /* takes 0/1; --key alone means 1 */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_option_set(nyb_train_options *options, const char *key,
                                                        const char *value, nyb_error *err);
 NYB_API int nyb_train_option_print(const nyb_train_options *options, size_t i, char *text,
@@ -98,24 +98,24 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *
 typedef struct nyb_train_summary {
     uint64_t step;
     double test_acc, test_loss, seconds, samples_per_s;
-    double test_acc_f32_activations; /* after FNT: weights quantized, activations f32; else 0 */
-    size_t saved_quantized_bytes; /* kept for backward: inputs of quantized GEMMs, as codes */
+    double test_acc_f32_activations;  /* after FNT: weights quantized, activations f32; else 0 */
+    size_t saved_quantized_bytes;     /* kept for backward: inputs of quantized GEMMs, as codes */
     size_t saved_quantized_f32_bytes; /* the same tensors in f32 */
-    size_t saved_activation_bytes; /* everything kept for backward */
-    size_t arena_bytes;            /* the whole planned memory */
+    size_t saved_activation_bytes;    /* everything kept for backward */
+    size_t arena_bytes;               /* the whole planned memory */
     size_t n_parameters;
-    char weights_sha256[65];       /* masters and BN buffers, by name, little endian */
+    char weights_sha256[65]; /* masters and BN buffers, by name, little endian */
 } nyb_train_summary;
 NYB_API void nyb_train_summarize(const nyb_train *train, nyb_train_summary *summary);
 
 /* What the graph compiler decided. One line per product of each GEMM layer. */
 typedef struct nyb_explain_line {
-    const char *layer;      /* "layer1.0.conv1" */
-    const char *product;    /* "fwd", "dgrad", "wgrad" */
-    char a[64], b[64];      /* operand specs: x w / dy w / dy x */
+    const char *layer;   /* "layer1.0.conv1" */
+    const char *product; /* "fwd", "dgrad", "wgrad" */
+    char a[64], b[64];   /* operand specs: x w / dy w / dy x */
     const char *engine, *kernel;
-    uint64_t macs;          /* per step (whole batch) */
-    size_t saved_bytes;     /* kept for backward because of this product */
+    uint64_t macs;      /* per step (whole batch) */
+    size_t saved_bytes; /* kept for backward because of this product */
 } nyb_explain_line;
 NYB_API size_t nyb_train_explain_count(const nyb_train *train);
 NYB_API void nyb_train_explain_at(const nyb_train *train, size_t i, nyb_explain_line *line);

@@ -9,18 +9,18 @@
 
 /* The shape of a format's set of values: all an encoder needs to know. */
 typedef enum nyb_grid {
-    NYB_GRID_REAL,  /* f32: no codes, no rounding                                             */
-    NYB_GRID_INT,   /* code = two's complement (or unsigned) integer, lo <= integer <= hi     */
-    NYB_GRID_LOG2,  /* code = sign << (bits-1) | e; e = 0 is zero, else magnitude 2^(e-1)     */
-    NYB_GRID_TABLE  /* any set of values: `value` sorted by code, sign bit on top if signed   */
+    NYB_GRID_REAL, /* f32: no codes, no rounding                                             */
+    NYB_GRID_INT,  /* code = two's complement (or unsigned) integer, lo <= integer <= hi     */
+    NYB_GRID_LOG2, /* code = sign << (bits-1) | e; e = 0 is zero, else magnitude 2^(e-1)     */
+    NYB_GRID_TABLE /* any set of values: `value` sorted by code, sign bit on top if signed   */
 } nyb_grid;
 
 struct nyb_format {
     const char *name;
     const char *about;
     nyb_grid grid;
-    uint8_t bits;        /* of a code at rest: 4 or 8 (2-bit formats rest in 4); 32 for f32  */
-    uint16_t n_codes;    /* codes are 0 .. n_codes - 1: 2^bits, int2 4, f32 0                 */
+    uint8_t bits;     /* of a code at rest: 4 or 8 (2-bit formats rest in 4); 32 for f32  */
+    uint16_t n_codes; /* codes are 0 .. n_codes - 1: 2^bits, int2 4, f32 0                 */
     bool is_signed;
     int16_t lo, hi;      /* GRID_INT: the integers an encoder produces                        */
     int16_t max_unit;    /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);

@@ -20,10 +20,10 @@
  * so one load, an AND and a shift give 128 codes in order, and any 16 codes whose flat index is a
  * multiple of 16 are one nybble of 16 adjacent bytes.
  * Formats of 8 bits: byte i is code i.
- * Codes past cols in a row, and past rows * pitch, are written as 0.                              */
+ * Codes past cols in a row, and past rows * pitch, are written as 0. */
 #define NYB_BLOCK_CODES 128
 #define NYB_BLOCK_BYTES 64
-#define NYB_PITCH 16
+#define NYB_PITCH       16
 
 /* An image tensor [n][h][w][c] is rows = n*h*w pixels, cols = c. A linear X [m][k] is rows = m,
  * cols = k. A convolution's weights [o][r][s][c] are rows = o*r*s, cols = c. */
