@@ -91,7 +91,7 @@ def steps(args, threads):
     ours = [NYBBLE, "bench", "step", "--model", "resnet18", "--input", "3x32x32", "--batch", "64",
             "--recipe", "luq", "--threads", threads, "--json"]
     theirs = [python, "bench/compare_torch.py", "--threads", threads, "--repeats",
-              "3" if args.quick else "10"]
+              "3" if args.quick else "5"]
 
     def torch():
         result = run_json(theirs)

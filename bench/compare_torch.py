@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times a PyTorch training step of resnet18 (CIFAR stem) in fp32 and under bf16 autocast.
 
-    pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+    pip install torch==2.13.0
     python3 bench/compare_torch.py --threads 2 --batch 64 --repeats 20
 
 One step is forward, cross-entropy, backward, SGD with momentum, on a fixed batch in memory, in the
