@@ -48,7 +48,7 @@ static void print_persistent(const nyb_graph *g, FILE *out)
     plan_row(out, "parameters (f32 masters)", trained);
     plan_row(out, "gradients", trained);
     plan_row(out, "momenta", trained);
-    plan_row(out, "batchnorm buffers, scale states, their backup", 2 * small);
+    plan_row(out, "batchnorm buffers, scale states, a backup", 2 * small);
     plan_row(out, "input, labels, result", g->n_persistent_bytes - 3 * trained - 2 * small);
 }
 

@@ -191,6 +191,36 @@ static void quantized_inputs_are_kept_at_an_eighth(void **state)
     assert_true(luq.saved_activation_bytes < f32.saved_activation_bytes);
 }
 
+/* The rows of the plan's first table add up to its last, which is what the arena holds. */
+static void the_memory_table_adds_up(void **state)
+{
+    unsigned long long sum = 0, total = 0, n_bytes;
+    char line[256], what[64];
+    nyb_train_summary summary;
+    FILE *table = tmpfile();
+    fixture f;
+
+    (void)state;
+    assert_non_null(table);
+    fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    nyb_train_print_plan(f.train, table);
+    nyb_train_summarize(f.train, &summary);
+    fixture_free(&f);
+    rewind(table);
+    assert_non_null(fgets(line, sizeof line, table));
+    while (fgets(line, sizeof line, table) && sscanf(line, "  %44c %llu", what, &n_bytes) == 2) {
+        if (!strncmp(what, "total", 5))
+            total = n_bytes;
+        else
+            sum += n_bytes;
+    }
+    fclose(table);
+    assert_true(total > 0);
+    assert_int_equal(sum, total);
+    assert_int_equal(total, summary.arena_bytes);
+}
+
 static void no_fake_quantization(void **state)
 {
     nyb_explain_line line;
@@ -376,6 +406,7 @@ int main(void)
         cmocka_unit_test(a_step_allocates_nothing),
         cmocka_unit_test(live_buffers_never_overlap),
         cmocka_unit_test(quantized_inputs_are_kept_at_an_eighth),
+        cmocka_unit_test(the_memory_table_adds_up),
         cmocka_unit_test(no_fake_quantization),
         cmocka_unit_test(nobody_computes_the_gradient_of_data),
         cmocka_unit_test(clipping_bounds_the_norm),
