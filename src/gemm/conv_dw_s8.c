@@ -463,8 +463,9 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
     if (!dw->wide && (n & (n - 1)) == 0) {
         for (size_t lane = 1; lane < dw->lanes; lane++) {
             const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
+            /* Rows past n_rows hold anything: unsigned, so that their sums may wrap. */
             for (size_t i = 0; i < BLOCK; i++)
-                sum[i] += other[i];
+                sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)other[i]);
         }
         /* A power of two scales without rounding, so one factor gives the same bits. */
         conv->tile->store(sum, n_rows, n_cols, job->scale * (1.0f / (float)n), NULL, job->add,
