@@ -49,7 +49,7 @@ uint32_t nyb_cpu_from_regs(const nyb_cpu_regs *r)
     return mask;
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && NYB_SIMD
 static uint64_t read_xcr0(void)
 {
     uint32_t lo, hi;
