@@ -410,6 +410,7 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
         .n_steps = chunk_units(dw, chunk) * dw->unit_steps,
         .lda = dw->lda,
         .a_step = dw->a_step,
+        .narrow = s->c - c_block * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
         .bias = conv->bias,
         .max_a = conv->max_a,
         .max_b = conv->max_b,

@@ -55,6 +55,7 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
              part * NYB_TILE_TAIL_BYTES,
         .c = c,
         .accumulate = accumulate,
+        .narrow = panel_cols(w, panel) <= NYB_TILE_COLS / 2,
         .bias = conv->bias,
         .max_a = conv->max_a,
         .max_b = conv->max_b,

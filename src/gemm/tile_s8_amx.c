@@ -3,6 +3,8 @@
  *              tmm6: b n 0..15   tmm7: b n 16..31
  *     tmm4: a      tmm0              tmm1             rows 0..15
  *     tmm5: a      tmm2              tmm3             rows rows-16 .. rows-1 */
+#include <immintrin.h>
+
 #include "gemm/tile_pack.h"
 
 /* Own statements: gcc 12's _tile_loadconfig tells the compiler of 8 bytes only, so that stores to
@@ -84,6 +86,32 @@ static void run_32(const nyb_tile_s8_args *args)
     STORE(3, c1 + 16, c_stride);
 }
 
+/* The left half of run_32: tiles 0 and 2. */
+static void run_32_narrow(const nyb_tile_s8_args *args)
+{
+    const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t), lda = args->lda;
+    const size_t lower = args->rows - 16;
+    int32_t *c0 = args->c, *c1 = args->c + lower * NYB_TILE_COLS;
+    const int8_t *b = args->b;
+    if (args->accumulate) {
+        LOAD(0, c0, c_stride);
+        LOAD(2, c1, c_stride);
+    } else {
+        ZERO(0);
+        ZERO(2);
+    }
+    for (size_t i = 0; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+        const uint8_t *a = args->a + args->a_step[i];
+        LOAD_STREAM(6, b, (size_t)64);
+        LOAD(4, a, lda);
+        LOAD(5, a + lower * lda, lda);
+        DOT(0, 4, 6);
+        DOT(2, 5, 6);
+    }
+    STORE(0, c0, c_stride);
+    STORE(2, c1, c_stride);
+}
+
 /* rows <= 16, the height that tiles 0, 1 and 4 are configured for. */
 static void run_16(const nyb_tile_s8_args *args)
 {
@@ -107,11 +135,63 @@ static void run_16(const nyb_tile_s8_args *args)
     STORE(1, args->c + 16, c_stride);
 }
 
+/* rows = 16, columns 0..15: one tile of C would wait for itself at every step (52 cycles), so four
+ * take turns. */
+static void run_16_narrow(const nyb_tile_s8_args *args)
+{
+    const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t), lda = args->lda;
+    const uint8_t *a = args->a;
+    const uint32_t *a_step = args->a_step;
+    const int8_t *b = args->b;
+    _Alignas(64) int32_t part[3][16][16];
+    if (args->accumulate)
+        LOAD(0, args->c, c_stride);
+    else
+        ZERO(0);
+    ZERO(1);
+    ZERO(2);
+    ZERO(3);
+    size_t i = 0;
+    for (; i + 4 <= args->n_steps; i += 4, b += 4 * NYB_TILE_STEP_BYTES) {
+        LOAD(4, a + a_step[i], lda);
+        LOAD_STREAM(6, b, (size_t)64);
+        DOT(0, 4, 6);
+        LOAD(5, a + a_step[i + 1], lda);
+        LOAD_STREAM(7, b + NYB_TILE_STEP_BYTES, (size_t)64);
+        DOT(1, 5, 7);
+        LOAD(4, a + a_step[i + 2], lda);
+        LOAD_STREAM(6, b + 2 * NYB_TILE_STEP_BYTES, (size_t)64);
+        DOT(2, 4, 6);
+        LOAD(5, a + a_step[i + 3], lda);
+        LOAD_STREAM(7, b + 3 * NYB_TILE_STEP_BYTES, (size_t)64);
+        DOT(3, 5, 7);
+    }
+    for (; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+        LOAD(4, a + a_step[i], lda);
+        LOAD_STREAM(6, b, (size_t)64);
+        DOT(0, 4, 6);
+    }
+    STORE(0, args->c, c_stride);
+    STORE(1, part[0], (size_t)64);
+    STORE(2, part[1], (size_t)64);
+    STORE(3, part[2], (size_t)64);
+    for (size_t m = 0; m < 16; m++) {
+        __m512i sum = _mm512_load_si512(args->c + m * NYB_TILE_COLS);
+        for (size_t p = 0; p < 3; p++)
+            sum = _mm512_add_epi32(sum, _mm512_load_si512(part[p][m]));
+        _mm512_store_si512(args->c + m * NYB_TILE_COLS, sum);
+    }
+}
+
 static void run(const nyb_tile_s8_args *args)
 {
     const uint8_t rows = (uint8_t)args->rows;
-    if (rows > 16) {
+    if (rows > 16 && args->narrow) {
+        run_32_narrow(args);
+    } else if (rows > 16) {
         run_32(args);
+    } else if (rows == 16 && args->narrow) {
+        run_16_narrow(args);
     } else if (rows == 16) {
         run_16(args);
     } else {
