@@ -53,7 +53,8 @@ static void lay_out(nyb_dw_s8 *dw, const nyb_conv_shape *s, size_t interleave, b
         dw->a_shift = dw->i_first + dw->a_top;
         dw->a_rows = s->oh + nyb_max(dw->a_top, bottom);
     }
-    dw->has_pads = dw->pitch > s->ow || far_r > 0;
+    dw->a_last_rows = nyb_max(dw->a_rows, dw->band + dw->a_shift);
+    dw->a_at_once = nyb_div_up(POSITIONS / 4, dw->pitch * interleave);
 }
 
 /* Time of a layout in twentieths of a cycle: products, packing, and placing alternate pixels. */
@@ -115,7 +116,8 @@ static nyb_status plan_steps(nyb_dw_s8 *dw, nyb_error *err)
         dw->a_step[i] = (uint32_t)at;
         last = nyb_max(last, at);
     }
-    const size_t data = dw->front + dw->units * dw->a_rows * dw->pitch * dw->interleave;
+    const size_t rows = (dw->units - 1) * dw->a_rows + dw->a_last_rows;
+    const size_t data = dw->front + rows * dw->pitch * dw->interleave;
     dw->lda = nyb_max(last + tap_offset(dw, 0, 0) + NYB_TILE_STEP, data);
     /* An odd number of cache lines, so that 32 rows do not share a set. */
     dw->lda = (nyb_round_up(dw->lda, 64) / 64 | 1) * 64;
@@ -181,8 +183,7 @@ nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
 
     const size_t x_px = nyb_packed_pitch(s->c), dy_px = nyb_packed_pitch(s->o);
     const size_t x_tmp = dw->steps * NYB_TILE_STEP * x_px + NYB_TILE_COLS + s->w * x_px;
-    const size_t rows = nyb_max(s->ow * dw->interleave, POSITIONS / 4);
-    const size_t dy_tmp = rows * dy_px + s->ow * dy_px;
+    const size_t dy_tmp = (dw->a_at_once * dw->pitch * dw->interleave + s->ow) * dy_px;
     dw->pack_bytes = nyb_round_up(nyb_max(x_tmp, dy_tmp) + NYB_ALIGN, NYB_ALIGN);
     conv->worker_bytes = dw->pack_bytes;
     conv->shared_bytes = dw->round * (dw->b_bytes + conv->n_samples * dw->a_bytes);
@@ -325,25 +326,44 @@ static void pack_x(const nyb_conv_job *job, size_t chunk, size_t n_units, size_t
 
 /* ---- A: dy ---- */
 
-/* n rows of dy from oh, of a unit's images, to the slots from dst on (first output channel). */
-static void transpose_rows(const nyb_conv_job *job, const nyb_reader *dy, unit u, size_t oh,
-                           size_t n, uint8_t *dst, uint8_t *tmp)
+/* One row of a unit's A before it is transposed: slots with pads, zeros where dy has no row oh. */
+static void fill_dy_row(const nyb_conv_job *job, const nyb_reader *dy, unit u, size_t oh,
+                        uint8_t *dst, uint8_t *row)
 {
     const nyb_dw_s8 *dw = &job->conv->dw;
     const nyb_conv_shape *s = &job->conv->shape;
-    const size_t px = dy->pixel_bytes, lanes = dw->interleave, slots = n * s->ow * lanes;
-    uint8_t *row = tmp + slots * px;
+    const size_t px = dy->pixel_bytes, lanes = dw->interleave;
+    const size_t used = oh < s->oh ? s->ow : 0;
 
-    if (lanes == 1) {
-        nyb_reader_pixels(dy, (u.image * s->oh + oh) * s->ow, slots, tmp);
-    } else {
-        for (size_t g = 0; g < u.n_images; g++) {
-            nyb_reader_pixels(dy, ((u.image + g) * s->oh + oh) * s->ow, s->ow, row);
-            for (size_t j = 0; j < s->ow; j++)
-                nyb_copy_pixel(tmp + (j * lanes + g) * px, row + j * px, px);
+    memset(dst + used * lanes * px, dy->zero, (dw->pitch - used) * lanes * px);
+    for (size_t g = 0; used && g < u.n_images; g++) {
+        const size_t pixel = ((u.image + g) * s->oh + oh) * s->ow;
+        if (lanes == 1) {
+            nyb_reader_pixels(dy, pixel, s->ow, dst);
+            continue;
         }
+        nyb_reader_pixels(dy, pixel, s->ow, row);
+        for (size_t j = 0; j < s->ow; j++)
+            nyb_copy_pixel(dst + (j * lanes + g) * px, row + j * px, px);
     }
-    job->conv->tile->transpose(tmp, px, slots, s->o, dst, dw->lda);
+}
+
+/* Rows [at, at + n) of a unit; row a_shift is dy row `base`. */
+static void transpose_rows(const nyb_conv_job *job, const nyb_reader *dy, unit u, size_t base,
+                           size_t at, size_t n, uint8_t *dst, uint8_t *tmp)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t row_slots = dw->pitch * dw->interleave, px = dy->pixel_bytes;
+    const size_t first = at + base - dw->a_shift; /* wraps to a huge oh above the image */
+
+    if (row_slots == s->ow && first < s->oh && n <= s->oh - first) {
+        nyb_reader_pixels(dy, (u.image * s->oh + first) * s->ow, n * s->ow, tmp);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            fill_dy_row(job, dy, u, first + i, tmp + i * row_slots * px, tmp + n * row_slots * px);
+    }
+    job->conv->tile->transpose(tmp, px, n * row_slots, s->o, dst, dw->lda);
 }
 
 static void pack_dy(const nyb_conv_job *job, size_t chunk, size_t n_units, size_t sample,
@@ -351,26 +371,21 @@ static void pack_dy(const nyb_conv_job *job, size_t chunk, size_t n_units, size_
 {
     const nyb_conv *conv = job->conv;
     const nyb_dw_s8 *dw = &conv->dw;
-    const nyb_conv_shape *s = &conv->shape;
+    const size_t row_slots = dw->pitch * dw->interleave;
     nyb_reader dy = job->reader_a;
     uint8_t *a = chunk_at(job, chunk) + dw->b_bytes + sample * dw->a_bytes;
-    const size_t at_once =
-        dw->interleave == 1 && dw->pitch == s->ow ? nyb_max(POSITIONS / 4 / s->ow, 1) : 1;
 
     dy.codes = job->a[sample].packed->codes;
-    if (dw->has_pads)
-        memset(a, dy.zero, s->o * dw->lda);
+    for (size_t o = 0; dw->front > 0 && o < conv->shape.o; o++)
+        memset(a + o * dw->lda, dy.zero, dw->front);
     for (size_t k = 0; k < n_units; k++) {
         const unit u = unit_of(conv, chunk * dw->units + k);
-        /* Row `at` of the unit's A holds dy row at + base - a_shift. */
         const size_t base = dw->bands > 1 ? u.i : dw->i_first;
-        const size_t first = dw->a_shift > base ? dw->a_shift - base : 0;
-        const size_t reach = dw->bands > 1 ? dw->a_rows : s->oh + dw->a_top;
-        const size_t end = nyb_min(reach, s->oh + dw->a_shift - base);
-        for (size_t at = first, n; at < end; at += n) {
-            n = nyb_min(at_once, end - at);
-            transpose_rows(job, &dy, u, at + base - dw->a_shift, n,
-                           a + dw->front + (k * dw->a_rows + at) * dw->pitch * dw->interleave, tmp);
+        const size_t n_rows = k + 1 == n_units ? dw->a_last_rows : dw->a_rows;
+        for (size_t at = 0, n; at < n_rows; at += n) {
+            n = nyb_min(dw->a_at_once, n_rows - at);
+            transpose_rows(job, &dy, u, base, at, n,
+                           a + dw->front + (k * dw->a_rows + at) * row_slots, tmp);
         }
     }
 }

@@ -142,11 +142,13 @@ typedef struct nyb_dw_s8 {
     size_t pitch, front; /* A: positions per row; slots before the first row */
     size_t b_row, unit_positions, unit_steps;
     size_t a_rows, a_shift, a_top; /* A rows of a unit; row of (i = 0, tap 0); zero rows on top */
+    size_t a_last_rows;            /* of a chunk's last unit: no next one's zeros follow */
+    size_t a_at_once;              /* rows that are transposed together */
     size_t units, n_chunks, round, n_rounds; /* units in a chunk, chunks in a round */
     size_t lanes;                            /* chunks are dealt to this many accumulators */
     size_t lda, steps, panel_bytes;
     size_t o_blocks, c_blocks, c_group, n_c_groups;
-    bool has_pads, wide;
+    bool wide;
     bool local;   /* sums live in a task's own memory: one lane, one round */
     size_t spill; /* wide: rounds between two spills to int64 */
     uint32_t *a_step;
