@@ -45,7 +45,7 @@ typedef struct nyb_tile_s8_args {
     const int8_t *b;
     int32_t *c;
     bool accumulate;      /* c += instead of c = */
-    bool narrow; /* only columns 0..15 are wanted; c's others hold anything afterwards */
+    bool narrow;          /* only columns 0..15 are wanted; c's others hold anything afterwards */
     int32_t bias;         /* see A */
     int32_t max_a, max_b; /* largest byte of a (with bias) and |b|: bounds for int16 partials */
 } nyb_tile_s8_args;
