@@ -325,9 +325,12 @@ static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *e
     return load_slots(t, file, err);
 }
 
-nyb_status nyb_state_load(nyb_train *t, const char *dir, nyb_error *err)
+/* Opens dir/name and hands it to load. */
+static nyb_status load_file(nyb_train *t, const char *dir, const char *name,
+                            nyb_status (*load)(nyb_train *, const nyb_st_file *, nyb_error *),
+                            nyb_error *err)
 {
-    char *path = print_name(dir, "/", "state.safetensors");
+    char *path = print_name(dir, "/", name);
     nyb_st_file *file = NULL;
     nyb_status status;
 
@@ -335,10 +338,15 @@ nyb_status nyb_state_load(nyb_train *t, const char *dir, nyb_error *err)
         return nyb_fail(err, NYB_MEMORY, "out of memory while loading '%s'", dir);
     status = nyb_st_load(path, &file, err);
     if (status == NYB_OK)
-        status = load_state(t, file, err);
+        status = load(t, file, err);
     nyb_st_close(&file);
     nyb_free(path);
     return status;
+}
+
+nyb_status nyb_state_load(nyb_train *t, const char *dir, nyb_error *err)
+{
+    return load_file(t, dir, "state.safetensors", load_state, err);
 }
 
 /* ---- model: weights as the forward product reads them ---------------------------------------- */
@@ -530,16 +538,5 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
 
 nyb_status nyb_train_load_model(nyb_train *t, const char *dir, nyb_error *err)
 {
-    char *path = print_name(dir, "/", "model.safetensors");
-    nyb_st_file *file = NULL;
-    nyb_status status;
-
-    if (!path)
-        return nyb_fail(err, NYB_MEMORY, "out of memory while loading '%s'", dir);
-    status = nyb_st_load(path, &file, err);
-    if (status == NYB_OK)
-        status = load_model(t, file, err);
-    nyb_st_close(&file);
-    nyb_free(path);
-    return status;
+    return load_file(t, dir, "model.safetensors", load_model, err);
 }
