@@ -35,15 +35,44 @@ NYB_API const nyb_scale_rule *nyb_scale_rule_find(const char *name);
 NYB_API const char *nyb_scale_rule_name(const nyb_scale_rule *rule);
 NYB_API const char *nyb_scale_rule_about(const nyb_scale_rule *rule);
 
-/* Over what a scale is shared. X(constant, word) */
-#define NYB_GROUP_LIST(X) X(NYB_GROUP_TENSOR, "tensor")
+/* Over what a scale is shared. X(constant, word, length, sentence). Blocks lie along the product's
+ * contraction; a last block may be shorter. */
+#define NYB_GROUP_LIST(X)                                                                          \
+    X(NYB_GROUP_TENSOR, "tensor", 0, "the whole tensor")                                           \
+    X(NYB_GROUP_ROW, "row", 0, "one sample of a batch, one output channel of weights")             \
+    X(NYB_GROUP_CHANNEL, "channel", 0, "one position of the last axis over all rows")              \
+    X(NYB_GROUP_BLOCK16, "block16", 16, "16 neighbours along the contraction")                     \
+    X(NYB_GROUP_BLOCK32, "block32", 32, "32 neighbours along the contraction")                     \
+    X(NYB_GROUP_BLOCK64, "block64", 64, "64 neighbours along the contraction")                     \
+    X(NYB_GROUP_TILE16, "tile16", 16, "16 x 16: the same along either axis")
 typedef enum nyb_group {
-#define X(constant, word) constant,
+#define X(constant, word, length, sentence) constant,
     NYB_GROUP_LIST(X)
 #undef X
 } nyb_group;
 
-/* One quantized operand, written format/scale/group/rounding: "e3m0/absmax/tensor/stochastic".
+/* An orthogonal transform along the contraction, of both operands of a product, before rounding.
+ * X(constant, word, length, sentence). A tail shorter than the length is cut in powers of two. */
+#define NYB_MIX_LIST(X)                                                                            \
+    X(NYB_MIX_NONE, "none", 0, "no transform")                                                     \
+    X(NYB_MIX_HADAMARD16, "hadamard16", 16, "Sylvester-Hadamard of 16, orthonormal")               \
+    X(NYB_MIX_HADAMARD32, "hadamard32", 32, "Sylvester-Hadamard of 32")                            \
+    X(NYB_MIX_HADAMARD64, "hadamard64", 64, "Sylvester-Hadamard of 64")                            \
+    X(NYB_MIX_HADAMARD128, "hadamard128", 128, "Sylvester-Hadamard of 128")                        \
+    X(NYB_MIX_RANDOM16, "random_hadamard16", 16, "random signs, drawn each step, then hadamard16") \
+    X(NYB_MIX_RANDOM32, "random_hadamard32", 32, "random signs, then hadamard32")                  \
+    X(NYB_MIX_RANDOM64, "random_hadamard64", 64, "random signs, then hadamard64")                  \
+    X(NYB_MIX_RANDOM128, "random_hadamard128", 128, "random signs, then hadamard128")              \
+    X(NYB_MIX_NVIDIA16, "nvidia_hadamard16", 16, "NVIDIA's 16 fixed signs, then hadamard16")       \
+    X(NYB_MIX_HOUSEHOLDER, "householder", 0, "StatQuant's block Householder over samples, undone")
+typedef enum nyb_mix {
+#define X(constant, word, length, sentence) constant,
+    NYB_MIX_LIST(X)
+#undef X
+} nyb_mix;
+
+/* One quantized operand, written format/scale/group/rounding[/mix]:
+ * "e3m0/absmax/tensor/stochastic", "e2m1/e8m0/block32/stochastic/random_hadamard32".
  * A rounding that draws random bits takes 16 of them, or 32 if its word is followed by ":32".
  * format "f32" means not quantized; the other members are then ignored. */
 typedef struct nyb_spec {
@@ -52,6 +81,7 @@ typedef struct nyb_spec {
     nyb_group group;
     nyb_rounding rounding;
     int sr_bits; /* random bits of a stochastic rounding: 16 or 32 */
+    nyb_mix mix;
 } nyb_spec;
 
 /* Trailing parts may be left out and take the format's defaults (integers: absmax/tensor/nearest;

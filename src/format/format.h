@@ -9,18 +9,40 @@
 
 /* The shape of a format's set of values: all an encoder needs to know. */
 typedef enum nyb_grid {
-    NYB_GRID_REAL, /* f32: no codes, no rounding                                             */
-    NYB_GRID_INT,  /* code = two's complement (or unsigned) integer, lo <= integer <= hi     */
-    NYB_GRID_LOG2, /* code = sign << (bits-1) | e; e = 0 is zero, else magnitude 2^(e-1)     */
-    NYB_GRID_TABLE /* any set of values: `value` sorted by code, sign bit on top if signed   */
+    NYB_GRID_REAL,  /* f32: no codes, no rounding                                             */
+    NYB_GRID_INT,   /* code = two's complement (or unsigned) integer, lo <= integer <= hi     */
+    NYB_GRID_LOG2,  /* code = sign << (bits-1) | e; e = 0 is zero, else magnitude 2^(e-1)     */
+    NYB_GRID_FLOAT, /* sign, exponent, mantissa: see nyb_float_grid                           */
+    NYB_GRID_TABLE  /* any set of values: `value` sorted by code, sign bit on top if signed   */
 } nyb_grid;
+
+/* What the codes of the top exponent (and of -0) mean. */
+typedef enum nyb_special {
+    NYB_SPECIAL_NONE,  /* all codes are numbers (OCP FP4, FP6; generic eXmY)                     */
+    NYB_SPECIAL_IEEE,  /* the top exponent is Inf (mantissa 0) and NaN                           */
+    NYB_SPECIAL_FN,    /* only the code of all ones is NaN, no Inf (OCP E4M3)                    */
+    NYB_SPECIAL_FNUZ,  /* the code of -0 is NaN, there is no -0 (E4M3B11FNUZ)                    */
+    NYB_SPECIAL_MERGED /* the code of all ones is NaN and Inf in one (IBM's DL formats)          */
+} nyb_special;
+
+/* GRID_FLOAT. code = sign | exponent E | mantissa M, from the top bit down; E > 0 (or !subnormals):
+ * 2^(E-bias) (1 + M / 2^man_bits); E = 0 with subnormals: 2^(1-bias) M / 2^man_bits; without: code
+ * 0 alone is zero. NUMERICS 3.0. Codes have 1 + exp_bits + man_bits bits. */
+typedef struct nyb_float_grid {
+    uint8_t exp_bits, man_bits; /* 1 .. 8, 0 .. 23 */
+    int16_t bias;
+    bool subnormals;
+    bool ties_away; /* nearest takes ties away from zero (DLFloat16), else to even codes */
+    nyb_special special;
+} nyb_float_grid;
 
 struct nyb_format {
     const char *name;
     const char *about;
     nyb_grid grid;
-    uint8_t bits;     /* of a code at rest: 4 or 8 (2-bit formats rest in 4); 32 for f32  */
-    uint16_t n_codes; /* codes are 0 .. n_codes - 1: 2^bits, int2 4, f32 0                 */
+    uint8_t bits;     /* of a code at rest: 4 or 8 (2-bit formats rest in 4); 16 or 32 for the wider
+                         ones, which are never packed                                             */
+    uint32_t n_codes; /* codes are 0 .. n_codes - 1: 2^bits, int2 4, f32 0                        */
     bool is_signed;
     int16_t lo, hi;      /* GRID_INT: the integers an encoder produces                        */
     int16_t max_unit;    /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);
@@ -28,6 +50,7 @@ struct nyb_format {
     float unit;          /* value of one unit: 1; e2m1 0.5                                    */
     float max;           /* largest finite magnitude at scale 1: max_unit * unit, or own      */
     const int8_t *units; /* [2^bits] integer worth of each code, or NULL                      */
+    nyb_float_grid fp;   /* GRID_FLOAT                                                          */
     const float *value;  /* [2^bits] GRID_TABLE without units: value of each code             */
 };
 

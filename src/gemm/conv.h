@@ -5,6 +5,8 @@
 #include "base/context.h"
 #include "packed/packed.h"
 
+#include <nybble/quant.h>
+
 typedef enum nyb_product {
     NYB_PRODUCT_FWD, /* y[n,oh,ow,o]  = sum over r,s,c      x[n,oh*stride+r-pad,..,c] w[o,r,s,c] */
     NYB_PRODUCT_DX,  /* dx[n,h,w,c]   = sum over r,s,o      dy w                                 */
@@ -27,6 +29,24 @@ typedef struct nyb_operand {
     const nyb_packed *packed;
     const float *real;
 } nyb_operand;
+
+/* Who multiplies. X(constant, word, sentence) */
+#define NYB_ENGINE_LIST(X)                                                                         \
+    X(NYB_ENGINE_AUTO, "auto", "s8 where both operands are small integers, else f32")              \
+    X(NYB_ENGINE_F32, "f32", "values of the codes in f32")                                         \
+    X(NYB_ENGINE_MF, "mf", "multiplication-free products of FP7 (MF-BPROP) where they exist")
+typedef enum nyb_engine {
+#define X(constant, word, sentence) constant,
+    NYB_ENGINE_LIST(X)
+#undef X
+} nyb_engine;
+
+/* How one product adds up. format f32: exactly (s8) or in canonical f32. */
+typedef struct nyb_accum {
+    const nyb_format *format; /* of every partial sum */
+    int chunk;             /* products in one chain; chunk sums are then added in order; 0: all */
+    nyb_rounding rounding; /* nearest or stochastic */
+} nyb_accum;
 
 /* A planned product: engine and tile are chosen, tables built; immutable afterwards.
  * s8 engine if both formats have max_unit > 0 and both operands come packed, else f32 engine

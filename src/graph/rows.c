@@ -3,7 +3,7 @@
 
 static nyb_row f32_row(void)
 {
-    return (nyb_row){.spec.format = nyb_format_find("f32"), .samples = 1};
+    return (nyb_row){.spec.format = nyb_format_find("f32"), .samples = 1, .pre = 1, .post = 1};
 }
 
 static nyb_row int8_row(nyb_rounding rounding)
@@ -13,7 +13,25 @@ static nyb_row int8_row(nyb_rounding rounding)
                               .group = NYB_GROUP_TENSOR,
                               .rounding = rounding,
                               .sr_bits = 16},
-                     .samples = 1};
+                     .samples = 1,
+                     .pre = 1,
+                     .post = 1};
+}
+
+/* A float format without a scale. */
+static nyb_row float_row(const char *format)
+{
+    nyb_row row = int8_row(NYB_ROUND_NEAREST);
+
+    row.spec.format = nyb_format_find(format);
+    row.spec.scale = nyb_scale_rule_find("unit");
+    return row;
+}
+
+static void all_rows(nyb_row rows[NYB_SLOTS], nyb_row row)
+{
+    for (int i = 0; i < NYB_SLOTS; i++)
+        rows[i] = row;
 }
 
 static void apply_edge(nyb_edge edge, nyb_row rows[NYB_SLOTS])
@@ -22,13 +40,21 @@ static void apply_edge(nyb_edge edge, nyb_row rows[NYB_SLOTS])
     case NYB_EDGE_RECIPE:
         return;
     case NYB_EDGE_F32:
-        for (int i = 0; i < NYB_SLOTS; i++)
-            rows[i] = f32_row();
+        all_rows(rows, f32_row());
         return;
     case NYB_EDGE_INT8:
-        for (int i = 0; i < NYB_SLOTS; i++)
-            rows[i] = int8_row(NYB_ROUND_NEAREST);
+        all_rows(rows, int8_row(NYB_ROUND_NEAREST));
         rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = int8_row(NYB_ROUND_STOCHASTIC);
+        return;
+    case NYB_EDGE_FP8:
+        all_rows(rows, float_row("e4m3b11"));
+        rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = float_row("e5m2");
+        return;
+    case NYB_EDGE_FP16:
+        all_rows(rows, float_row("fp16"));
+        return;
+    case NYB_EDGE_BF16:
+        all_rows(rows, float_row("bf16"));
         return;
     }
 }

@@ -411,6 +411,7 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
         return true;
     }
     case NYB_GRID_REAL:
+    case NYB_GRID_FLOAT:
     case NYB_GRID_TABLE:
         return false;
     }

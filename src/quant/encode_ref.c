@@ -119,6 +119,7 @@ unsigned nyb_encode_one(const nyb_spec *spec, float inv_scale, float x, uint32_t
         return encode_int(spec, inv_scale, x, r23);
     case NYB_GRID_LOG2:
         return encode_log2(spec, inv_scale, x, r23);
+    case NYB_GRID_FLOAT:
     case NYB_GRID_TABLE:
         return encode_table(spec, inv_scale, x, r23);
     }

@@ -25,7 +25,12 @@ void nyb_moments_run(const nyb_context *context, const float *x, size_t rows, si
 
 /* ---- 2 scale ------------------------------------------------------------------------------ */
 
-#define NYB_SCALE_STATE_MAX 4 /* floats a rule may remember per (layer, slot) */
+#define NYB_SCALE_PARAMS_MAX 2
+#define NYB_SCALE_STATE_MAX  4 /* floats a rule may remember per (layer, slot) */
+
+typedef struct nyb_group_stats nyb_group_stats; /* round.h */
+typedef struct nyb_group_scale nyb_group_scale;
+typedef struct nyb_level nyb_level;
 
 struct nyb_scale_rule {
     const char *name, *about;
@@ -36,6 +41,28 @@ struct nyb_scale_rule {
      * no finite non-zero element. May read and update state. Capped at absmax where the rule's
      * paper says so. The scale is clip / (format max). */
     float (*choose)(const nyb_format *format, const nyb_moments *moments, float *state);
+
+    /* Rules whose scale is not one clip per tensor (round.h); choose is then NULL, and the packed
+     * path does not take them. level may be NULL (scale 1). group: the scale of one group (the
+     * whole tensor is one, too); trial counts from 0 to n_trials - 1 (0 or 1: one): the trial of
+     * least squared error on nearest rounding wins, the first of equals. finish may change the
+     * scales of groups once their elements are rounded (MS-EDEN): n_groups groups of `length`
+     * elements that were mixed together, t = what was rounded, grid = the result, r23 per group. */
+    void (*level)(const nyb_format *format, const nyb_group_stats *tensor, nyb_level *level);
+    void (*group)(const nyb_format *format, const nyb_level *level, const nyb_group_stats *stats,
+                  const float *params, int trial, nyb_group_scale *scale);
+    int n_trials;
+    void (*finish)(const nyb_format *format, const nyb_level *level, const float *t,
+                   const float *grid, size_t length, size_t n_groups, const uint32_t *r23,
+                   nyb_group_scale *scales);
+    bool (*groups)(nyb_group group); /* the groups that it can do; NULL: tensor only */
+
+    /* Learned rules. init: params from the statistics of the first tensor. backward: dx (gradient
+     * of the rounded tensor, n elements of one tensor) becomes that of x; dparams += . */
+    uint8_t n_params;
+    void (*init)(const nyb_format *format, const nyb_group_stats *tensor, float *params);
+    void (*backward)(const nyb_format *format, const float *params, const float *x, float *dx,
+                     size_t n, size_t n_features, double *dparams);
 };
 
 extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */

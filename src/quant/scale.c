@@ -145,10 +145,25 @@ static const nyb_scale_rule hindsight_pow2 = {
     .choose = hindsight_pow2_choose,
 };
 
+/* ---- unit ----------------------------------------------------------------------------------- */
+
+static float unit_choose(const nyb_format *format, const nyb_moments *moments, float *state)
+{
+    (void)state;
+    return moments->absmax > 0.0f ? format->max : 0.0f;
+}
+
+static const nyb_scale_rule unit = {
+    .name = "unit",
+    .about = "no scale: values are those of the format itself",
+    .source = "Wang et al., NeurIPS 2018; Sun et al., NeurIPS 2019 (NUMERICS 3)",
+    .choose = unit_choose,
+};
+
 /* ---- the list ------------------------------------------------------------------------------- */
 
 const nyb_scale_rule *const nyb_scale_rules[] = {
-    &absmax, &sawb, &hindsight, &pow2, &hindsight_pow2, &nyb_scale_luq_ref, NULL,
+    &absmax, &sawb, &hindsight, &pow2, &hindsight_pow2, &unit, &nyb_scale_luq_ref, NULL,
 };
 
 size_t nyb_scale_rule_count(void)

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#define WORDS      4
+#define WORDS      5
 #define WORD_BYTES 64
 
 static const char *rounding_word(nyb_rounding rounding)
@@ -21,7 +21,7 @@ static const char *rounding_word(nyb_rounding rounding)
 static const char *group_word(nyb_group group)
 {
     switch (group) {
-#define X(constant, word)                                                                          \
+#define X(constant, word, length, sentence)                                                        \
     case constant:                                                                                 \
         return word;
         NYB_GROUP_LIST(X)
@@ -57,15 +57,41 @@ static nyb_status parse_scale(const char *word, nyb_spec *spec, nyb_error *err)
 
 static nyb_status parse_group(const char *word, nyb_spec *spec, nyb_error *err)
 {
-#define X(constant, name)                                                                          \
+#define X(constant, name, length, sentence)                                                        \
     if (strcmp(word, name) == 0) {                                                                 \
         spec->group = constant;                                                                    \
         return NYB_OK;                                                                             \
     }
     NYB_GROUP_LIST(X)
 #undef X
-#define X(constant, name) " " name
+#define X(constant, name, length, sentence) " " name
     return nyb_fail(err, NYB_UNKNOWN, "no group is named '%s'; there are:" NYB_GROUP_LIST(X), word);
+#undef X
+}
+
+static const char *mix_word(nyb_mix mix)
+{
+    switch (mix) {
+#define X(constant, word, length, sentence)                                                        \
+    case constant:                                                                                 \
+        return word;
+        NYB_MIX_LIST(X)
+#undef X
+    }
+    return "?";
+}
+
+static nyb_status parse_mix(const char *word, nyb_spec *spec, nyb_error *err)
+{
+#define X(constant, name, length, sentence)                                                        \
+    if (strcmp(word, name) == 0) {                                                                 \
+        spec->mix = constant;                                                                      \
+        return NYB_OK;                                                                             \
+    }
+    NYB_MIX_LIST(X)
+#undef X
+#define X(constant, name, length, sentence) " " name
+    return nyb_fail(err, NYB_UNKNOWN, "no mix is named '%s'; there are:" NYB_MIX_LIST(X), word);
 #undef X
 }
 
@@ -98,7 +124,7 @@ static nyb_status parse_rounding(const char *text, nyb_spec *spec, nyb_error *er
 nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err)
 {
     nyb_status (*const parse[WORDS])(const char *, nyb_spec *, nyb_error *) = {
-        NULL, parse_scale, parse_group, parse_rounding};
+        NULL, parse_scale, parse_group, parse_rounding, parse_mix};
     const nyb_format *format;
     nyb_spec result = {0};
 
@@ -109,7 +135,7 @@ nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err)
 
         if (n >= sizeof word || (slash && i == WORDS - 1))
             return nyb_fail(err, NYB_INVALID,
-                            "a spec is format/scale/group/rounding, not '...%.60s'", text);
+                            "a spec is format/scale/group/rounding/mix, not '...%.60s'", text);
         memcpy(word, text, n);
         word[n] = '\0';
         if (i == 0) {
@@ -131,9 +157,11 @@ int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes)
 {
     if (spec->format->grid == NYB_GRID_REAL)
         return snprintf(text, n_bytes, "%s", spec->format->name);
-    return snprintf(text, n_bytes, "%s/%s/%s/%s%s", spec->format->name, spec->scale->name,
+    return snprintf(text, n_bytes, "%s/%s/%s/%s%s%s%s", spec->format->name, spec->scale->name,
                     group_word(spec->group), rounding_word(spec->rounding),
-                    nyb_rounding_draws(spec->rounding) && spec->sr_bits == 32 ? ":32" : "");
+                    nyb_rounding_draws(spec->rounding) && spec->sr_bits == 32 ? ":32" : "",
+                    spec->mix == NYB_MIX_NONE ? "" : "/",
+                    spec->mix == NYB_MIX_NONE ? "" : mix_word(spec->mix));
 }
 
 static bool only_log2(nyb_rounding rounding)
@@ -165,6 +193,15 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
                         spec->scale->name, f->name);
     if (strcmp(group_word(spec->group), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "group %d does not exist", (int)spec->group);
+    if (strcmp(mix_word(spec->mix), "?") == 0)
+        return nyb_fail(err, NYB_INVALID, "mix %d does not exist", (int)spec->mix);
+    if (spec->group != NYB_GROUP_TENSOR && !spec->scale->groups)
+        return nyb_fail(err, NYB_INVALID,
+                        "scale rule '%s' has one scale per tensor; group '%s' needs another rule",
+                        spec->scale->name, group_word(spec->group));
+    if (spec->scale->groups && !spec->scale->groups(spec->group))
+        return nyb_fail(err, NYB_INVALID, "scale rule '%s' does not know group '%s'",
+                        spec->scale->name, group_word(spec->group));
     if (strcmp(rounding_word(spec->rounding), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "rounding %d does not exist", (int)spec->rounding);
     if (only_log2(spec->rounding) && f->grid != NYB_GRID_LOG2)

@@ -13,7 +13,7 @@ static const char *const edge_words[] = {NYB_EDGE_LIST(X) NULL};
 static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
 static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
 #undef X
-#define X(constant, word) word,
+#define X(constant, word, length, sentence) word,
 static const char *const group_words[] = {NYB_GROUP_LIST(X) NULL};
 #undef X
 
@@ -459,7 +459,8 @@ nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err)
 {
     nyb_spec real;
     NYB_TRY(nyb_spec_parse("f32", &real, err));
-    nyb_row row = {.spec = real, .samples = 1};
+    nyb_row row = {.spec = real, .samples = 1, .pre = 1.0f, .post = 1.0f};
+    nyb_accum exact = {.format = real.format};
     *recipe = (nyb_recipe){
         .name = "f32",
         .fwd_x = row,
@@ -470,6 +471,12 @@ nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err)
         .wgrad_x = row,
         .edges = NYB_EDGE_F32,
         .shortcut = NYB_EDGE_F32,
+        .pointwise = NYB_EDGE_RECIPE,
+        .fwd_accum = exact,
+        .dgrad_accum = exact,
+        .wgrad_accum = exact,
+        .update = {.format = real.format},
+        .loss_scale_start = 65536.0f,
         .eval_scale = NYB_EVAL_FROZEN,
         .eval_decay = 0.9f,
         .finish_epochs = 0,

@@ -4,19 +4,61 @@
 
 #include <nybble/recipe.h>
 
+#include "gemm/conv.h"
 #include "quant/quant.h"
+
+/* X(constant, word, sentence) */
+#define NYB_FROM_LIST(X)                                                                           \
+    X(NYB_FROM_RAW, "raw", "the tensor itself")                                                    \
+    X(NYB_FROM_FWD, "fwd", "the values of the forward's codes: quantized twice")
+typedef enum nyb_from {
+#define X(constant, word, sentence) constant,
+    NYB_FROM_LIST(X)
+#undef X
+} nyb_from;
+
+#define NYB_STE_LIST(X)                                                                            \
+    X(NYB_STE_PASS, "pass", "the gradient passes everywhere")                                      \
+    X(NYB_STE_MASK, "mask", "no gradient where the element was clipped")
+typedef enum nyb_ste {
+#define X(constant, word, sentence) constant,
+    NYB_STE_LIST(X)
+#undef X
+} nyb_ste;
 
 typedef struct nyb_row {
     nyb_spec spec;            /* format f32: the operand is not quantized                     */
     const nyb_format *nonneg; /* format instead where the graph knows x >= 0; NULL: spec's    */
-    int samples;              /* SMP: independent draws averaged (wgrad.dy); else 1           */
+    int samples;              /* SMP: independent draws averaged; 1                           */
+    nyb_from from;            /* w of dgrad, x of wgrad                                       */
+    nyb_ste ste;              /* fwd.x, fwd.w                                                 */
+    float pre, post;          /* multipliers before rounding and of the result: 1; 3/4 and 4/3 */
 } nyb_row;
+
+/* The optimizer's three updates (L2, momentum, weight): f32, or rounded to a format. */
+typedef struct nyb_update {
+    const nyb_format *format;
+    nyb_rounding rounding;
+} nyb_update;
+
+#define NYB_LOSS_SCALE_LIST(X)                                                                     \
+    X(NYB_LOSS_SCALE_NONE, "none", "gradients of the loss itself")                                 \
+    X(NYB_LOSS_SCALE_FIXED, "fixed", "gradients times loss_scale.start, taken back at the update") \
+    X(NYB_LOSS_SCALE_DYNAMIC, "dynamic", "halved on overflow, doubled after 2000 good steps")
+typedef enum nyb_loss_scale {
+#define X(constant, word, sentence) constant,
+    NYB_LOSS_SCALE_LIST(X)
+#undef X
+} nyb_loss_scale;
 
 /* X(constant, word, sentence) */
 #define NYB_EDGE_LIST(X)                                                                           \
     X(NYB_EDGE_F32, "f32", "not quantized")                                                        \
     X(NYB_EDGE_RECIPE, "recipe", "quantized as every other layer")                                 \
-    X(NYB_EDGE_INT8, "int8", "int8, absmax, gradients stochastic")
+    X(NYB_EDGE_INT8, "int8", "int8, absmax, gradients stochastic")                                 \
+    X(NYB_EDGE_FP8, "fp8", "e4m3b11 forward, e5m2 gradients, no scales")                           \
+    X(NYB_EDGE_FP16, "fp16", "fp16 operands, no scales")                                           \
+    X(NYB_EDGE_BF16, "bf16", "bf16 operands, no scales")
 typedef enum nyb_edge {
 #define X(constant, word, sentence) constant,
     NYB_EDGE_LIST(X)
@@ -47,8 +89,14 @@ struct nyb_recipe {
     char name[160], about[160], source[320], differs[960];
     /* rows of DESIGN.md 2.5; w of dgrad and x of wgrad are shared with fwd when specs agree */
     nyb_row fwd_x, fwd_w, dgrad_dy, dgrad_w, wgrad_dy, wgrad_x;
-    nyb_edge edges;    /* first convolution (or first GEMM) and last linear */
-    nyb_edge shortcut; /* 1x1 shortcut convolutions */
+    nyb_edge edges;     /* first convolution (or first GEMM) and last linear */
+    nyb_edge shortcut;  /* 1x1 shortcut convolutions */
+    nyb_edge pointwise; /* other 1x1 convolutions */
+    nyb_accum fwd_accum, dgrad_accum, wgrad_accum;
+    nyb_update update;
+    nyb_loss_scale loss_scale;
+    float loss_scale_start; /* 65536 */
+    nyb_engine engine;
     nyb_eval_scale eval_scale;
     float eval_decay;  /* of the exponential mean: 0.9 */
     int finish_epochs; /* FNT: further epochs with f32 activations and gradients, weights as fwd_w

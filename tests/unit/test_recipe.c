@@ -263,7 +263,7 @@ static void test_set_errors(void **state)
     expect_error("luq", "fwd.x.rounding", "up", NYB_UNKNOWN, WORDS("nearest", "stochastic"));
     expect_error("luq", "fwd.x.sr_bits", "8", NYB_INVALID, WORDS("16", "32"));
     expect_error("luq", "fwd.x.nonneg", "uint", NYB_UNKNOWN, WORDS("uint4", "none"));
-    expect_error("luq", "fwd.x.group", "row", NYB_UNKNOWN, WORDS("tensor"));
+    expect_error("luq", "fwd.x.group", "rows", NYB_UNKNOWN, WORDS("tensor"));
     expect_error("f32", "fwd.x.scale", "absmax", NYB_INVALID, WORDS("fwd.x", "format first"));
     expect_error("luq", "name", "", NYB_INVALID, WORDS("name"));
     expect_error("luq", "about", "two\nlines", NYB_INVALID, WORDS("control"));

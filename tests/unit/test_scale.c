@@ -285,7 +285,8 @@ static void every_rule_obeys_the_laws(void **state)
                 assert_true(scale == 0 || (scale >= FLT_MIN && scale <= 0x1p126f));
                 if (e > -110 && e < 120) {
                     assert_true(scale > 0);
-                    if (r != &nyb_scale_luq_ref) /* whose clip has no cap, as published */
+                    /* luq_ref's clip has no cap, as published; unit's is not of the data */
+                    if (r != &nyb_scale_luq_ref && strcmp(r->name, "unit") != 0)
                         assert_true(scale * f->max <= 2 * 1.75f * ldexpf(1, e) * 1.001f);
                 }
                 for (int k = r->n_state; k < NYB_SCALE_STATE_MAX; k++)

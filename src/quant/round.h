@@ -1,0 +1,105 @@
+/* Rounding real matrices in groups: every scale granularity and transform; values stay real. */
+#ifndef NYB_ROUND_H
+#define NYB_ROUND_H
+
+#include "quant/quant.h"
+
+/* The packed path (quant.h) handles one scale per tensor and codes of at most 8 bits. This path
+ * handles everything: the matrix is mixed, cut in groups, each group gets a scale, each element is
+ * rounded to the format's grid, and what comes out is the real value of each code, exactly
+ *     offset + (grid value * group scale) * tensor scale        (two roundings, offset a third)
+ * so that any product of such matrices is the product of the codes. */
+
+/* ---- 1 the matrix -----------------------------------------------------------------------------
+ */
+
+/* rows x cols, row-major, without padding. The contraction of its product runs along the columns
+ * of a row, or down the rows. */
+typedef struct nyb_view {
+    size_t rows, cols;
+    bool down;  /* groups and mixes run down the rows (stride cols), else along them */
+    size_t run; /* GROUP_ROW: contiguous elements that share a scale (a sample; a filter) */
+} nyb_view;
+
+/* ---- 2 mix (mix.c) ----------------------------------------------------------------------------
+ */
+
+/* y[0..n) = the orthonormal Sylvester-Hadamard transform of signs * y[0..n); n a power of two
+ * <= 128; signs NULL: all +1. Butterflies in f32: for len = 1, 2, 4 ...: (a + b, a - b); then one
+ * multiplication by 1/sqrt(n) (the nearest f32). `stride` lanes of `lanes` independent vectors:
+ * element i of vector j is y[i * stride + j]. */
+void nyb_mix_hadamard(float *y, size_t n, size_t stride, size_t lanes, const float *signs);
+/* The inverse: transform, then signs. */
+void nyb_mix_hadamard_inverse(float *y, size_t n, size_t stride, size_t lanes, const float *signs);
+/* Length of a mix: 16 for hadamard16; 0 for none and householder. */
+size_t nyb_mix_length(nyb_mix mix);
+/* signs[0..length): of a random mix from the first block of stream (role NYB_RNG_HADAMARD, sample =
+ * the product): bit i of the 128 bits set: -1; fixed ones from the mix. Returns NULL for mixes
+ * without signs, else signs. */
+const float *nyb_mix_signs(nyb_mix mix, const nyb_stream *stream, float signs[128]);
+
+/* ---- 3 scales ---------------------------------------------------------------------------------
+ */
+
+/* What a scale is chosen from; over finite elements (subnormals are zeros). */
+struct nyb_group_stats {
+    float absmax, min, max;      /* 0 if there is none */
+    double sum, sum_abs, sum_sq; /* canonical order for tensors, ascending for groups */
+    uint64_t n, n_nonzero;       /* n: finite elements */
+};
+
+/* value = offset + (grid * scale) * level.scale; grid = round((x - offset) * inv). */
+struct nyb_group_scale {
+    float scale, inv, offset; /* scale 0: all values are offset */
+};
+
+/* What all groups of a tensor share. */
+struct nyb_level {
+    float scale; /* 1 where there is only one level */
+    float aux;   /* the rule's own */
+};
+
+/* ---- 4 rounding kernels (round_ref.c, round_avx2.c, round_avx512.c) ----------------------------
+ */
+
+typedef struct nyb_round_kernel {
+    const char *name; /* "avx512", "avx2", "ref" */
+    uint32_t needs;   /* NYB_CPU_* */
+    /* y[i] = the value at scale 1 of the code of t[i] (in place allowed): saturating, NaN to 0,
+     * +-Inf to the largest. Any format with a grid, any n. r23: a field of 23 random bits per
+     * element (roundings that draw: round |t| up iff r23 + floor(frac * 2^23) >= 2^23, frac the
+     * position between the two neighbours on the grid), else NULL. */
+    void (*round)(const nyb_format *format, nyb_rounding rounding, const float *t,
+                  const uint32_t *r23, size_t n, float *y);
+    /* r23[i] for elements first + i of a stream: sr_bits 16: U16 << 7 | 64, 32: U32 >> 9. Any
+     * first and n. */
+    void (*draw)(const nyb_stream *stream, int sr_bits, uint64_t first, size_t n, uint32_t *r23);
+} nyb_round_kernel;
+
+extern const nyb_round_kernel *const nyb_round_kernels[]; /* best first, NULL-terminated */
+extern const nyb_round_kernel nyb_round_ref, nyb_round_avx2, nyb_round_avx512;
+const nyb_round_kernel *nyb_round_kernel_choose(uint32_t cpu);
+
+/* ---- 5 the whole (round.c) --------------------------------------------------------------------
+ */
+
+typedef struct nyb_round_job {
+    const nyb_spec *spec;
+    nyb_view view;
+    const nyb_stream *stream; /* element index = row * cols + col of the view */
+    const nyb_stream *signs;  /* of a random mix */
+    float pre, post;          /* x is multiplied by pre before rounding, the value by post; 1 */
+    float *params;            /* of a learned rule, or NULL */
+    float *state;             /* of the rule, NYB_SCALE_STATE_MAX floats, or NULL (a fresh one) */
+} nyb_round_job;
+
+size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view, size_t n_workers);
+/* values: rows x cols, may be x itself. Mixed operands stay mixed, householder is undone. tensor:
+ * the statistics of x before mixing, or NULL. Bits do not depend on context. */
+void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
+                   float *values, nyb_group_stats *tensor, void *scratch);
+
+/* One scale per tensor, at most 8 bits, no mix: the packed path can hold it. */
+bool nyb_spec_packs(const nyb_spec *spec);
+
+#endif
