@@ -31,6 +31,7 @@ void nyb_moments_run(const nyb_context *context, const float *x, size_t rows, si
 typedef struct nyb_group_stats nyb_group_stats; /* round.h */
 typedef struct nyb_group_scale nyb_group_scale;
 typedef struct nyb_level nyb_level;
+typedef struct nyb_round_kernel nyb_round_kernel;
 
 struct nyb_scale_rule {
     const char *name, *about;
@@ -52,6 +53,12 @@ struct nyb_scale_rule {
     void (*group)(const nyb_format *format, const nyb_level *level, const nyb_group_stats *stats,
                   const float *params, int trial, nyb_group_scale *scale);
     int n_trials;
+    /* Rules whose scale needs the data themselves (MSE search, percentile); group is then NULL,
+     * level scale 1. x: the n contiguous elements of one group (gather those that are not), stats:
+     * theirs. Neither allocates nor runs in parallel: groups may be searched on different threads.
+     */
+    void (*search)(const nyb_format *format, const nyb_round_kernel *kernel, const float *x,
+                   size_t n, const nyb_group_stats *stats, nyb_group_scale *scale);
     void (*finish)(const nyb_format *format, const nyb_level *level, const float *t,
                    const float *grid, size_t length, size_t n_groups, const uint32_t *r23,
                    nyb_group_scale *scales);

@@ -62,7 +62,7 @@ struct nyb_level {
 /* ---- 4 rounding kernels (round_ref.c, round_avx2.c, round_avx512.c) ----------------------------
  */
 
-typedef struct nyb_round_kernel {
+struct nyb_round_kernel {
     const char *name; /* "avx512", "avx2", "ref" */
     uint32_t needs;   /* NYB_CPU_* */
     /* y[i] = the value at scale 1 of the code of t[i] (in place allowed): saturating, NaN to 0,
@@ -74,7 +74,7 @@ typedef struct nyb_round_kernel {
     /* r23[i] for elements first + i of a stream: sr_bits 16: U16 << 7 | 64, 32: U32 >> 9. Any
      * first and n. */
     void (*draw)(const nyb_stream *stream, int sr_bits, uint64_t first, size_t n, uint32_t *r23);
-} nyb_round_kernel;
+};
 
 extern const nyb_round_kernel *const nyb_round_kernels[]; /* best first, NULL-terminated */
 extern const nyb_round_kernel nyb_round_ref, nyb_round_avx2, nyb_round_avx512;
