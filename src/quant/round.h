@@ -86,20 +86,27 @@ const nyb_round_kernel *nyb_round_kernel_choose(uint32_t cpu);
 typedef struct nyb_round_job {
     const nyb_spec *spec;
     nyb_view view;
-    const nyb_stream *stream; /* element index = row * cols + col of the view */
-    const nyb_stream *signs;  /* of a random mix */
-    float pre, post;          /* x is multiplied by pre before rounding, the value by post; 1 */
-    float *params;            /* of a learned rule, or NULL */
-    float *state;             /* of the rule, NYB_SCALE_STATE_MAX floats, or NULL (a fresh one) */
+    const nyb_stream *stream; /* element index = first + row * cols + col of the view */
+    uint64_t first;
+    const nyb_stream *signs; /* of a random mix */
+    float pre, post;         /* x is multiplied by pre before rounding, the value by post; 1 */
+    float *params;           /* of a learned rule, or NULL */
+    float *state;            /* of the rule, NYB_SCALE_STATE_MAX floats, or NULL (a fresh one) */
 } nyb_round_job;
 
-size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view, size_t n_workers);
+size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view);
 /* values: rows x cols, may be x itself. Mixed operands stay mixed, householder is undone. tensor:
- * the statistics of x before mixing, or NULL. Bits do not depend on context. */
+ * the statistics of what was rounded, or NULL. Bits do not depend on context. */
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
                    float *values, nyb_group_stats *tensor, void *scratch);
+/* The straight-through estimator's mask: dx (as x) becomes 0 where rounding clipped x. Mixed
+ * operands: dx is mixed, masked, and mixed back; not for rules with a level. */
+void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const float *x, float *dx,
+                    void *scratch);
+/* Takes a mix back: what nyb_round_run would have written without it, to rounding errors. */
+void nyb_round_unmix(const nyb_context *context, const nyb_round_job *job, float *values);
 
-/* One scale per tensor, at most 8 bits, no mix: the packed path can hold it. */
+/* One scale per tensor, at most 8 bits, no mix, no offset: the packed path can hold it. */
 bool nyb_spec_packs(const nyb_spec *spec);
 
 #endif
