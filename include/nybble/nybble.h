@@ -2,6 +2,7 @@
 #ifndef NYBBLE_NYBBLE_H
 #define NYBBLE_NYBBLE_H
 
+#include <nybble/accumulate.h>
 #include <nybble/context.h>
 #include <nybble/data.h>
 #include <nybble/format.h>

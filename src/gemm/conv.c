@@ -1,4 +1,5 @@
 /* A planned product: shape, engine, and what depends on neither FWD, DX nor DW. */
+#include "gemm/accumulate.h"
 #include "gemm/conv_impl.h"
 
 /* True if a * b * c * d with c rounded up to 16 codes, as floats, fits a size. */
@@ -133,8 +134,11 @@ nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product
 
 nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
                            const nyb_conv_shape *shape, const nyb_format *a, const nyb_format *b,
-                           size_t n_samples, nyb_conv **conv, nyb_error *err)
+                           size_t n_samples, const nyb_accum *accum, nyb_conv **conv,
+                           nyb_error *err)
 {
+    if (!nyb_accum_is_exact(accum))
+        return nyb_fail(err, NYB_INVALID, "no engine accumulates in '%s'", accum->format->name);
     return nyb_conv_create_split(context, product, shape, a, b, n_samples, 0, conv, err);
 }
 

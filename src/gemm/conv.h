@@ -5,7 +5,7 @@
 #include "base/context.h"
 #include "packed/packed.h"
 
-#include <nybble/quant.h>
+#include <nybble/accumulate.h>
 
 typedef enum nyb_product {
     NYB_PRODUCT_FWD, /* y[n,oh,ow,o]  = sum over r,s,c      x[n,oh*stride+r-pad,..,c] w[o,r,s,c] */
@@ -41,28 +41,21 @@ typedef enum nyb_engine {
 #undef X
 } nyb_engine;
 
-/* How one product adds up. format f32: exactly (s8) or in canonical f32. */
-typedef struct nyb_accum {
-    const nyb_format *format; /* of every partial sum */
-    int chunk;             /* products in one chain; chunk sums are then added in order; 0: all */
-    nyb_rounding rounding; /* nearest or stochastic */
-} nyb_accum;
-
 /* A planned product: engine and tile are chosen, tables built; immutable afterwards.
  * s8 engine if both formats have max_unit > 0 and both operands come packed, else f32 engine
  * (packed operands are decoded to value * scale on the way). Both give the same bits on every CPU
- * and for any number of threads. */
+ * and for any number of threads. With an accumulator of its own: the accumulate engine. */
 typedef struct nyb_conv nyb_conv;
 
 /* a and b are the formats of the operands: FWD x, w; DX dy, w; DW dy, x. f32 format: real operand.
- * n_samples >= 1: DW over that many packed dy (SMP), else 1. */
+ * n_samples >= 1: DW over that many packed dy (SMP), else 1. accum NULL or of format f32: exact. */
 NYB_MUST_CHECK nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
                                           const nyb_conv_shape *shape, const nyb_format *a,
-                                          const nyb_format *b, size_t n_samples, nyb_conv **conv,
-                                          nyb_error *err);
+                                          const nyb_format *b, size_t n_samples,
+                                          const nyb_accum *accum, nyb_conv **conv, nyb_error *err);
 void nyb_conv_destroy(nyb_conv **conv);
 
-const char *nyb_conv_engine(const nyb_conv *conv); /* "s8" or "f32" */
+const char *nyb_conv_engine(const nyb_conv *conv); /* "s8", "f32", "accumulate" */
 const char *nyb_conv_kernel(const nyb_conv *conv); /* tile name: "amx" ... */
 size_t nyb_conv_scratch_bytes(const nyb_conv *conv);
 uint64_t nyb_conv_macs(const nyb_conv *conv); /* useful multiply-adds, padding not counted */

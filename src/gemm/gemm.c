@@ -118,7 +118,7 @@ static nyb_status create(const nyb_context *context, nyb_product product,
                          const nyb_conv_shape *shape, const nyb_format *a, const nyb_format *b,
                          nyb_conv **conv, void **scratch, nyb_error *err)
 {
-    NYB_TRY(nyb_conv_create(context, product, shape, a, b, 1, conv, err));
+    NYB_TRY(nyb_conv_create(context, product, shape, a, b, 1, NULL, conv, err));
     *scratch = nyb_alloc(nyb_conv_scratch_bytes(*conv));
     if (*scratch)
         return NYB_OK;

@@ -306,7 +306,7 @@ static void add_product(builder *b, int layer, nyb_product product, const nyb_so
     fail(b, nyb_conv_shape_check(&shape, b->err));
     if (b->status == NYB_OK)
         fail(b, nyb_conv_create(b->g->context, product, &shape, source_format(b, a),
-                                source_format(b, second), (size_t)n_a, &s->conv, b->err));
+                                source_format(b, second), (size_t)n_a, NULL, &s->conv, b->err));
     if (b->status != NYB_OK)
         return;
     for (int i = 0; i < n_a; i++)

@@ -699,7 +699,7 @@ static nyb_status try_create(nyb_conv_shape shape, nyb_product product, size_t n
     nyb_conv *conv = (nyb_conv *)1;
     const nyb_format *f = format("int4");
     const nyb_status status =
-        nyb_conv_create(contexts[0][0], product, &shape, f, f, n_samples, &conv, err);
+        nyb_conv_create(contexts[0][0], product, &shape, f, f, n_samples, NULL, &conv, err);
     assert_true((status == NYB_OK) == (conv != NULL));
     nyb_conv_destroy(&conv);
     return status;
@@ -758,14 +758,14 @@ static void useful_macs_exclude_padding(void **state)
 
     (void)state;
     assert_int_equal(nyb_conv_create(contexts[0][0], NYB_PRODUCT_FWD, &shape, format("int4"),
-                                     format("int4"), 1, &conv, NULL),
+                                     format("int4"), 1, NULL, &conv, NULL),
                      NYB_OK);
     assert_int_equal(nyb_conv_macs(conv), 10 * 10 * 2 * 3 * 5);
     assert_string_equal(nyb_conv_engine(conv), "s8");
     assert_string_equal(nyb_conv_kernel(conv), "ref");
     nyb_conv_destroy(&conv);
     assert_int_equal(nyb_conv_create(contexts[0][0], NYB_PRODUCT_DW, &shape, format("f32"),
-                                     format("int4"), 1, &conv, NULL),
+                                     format("int4"), 1, NULL, &conv, NULL),
                      NYB_OK);
     assert_string_equal(nyb_conv_engine(conv), "f32");
     nyb_conv_destroy(&conv);
