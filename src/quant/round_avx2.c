@@ -1,0 +1,250 @@
+/* Rounding to a grid for AVX2 with AES-NI. */
+#include "quant/round.h"
+
+#include <immintrin.h>
+
+#define LANES  8
+#define INLINE static inline __attribute__((always_inline))
+
+/* round_kernels.h's vocabulary on one ymm register. */
+typedef __m256 vec;
+typedef __m256i ivec;
+typedef __m256 mask; /* all bits of a lane */
+
+/* n < 8 */
+INLINE __m256i first_lanes(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+INLINE vec vec_set(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+INLINE ivec ivec_set(int x)
+{
+    return _mm256_set1_epi32(x);
+}
+
+INLINE vec vec_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+
+/* n < 8 lanes; the others are 0, even if their page is not there. */
+INLINE vec vec_load_n(const float *p, size_t n)
+{
+    return _mm256_maskload_ps(p, first_lanes(n));
+}
+
+INLINE ivec ivec_load(const uint32_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+INLINE ivec ivec_load_n(const uint32_t *p, size_t n)
+{
+    return _mm256_maskload_epi32((const int *)p, first_lanes(n));
+}
+
+INLINE void vec_store(float *p, vec v)
+{
+    _mm256_storeu_ps(p, v);
+}
+
+INLINE void vec_store_n(float *p, vec v, size_t n)
+{
+    _mm256_maskstore_ps(p, first_lanes(n), v);
+}
+
+INLINE ivec vec_bits(vec v)
+{
+    return _mm256_castps_si256(v);
+}
+
+INLINE vec vec_of(ivec v)
+{
+    return _mm256_castsi256_ps(v);
+}
+
+INLINE vec vec_add(vec a, vec b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+INLINE vec vec_sub(vec a, vec b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+INLINE vec vec_mul(vec a, vec b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+/* c - a * b, rounded once */
+INLINE vec vec_fnma(vec a, vec b, vec c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
+}
+
+INLINE vec vec_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+INLINE vec vec_abs(vec v)
+{
+    return _mm256_and_ps(v, vec_of(ivec_set(0x7fffffff)));
+}
+
+INLINE mask vec_less(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+
+/* m ? a : b */
+INLINE vec vec_select(mask m, vec a, vec b)
+{
+    return _mm256_blendv_ps(b, a, m);
+}
+
+/* lo <= v <= hi; NaN becomes 0. */
+INLINE vec vec_between(vec v, vec lo, vec hi)
+{
+    v = _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q));
+    return _mm256_max_ps(_mm256_min_ps(v, hi), lo);
+}
+
+/* The smaller of |v| and max, with v's sign; NaN becomes 0. */
+INLINE vec vec_clamped(vec v, vec max)
+{
+    return vec_between(v, _mm256_sub_ps(_mm256_setzero_ps(), max), max);
+}
+
+/* The same without a sign. max_ps returns its second operand for NaN. */
+INLINE vec vec_magnitude(vec v, vec max)
+{
+    return _mm256_min_ps(_mm256_max_ps(vec_abs(v), _mm256_setzero_ps()), max);
+}
+
+INLINE ivec ivec_add(ivec a, ivec b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+INLINE ivec ivec_max(ivec a, ivec b)
+{
+    return _mm256_max_epi32(a, b);
+}
+
+INLINE ivec ivec_and(ivec a, ivec b)
+{
+    return _mm256_and_si256(a, b);
+}
+
+INLINE ivec ivec_or(ivec a, ivec b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+INLINE ivec ivec_xor(ivec a, ivec b)
+{
+    return _mm256_xor_si256(a, b);
+}
+
+/* v >> n, zeros come in */
+INLINE ivec ivec_shift(ivec v, int n)
+{
+    return _mm256_srl_epi32(v, _mm_cvtsi32_si128(n));
+}
+
+/* 1 + r 2^-23 */
+INLINE vec vec_one_and(ivec r)
+{
+    return vec_of(ivec_or(r, ivec_set(0x3f800000)));
+}
+
+/* The multiple of step at or below a + (r 2^-23) step, a >= 0; inv = 1 / step. The fraction of
+ * a / step and 1 - r 2^-23 are exact. */
+INLINE vec vec_drawn(vec a, ivec r, vec step, vec inv)
+{
+    const vec one = vec_set(1), q = vec_mul(a, inv);
+    const vec k = _mm256_round_ps(q, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+    const vec stay = vec_less(vec_sub(q, k), vec_sub(vec_set(2), vec_one_and(r)));
+
+    return vec_mul(vec_add(k, _mm256_andnot_ps(stay, one)), step);
+}
+
+/* ---- random bits: ARS-5 --------------------------------------------------------------------- */
+
+typedef struct rng {
+    __m128i key[6]; /* whitening, then one per round */
+    __m128i counter;
+} rng;
+
+INLINE rng rng_begin(const nyb_stream *s, uint64_t q)
+{
+    const __m128i weyl =
+        _mm_set_epi64x((long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15);
+    const uint64_t low = (q & 0xffffffffff) | (uint64_t)s->sample << 40 | (uint64_t)s->role << 48;
+    const uint64_t high = s->tensor | (uint64_t)s->step << 32;
+    rng r;
+
+    r.key[0] = _mm_set_epi64x(0, (long long)s->seed);
+    for (int i = 1; i < 6; i++)
+        r.key[i] = _mm_add_epi64(r.key[i - 1], weyl);
+    r.counter = _mm_set_epi64x((long long)high, (long long)low);
+    return r;
+}
+
+INLINE __m128i rng_next(rng *r)
+{
+    __m128i c = _mm_xor_si128(r->counter, r->key[0]);
+
+    for (int i = 1; i < 5; i++)
+        c = _mm_aesenc_si128(c, r->key[i]);
+    r->counter = _mm_add_epi64(r->counter, _mm_set_epi64x(0, 1));
+    return _mm_aesenclast_si128(c, r->key[5]);
+}
+
+/* The next 8 fields: U16 << 7 | 64, or U32 >> 9. */
+INLINE ivec rng_fields(rng *r, int sr_bits)
+{
+    __m128i low = rng_next(r);
+
+    if (sr_bits == 16)
+        return _mm256_or_si256(_mm256_slli_epi32(_mm256_cvtepu16_epi32(low), 7),
+                               _mm256_set1_epi32(64));
+    return _mm256_srli_epi32(_mm256_set_m128i(rng_next(r), low), 9);
+}
+
+INLINE void fill(rng random, int sr_bits, unsigned skip, size_t n, uint32_t *r23)
+{
+    uint32_t lane[LANES];
+    size_t i = 0;
+
+    if (skip > 0) {
+        _mm256_storeu_si256((__m256i *)(void *)lane, rng_fields(&random, sr_bits));
+        i = nyb_min(n, LANES - skip);
+        memcpy(r23, lane + skip, i * sizeof *r23);
+    }
+    for (; i + LANES <= n; i += LANES)
+        _mm256_storeu_si256((__m256i *)(void *)(r23 + i), rng_fields(&random, sr_bits));
+    if (i < n)
+        _mm256_maskstore_epi32((int *)(r23 + i), first_lanes(n - i), rng_fields(&random, sr_bits));
+}
+
+static void draw(const nyb_stream *stream, int sr_bits, uint64_t first, size_t n, uint32_t *r23)
+{
+    if (sr_bits == 16)
+        fill(rng_begin(stream, first / 8), 16, (unsigned)(first % 8), n, r23);
+    else
+        fill(rng_begin(stream, first / 4), 32, (unsigned)(first % 4), n, r23);
+}
+
+#define ROUND_RECORD nyb_round_avx2
+#define ROUND_NAME   "avx2"
+#define ROUND_NEEDS  NYB_CPU_AVX2
+#include "quant/round_kernels.h"

@@ -1,0 +1,331 @@
+/* The loops of round.h section 4 in a vocabulary of LANES lanes (vec_* of f32, ivec_* of 32-bit
+ * integers, mask) that the including file defines; it also defines draw, ROUND_RECORD, ROUND_NAME
+ * and ROUND_NEEDS. Lanes never meet. No include guard: each ISA has its own copy. */
+
+#define EXPONENT 0x7f800000
+#define HALF     0x400000 /* a constant r23 that takes halves up */
+
+/* Calls one(&plan, x, r) for each vector of t; r is `drawn` of r23's lanes. plan is a local. */
+#define FOR_VECTORS(one, drawn)                                                                    \
+    do {                                                                                           \
+        size_t i = 0;                                                                              \
+        for (; i + LANES <= n; i += LANES)                                                         \
+            vec_store(y + i,                                                                       \
+                      one(&plan, vec_load(t + i), (drawn) ? ivec_load(r23 + i) : ivec_set(HALF))); \
+        if (i < n)                                                                                 \
+            vec_store_n(y + i,                                                                     \
+                        one(&plan, vec_load_n(t + i, n - i),                                       \
+                            (drawn) ? ivec_load_n(r23 + i, n - i) : ivec_set(HALF)),               \
+                        n - i);                                                                    \
+    } while (0)
+
+/* 2^e; the caller knows that it is a normal number. */
+INLINE float power(int e)
+{
+    return nyb_float_of((uint32_t)(e + 127) << 23);
+}
+
+/* The sign of x on a magnitude; zeros become +0. */
+INLINE vec with_sign(vec y, vec x)
+{
+    const ivec sign = ivec_set((int)0x80000000);
+
+    return vec_add(vec_of(ivec_or(vec_bits(y), ivec_and(vec_bits(x), sign))), vec_set(0));
+}
+
+/* ---- even spacing: INT, and the subnormals of FLOAT ------------------------------------------ */
+
+/* Multiples of a power of two `step`. 2^23 step + a has its last bit at step, so that an addition
+ * rounds to nearest even. */
+typedef struct even_plan {
+    vec step, inv, big;
+} even_plan;
+
+/* e: of the step, -126 < e < 104 */
+INLINE even_plan even_begin(int e)
+{
+    return (even_plan){vec_set(power(e)), vec_set(power(-e)), vec_set(power(e + 23))};
+}
+
+/* ---- INT ------------------------------------------------------------------------------------ */
+
+typedef struct int_plan {
+    vec lo, hi, big;
+    even_plan even;
+} int_plan;
+
+INLINE int_plan int_begin(const nyb_format *f)
+{
+    return (int_plan){vec_set(f->lo), vec_set(f->hi), vec_set(0x1.8p23f), even_begin(0)};
+}
+
+/* 1.5 2^23: both signs stay in its octave. */
+INLINE vec int_nearest(const int_plan *p, vec x, ivec r)
+{
+    (void)r;
+    return vec_sub(vec_add(vec_between(x, p->lo, p->hi), p->big), p->big);
+}
+
+INLINE vec int_drawn(const int_plan *p, vec x, ivec r)
+{
+    x = vec_between(x, p->lo, p->hi);
+    return with_sign(vec_drawn(vec_abs(x), r, p->even.step, p->even.inv), x);
+}
+
+static void round_int(const nyb_format *f, nyb_rounding rounding, const float *t,
+                      const uint32_t *r23, size_t n, float *y)
+{
+    const int_plan plan = int_begin(f);
+
+    if (nyb_rounding_draws(rounding))
+        FOR_VECTORS(int_drawn, true);
+    else
+        FOR_VECTORS(int_nearest, false);
+}
+
+/* ---- LOG2: encode_ref.c with a scale of 1 ---------------------------------------------------- */
+
+typedef struct log2_plan {
+    vec max;
+    ivec low_and, high_and; /* r = random & and | or, by v < 2 */
+    ivec low_or, high_or;
+} log2_plan;
+
+INLINE log2_plan log2_begin(const nyb_format *f, nyb_rounding r)
+{
+    const ivec all = ivec_set(-1), none = ivec_set(0), half = ivec_set(HALF);
+    const bool low = r == NYB_ROUND_STOCHASTIC || r == NYB_ROUND_UNDERFLOW;
+    const bool high = r == NYB_ROUND_STOCHASTIC || r == NYB_ROUND_FLUSH_STOCHASTIC;
+
+    return (log2_plan){.max = vec_set(f->max),
+                       .low_and = low ? all : none,
+                       .high_and = high ? all : none,
+                       .low_or = r == NYB_ROUND_NEAREST ? half : none,
+                       .high_or = high ? none : half};
+}
+
+/* v = max(1 + a, 2 a): its exponent is the code, and the value is v / 2 without its mantissa. */
+INLINE vec log2_one(const log2_plan *p, vec x, ivec r)
+{
+    const vec a = vec_magnitude(x, p->max), two = vec_set(2);
+    const vec v = vec_max(vec_add(a, vec_set(1)), vec_add(a, a));
+    const vec low = vec_of(ivec_or(ivec_and(r, p->low_and), p->low_or));
+    const vec high = vec_of(ivec_or(ivec_and(r, p->high_and), p->high_or));
+    const ivec chosen = vec_bits(vec_select(vec_less(v, two), low, high));
+    const vec q = vec_of(ivec_and(ivec_add(vec_bits(v), chosen), ivec_set(EXPONENT)));
+
+    return with_sign(vec_select(vec_less(q, two), vec_set(0), vec_mul(q, vec_set(0.5f))), x);
+}
+
+static void round_log2(const nyb_format *f, nyb_rounding rounding, const float *t,
+                       const uint32_t *r23, size_t n, float *y)
+{
+    const log2_plan plan = log2_begin(f, rounding);
+
+    if (nyb_rounding_draws(rounding))
+        FOR_VECTORS(log2_one, true);
+    else
+        FOR_VECTORS(log2_one, false);
+}
+
+/* ---- FLOAT ---------------------------------------------------------------------------------- */
+
+/* Magnitudes from `least` on have man_bits bits after their first. Below it are evenly spaced
+ * subnormals, or a gap: nothing but zero. */
+typedef struct float_plan {
+    vec max, least, half_least;
+    vec up; /* least; 0 if all below least are subnormals of f32, that is, zeros */
+    even_plan even;
+    ivec lowest, big; /* float_nearest */
+    ivec half, flip;  /* float_by_bits */
+    ivec keep;        /* sign, exponent and man_bits */
+    int man_bits, last;
+} float_plan;
+
+/* 2^-126 is the least normal number of f32: below it all are zeros. */
+static bool has_gap(const nyb_float_grid *g)
+{
+    return !g->subnormals || g->bias >= 127;
+}
+
+/* True if no constant of the plan, nor what float_drawn_gap subtracts, leaves the normal numbers of
+ * f32. All published formats pass. */
+static bool float_fits(const nyb_float_grid *g)
+{
+    if (g->bias >= 127)
+        return true;
+    if (has_gap(g))
+        return g->bias >= -100 && g->bias <= 80;
+    return g->man_bits <= 21 && g->bias + g->man_bits <= 126 && g->bias + g->man_bits >= -100;
+}
+
+/* True if float_nearest's constants are normal numbers, and codes without a mantissa, which are
+ * even by exponent, do not come to it. */
+static bool float_adds(const nyb_format *f)
+{
+    const int top = (int)(nyb_bits_of(f->max) >> 23) - 127;
+
+    return f->fp.man_bits >= 1 && f->fp.man_bits <= 21 && top + 23 - f->fp.man_bits <= 127;
+}
+
+INLINE float_plan float_begin(const nyb_format *f)
+{
+    const nyb_float_grid *g = &f->fp;
+    const int drop = 23 - g->man_bits;
+    const bool gap = has_gap(g), tiny = g->bias >= 127;
+    const int e = tiny ? -126 : gap && g->man_bits > 0 ? -g->bias : 1 - g->bias;
+    const float least = gap && !tiny && g->man_bits > 0
+                            ? nyb_float_of((uint32_t)(e + 127) << 23 | 1u << drop)
+                            : power(e);
+    float_plan p = {.max = vec_set(f->max), .least = vec_set(least), .man_bits = g->man_bits};
+
+    p.half_least = vec_set(0.5f * least);
+    p.up = vec_set(tiny ? 0 : least);
+    p.even = even_begin(gap ? 0 : e - g->man_bits);
+    p.lowest = ivec_set((e + 127) << 23);
+    p.big = ivec_set(drop << 23 | 0x400000);
+    p.half = ivec_set(drop > 0 ? (1 << (drop - 1)) - 1 : 0);
+    p.flip = ivec_set(g->man_bits == 0 && g->bias % 2 == 0);
+    p.keep = ivec_set((int)(UINT32_MAX << drop));
+    p.last = drop > 0 ? drop : 31;
+    return p;
+}
+
+/* c = 1.5 2^(23 - man_bits) times the power of two below |x|, or that of least: x + c has its last
+ * bit where the mantissa ends, and stays in the octave of c. */
+INLINE vec float_nearest(const float_plan *p, bool gap, vec x)
+{
+    const vec v = vec_clamped(x, p->max);
+    const ivec e = ivec_max(ivec_and(vec_bits(v), ivec_set(EXPONENT)), p->lowest);
+    const vec c = vec_of(ivec_add(e, p->big));
+    const vec y = vec_sub(vec_add(v, c), c);
+
+    if (gap) {
+        const vec a = vec_abs(v);
+        const vec low = vec_select(vec_less(p->half_least, a), with_sign(p->up, v), vec_set(0));
+
+        return vec_select(vec_less(a, p->least), low, y);
+    }
+    return y;
+}
+
+INLINE vec float_nearest_small(const float_plan *p, vec x, ivec r)
+{
+    (void)r;
+    return float_nearest(p, false, x);
+}
+
+INLINE vec float_nearest_gap(const float_plan *p, vec x, ivec r)
+{
+    (void)r;
+    return float_nearest(p, true, x);
+}
+
+/* Nearest by integer arithmetic, for exponents up to those of f32, and for no mantissa. */
+INLINE vec float_by_bits(const float_plan *p, bool gap, vec x)
+{
+    const vec a = vec_magnitude(x, p->max);
+    const ivec b = vec_bits(a);
+    const ivec odd = ivec_xor(ivec_and(ivec_shift(b, p->last), ivec_set(1)), p->flip);
+    const ivec q = ivec_and(ivec_add(ivec_add(b, p->half), odd), p->keep);
+    const vec low = gap ? vec_select(vec_less(p->half_least, a), p->up, vec_set(0))
+                        : vec_sub(vec_add(a, p->even.big), p->even.big);
+
+    return with_sign(vec_select(vec_less(a, p->least), low, vec_of(q)), x);
+}
+
+INLINE vec float_by_bits_small(const float_plan *p, vec x, ivec r)
+{
+    (void)r;
+    return float_by_bits(p, false, x);
+}
+
+INLINE vec float_by_bits_gap(const float_plan *p, vec x, ivec r)
+{
+    (void)r;
+    return float_by_bits(p, true, x);
+}
+
+/* r23 scaled to the bits that are dropped; r23 = HALF is nearest, ties away. In a gap: up if
+ * a >= (1 - r23 2^-23) least, which the sign of a fused difference tells exactly. */
+INLINE vec float_drawn(const float_plan *p, bool gap, vec x, ivec r)
+{
+    const vec a = vec_magnitude(x, p->max);
+    const ivec q = ivec_and(ivec_add(vec_bits(a), ivec_shift(r, p->man_bits)), p->keep);
+    vec low;
+
+    if (gap) {
+        const vec miss = vec_fnma(vec_sub(vec_set(2), vec_one_and(r)), p->least, a);
+
+        low = vec_select(vec_less(miss, vec_set(0)), vec_set(0), p->up);
+    } else {
+        low = vec_drawn(a, r, p->even.step, p->even.inv);
+    }
+    return with_sign(vec_select(vec_less(a, p->least), low, vec_of(q)), x);
+}
+
+INLINE vec float_drawn_small(const float_plan *p, vec x, ivec r)
+{
+    return float_drawn(p, false, x, r);
+}
+
+INLINE vec float_drawn_gap(const float_plan *p, vec x, ivec r)
+{
+    return float_drawn(p, true, x, r);
+}
+
+static void round_float(const nyb_format *f, nyb_rounding rounding, const float *t,
+                        const uint32_t *r23, size_t n, float *y)
+{
+    const bool gap = has_gap(&f->fp), drawn = nyb_rounding_draws(rounding);
+    const float_plan plan = float_begin(f);
+
+    if (drawn && gap)
+        FOR_VECTORS(float_drawn_gap, true);
+    else if (drawn)
+        FOR_VECTORS(float_drawn_small, true);
+    else if (f->fp.ties_away && gap)
+        FOR_VECTORS(float_drawn_gap, false);
+    else if (f->fp.ties_away)
+        FOR_VECTORS(float_drawn_small, false);
+    else if (float_adds(f) && gap)
+        FOR_VECTORS(float_nearest_gap, false);
+    else if (float_adds(f))
+        FOR_VECTORS(float_nearest_small, false);
+    else if (gap)
+        FOR_VECTORS(float_by_bits_gap, false);
+    else
+        FOR_VECTORS(float_by_bits_small, false);
+}
+
+/* ---- the variant ---------------------------------------------------------------------------- */
+
+static void round_all(const nyb_format *format, nyb_rounding rounding, const float *t,
+                      const uint32_t *r23, size_t n, float *y)
+{
+    switch (format->grid) {
+    case NYB_GRID_INT:
+        round_int(format, rounding, t, r23, n, y);
+        return;
+    case NYB_GRID_LOG2:
+        round_log2(format, rounding, t, r23, n, y);
+        return;
+    case NYB_GRID_FLOAT:
+        if (float_fits(&format->fp)) {
+            round_float(format, rounding, t, r23, n, y);
+            return;
+        }
+        break;
+    case NYB_GRID_REAL:
+    case NYB_GRID_TABLE:
+        break;
+    }
+    nyb_round_ref.round(format, rounding, t, r23, n, y);
+}
+
+const nyb_round_kernel ROUND_RECORD = {
+    .name = ROUND_NAME,
+    .needs = ROUND_NEEDS,
+    .round = round_all,
+    .draw = draw,
+};

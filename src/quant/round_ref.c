@@ -1,0 +1,146 @@
+/* The reference of rounding to a grid: this file says what every value must be. In double, where
+ * every step below is exact; the SIMD variants work on f32 and on integer fields, and agree. */
+#include "quant/round.h"
+
+#include <float.h>
+#include <math.h>
+
+/* Subnormals are zeros whatever MXCSR says, and NaN counts as zero (NUMERICS, binding resolutions
+ * 1 and 3). */
+static double magnitude(float t)
+{
+    return fabsf(t) >= FLT_MIN ? fabs((double)t) : 0;
+}
+
+/* Where a magnitude lies: at `part` of the way from low to low + gap. */
+typedef struct place {
+    double low, gap, part;
+    bool odd; /* the code of low is odd */
+} place;
+
+static bool goes_up(nyb_rounding rounding, bool ties_away, place p, uint32_t r23)
+{
+    if (nyb_rounding_draws(rounding))
+        return r23 + (uint32_t)(p.part * 0x1p23) >= 1u << 23;
+    return p.part > 0.5 || (p.part == 0.5 && (ties_away || p.odd));
+}
+
+/* Zeros are +0. */
+static float with_sign(double y, float t)
+{
+    return (float)(signbit(t) && y != 0 ? -y : y);
+}
+
+/* ---- INT ------------------------------------------------------------------------------------ */
+
+static float round_int(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
+{
+    const double a = fmin(magnitude(t), signbit(t) ? -f->lo : f->hi), low = floor(a);
+    const place p = {low, 1, a - low, fmod(low, 2) != 0};
+
+    return with_sign(low + goes_up(rounding, false, p, r23), t);
+}
+
+/* ---- FLOAT ---------------------------------------------------------------------------------- */
+
+/* Without subnormals code 1 (2^-bias (1 + 2^-man_bits); 2^(1-bias) if it has no mantissa) is next
+ * to zero. */
+static double least_normal(const nyb_float_grid *g)
+{
+    return g->man_bits > 0 ? ldexp(1 + ldexp(1, -g->man_bits), -g->bias) : ldexp(1, 1 - g->bias);
+}
+
+/* a <= max, so that low + gap is on the grid, or part is 0. */
+static place float_place(const nyb_float_grid *g, double a)
+{
+    const double least = least_normal(g);
+    int e, lowest = g->subnormals ? 1 - g->bias : -g->bias;
+    double step, k;
+
+    if (a == 0 || (!g->subnormals && a < least))
+        return (place){0, least, a / least, false};
+    frexp(a, &e); /* a is in [2^(e-1), 2^e) */
+    e = e - 1 > lowest ? e - 1 : lowest;
+    step = ldexp(1, e - g->man_bits);
+    k = floor(a / step);
+    /* codes without a mantissa are exponents: 2^e has code e + bias, below 2^lowest is code 0 */
+    return (place){k * step, step, a / step - k,
+                   g->man_bits > 0 ? fmod(k, 2) != 0 : k > 0 && (e + g->bias) % 2 != 0};
+}
+
+static float round_float(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
+{
+    const place p = float_place(&f->fp, fmin(magnitude(t), (double)f->max));
+
+    return with_sign(p.low + (goes_up(rounding, f->fp.ties_away, p, r23) ? p.gap : 0), t);
+}
+
+/* ---- TABLE ---------------------------------------------------------------------------------- */
+
+/* Between neighbours of the sorted values: the non-negative half if signed. */
+static float round_table(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
+{
+    const unsigned top = f->is_signed ? f->n_codes / 2u : f->n_codes;
+    const double a = fmin(magnitude(f->is_signed || t > 0 ? t : 0), (double)f->max);
+    unsigned code = 0;
+    place p = {.odd = false};
+
+    while (code + 1 < top && (double)nyb_format_decode(f, code + 1) <= a)
+        code++;
+    p.low = (double)nyb_format_decode(f, code);
+    p.odd = code % 2 != 0;
+    if (code + 1 < top) {
+        p.gap = (double)nyb_format_decode(f, code + 1) - p.low;
+        p.part = (a - p.low) / p.gap;
+    }
+    return with_sign(p.low + (goes_up(rounding, false, p, r23) ? p.gap : 0), t);
+}
+
+/* ---- the variant ---------------------------------------------------------------------------- */
+
+static float round_one(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
+{
+    const nyb_spec spec = {.format = f, .rounding = rounding, .sr_bits = 32};
+
+    switch (f->grid) {
+    case NYB_GRID_REAL:
+        return t;
+    case NYB_GRID_INT:
+        return round_int(f, rounding, t, r23);
+    case NYB_GRID_LOG2:
+        return nyb_format_decode(f, nyb_encode_one(&spec, 1.0f, t, r23));
+    case NYB_GRID_FLOAT:
+        return round_float(f, rounding, t, r23);
+    case NYB_GRID_TABLE:
+        return round_table(f, rounding, t, r23);
+    }
+    return 0;
+}
+
+static void round_all(const nyb_format *format, nyb_rounding rounding, const float *t,
+                      const uint32_t *r23, size_t n, float *y)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = round_one(format, rounding, t[i], nyb_rounding_draws(rounding) ? r23[i] : 0);
+}
+
+static void draw(const nyb_stream *stream, int sr_bits, uint64_t first, size_t n, uint32_t *r23)
+{
+    const unsigned per_block = sr_bits == 16 ? 8 : 4;
+    uint32_t word[4] = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        const unsigned at = (unsigned)((first + i) % per_block);
+
+        if (i == 0 || at == 0)
+            nyb_rng_block(stream, (first + i) / per_block, word);
+        r23[i] = sr_bits == 16 ? (word[at / 2] >> (at % 2 * 16) & 0xffff) << 7 | 64 : word[at] >> 9;
+    }
+}
+
+const nyb_round_kernel nyb_round_ref = {
+    .name = "ref",
+    .needs = 0,
+    .round = round_all,
+    .draw = draw,
+};
