@@ -18,6 +18,8 @@ for verb in $verbs; do
     run 0 help "$verb"
     matches "help_$verb"
 done
+run 0 bench recipes --help
+matches help_bench_recipes
 run 0 --version
 run 2
 run 2 trian

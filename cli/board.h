@@ -1,0 +1,143 @@
+/* The leaderboard: recipes x models x seeds as run folders, their records, and the tables. */
+#ifndef CLI_BOARD_H
+#define CLI_BOARD_H
+
+#include "job.h"
+
+/* ---- presets (board_plan.c) ---------------------------------------------------------------------
+ */
+
+/* What a campaign whose runs are comparable has in common; options of the command line win. */
+typedef struct board_preset {
+    const char *name, *data, *model, *epochs, *set;
+    size_t limit_train;
+} board_preset;
+extern const board_preset board_presets[]; /* ended by name NULL */
+const board_preset *board_preset_find(const char *name);
+
+/* ---- plan: what shall be run (board_plan.c) -----------------------------------------------------
+ */
+
+/* What was asked for; not owned. */
+typedef struct board_request {
+    const char *data;
+    cli_list recipes, models, seeds, sets; /* recipes, models, seeds: comma separated each */
+    size_t limit_train, limit_test;
+} board_request;
+
+typedef struct board_recipe {
+    char *label; /* "luq+wgrad.dy.samples=2": as it was asked for */
+    char *text;  /* every key that differs from the recipe f32 */
+    nyb_recipe *recipe;
+} board_recipe;
+
+typedef struct board_model {
+    char *spec;
+    char *setup; /* data and training options, without the seed */
+    nyb_train_options options;
+} board_model;
+
+#define BOARD_HASH 17 /* bytes of 64 bits in hexadecimal */
+
+typedef struct board_job {
+    const board_model *model;
+    const board_recipe *recipe;
+    uint64_t seed;
+    char hash[BOARD_HASH]; /* of setup and recipe text: the same job gives the same weights */
+} board_job;
+
+/* Jobs are ordered by model, seed, recipe: a campaign cut short has whole seeds. */
+typedef struct board_plan {
+    size_t n_recipes, n_models, n_seeds, n_jobs;
+    board_recipe *recipes;
+    board_model *models;
+    uint64_t *seeds;
+    board_job *jobs;
+} board_plan;
+
+/* CLI_OK, or the exit status of a reported failure; board_plan_free is due in any case. */
+int board_plan_make(board_plan *plan, const board_request *request, const cli_args *args);
+void board_plan_free(board_plan *plan);
+
+/* ---- records: one JSON object per finished run (board_record.c) ---------------------------------
+ */
+
+typedef struct board_records {
+    size_t n, n_reserved;
+    json_t **at;
+} board_records;
+
+void board_records_free(board_records *records);
+/* Takes over record. Records of the same run are kept once. */
+void board_records_add(board_records *records, json_t *record);
+/* The record of this job; or NULL. */
+const json_t *board_records_find(const board_records *records, const board_job *job);
+/* Both are of the same run. */
+bool board_record_is(const json_t *record, const board_job *job);
+
+/* Lines of JSON; a file that does not exist is empty. CLI_OK, or the status of a reported failure.
+ */
+int board_records_load(board_records *records, const char *path);
+/* Every result.json below DIR/<model>/<recipe>/. */
+int board_records_scan(board_records *records, const char *dir);
+/* Appends a line unless the file has one of that run; safe against other processes. */
+int board_record_append(const char *path, const json_t *record);
+/* mkdir -p; false with errno. */
+bool board_make_dir(const char *dir);
+/* Whole file or nothing. */
+int board_write_text(const char *path, const char *text);
+int board_write_json(const char *path, const json_t *json, size_t flags);
+
+/* ---- runs (board_run.c) -------------------------------------------------------------------------
+ */
+
+typedef struct board_campaign {
+    const char *dir, *results; /* results: the file that finished runs are appended to; or NULL */
+    const char *machine, *commit;
+    bool quiet;
+    cli_job job; /* data, context */
+    cli_input input;
+    size_t n_done, n_run, n_busy, n_failed;
+} board_campaign;
+
+/* Trains what nobody has finished and nobody else is training. CLI_OK, CLI_INTERRUPTED, or
+ * CLI_FAILURE if some job could not be run; the others have been. */
+int board_run(board_campaign *campaign, const board_plan *plan, size_t part, size_t n_parts,
+              board_records *records);
+/* The folder of a job: malloc memory. */
+char *board_job_dir(const char *dir, const board_job *job);
+
+/* ---- the tables (board_report.c) ----------------------------------------------------------------
+ */
+
+typedef struct board_row {
+    const char *recipe, *engine;
+    bool emulated;
+    size_t n_seeds, n_diverged, n_pairs;
+    double mean, sd;             /* fractions, of runs that did not diverge; sd NaN for one run */
+    double diff, diff_se;        /* from f32 by seed; NaN: none, or no error */
+    bool is_beyond;              /* |diff| > 2 diff_se, and no run diverged */
+    double samples_per_s;        /* median; NaN: emulated */
+    double kept, kept_quantized; /* bytes per batch */
+} board_row;
+
+typedef struct board_table {
+    const char *model, *setup;
+    const json_t *sample; /* one of its records */
+    const json_t *clock;  /* one of the machine whose times are shown */
+    size_t n_rows;
+    board_row *rows;
+} board_table;
+
+typedef struct board_report {
+    size_t n_tables;
+    board_table *tables;
+} board_report;
+
+void board_report_make(board_report *report, const board_records *records);
+void board_report_free(board_report *report);
+/* DIR/leaderboard.md and .csv. */
+int board_report_write(const board_report *report, const char *dir);
+int board_report_print(const board_report *report, bool json);
+
+#endif
