@@ -77,7 +77,16 @@ struct nyb_scale_rule {
 extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */
 extern const nyb_scale_rule nyb_scale_luq_ref;        /* scale_luq_ref.c */
 
-/* scale = choose(...) / format max (exact for powers of two); 0 if it would be subnormal. */
+/* scale_sawb.c, scale_learned.c, scale_mse.c, scale_percentile.c */
+extern const nyb_scale_rule nyb_scale_sawb, nyb_scale_sawb_ibm, nyb_scale_sawb_fit,
+    nyb_scale_sawb_zeroless;
+extern const nyb_scale_rule nyb_scale_pact, nyb_scale_pactplus, nyb_scale_lsq, nyb_scale_lsqplus,
+    nyb_scale_lsqplus_w, nyb_scale_ptq_mse, nyb_scale_percentile_3, nyb_scale_percentile_4;
+
+/* SAWB's clip where it has constants for the format, else absmax. */
+float nyb_scale_sawb_clip(const nyb_format *format, const nyb_group_stats *stats);
+/* scale = choose(...) / format max (exact for powers of two); 0 if it would be subnormal, or the
+ * rule has no choose. */
 float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *state);
 /* The scale whose top code stands for clip; 0 if it would be subnormal; at most 2^126, so that its
  * reciprocal is a normal number. f32: 1. */

@@ -21,64 +21,6 @@ static const nyb_scale_rule absmax = {
     .choose = absmax_choose,
 };
 
-/* ---- sawb ----------------------------------------------------------------------------------- */
-
-/* clip = c1 sqrt(E x^2) - c2 E|x|, fitted so that the mean squared error of six standard
- * distributions is least: Choi et al., SysML 2019. Constants per set of levels: NUMERICS 1.6 and
- * 6.2 (codes 103, luq, 31-level fit, 803). */
-typedef struct sawb_levels {
-    int max_unit;
-    bool is_signed;
-    double c1, c2;
-} sawb_levels;
-
-static const sawb_levels sawb_table[] = {
-    {1, true, 2.6, 1.71},
-    {7, true, 12.1, 12.2},
-    {15, false, 16.925, 17.807},
-    {127, true, 31.76, 35.04},
-};
-
-static const sawb_levels *sawb_find(const nyb_format *format)
-{
-    for (size_t i = 0; i < sizeof sawb_table / sizeof *sawb_table; i++)
-        if (format->grid == NYB_GRID_INT && format->max_unit == sawb_table[i].max_unit &&
-            format->is_signed == sawb_table[i].is_signed)
-            return &sawb_table[i];
-    return NULL;
-}
-
-static bool sawb_fits(const nyb_format *format)
-{
-    return sawb_find(format) != NULL;
-}
-
-static float sawb_choose(const nyb_format *format, const nyb_moments *moments, float *state)
-{
-    const sawb_levels *levels = sawb_find(format);
-    /* Zeros of a rectified tensor say nothing of its tail (binding resolution 6). */
-    uint64_t n =
-        levels->is_signed ? moments->n - moments->n_nan - moments->n_inf : moments->n_nonzero;
-    double rms, mean;
-    float clip;
-
-    (void)state;
-    if (n == 0)
-        return 0.0f;
-    rms = sqrt(moments->sum_sq / (double)n);
-    mean = moments->sum_abs / (double)n;
-    clip = (float)(levels->c1 * rms - levels->c2 * mean);
-    return clip > 0.0f && clip < moments->absmax ? clip : moments->absmax;
-}
-
-static const nyb_scale_rule sawb = {
-    .name = "sawb",
-    .about = "c1 sqrt(E x^2) - c2 E|x|, at most absmax: least squared error of common densities",
-    .source = "Choi et al., SysML 2019; constants of NUMERICS 1.6",
-    .fits = sawb_fits,
-    .choose = sawb_choose,
-};
-
 /* ---- hindsight ------------------------------------------------------------------------------ */
 
 /* The clip of this step comes from earlier steps; the state is the estimate for the next. A state
@@ -163,7 +105,25 @@ static const nyb_scale_rule unit = {
 /* ---- the list ------------------------------------------------------------------------------- */
 
 const nyb_scale_rule *const nyb_scale_rules[] = {
-    &absmax, &sawb, &hindsight, &pow2, &hindsight_pow2, &unit, &nyb_scale_luq_ref, NULL,
+    &absmax,
+    &nyb_scale_sawb,
+    &nyb_scale_sawb_ibm,
+    &nyb_scale_sawb_fit,
+    &nyb_scale_sawb_zeroless,
+    &hindsight,
+    &pow2,
+    &hindsight_pow2,
+    &unit,
+    &nyb_scale_luq_ref,
+    &nyb_scale_pact,
+    &nyb_scale_pactplus,
+    &nyb_scale_lsq,
+    &nyb_scale_lsqplus,
+    &nyb_scale_lsqplus_w,
+    &nyb_scale_ptq_mse,
+    &nyb_scale_percentile_3,
+    &nyb_scale_percentile_4,
+    NULL,
 };
 
 size_t nyb_scale_rule_count(void)
@@ -210,5 +170,7 @@ float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *
 {
     if (spec->format->grid == NYB_GRID_REAL)
         return 1.0f;
+    if (!spec->scale->choose)
+        return 0.0f;
     return nyb_scale_of_clip(spec->format, spec->scale->choose(spec->format, moments, state));
 }

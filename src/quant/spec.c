@@ -44,7 +44,7 @@ static nyb_spec defaults(const nyb_format *format)
 
 static nyb_status parse_scale(const char *word, nyb_spec *spec, nyb_error *err)
 {
-    char names[256] = "";
+    char names[512] = "";
     size_t used = 0;
 
     spec->scale = nyb_scale_rule_find(word);
