@@ -12,6 +12,11 @@ static double magnitude(float t)
     return fabsf(t) >= FLT_MIN ? fabs((double)t) : 0;
 }
 
+static double least_of(double a, double b)
+{
+    return a < b ? a : b;
+}
+
 /* Where a magnitude lies: at `part` of the way from low to low + gap. */
 typedef struct place {
     double low, gap, part;
@@ -35,42 +40,48 @@ static float with_sign(double y, float t)
 
 static float round_int(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
 {
-    const double a = fmin(magnitude(t), signbit(t) ? -f->lo : f->hi), low = floor(a);
-    const place p = {low, 1, a - low, fmod(low, 2) != 0};
+    const double a = least_of(magnitude(t), signbit(t) ? -f->lo : f->hi);
+    const int k = (int)a;
+    const place p = {k, 1, a - k, k % 2 != 0};
 
-    return with_sign(low + goes_up(rounding, false, p, r23), t);
+    return with_sign(k + goes_up(rounding, false, p, r23), t);
 }
 
 /* ---- FLOAT ---------------------------------------------------------------------------------- */
 
-/* Without subnormals code 1 (2^-bias (1 + 2^-man_bits); 2^(1-bias) if it has no mantissa) is next
- * to zero. */
-static double least_normal(const nyb_float_grid *g)
+/* 2^e in double, e of a normal number. */
+static double power(int e)
 {
-    return g->man_bits > 0 ? ldexp(1 + ldexp(1, -g->man_bits), -g->bias) : ldexp(1, 1 - g->bias);
+    const uint64_t bits = (uint64_t)(e + 1023) << 52;
+    double x;
+
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
-/* a <= max, so that low + gap is on the grid, or part is 0. */
+/* Without subnormals code 1 (2^-bias (1 + 2^-man_bits); 2^(1-bias) if it has no mantissa) is next
+ * to zero. a <= max, so that low + gap is on the grid, or part is 0. */
 static place float_place(const nyb_float_grid *g, double a)
 {
-    const double least = least_normal(g);
-    int e, lowest = g->subnormals ? 1 - g->bias : -g->bias;
-    double step, k;
+    const int lowest = g->subnormals ? 1 - g->bias : -g->bias;
+    const double least =
+        g->man_bits > 0 ? power(-g->bias) * (1 + power(-g->man_bits)) : power(1 - g->bias);
+    int e = (int)(nyb_bits_of((float)a) >> 23) - 127;
+    uint32_t k;
 
     if (a == 0 || (!g->subnormals && a < least))
         return (place){0, least, a / least, false};
-    frexp(a, &e); /* a is in [2^(e-1), 2^e) */
-    e = e - 1 > lowest ? e - 1 : lowest;
-    step = ldexp(1, e - g->man_bits);
-    k = floor(a / step);
+    e = e > lowest ? e : lowest;
+    a *= power(g->man_bits - e); /* in steps of the last place */
+    k = (uint32_t)a;
     /* codes without a mantissa are exponents: 2^e has code e + bias, below 2^lowest is code 0 */
-    return (place){k * step, step, a / step - k,
-                   g->man_bits > 0 ? fmod(k, 2) != 0 : k > 0 && (e + g->bias) % 2 != 0};
+    return (place){k * power(e - g->man_bits), power(e - g->man_bits), a - k,
+                   g->man_bits > 0 ? k % 2 != 0 : k > 0 && (e + g->bias) % 2 != 0};
 }
 
 static float round_float(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
 {
-    const place p = float_place(&f->fp, fmin(magnitude(t), (double)f->max));
+    const place p = float_place(&f->fp, least_of(magnitude(t), (double)f->max));
 
     return with_sign(p.low + (goes_up(rounding, f->fp.ties_away, p, r23) ? p.gap : 0), t);
 }
@@ -81,7 +92,7 @@ static float round_float(const nyb_format *f, nyb_rounding rounding, float t, ui
 static float round_table(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
 {
     const unsigned top = f->is_signed ? f->n_codes / 2u : f->n_codes;
-    const double a = fmin(magnitude(f->is_signed || t > 0 ? t : 0), (double)f->max);
+    const double a = least_of(magnitude(f->is_signed || t > 0 ? t : 0), (double)f->max);
     unsigned code = 0;
     place p = {.odd = false};
 
