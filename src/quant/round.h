@@ -74,6 +74,19 @@ struct nyb_round_kernel {
     /* r23[i] for elements first + i of a stream: sr_bits 16: U16 << 7 | 64, 32: U32 >> 9. Any
      * first and n. */
     void (*draw)(const nyb_stream *stream, int sr_bits, uint64_t first, size_t n, uint32_t *r23);
+
+    /* absmax[i] = the largest finite magnitude of the `length` elements at x + i * stride (in
+     * floats); subnormals count as 0, and so does nothing at all. */
+    void (*block_stats)(const float *x, size_t n_blocks, size_t length, size_t stride,
+                        float *absmax);
+    /* absmax[j] = the same over column j of rows x cols, whose rows begin ld floats apart. */
+    void (*column_absmax)(const float *x, size_t rows, size_t cols, size_t ld, float *absmax);
+    /* t = x * inv; in place allowed. */
+    void (*scale)(const float *x, size_t n, float inv, float *t);
+    /* values = offset + (grid * group_scale) * level_scale, each rounded; no addition if offset is
+     * 0. In place allowed. */
+    void (*unscale)(const float *grid, size_t n, float group_scale, float level_scale, float offset,
+                    float *values);
 };
 
 extern const nyb_round_kernel *const nyb_round_kernels[]; /* best first, NULL-terminated */

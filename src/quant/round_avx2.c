@@ -139,6 +139,28 @@ INLINE ivec ivec_max(ivec a, ivec b)
     return _mm256_max_epi32(a, b);
 }
 
+/* Signed. */
+INLINE mask ivec_less(ivec a, ivec b)
+{
+    return vec_of(_mm256_cmpgt_epi32(b, a));
+}
+
+/* m ? v : 0 */
+INLINE ivec ivec_keep(mask m, ivec v)
+{
+    return _mm256_and_si256(v, vec_bits(m));
+}
+
+/* The largest lane. */
+INLINE int ivec_top(ivec v)
+{
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    return _mm_cvtsi128_si32(m);
+}
+
 INLINE ivec ivec_and(ivec a, ivec b)
 {
     return _mm256_and_si256(a, b);

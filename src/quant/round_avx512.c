@@ -138,6 +138,24 @@ INLINE ivec ivec_max(ivec a, ivec b)
     return _mm512_max_epi32(a, b);
 }
 
+/* Signed. */
+INLINE mask ivec_less(ivec a, ivec b)
+{
+    return _mm512_cmplt_epi32_mask(a, b);
+}
+
+/* m ? v : 0 */
+INLINE ivec ivec_keep(mask m, ivec v)
+{
+    return _mm512_maskz_mov_epi32(m, v);
+}
+
+/* The largest lane. */
+INLINE int ivec_top(ivec v)
+{
+    return _mm512_reduce_max_epi32(v);
+}
+
 INLINE ivec ivec_and(ivec a, ivec b)
 {
     return _mm512_and_si512(a, b);

@@ -5,17 +5,19 @@
 #define EXPONENT 0x7f800000
 #define HALF     0x400000 /* a constant r23 that takes halves up */
 
-/* Calls one(&plan, x, r) for each vector of t; r is `drawn` of r23's lanes. plan is a local. */
-#define FOR_VECTORS(one, drawn)                                                                    \
+/* to[i] = one(&plan, from[i], draws[i]) for n elements, by vectors; draws NULL: HALF. */
+#define FOR_VECTORS(one, from, to, draws)                                                          \
     do {                                                                                           \
+        const uint32_t *const d = draws;                                                           \
         size_t i = 0;                                                                              \
+                                                                                                   \
         for (; i + LANES <= n; i += LANES)                                                         \
-            vec_store(y + i,                                                                       \
-                      one(&plan, vec_load(t + i), (drawn) ? ivec_load(r23 + i) : ivec_set(HALF))); \
+            vec_store((to) + i,                                                                    \
+                      one(&plan, vec_load((from) + i), d ? ivec_load(d + i) : ivec_set(HALF)));    \
         if (i < n)                                                                                 \
-            vec_store_n(y + i,                                                                     \
-                        one(&plan, vec_load_n(t + i, n - i),                                       \
-                            (drawn) ? ivec_load_n(r23 + i, n - i) : ivec_set(HALF)),               \
+            vec_store_n((to) + i,                                                                  \
+                        one(&plan, vec_load_n((from) + i, n - i),                                  \
+                            d ? ivec_load_n(d + i, n - i) : ivec_set(HALF)),                       \
                         n - i);                                                                    \
     } while (0)
 
@@ -78,9 +80,9 @@ static void round_int(const nyb_format *f, nyb_rounding rounding, const float *t
     const int_plan plan = int_begin(f);
 
     if (nyb_rounding_draws(rounding))
-        FOR_VECTORS(int_drawn, true);
+        FOR_VECTORS(int_drawn, t, y, r23);
     else
-        FOR_VECTORS(int_nearest, false);
+        FOR_VECTORS(int_nearest, t, y, NULL);
 }
 
 /* ---- LOG2: encode_ref.c with a scale of 1 ---------------------------------------------------- */
@@ -123,9 +125,9 @@ static void round_log2(const nyb_format *f, nyb_rounding rounding, const float *
     const log2_plan plan = log2_begin(f, rounding);
 
     if (nyb_rounding_draws(rounding))
-        FOR_VECTORS(log2_one, true);
+        FOR_VECTORS(log2_one, t, y, r23);
     else
-        FOR_VECTORS(log2_one, false);
+        FOR_VECTORS(log2_one, t, y, NULL);
 }
 
 /* ---- FLOAT ---------------------------------------------------------------------------------- */
@@ -281,21 +283,142 @@ static void round_float(const nyb_format *f, nyb_rounding rounding, const float 
     const float_plan plan = float_begin(f);
 
     if (drawn && gap)
-        FOR_VECTORS(float_drawn_gap, true);
+        FOR_VECTORS(float_drawn_gap, t, y, r23);
     else if (drawn)
-        FOR_VECTORS(float_drawn_small, true);
+        FOR_VECTORS(float_drawn_small, t, y, r23);
     else if (f->fp.ties_away && gap)
-        FOR_VECTORS(float_drawn_gap, false);
+        FOR_VECTORS(float_drawn_gap, t, y, NULL);
     else if (f->fp.ties_away)
-        FOR_VECTORS(float_drawn_small, false);
+        FOR_VECTORS(float_drawn_small, t, y, NULL);
     else if (float_adds(f) && gap)
-        FOR_VECTORS(float_nearest_gap, false);
+        FOR_VECTORS(float_nearest_gap, t, y, NULL);
     else if (float_adds(f))
-        FOR_VECTORS(float_nearest_small, false);
+        FOR_VECTORS(float_nearest_small, t, y, NULL);
     else if (gap)
-        FOR_VECTORS(float_by_bits_gap, false);
+        FOR_VECTORS(float_by_bits_gap, t, y, NULL);
     else
-        FOR_VECTORS(float_by_bits_small, false);
+        FOR_VECTORS(float_by_bits_small, t, y, NULL);
+}
+
+/* ---- scales --------------------------------------------------------------------------------- */
+
+#define INFINITE 0x7f800000
+
+INLINE ivec magnitude_bits(vec x)
+{
+    return ivec_and(vec_bits(x), ivec_set(0x7fffffff));
+}
+
+/* Magnitudes are ordered as their bits are. What is not finite becomes 0. */
+INLINE ivec finite_bits(vec x)
+{
+    const ivec b = magnitude_bits(x);
+
+    return ivec_keep(ivec_less(b, ivec_set(INFINITE)), b);
+}
+
+INLINE int block_top(const float *x, size_t length, bool careful)
+{
+    ivec most = ivec_set(0);
+    size_t i = 0;
+
+    for (; i + LANES <= length; i += LANES) {
+        const vec v = vec_load(x + i);
+        most = ivec_max(most, careful ? finite_bits(v) : magnitude_bits(v));
+    }
+    if (i < length) {
+        const vec v = vec_load_n(x + i, length - i);
+        most = ivec_max(most, careful ? finite_bits(v) : magnitude_bits(v));
+    }
+    return ivec_top(most);
+}
+
+static int careful_top(const float *x, size_t length)
+{
+    return block_top(x, length, true);
+}
+
+static void block_stats(const float *x, size_t n_blocks, size_t length, size_t stride,
+                        float *absmax)
+{
+    for (size_t i = 0; i < n_blocks; i++) {
+        int top = block_top(x + i * stride, length, false);
+
+        if (top >= INFINITE)
+            top = careful_top(x + i * stride, length);
+        absmax[i] = top >= 0x00800000 ? nyb_float_of((uint32_t)top) : 0;
+    }
+}
+
+/* Rows that are read before the next columns, so that memory is read nearly in order. */
+#define TILE_ROWS 16
+
+INLINE void column_tile(const float *x, size_t rows, size_t ld, size_t n, bool first, float *absmax)
+{
+    const ivec normal = ivec_set(0x007fffff);
+    ivec most =
+        first ? ivec_set(0) : vec_bits(n == LANES ? vec_load(absmax) : vec_load_n(absmax, n));
+
+    for (size_t r = 0; r < rows; r++)
+        most = ivec_max(most,
+                        finite_bits(n == LANES ? vec_load(x + r * ld) : vec_load_n(x + r * ld, n)));
+    most = ivec_keep(ivec_less(normal, most), most);
+    if (n == LANES)
+        vec_store(absmax, vec_of(most));
+    else
+        vec_store_n(absmax, vec_of(most), n);
+}
+
+static void column_absmax(const float *x, size_t rows, size_t cols, size_t ld, float *absmax)
+{
+    for (size_t r = 0; r == 0 || r < rows; r += TILE_ROWS) {
+        const size_t m = nyb_min(TILE_ROWS, rows - r);
+        size_t j = 0;
+
+        for (; j + LANES <= cols; j += LANES)
+            column_tile(x + r * ld + j, m, ld, LANES, r == 0, absmax + j);
+        if (j < cols)
+            column_tile(x + r * ld + j, m, ld, cols - j, r == 0, absmax + j);
+    }
+}
+
+typedef struct scale_plan {
+    vec first, second, offset;
+} scale_plan;
+
+INLINE vec scale_one(const scale_plan *p, vec x, ivec r)
+{
+    (void)r;
+    return vec_mul(x, p->first);
+}
+
+INLINE vec unscale_one(const scale_plan *p, vec x, ivec r)
+{
+    (void)r;
+    return vec_mul(vec_mul(x, p->first), p->second);
+}
+
+INLINE vec unscale_offset_one(const scale_plan *p, vec x, ivec r)
+{
+    return vec_add(p->offset, unscale_one(p, x, r));
+}
+
+static void scale(const float *x, size_t n, float inv, float *t)
+{
+    const scale_plan plan = {.first = vec_set(inv)};
+
+    FOR_VECTORS(scale_one, x, t, NULL);
+}
+
+static void unscale(const float *grid, size_t n, float group_scale, float level_scale, float offset,
+                    float *values)
+{
+    const scale_plan plan = {vec_set(group_scale), vec_set(level_scale), vec_set(offset)};
+
+    if (offset != 0)
+        FOR_VECTORS(unscale_offset_one, grid, values, NULL);
+    else
+        FOR_VECTORS(unscale_one, grid, values, NULL);
 }
 
 /* ---- the variant ---------------------------------------------------------------------------- */
@@ -328,4 +451,8 @@ const nyb_round_kernel ROUND_RECORD = {
     .needs = ROUND_NEEDS,
     .round = round_all,
     .draw = draw,
+    .block_stats = block_stats,
+    .column_absmax = column_absmax,
+    .scale = scale,
+    .unscale = unscale,
 };

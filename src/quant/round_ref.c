@@ -149,9 +149,58 @@ static void draw(const nyb_stream *stream, int sr_bits, uint64_t first, size_t n
     }
 }
 
+/* ---- scales --------------------------------------------------------------------------------- */
+
+/* The larger of most and |x|, unless x counts as nothing. */
+static float larger(float most, float x)
+{
+    const float a = fabsf(x);
+
+    return a >= FLT_MIN && a <= FLT_MAX && a > most ? a : most;
+}
+
+static void block_stats(const float *x, size_t n_blocks, size_t length, size_t stride,
+                        float *absmax)
+{
+    for (size_t i = 0; i < n_blocks; i++) {
+        absmax[i] = 0;
+        for (size_t j = 0; j < length; j++)
+            absmax[i] = larger(absmax[i], x[i * stride + j]);
+    }
+}
+
+static void column_absmax(const float *x, size_t rows, size_t cols, size_t ld, float *absmax)
+{
+    for (size_t j = 0; j < cols; j++) {
+        absmax[j] = 0;
+        for (size_t r = 0; r < rows; r++)
+            absmax[j] = larger(absmax[j], x[r * ld + j]);
+    }
+}
+
+static void scale(const float *x, size_t n, float inv, float *t)
+{
+    for (size_t i = 0; i < n; i++)
+        t[i] = x[i] * inv;
+}
+
+static void unscale(const float *grid, size_t n, float group_scale, float level_scale, float offset,
+                    float *values)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float v = grid[i] * group_scale * level_scale;
+
+        values[i] = offset != 0 ? offset + v : v;
+    }
+}
+
 const nyb_round_kernel nyb_round_ref = {
     .name = "ref",
     .needs = 0,
     .round = round_all,
     .draw = draw,
+    .block_stats = block_stats,
+    .column_absmax = column_absmax,
+    .scale = scale,
+    .unscale = unscale,
 };

@@ -144,6 +144,66 @@ static void draw_case(ck *c, const nyb_round_kernel *k)
     ck_same(c, "draw", want, got, n * sizeof *got);
 }
 
+/* ---- scales -----------------------------------------------------------------------------------
+ */
+
+static float *floats(ck *c, size_t n, bool end, bool wild)
+{
+    float *p = ck_guard(c, n * sizeof *p, end);
+
+    for (size_t i = 0; i < n; i++)
+        p[i] = wild || ck_rand(c) % 256 == 0 ? ck_float(c) : (float)(int32_t)ck_rand(c) * 0x1p-30f;
+    return p;
+}
+
+static void absmax_case(ck *c, const nyb_round_kernel *k)
+{
+    const bool end = ck_rand(c) % 2, columns = ck_rand(c) % 2;
+    const size_t rows = ck_range(c, 0, columns ? 70 : 20), cols = ck_range(c, 0, 70);
+    const size_t ld = cols + (ck_rand(c) % 2 ? ck_range(c, 0, 20) : 0), n = columns ? cols : rows;
+    const float *x = floats(c, rows > 0 ? (rows - 1) * ld + cols : 0, end, ck_rand(c) % 4 == 0);
+    float want[70], *got = ck_guard(c, n * sizeof *got, end);
+
+    if (columns) {
+        nyb_round_ref.column_absmax(x, rows, cols, ld, want);
+        k->column_absmax(x, rows, cols, ld, got);
+    } else {
+        nyb_round_ref.block_stats(x, rows, cols, ld, want);
+        k->block_stats(x, rows, cols, ld, got);
+    }
+    ck_same(c, columns ? "column_absmax" : "block_stats", want, got, n * sizeof *got);
+}
+
+/* All NaNs are one: which payload survives an operation is the hardware's choice. */
+static void join_nans(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (isnan(x[i]))
+            x[i] = NAN;
+}
+
+static void scale_case(ck *c, const nyb_round_kernel *k)
+{
+    const bool end = ck_rand(c) % 2, back = ck_rand(c) % 2;
+    const size_t n = ck_range(c, 0, N_MAX);
+    float *x = floats(c, n, end, ck_rand(c) % 4 == 0), want[N_MAX], *got = x;
+    const float a = ck_float(c), b = ck_float(c), offset = ck_rand(c) % 2 ? ck_float(c) : 0;
+
+    if (back)
+        nyb_round_ref.unscale(x, n, a, b, offset, want);
+    else
+        nyb_round_ref.scale(x, n, a, want);
+    if (ck_rand(c) % 2) /* else in place */
+        got = ck_guard(c, n * sizeof *got, end);
+    if (back)
+        k->unscale(x, n, a, b, offset, got);
+    else
+        k->scale(x, n, a, got);
+    join_nans(want, n);
+    join_nans(got, n);
+    ck_same(c, back ? "unscale" : "scale", want, got, n * sizeof *got);
+}
+
 /* ---- timings: in L1, in calls of 16 and of 2048 ------------------------------------------------
  */
 
@@ -168,6 +228,20 @@ static void time_round(void *arg)
             t->kernel->draw(&s, 16, i, t->n_call, t->r23 + i);
         t->kernel->round(t->format, t->rounding, t->t + i, t->r23 + i, t->n_call, t->y + i);
     }
+}
+
+static void time_blocks(void *arg)
+{
+    timing *t = arg;
+
+    t->kernel->block_stats(t->t, N_BENCH / t->n_call, t->n_call, t->n_call, t->y);
+}
+
+static void time_columns(void *arg)
+{
+    timing *t = arg;
+
+    t->kernel->column_absmax(t->t, N_BENCH / t->n_call, t->n_call, t->n_call, t->y);
 }
 
 static void bench(ck *c, const nyb_round_kernel *k)
@@ -195,6 +269,10 @@ static void bench(ck *c, const nyb_round_kernel *k)
                          r == NYB_ROUND_STOCHASTIC ? ", drawn" : "", t->n_call);
                 ck_bench(c, what, N_BENCH, "elements", time_round, t);
             }
+    t->n_call = 16;
+    ck_bench(c, "absmax of blocks of 16", N_BENCH, "elements", time_blocks, t);
+    t->n_call = 64;
+    ck_bench(c, "absmax of 64 columns", N_BENCH, "elements", time_columns, t);
     free(t);
 }
 
@@ -210,8 +288,12 @@ void check_round(ck *c)
             if (ck_case(c, i)) {
                 if (i % 16 == 0)
                     draw_case(c, *k);
+                else if (i % 16 == 1)
+                    absmax_case(c, *k);
+                else if (i % 16 == 2)
+                    scale_case(c, *k);
                 else
-                    round_case(c, *k, &ways[(i - i / 16 - 1) % n]);
+                    round_case(c, *k, &ways[ck_range(c, 0, n - 1)]);
             }
         bench(c, *k);
         ck_end(c);

@@ -366,6 +366,49 @@ static void draws_are_those_of_the_stream(void **state)
         }
 }
 
+/* ---- scales -----------------------------------------------------------------------------------
+ */
+
+static void the_largest_is_finite_and_normal(void **state)
+{
+    static const float x[3][4] = {
+        {1, -3, NAN, 2}, {INFINITY, 1e-39f, 5, -0.0f}, {-7, 0, 0, -1e-40f}};
+
+    (void)state;
+    for (const nyb_round_kernel *const *k = nyb_round_kernels; *k; k++) {
+        float of_rows[3], of_columns[4], of_pairs[3];
+
+        if ((*k)->needs & ~nyb_cpu_detect())
+            continue;
+        (*k)->block_stats(x[0], 3, 4, 4, of_rows);
+        assert_true(of_rows[0] == 3 && of_rows[1] == 5 && of_rows[2] == 7);
+        (*k)->block_stats(x[0] + 2, 3, 2, 4, of_pairs);
+        assert_true(of_pairs[0] == 2 && of_pairs[1] == 5 && nyb_bits_of(of_pairs[2]) == 0);
+        (*k)->column_absmax(x[0], 3, 4, 4, of_columns);
+        assert_true(of_columns[0] == 7 && of_columns[1] == 3 && of_columns[2] == 5 &&
+                    of_columns[3] == 2);
+    }
+}
+
+/* Each operation is rounded: 3 * (1/3) * 3 is not 3 * (1/3 * 3) for every value. */
+static void unscaling_rounds_each_operation(void **state)
+{
+    (void)state;
+    for (const nyb_round_kernel *const *k = nyb_round_kernels; *k; k++)
+        for (uint32_t i = 0; i < 1000 && !((*k)->needs & ~nyb_cpu_detect()); i++) {
+            const float x = (float)known_u32(i, 4, 0, 0, 0, 0), s = 1 + x * 0x1p-33f, l = 0.3f;
+            const volatile float first = x * s, second = first * l, third = second + 0.7f;
+            float y;
+
+            (*k)->unscale(&x, 1, s, l, 0, &y);
+            assert_true(y == second);
+            (*k)->unscale(&x, 1, s, l, 0.7f, &y);
+            assert_true(y == third);
+            (*k)->scale(&x, 1, s, &y);
+            assert_true(y == first);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +419,8 @@ int main(void)
         cmocka_unit_test(nan_is_zero_and_infinity_the_top),
         cmocka_unit_test(draws_are_unbiased),
         cmocka_unit_test(draws_are_those_of_the_stream),
+        cmocka_unit_test(the_largest_is_finite_and_normal),
+        cmocka_unit_test(unscaling_rounds_each_operation),
     };
 
     return cmocka_run_group_tests(tests, subnormals_off, subnormals_back);
