@@ -21,6 +21,7 @@ static nyb_status check_matrix(const nyb_context *context, const nyb_spec *spec,
     if (!context || !x)
         return nyb_fail(err, NYB_INVALID, "the %s is NULL", context ? "array" : "context");
     NYB_TRY(nyb_spec_check(spec, err));
+    NYB_TRY(nyb_spec_check_tensor(spec, err));
     if (spec->format->grid == NYB_GRID_REAL)
         return nyb_fail(err, NYB_INVALID, "format '%s' has no codes", spec->format->name);
     if (rows == 0 || cols == 0)

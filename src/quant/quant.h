@@ -76,6 +76,16 @@ struct nyb_scale_rule {
 
 extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */
 extern const nyb_scale_rule nyb_scale_luq_ref;        /* scale_luq_ref.c */
+/* scale_mx.c */
+extern const nyb_scale_rule nyb_scale_e8m0, nyb_scale_e8m0_ceil, nyb_scale_e8m0_even,
+    nyb_scale_e8m0_rceil, nyb_scale_e8m0_quest;
+/* scale_nv.c */
+extern const nyb_scale_rule nyb_scale_e4m3, nyb_scale_e4m3_over17, nyb_scale_e4m3_46,
+    nyb_scale_ms_eden;
+/* scale_block.c */
+extern const nyb_scale_rule nyb_scale_hbfp, nyb_scale_mean_abs, nyb_scale_bitnet, nyb_scale_twn;
+/* scale_gradscale.c */
+extern const nyb_scale_rule nyb_scale_gradscale, nyb_scale_gradscale_exact;
 
 /* scale_sawb.c, scale_learned.c, scale_mse.c, scale_percentile.c */
 extern const nyb_scale_rule nyb_scale_sawb, nyb_scale_sawb_ibm, nyb_scale_sawb_fit,
@@ -91,6 +101,8 @@ float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *
 /* The scale whose top code stands for clip; 0 if it would be subnormal; at most 2^126, so that its
  * reciprocal is a normal number. f32: 1. */
 float nyb_scale_of_clip(const nyb_format *format, float clip);
+/* A group's scale and its reciprocal, no offset; 0 if scale would be subnormal, at most 2^126. */
+void nyb_group_scale_set(nyb_group_scale *group, float scale);
 
 /* ---- 3 encode ----------------------------------------------------------------------------- */
 
@@ -143,5 +155,7 @@ void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *sta
 
 /* Checks that a spec can exist (rounding fits the grid, group fits). */
 NYB_MUST_CHECK nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err);
+/* Checks that the packed path can hold a spec that exists: one scale per tensor, no mix. */
+NYB_MUST_CHECK nyb_status nyb_spec_check_tensor(const nyb_spec *spec, nyb_error *err);
 
 #endif

@@ -72,9 +72,7 @@ static nyb_status check(const nyb_context *context, const nyb_spec *spec, const 
     if (!context)
         return nyb_fail(err, NYB_INVALID, "the context is NULL");
     NYB_TRY(nyb_spec_check(spec, err));
-    if (spec->format->grid != NYB_GRID_REAL && !spec->scale->choose)
-        return nyb_fail(err, NYB_INVALID, "scale rule '%s' is for training, not for single arrays",
-                        spec->scale->name);
+    NYB_TRY(nyb_spec_check_tensor(spec, err));
     if (!nyb_mul_size(rows, cols, &n) || n > SIZE_MAX / 64 ||
         (n > 0 && nyb_packed_bytes(spec->format, rows, cols) == 0))
         return nyb_fail(err, NYB_LIMIT, "%zu x %zu elements are too many", rows, cols);

@@ -1,5 +1,5 @@
 /* Scale rules: from the statistics of a tensor to the largest magnitude that is kept. */
-#include "quant/quant.h"
+#include "quant/round.h"
 
 #include <float.h>
 #include <math.h>
@@ -14,11 +14,30 @@ static float absmax_choose(const nyb_format *format, const nyb_moments *moments,
     return moments->absmax;
 }
 
+static void absmax_group(const nyb_format *format, const nyb_level *level,
+                         const nyb_group_stats *stats, const float *params, int trial,
+                         nyb_group_scale *scale)
+{
+    (void)level;
+    (void)params;
+    (void)trial;
+    nyb_group_scale_set(scale, nyb_scale_of_clip(format, stats->absmax));
+}
+
+static bool any_group(nyb_group group)
+{
+    (void)group;
+    return true;
+}
+
 static const nyb_scale_rule absmax = {
     .name = "absmax",
-    .about = "the largest magnitude of the tensor: nothing is clipped",
+    .about = "the largest magnitude of the tensor or group: nothing is clipped",
     .source = "Chmiel et al., ICLR 2023, eq. 11 (NUMERICS 1.5)",
     .choose = absmax_choose,
+    .group = absmax_group,
+    .absmax_only = true,
+    .groups = any_group,
 };
 
 /* ---- hindsight ------------------------------------------------------------------------------ */
@@ -66,11 +85,24 @@ static float pow2_choose(const nyb_format *format, const nyb_moments *moments, f
     return ceil_pow2(format, absmax_choose(format, moments, state));
 }
 
+static void pow2_group(const nyb_format *format, const nyb_level *level,
+                       const nyb_group_stats *stats, const float *params, int trial,
+                       nyb_group_scale *scale)
+{
+    (void)level;
+    (void)params;
+    (void)trial;
+    nyb_group_scale_set(scale, nyb_scale_of_clip(format, ceil_pow2(format, stats->absmax)));
+}
+
 static const nyb_scale_rule pow2 = {
     .name = "pow2",
     .about = "absmax, its scale rounded up to a power of two",
     .source = "Chmiel et al., ICLR 2023, App. A.7 (NUMERICS 1.5)",
     .choose = pow2_choose,
+    .group = pow2_group,
+    .absmax_only = true,
+    .groups = any_group,
 };
 
 static float hindsight_pow2_choose(const nyb_format *format, const nyb_moments *moments,
@@ -123,6 +155,21 @@ const nyb_scale_rule *const nyb_scale_rules[] = {
     &nyb_scale_ptq_mse,
     &nyb_scale_percentile_3,
     &nyb_scale_percentile_4,
+    &nyb_scale_e8m0,
+    &nyb_scale_e8m0_ceil,
+    &nyb_scale_e8m0_even,
+    &nyb_scale_e8m0_rceil,
+    &nyb_scale_e8m0_quest,
+    &nyb_scale_e4m3,
+    &nyb_scale_e4m3_over17,
+    &nyb_scale_e4m3_46,
+    &nyb_scale_ms_eden,
+    &nyb_scale_hbfp,
+    &nyb_scale_mean_abs,
+    &nyb_scale_bitnet,
+    &nyb_scale_twn,
+    &nyb_scale_gradscale,
+    &nyb_scale_gradscale_exact,
     NULL,
 };
 
@@ -163,7 +210,19 @@ float nyb_scale_of_clip(const nyb_format *format, float clip)
     scale = clip / format->max;
     if (!(scale >= FLT_MIN))
         return 0.0f;
-    return scale < 0x1p126f ? scale : 0x1p126f;
+    if (scale >= 0x1p126f)
+        return 0x1p126f;
+    /* FLT_MAX / max may be rounded up, and times max would then be infinite. */
+    return scale * format->max <= FLT_MAX ? scale : nyb_float_of(nyb_bits_of(scale) - 1);
+}
+
+void nyb_group_scale_set(nyb_group_scale *group, float scale)
+{
+    *group = (nyb_group_scale){0};
+    if (!(scale >= FLT_MIN))
+        return;
+    group->scale = scale < 0x1p126f ? scale : 0x1p126f;
+    group->inv = 1.0f / group->scale;
 }
 
 float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *state)

@@ -217,3 +217,16 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
         return nyb_fail(err, NYB_INVALID, "random bits must be 16 or 32, not %d", spec->sr_bits);
     return NYB_OK;
 }
+
+nyb_status nyb_spec_check_tensor(const nyb_spec *spec, nyb_error *err)
+{
+    if (spec->format->grid == NYB_GRID_REAL)
+        return NYB_OK;
+    if (spec->group != NYB_GROUP_TENSOR || spec->mix != NYB_MIX_NONE)
+        return nyb_fail(err, NYB_INVALID,
+                        "group '%s' and mix '%s' have no packed codes; only 'tensor' and 'none' do",
+                        group_word(spec->group), mix_word(spec->mix));
+    if (!spec->scale->choose)
+        return nyb_fail(err, NYB_INVALID, "scale rule '%s' has no packed codes", spec->scale->name);
+    return NYB_OK;
+}

@@ -116,7 +116,7 @@ static void every_format_and_rule_quantizes(void **state)
             nyb_quant_stats stats;
 
             s.scale = nyb_scale_rule_at(r);
-            if (nyb_spec_check(&s, NULL) != NYB_OK)
+            if (nyb_spec_check(&s, NULL) != NYB_OK || nyb_spec_check_tensor(&s, NULL) != NYB_OK)
                 continue;
             if (!s.scale->choose) {
                 assert_int_equal(
