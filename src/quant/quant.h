@@ -86,6 +86,8 @@ extern const nyb_scale_rule nyb_scale_e4m3, nyb_scale_e4m3_over17, nyb_scale_e4m
 extern const nyb_scale_rule nyb_scale_hbfp, nyb_scale_mean_abs, nyb_scale_bitnet, nyb_scale_twn;
 /* scale_gradscale.c */
 extern const nyb_scale_rule nyb_scale_gradscale, nyb_scale_gradscale_exact;
+/* scale_affine.c */
+extern const nyb_scale_rule nyb_scale_ptq, nyb_scale_ptq_ref, nyb_scale_psq;
 
 /* scale_sawb.c, scale_learned.c, scale_mse.c, scale_percentile.c */
 extern const nyb_scale_rule nyb_scale_sawb, nyb_scale_sawb_ibm, nyb_scale_sawb_fit,

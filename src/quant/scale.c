@@ -170,6 +170,9 @@ const nyb_scale_rule *const nyb_scale_rules[] = {
     &nyb_scale_twn,
     &nyb_scale_gradscale,
     &nyb_scale_gradscale_exact,
+    &nyb_scale_ptq,
+    &nyb_scale_ptq_ref,
+    &nyb_scale_psq,
     NULL,
 };
 

@@ -1,0 +1,119 @@
+#include <immintrin.h>
+
+#include <float.h>
+#include <math.h>
+
+#include "quant/mix.h"
+
+/* mix_ref.c's vocabulary on two ymm registers. */
+typedef struct vec {
+    __m256 lo, hi;
+} vec;
+
+/* All ones in the lanes first .. 7 that lie below n. */
+static inline __m256i lanes_below(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline vec vec_set(float x)
+{
+    return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+
+static inline vec vec_load(const float *p)
+{
+    return (vec){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+
+/* A masked-off lane is not touched, even if its page is not there. */
+static inline vec vec_load_n(const float *p, size_t n)
+{
+    return (vec){_mm256_maskload_ps(p, lanes_below((int)n)),
+                 _mm256_maskload_ps(p + 8, lanes_below((int)n - 8))};
+}
+
+static inline void vec_store(float *p, vec v)
+{
+    _mm256_storeu_ps(p, v.lo);
+    _mm256_storeu_ps(p + 8, v.hi);
+}
+
+static inline void vec_store_n(float *p, vec v, size_t n)
+{
+    _mm256_maskstore_ps(p, lanes_below((int)n), v.lo);
+    _mm256_maskstore_ps(p + 8, lanes_below((int)n - 8), v.hi);
+}
+
+static inline vec vec_add(vec a, vec b)
+{
+    return (vec){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+
+static inline vec vec_sub(vec a, vec b)
+{
+    return (vec){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+
+static inline vec vec_mul(vec a, vec b)
+{
+    return (vec){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+
+/* p: the partners' lanes; hi: the lanes that subtract. */
+#define STAGE(v, p, hi) _mm256_blend_ps(_mm256_add_ps(v, p), _mm256_sub_ps(p, v), hi)
+
+static inline __m256 stage(__m256 v, int len)
+{
+    if (len == 1) {
+        const __m256 p = _mm256_permute_ps(v, 0xb1);
+        return STAGE(v, p, 0xaa);
+    }
+    if (len == 2) {
+        const __m256 p = _mm256_permute_ps(v, 0x4e);
+        return STAGE(v, p, 0xcc);
+    }
+    const __m256 p = _mm256_permute2f128_ps(v, v, 1);
+    return STAGE(v, p, 0xf0);
+}
+
+static inline vec vec_stage(vec v, int len)
+{
+    if (len == 8)
+        return (vec){_mm256_add_ps(v.lo, v.hi), _mm256_sub_ps(v.lo, v.hi)};
+    return (vec){stage(v.lo, len), stage(v.hi, len)};
+}
+
+/* All ones in finite lanes. */
+static inline __m256 is_finite(__m256 v)
+{
+    const __m256 abs = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
+
+    return _mm256_cmp_ps(abs, _mm256_set1_ps(FLT_MAX), _CMP_LE_OQ);
+}
+
+static inline vec vec_finite(vec v)
+{
+    return (vec){_mm256_and_ps(v.lo, is_finite(v.lo)), _mm256_and_ps(v.hi, is_finite(v.hi))};
+}
+
+static inline vec vec_min_finite(vec least, vec x)
+{
+    return (vec){
+        _mm256_blendv_ps(least.lo, _mm256_min_ps(x.lo, least.lo), is_finite(x.lo)),
+        _mm256_blendv_ps(least.hi, _mm256_min_ps(x.hi, least.hi), is_finite(x.hi)),
+    };
+}
+
+static inline vec vec_max_finite(vec most, vec x)
+{
+    return (vec){
+        _mm256_blendv_ps(most.lo, _mm256_max_ps(x.lo, most.lo), is_finite(x.lo)),
+        _mm256_blendv_ps(most.hi, _mm256_max_ps(x.hi, most.hi), is_finite(x.hi)),
+    };
+}
+
+#define MIX_RECORD nyb_mix_avx2
+#define MIX_NAME   "avx2"
+#define MIX_NEEDS  NYB_CPU_AVX2
+#include "quant/mix_kernels.h"

@@ -1,0 +1,143 @@
+/* Affine scales from the least and the largest element: StatQuant's PTQ and PSQ. */
+#include "quant/round.h"
+
+#include <float.h>
+#include <math.h>
+
+/* Chen et al., NeurIPS 2020 (NUMERICS 5.1, 5.2). Codes 0 .. B of an unsigned integer format stand
+ * for offset + code * scale. Nothing may be clipped, or stochastic rounding is biased, and rounding
+ * errors of f32 are enough for that: the scale grows by ulps until the extremes, as the encoder
+ * computes them, lie in 0 .. B. */
+
+/* By which StatQuant widens a range. */
+#define MARGIN 1e-8f
+
+static bool fits(const nyb_format *format)
+{
+    return format->grid == NYB_GRID_INT && !format->is_signed && format->lo == 0;
+}
+
+/* scale and its reciprocal. At least the smallest normal number; at most 2^126, whose reciprocal is
+ * one, too. */
+static void set_scale(nyb_group_scale *s, float scale)
+{
+    s->scale = scale < FLT_MIN ? FLT_MIN : scale < 0x1p126f ? scale : 0x1p126f;
+    s->inv = 1.0f / s->scale;
+}
+
+/* What the encoder rounds. */
+static float position(const nyb_group_scale *s, float x)
+{
+    return (x - s->offset) * s->inv;
+}
+
+/* Steps of one ulp that the errors of position (three roundings of 2^-24) can ask for, with room.
+ */
+#define ULPS_MAX 64
+
+static bool grow(nyb_group_scale *s, int *n_ulps)
+{
+    if (++*n_ulps > ULPS_MAX)
+        return false; /* ranges beyond the largest f32: what is left saturates */
+    set_scale(s, nyb_float_of(nyb_bits_of(s->scale) + 1));
+    return true;
+}
+
+/* Codes 0 .. top for min .. max. A constant is its offset, exactly. */
+static void span(float min, float max, float top, nyb_group_scale *s)
+{
+    int n_ulps = 0;
+
+    s->offset = min;
+    set_scale(s, (float)(((double)max - (double)min) / (double)top));
+    while (position(s, max) > top && grow(s, &n_ulps))
+        continue;
+}
+
+/* The least scale >= `scale` with which code `zero` is 0 exactly and max is not above top. */
+static void align(float scale, float zero, float max, float top, nyb_group_scale *s)
+{
+    int n_ulps = 0;
+
+    set_scale(s, scale);
+    do {
+        s->offset = -(zero * s->scale);
+    } while ((position(s, 0.0f) != zero || position(s, max) > top) && grow(s, &n_ulps));
+}
+
+/* a / b, not below the real quotient; a, b > 0. */
+static float divide_up(float a, float b)
+{
+    const float q = a / b;
+
+    return (double)q * (double)b < (double)a ? nyb_float_of(nyb_bits_of(q) + 1) : q;
+}
+
+/* 0 lies on the grid, at code floor(-min * B / (max - min)); the range grows for that. The floor
+ * is 0 if no element is negative, or all that are lie within one code; the published code then
+ * divides by zero. Here zero is code 0, or, so as not to clip the negative ones, code 1. */
+static void ptq_group(const nyb_format *format, const nyb_level *level,
+                      const nyb_group_stats *stats, const float *params, int trial,
+                      nyb_group_scale *scale)
+{
+    const float top = (float)format->hi;
+    const float min = stats->min < 0.0f ? stats->min - MARGIN : 0.0f;
+    const float max = stats->max > 0.0f ? stats->max + MARGIN : 0.0f;
+
+    (void)level, (void)params, (void)trial;
+    *scale = (nyb_group_scale){0};
+    if (min == max)
+        return;
+    const double width = (double)max - (double)min;
+    const float zero = (float)floor(-(double)min * (double)top / width);
+    if (min == 0.0f)
+        align(divide_up(max, top), 0.0f, max, top, scale);
+    else if (zero == 0.0f)
+        align(divide_up(max, top - 1.0f), 1.0f, max, top, scale);
+    else
+        align(divide_up(-min, zero), zero, max, top, scale);
+}
+
+static void psq_group(const nyb_format *format, const nyb_level *level,
+                      const nyb_group_stats *stats, const float *params, int trial,
+                      nyb_group_scale *scale)
+{
+    (void)level, (void)params, (void)trial;
+    if (stats->min == stats->max)
+        *scale = (nyb_group_scale){.offset = stats->min};
+    else
+        span(stats->min - MARGIN, stats->max + MARGIN, (float)format->hi, scale);
+}
+
+static bool psq_groups(nyb_group group)
+{
+    return group == NYB_GROUP_TENSOR || group == NYB_GROUP_ROW || group == NYB_GROUP_CHANNEL;
+}
+
+const nyb_scale_rule nyb_scale_ptq = {
+    .name = "ptq",
+    .about = "from the least to the largest element of the tensor, with 0 on the grid",
+    .source = "Chen et al., NeurIPS 2020 (StatQuant), PTQ (NUMERICS 5.1)",
+    .fits = fits,
+    .group = ptq_group,
+    .affine = true,
+};
+
+const nyb_scale_rule nyb_scale_ptq_ref = {
+    .name = "ptq_ref",
+    .about = "from the least to the largest element; 0 is not on the grid",
+    .source = "Chen et al., NeurIPS 2020 (StatQuant), PTQ of activations (NUMERICS 5.1)",
+    .fits = fits,
+    .group = psq_group,
+    .affine = true,
+};
+
+const nyb_scale_rule nyb_scale_psq = {
+    .name = "psq",
+    .about = "from the least to the largest element of each sample",
+    .source = "Chen et al., NeurIPS 2020 (StatQuant), PSQ (NUMERICS 5.2)",
+    .fits = fits,
+    .group = psq_group,
+    .affine = true,
+    .groups = psq_groups,
+};
