@@ -44,6 +44,13 @@ static double deviation_of(const double *x, size_t n)
     return n > 1 ? sqrt(sum / (double)(n - 1)) : NAN;
 }
 
+/* Sorts x. */
+static double median_of(double *x, size_t n)
+{
+    double upper = cli_quantile(x, n, 0.5);
+    return n % 2 ? upper : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
 /* The runs of one recipe, model and setup: all of the same definition. */
 typedef struct group {
     size_t n;
@@ -95,7 +102,7 @@ static board_row make_row(const group *g, const group *base, const json_t *clock
     }
     row.mean = mean_of(accuracies, n_accuracies);
     row.sd = deviation_of(accuracies, n_accuracies);
-    row.samples_per_s = n_rates ? cli_quantile(rates, n_rates, 0.5) : NAN;
+    row.samples_per_s = n_rates ? median_of(rates, n_rates) : NAN;
     if (g != base)
         add_differences(&row, g, base);
     else

@@ -110,8 +110,14 @@ static json_t *describe_job(const board_campaign *c, const board_job *job)
                      nyb_context_cpu(c->job.context));
 }
 
-/* "s8", "f32" or "s8+f32": of the products with a quantized operand. Emulated: some of them are
- * not products of codes. Without any: "f32", and real. */
+/* Engines that multiply the codes themselves. */
+static bool multiplies_codes(const char *engine)
+{
+    return strncmp(engine, "s8", 2) == 0 || strcmp(engine, "mf") == 0;
+}
+
+/* "s8", "f32" or "s8+f32": who computes the products with a quantized operand or an accumulator of
+ * their own. Emulated: some of them are not products of codes. Without any: "f32", and real. */
 static void add_engines(const nyb_train *train, json_t *record)
 {
     char engines[64] = "";
@@ -121,7 +127,7 @@ static void add_engines(const nyb_train *train, json_t *record)
         nyb_train_explain_at(train, i, &l);
         if (strcmp(l.a, "f32") == 0 && strcmp(l.b, "f32") == 0 && strcmp(l.engine, "f32") == 0)
             continue;
-        emulated = emulated || strcmp(l.engine, "f32") == 0;
+        emulated = emulated || !multiplies_codes(l.engine);
         if (strstr(engines, l.engine) || strlen(engines) + strlen(l.engine) + 2 > sizeof engines)
             continue;
         strcat(engines, *engines ? "+" : "");

@@ -6,10 +6,14 @@
     tools/readme_tables.py --add NAME RUN-FOLDER ...
                                       appends finished runs to docs/results/runs.jsonl as experiment
                                       NAME; a folder is called LABEL-sSEED (bench/accuracy.sh)
+    tools/readme_tables.py --csv FILE prints the leaderboard of a .jsonl as CSV
 
 Accuracy comes from docs/results/runs.jsonl: one line a run, its summary.json with "experiment",
-"machine" and "label". Speed comes from bench/results/*.jsonl (bench/compare.sh). A table stands
-between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT or speed."""
+"machine" and "label". Speed comes from bench/results/*.jsonl (bench/compare.sh). The leaderboard comes
+from docs/results/leaderboard-PRESET.jsonl (bench/leaderboard.sh); its .csv is written, too. A table
+stands between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT, speed or
+leaderboard:PRESET."""
+import collections
 import glob
 import json
 import math
@@ -20,7 +24,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUNS = "docs/results/runs.jsonl"
-PAGES = ["README.md", "docs/results.md"]
+BOARD = "docs/results/leaderboard-"
+PAGES = ["README.md", "docs/results.md", "docs/leaderboard.md"]
 MARK = re.compile(r"(<!-- table: ([^ ]+) -->\n)(.*?)(<!-- end of table -->)", re.S)
 
 
@@ -102,12 +107,126 @@ def speed():
             f"Machine: {', '.join(machines)}.\n")
 
 
+# ---- the leaderboard: as cli/board_report.c, which the test cli-board compares ------------------
+
+def deviation(values):
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def board_runs(path):
+    """Every run once; of several definitions of a recipe the one that was recorded last."""
+    runs = {}
+    for run in lines_of(path):
+        runs.setdefault((run["model"], run["setup"], run["recipe"], run["hash"], run["seed"]), run)
+    last = {(run["model"], run["setup"], run["recipe"]): run["hash"] for run in runs.values()}
+    return [run for run in runs.values()
+            if last[run["model"], run["setup"], run["recipe"]] == run["hash"]]
+
+
+def machine_of(run):
+    return (run["machine"], run["cpu"], run["threads"])
+
+
+def board_row(recipe, runs, base, clock):
+    good = [run for run in runs if not run["diverged"]]
+    row = {"recipe": recipe, "engine": runs[0]["engine"], "emulated": runs[0]["emulated"],
+           "seeds": len(runs), "diverged": len(runs) - len(good), "mean": None, "sd": None,
+           "diff": None, "se": None, "beyond": False, "rate": None,
+           "kept": runs[0]["saved_activation_bytes"], "codes": runs[0]["saved_quantized_bytes"]}
+    accuracies = [run["test_acc"] for run in good]
+    rates = sorted(run["samples_per_s"] for run in good if machine_of(run) == clock
+                   and not run["emulated"] and run["samples_per_s"])
+    diffs = [run["test_acc"] - base[run["seed"]]["test_acc"]
+             for run in good if recipe != "f32" and run["seed"] in base]
+    row["pairs"] = len(diffs)
+    if accuracies:
+        row["mean"] = sum(accuracies) / len(accuracies)
+    if len(accuracies) > 1:
+        row["sd"] = deviation(accuracies)
+    if rates:
+        row["rate"] = statistics.median(rates)
+    if diffs:
+        row["diff"] = sum(diffs) / len(diffs)
+    if len(diffs) > 1:
+        row["se"] = deviation(diffs) / math.sqrt(len(diffs))
+        row["beyond"] = not row["diverged"] and abs(row["diff"]) > 2 * row["se"]
+    return row
+
+
+def board_tables(path):
+    """(model, setup) -> rows, the machine whose times are shown, the runs."""
+    tables = {}
+    for run in board_runs(path):
+        tables.setdefault((run["model"], run["setup"]), []).append(run)
+    for key, runs in tables.items():
+        # the first of the most frequent ones, as in C
+        clock = collections.Counter(machine_of(run) for run in runs).most_common(1)[0][0]
+        base = {run["seed"]: run for run in runs if run["recipe"] == "f32" and not run["diverged"]}
+        groups = {}
+        for run in runs:
+            groups.setdefault(run["recipe"], []).append(run)
+        rows = [board_row(recipe, group, base, clock) for recipe, group in groups.items()]
+        rows.sort(key=lambda row: (row["recipe"] != "f32", row["mean"] is None, -(row["mean"] or 0),
+                                   row["recipe"]))
+        yield key, rows, clock, runs
+
+
+def plus_minus(form, value, error):
+    text = form.format(100 * value)
+    return text if error is None else f"{text} ± {100 * error:.2f}"
+
+
+def leaderboard(preset):
+    path = f"{BOARD}{preset}.jsonl"
+    out = []
+    for (model, setup), rows, clock, runs in board_tables(path):
+        cells = []
+        for row in rows:
+            accuracy = "diverged" if row["mean"] is None else plus_minus("{:.2f}", row["mean"], row["sd"])
+            diff = "-" if row["diff"] is None else plus_minus("{:+.2f}", row["diff"], row["se"])
+            rate = "(emulated)" if row["emulated"] else f"{row['rate']:.0f}" if row["rate"] else "-"
+            seeds = str(row["seeds"]) + (f", {row['diverged']} diverged" if row["diverged"] else "")
+            cells.append([f"`{row['recipe']}`", row["engine"], accuracy,
+                          diff + (" *" if row["beyond"] else ""), rate,
+                          f"{row['kept'] / runs[0]['batch'] / 1024:.1f}", seeds])
+        commits = ", ".join(sorted({run["commit"] for run in runs if run["commit"]})) or "-"
+        out.append(table(["recipe", "engine", "accuracy, %", "vs f32, points", "samples/s",
+                          "kept, KiB/sample", "seeds"], cells) +
+                   f"\nModel and options: `--models {model} {setup}`. Seeds: {unique(runs, 'seed')}. "
+                   f"Accuracies from: {unique(runs, 'machine')}; commits {commits}. "
+                   f"Times: {clock[0]}, {clock[1]}, {clock[2]} thread{'s' * (clock[2] != 1)}.\n")
+    return "\n".join(out) or "(no figures yet)\n"
+
+
+def board_csv(path):
+    def number(value):
+        return "" if value is None else f"{value:.9g}"
+
+    def quoted(text):
+        return '"' + text.replace('"', '""') + '"'
+
+    out = ["model,recipe,engine,emulated,seeds,diverged,accuracy_mean,accuracy_sd,pairs,diff_mean,"
+           "diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,batch,setup"]
+    for (model, setup), rows, _, runs in board_tables(path):
+        for row in rows:
+            out.append(",".join([
+                quoted(model), quoted(row["recipe"]), row["engine"], str(int(row["emulated"])),
+                str(row["seeds"]), str(row["diverged"]), number(row["mean"]), number(row["sd"]),
+                str(row["pairs"]), number(row["diff"]), number(row["se"]), str(int(row["beyond"])),
+                number(row["rate"]), number(row["kept"]), number(row["codes"]),
+                number(runs[0]["batch"]), quoted(setup)]))
+    return "\n".join(out) + "\n"
+
+
 def content(name):
     kind, _, rest = name.partition(":")
     if kind == "accuracy":
         return accuracy(rest)
     if name == "speed":
         return speed()
+    if kind == "leaderboard":
+        return leaderboard(rest)
     sys.exit(f"readme_tables: no table is called {name}")
 
 
@@ -125,26 +244,40 @@ def add(experiment, folders):
             out.write(json.dumps(run, sort_keys=True) + "\n")
 
 
+def update(path, new, only_check):
+    """Writes a file unless it is as it should be; 1 if it is not and may not be written."""
+    old = None
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            old = file.read()
+    if new == old:
+        return 0
+    if only_check:
+        print(f"{path}: its tables are not those of the figures; run tools/readme_tables.py")
+        return 1
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(new)
+    return 0
+
+
 def main(arguments):
+    if arguments[:1] == ["--csv"]:
+        sys.stdout.write(board_csv(arguments[1]))
+        return 0
     if arguments[:1] == ["--add"]:
         folders = [os.path.abspath(folder) for folder in arguments[2:]]
         os.chdir(ROOT)
         add(arguments[1], folders)
         arguments = []
     os.chdir(ROOT)
+    only_check = arguments == ["--check"]
     status = 0
     for page in PAGES:
         with open(page, encoding="utf-8") as file:
-            old = file.read()
-        new = MARK.sub(lambda m: m[1] + content(m[2]) + m[4], old)
-        if new == old:
-            continue
-        if arguments == ["--check"]:
-            print(f"{page}: its tables are not those of the figures; run tools/readme_tables.py")
-            status = 1
-        else:
-            with open(page, "w", encoding="utf-8") as file:
-                file.write(new)
+            text = file.read()
+        status |= update(page, MARK.sub(lambda m: m[1] + content(m[2]) + m[4], text), only_check)
+    for path in sorted(glob.glob(BOARD + "*.jsonl")):
+        status |= update(path[:-len("jsonl")] + "csv", board_csv(path), only_check)
     return status
 
 

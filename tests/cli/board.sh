@@ -57,6 +57,9 @@ star = " *" if rows[luq]["beyond_2se"] else ""
 assert f"{100 * statistics.mean(diffs):+.2f} ± {100 * se:.2f}{star} |" in page, page
 END
 
+python3 "$here/../../tools/readme_tables.py" --csv "$work/a.jsonl" | diff - "$work/a/leaderboard.csv" ||
+    fail "tools/readme_tables.py computes other figures"
+
 # ---- finished runs are not repeated ------------------------------------------------------------
 before=$(stat -c %Y.%i "$work"/a/mlp:32/*/*/result.json)
 run 0 $board --out a --results a.jsonl --json
@@ -89,6 +92,9 @@ sed 's/"hash":"[0-9a-f]*"/"hash":"0123456789abcdef"/; s/"test_acc":[0-9.]*/"test
 run 0 bench recipes --out none --import import.jsonl --import later.jsonl --report-only --json
 same "$(json "$work/out" '[r["accuracy_mean"] for r in j["tables"][0]["rows"] if r["recipe"] == "f32"]')" \
     "[0.125]" "the later definition"
+cat "$work/import.jsonl" "$work/later.jsonl" "$work/import.jsonl" >"$work/union.jsonl"
+python3 "$here/../../tools/readme_tables.py" --csv "$work/union.jsonl" |
+    diff - "$work/none/leaderboard.csv" || fail "tools/readme_tables.py merges otherwise"
 
 # ---- shared ------------------------------------------------------------------------------------
 run 0 $board --out parts --part 1/3 --json
