@@ -26,6 +26,13 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_accum_parse(const char *text, nyb_accum *a
 /* Writes what parse reads, without defaults; returns what snprintf would. */
 NYB_API int nyb_accum_print(const nyb_accum *accum, char *text, size_t n_bytes);
 
+/* What additions did, those of 0 not counted. */
+typedef struct nyb_accum_stats {
+    uint64_t n;
+    uint64_t full;    /* lost their addend: the sum stayed as it was (swamping) */
+    uint64_t partial; /* lost a part of an operand */
+} nyb_accum_stats;
+
 #ifdef __cplusplus
 }
 #endif

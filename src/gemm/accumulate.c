@@ -1,7 +1,8 @@
-/* Accumulators as words: which exist, how they are written. */
+/* Accumulators as words, and what they do to one sum: the specification of the kernels. */
 #include "gemm/accumulate.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,6 +28,133 @@ static const nyb_format wide[] = {
      .max = 32767},
 };
 
+/* ---- one sum ----------------------------------------------------------------------------------
+ */
+
+/* Of the smallest normal number, or of all numbers where there are no others. */
+static int least_exponent(const nyb_format *f)
+{
+    return f->fp.subnormals ? 1 - f->fp.bias : -f->fp.bias;
+}
+
+/* 1.5 * 2^(23 - man_bits) times the largest number does not overflow. */
+static bool has_magic(const nyb_format *f)
+{
+    return f->fp.subnormals && least_exponent(f) >= -126 &&
+           ilogbf(f->max) + 24 - f->fp.man_bits <= 127;
+}
+
+/* 0 of formats with subnormals: f32's least normal number decides. */
+static double least_value(const nyb_format *f)
+{
+    const double least = ldexp(1 + ldexp(1, -f->fp.man_bits), -f->fp.bias);
+
+    return f->fp.subnormals ? 0x1p-126 : fmax(least, 0x1p-126);
+}
+
+float nyb_accum_round(const nyb_format *f, float x)
+{
+    const double size = fabs((double)x);
+    int e;
+
+    if (isnan(x))
+        return x;
+    if (size >= f->max)
+        return copysignf(f->max, x);
+    if (f->grid == NYB_GRID_INT)
+        return x;
+    frexp(size, &e);
+    e -= 1;
+    if (f->fp.subnormals && e < least_exponent(f))
+        e = least_exponent(f);
+    const double n = ldexp(size, f->fp.man_bits - e); /* in units of the last bit */
+    const double y = ldexp(f->fp.ties_away ? floor(n + 0.5) : rint(n), e - f->fp.man_bits);
+    return y < least_value(f) ? 0.0f : copysignf((float)y, x);
+}
+
+/* y is what became of s + p. Sums in double with their error (Knuth's TwoSum). */
+static float counted(nyb_accum_stats *stats, float s, float p, float y)
+{
+    if (!stats || p == 0)
+        return y;
+    const double sum = (double)s + p, p_part = sum - s;
+    const double error = (s - (sum - p_part)) + (p - p_part);
+
+    stats->n++;
+    if (y == s)
+        stats->full++;
+    else if (sum != y || error != 0)
+        stats->partial++;
+    return y;
+}
+
+float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size_t n,
+                    nyb_accum_stats *stats)
+{
+    const nyb_format *f = accum->format;
+    const size_t chunk = accum->chunk ? (size_t)accum->chunk : n;
+    float tot = 0;
+
+    for (size_t first = 0; first < n; first += chunk) {
+        float s = 0;
+        for (size_t i = first; i < n && i < first + chunk; i++) {
+            const float p = a[i] * b[i];
+            s = counted(stats, s, p, nyb_accum_round(f, s + p));
+        }
+        const float sum = tot + s;
+        tot = counted(stats, tot, s, f->grid == NYB_GRID_INT ? sum : nyb_accum_round(f, sum));
+    }
+    return tot;
+}
+
+/* ---- kernels ----------------------------------------------------------------------------------
+ */
+
+void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_format *f)
+{
+    const int m = f->fp.man_bits;
+
+    *grid = (nyb_accum_grid){.max = f->max, .fuses = true};
+    if (f->grid == NYB_GRID_INT) {
+        grid->mode = NYB_ACCUM_INT;
+    } else if (has_magic(f)) {
+        grid->mode = NYB_ACCUM_MAGIC;
+        grid->least_exponent = nyb_bits_of(ldexpf(1, least_exponent(f)));
+        grid->magic = ldexpf(1.5f, 23 - m);
+        /* Products that f32 would flush are below a half of every sum's last bit. */
+        grid->fuses = least_exponent(f) - m >= -100;
+    } else {
+        grid->mode = NYB_ACCUM_BITS;
+        grid->dropped = (uint32_t)(23 - m);
+        grid->ties_away = f->fp.ties_away;
+        grid->least = (float)least_value(f);
+        grid->fuses = false;
+    }
+}
+
+extern const nyb_accum_kernel nyb_accum_avx512, nyb_accum_avx2, nyb_accum_ref;
+
+const nyb_accum_kernel *const nyb_accum_kernels[] = {
+#if NYB_SIMD
+    &nyb_accum_avx512,
+    &nyb_accum_avx2,
+#endif
+    &nyb_accum_ref,
+    NULL,
+};
+
+const nyb_accum_kernel *nyb_accum_kernel_choose(uint32_t cpu)
+{
+    const nyb_accum_kernel *const *k = nyb_accum_kernels;
+
+    while ((*k)->needs & ~cpu)
+        k++; /* ends at "ref", which needs nothing */
+    return *k;
+}
+
+/* ---- words ------------------------------------------------------------------------------------
+ */
+
 nyb_status nyb_accum_check(const nyb_accum *accum, nyb_error *err)
 {
     const nyb_format *f = accum->format;
@@ -50,10 +178,11 @@ nyb_status nyb_accum_check(const nyb_accum *accum, nyb_error *err)
                         "format '%s' cannot accumulate; floating formats (fp16, e6m9) and signed "
                         "integers (int8, int16) can",
                         f->name);
-    if (f->fp.man_bits > 22 || (f->fp.ties_away && f->fp.subnormals))
+    if (f->fp.man_bits > 21 || (f->fp.ties_away && f->fp.subnormals) || !isfinite(f->max) ||
+        (f->fp.subnormals && !has_magic(f) && least_exponent(f) > -126))
         return nyb_fail(err, NYB_INVALID,
-                        "format '%s' cannot accumulate: at most 22 mantissa bits, and no ties away "
-                        "from zero beside subnormals",
+                        "format '%s' cannot accumulate: at most 21 mantissa bits, no ties away "
+                        "from zero beside subnormals, and the range of f32",
                         f->name);
     return NYB_OK;
 }

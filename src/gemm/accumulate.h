@@ -4,6 +4,7 @@
 
 #include <nybble/accumulate.h>
 
+#include "base/cpu.h"
 #include "format/format.h"
 
 /* Whether an accumulator can exist: format, chunk and rounding. */
@@ -14,5 +15,71 @@ static inline bool nyb_accum_is_exact(const nyb_accum *accum)
 {
     return !accum || !accum->format || accum->format->grid == NYB_GRID_REAL;
 }
+
+/* ---- the specification ------------------------------------------------------------------------
+ */
+
+/* The value of a floating format nearest to x (ties as the format has them), +-max beyond it, +0
+ * for every zero, NaN for NaN. Subnormals of f32 are zeros. Of an integer format: x between -max
+ * and max. x is a sum that f32 has rounded. */
+float nyb_accum_round(const nyb_format *format, float x);
+
+/* sum of a[i] * b[i], 0 <= i < n, as nyb_accum says; adds to stats unless it is NULL. */
+float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size_t n,
+                    nyb_accum_stats *stats);
+
+/* ---- the same, for 32 outputs at a time -------------------------------------------------------
+ */
+
+/* How a kernel rounds. */
+typedef enum nyb_accum_mode {
+    NYB_ACCUM_MAGIC, /* x + M - M with M = 1.5 * 2^(23 - man_bits) * 2^max(e, emin): ties to even */
+    NYB_ACCUM_BITS,  /* in the bits of f32; what is below the least value becomes 0 */
+    NYB_ACCUM_INT    /* no rounding: integers below 2^24; chunk sums do not clamp */
+} nyb_accum_mode;
+
+typedef struct nyb_accum_grid {
+    nyb_accum_mode mode;
+    float max;
+    uint32_t least_exponent; /* MAGIC: bits of 2^emin */
+    float magic;             /* MAGIC: 1.5 * 2^(23 - man_bits) */
+    uint32_t dropped;        /* BITS: mantissa bits of f32 that the format lacks */
+    bool ties_away;          /* BITS */
+    float least;             /* BITS: least positive value */
+    bool fuses; /* a * b + s in one operation gives the same, if a * b is exact in 24 bits */
+} nyb_accum_grid;
+
+void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_format *format);
+
+#define NYB_ACCUM_COLS 32
+
+/* s[m][n], tot[m][n]: the state of outputs 0 <= m < rows <= 32, 0 <= n < 32, after `at` products of
+ * a chunk; updated by k further products, and closed by `last`. */
+typedef struct nyb_accum_args {
+    const nyb_accum_grid *grid;
+    size_t chunk; /* >= 1 */
+    size_t at;    /* < chunk */
+    bool last;
+    bool fused;  /* all products are exact in 24 bits, and the grid fuses */
+    bool free;   /* no sum comes near grid->max: it need not be clamped */
+    bool narrow; /* only columns 0..15 are wanted; the others are left alone, or hold anything */
+    size_t rows;
+    const float *a; /* row m, k given by runs: run_len[i] values, a_step apart, at
+                       a + m * lda + run_off[i] */
+    size_t lda, a_step, n_runs;
+    const uint32_t *run_off, *run_len;
+    const float *b; /* [k][32] */
+    float *s, *tot; /* [rows][32] */
+} nyb_accum_args;
+
+typedef struct nyb_accum_kernel {
+    const char *name; /* "avx512", "avx2", "ref" */
+    uint32_t needs;   /* NYB_CPU_* */
+    void (*run)(const nyb_accum_args *args);
+} nyb_accum_kernel;
+
+/* Best first, reference last, NULL-terminated; all give the same bits. */
+extern const nyb_accum_kernel *const nyb_accum_kernels[];
+const nyb_accum_kernel *nyb_accum_kernel_choose(uint32_t cpu);
 
 #endif

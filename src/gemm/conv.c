@@ -1,5 +1,4 @@
 /* A planned product: shape, engine, and what depends on neither FWD, DX nor DW. */
-#include "gemm/accumulate.h"
 #include "gemm/conv_impl.h"
 
 /* True if a * b * c * d with c rounded up to 16 codes, as floats, fits a size. */
@@ -67,9 +66,10 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, size_t exa
     const nyb_format *a = conv->a, *b = conv->b;
     const int32_t max_a = largest_unit(a), max_b = largest_unit(b);
 
-    conv->s8 = a->max_unit > 0 && b->max_unit > 0;
+    conv->s8 = !conv->accum.format && a->max_unit > 0 && b->max_unit > 0;
     if (!conv->s8) {
         conv->tile_f32 = nyb_tile_f32_choose(context->cpu);
+        conv->accum_kernel = nyb_accum_kernel_choose(context->cpu);
         return;
     }
     conv->tile = nyb_tile_s8_choose(context->cpu, max_a, a->is_signed, max_b);
@@ -94,7 +94,73 @@ static nyb_status plan(nyb_conv *conv, nyb_error *err)
 {
     if (conv->product != NYB_PRODUCT_DW)
         return nyb_map_plan(conv, err);
+    if (conv->accum.format)
+        return nyb_dw_accum_plan(conv, err);
     return conv->s8 ? nyb_dw_s8_plan(conv, err) : nyb_dw_f32_plan(conv, err);
+}
+
+/* An integer accumulator sums codes; real values have no unit. */
+static nyb_status check_accum(const nyb_accum *accum, const nyb_format *a, const nyb_format *b,
+                              nyb_error *err)
+{
+    const nyb_format *const bad = a->max_unit > 0 ? b : a;
+
+    NYB_TRY(nyb_accum_check(accum, err));
+    if (accum->format->grid == NYB_GRID_INT && bad->max_unit == 0)
+        return nyb_fail(err, NYB_INVALID,
+                        "accumulator '%s' sums integer codes, and an operand is '%s'; floating "
+                        "accumulators (fp16, e6m9) take any",
+                        accum->format->name, bad->name);
+    return NYB_OK;
+}
+
+typedef struct request {
+    nyb_product product;
+    const nyb_conv_shape *shape;
+    const nyb_format *a, *b;
+    size_t n_samples, exact_k;
+    const nyb_accum *accum;
+} request;
+
+static nyb_status create(const nyb_context *context, const request *r, nyb_conv **conv,
+                         nyb_error *err)
+{
+    nyb_conv_shape s = *r->shape;
+
+    *conv = NULL;
+    NYB_TRY(nyb_conv_shape_check(&s, err));
+    if (r->n_samples < 1 || (r->n_samples > 1 && r->product != NYB_PRODUCT_DW))
+        return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", r->n_samples);
+    if (!nyb_accum_is_exact(r->accum))
+        NYB_TRY(check_accum(r->accum, r->a, r->b, err));
+    nyb_conv *made = nyb_alloc(sizeof *made);
+    if (!made)
+        return nyb_fail(err, NYB_MEMORY, "no memory for a product");
+    made->product = r->product;
+    made->a = r->a;
+    made->b = r->b;
+    made->n_samples = r->n_samples;
+    if (!nyb_accum_is_exact(r->accum)) {
+        made->accum = *r->accum;
+        nyb_accum_grid_init(&made->grid, made->accum.format);
+    }
+    made->n_workers = nyb_pool_threads(context->pool);
+    made->macs = axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
+                 axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o * r->n_samples;
+    flatten(&s);
+    made->shape = s;
+    choose_engine(made, context, r->exact_k);
+    const nyb_status status = plan(made, err);
+    if (status != NYB_OK) {
+        nyb_conv_destroy(&made);
+        return status;
+    }
+    if (made->accum.format)
+        made->shared_bytes = nyb_max(made->shared_bytes, nyb_accum_shared_bytes(made));
+    made->shared_bytes = nyb_round_up(made->shared_bytes, NYB_ALIGN);
+    made->worker_bytes = nyb_round_up(made->worker_bytes, 128); /* no false sharing */
+    *conv = made;
+    return NYB_OK;
 }
 
 nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product,
@@ -102,34 +168,9 @@ nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product
                                  const nyb_format *b, size_t n_samples, size_t exact_k,
                                  nyb_conv **conv, nyb_error *err)
 {
-    nyb_conv_shape s = *shape;
+    const request r = {product, shape, a, b, n_samples, exact_k, NULL};
 
-    *conv = NULL;
-    NYB_TRY(nyb_conv_shape_check(&s, err));
-    if (n_samples < 1 || (n_samples > 1 && product != NYB_PRODUCT_DW))
-        return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", n_samples);
-    nyb_conv *made = nyb_alloc(sizeof *made);
-    if (!made)
-        return nyb_fail(err, NYB_MEMORY, "no memory for a product");
-    made->product = product;
-    made->a = a;
-    made->b = b;
-    made->n_samples = n_samples;
-    made->n_workers = nyb_pool_threads(context->pool);
-    made->macs = axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
-                 axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o * n_samples;
-    flatten(&s);
-    made->shape = s;
-    choose_engine(made, context, exact_k);
-    const nyb_status status = plan(made, err);
-    if (status != NYB_OK) {
-        nyb_conv_destroy(&made);
-        return status;
-    }
-    made->shared_bytes = nyb_round_up(made->shared_bytes, NYB_ALIGN);
-    made->worker_bytes = nyb_round_up(made->worker_bytes, 128); /* no false sharing */
-    *conv = made;
-    return NYB_OK;
+    return create(context, &r, conv, err);
 }
 
 nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
@@ -137,9 +178,9 @@ nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
                            size_t n_samples, const nyb_accum *accum, nyb_conv **conv,
                            nyb_error *err)
 {
-    if (!nyb_accum_is_exact(accum))
-        return nyb_fail(err, NYB_INVALID, "no engine accumulates in '%s'", accum->format->name);
-    return nyb_conv_create_split(context, product, shape, a, b, n_samples, 0, conv, err);
+    const request r = {product, shape, a, b, n_samples, 0, accum};
+
+    return create(context, &r, conv, err);
 }
 
 void nyb_conv_destroy(nyb_conv **conv)
@@ -154,11 +195,13 @@ void nyb_conv_destroy(nyb_conv **conv)
 
 const char *nyb_conv_engine(const nyb_conv *conv)
 {
-    return conv->s8 ? "s8" : "f32";
+    return conv->accum.format ? "accumulate" : conv->s8 ? "s8" : "f32";
 }
 
 const char *nyb_conv_kernel(const nyb_conv *conv)
 {
+    if (conv->accum.format)
+        return conv->accum_kernel->name;
     return conv->s8 ? conv->tile->name : conv->tile_f32->name;
 }
 
@@ -197,8 +240,12 @@ void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_op
     nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, 0);
     if (conv->s8)
         job.scale = unit_value(a) * unit_value(b);
+    if (conv->accum.format)
+        nyb_accum_prepare(&job, b);
     if (!dw)
         nyb_map_run(&job);
+    else if (conv->accum.format)
+        nyb_dw_accum_run(&job);
     else if (conv->s8)
         nyb_dw_s8_run(&job);
     else

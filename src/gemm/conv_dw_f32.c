@@ -120,13 +120,12 @@ static void gather_row(const gather *g, size_t image, size_t oh, size_t ow, size
     }
 }
 
-/* B of one chunk: columns (r, s, c) of a panel, a row for each output pixel. */
-static void gather_panel(const nyb_conv_job *job, size_t chunk, size_t panel, float *b)
+void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t panel, float *pixel,
+                   float *b)
 {
-    const nyb_conv *conv = job->conv;
-    const nyb_conv_shape *s = &conv->shape;
-    const size_t first = panel * NYB_TILE_COLS, n_k = chunk_k(conv, chunk);
-    const size_t end = nyb_min(first + NYB_TILE_COLS, conv->dw_f32.columns);
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t first = panel * NYB_TILE_COLS;
+    const size_t end = nyb_min(first + NYB_TILE_COLS, s->r * s->s * s->c);
 
     if (s->pad > 0 || end - first < NYB_TILE_COLS)
         memset(b, 0, n_k * NYB_TILE_COLS * sizeof *b);
@@ -139,9 +138,9 @@ static void gather_panel(const nyb_conv_job *job, size_t chunk, size_t panel, fl
                           .c = c,
                           .n = n,
                           .dst = b + (col - first),
-                          .pixel = b + NYB_F32_CHUNK * NYB_TILE_COLS};
+                          .pixel = pixel};
         for (size_t k = 0, len; k < n_k; k += len) {
-            const size_t q = chunk * NYB_F32_CHUNK + k, ow = q % s->ow;
+            const size_t q = first_k + k, ow = q % s->ow;
             len = nyb_min(s->ow - ow, n_k - k);
             gather_row(&g, q / s->ow / s->oh, q / s->ow % s->oh, ow, ow + len, k);
         }
@@ -158,7 +157,7 @@ static void sum_task(void *arg, size_t task, size_t worker)
     const uint32_t run_off = 0, run_len = (uint32_t)chunk_k(conv, chunk);
     float *b = (float *)nyb_job_worker(job, worker);
 
-    gather_panel(job, chunk, panel, b);
+    nyb_dw_gather(job, chunk * NYB_F32_CHUNK, run_len, panel, b + NYB_F32_CHUNK * NYB_TILE_COLS, b);
     for (size_t o = 0; o < dw->o_blocks; o++) {
         for (size_t sample = 0; sample < conv->n_samples; sample++) {
             const nyb_tile_f32_args args = {

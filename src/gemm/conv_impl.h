@@ -2,6 +2,7 @@
 #ifndef NYB_CONV_IMPL_H
 #define NYB_CONV_IMPL_H
 
+#include "gemm/accumulate.h"
 #include "gemm/conv.h"
 #include "gemm/tile.h"
 
@@ -164,6 +165,14 @@ typedef struct nyb_dw_f32 {
     size_t pack_bytes;
 } nyb_dw_f32;
 
+/* Accumulate. A task is a group of panels of 32 columns of r * s * c, for all rows o or a block of
+ * 32; it keeps the state of its sums while k passes by in parts. */
+typedef struct nyb_dw_accum {
+    size_t columns, n_panels, o_blocks;
+    size_t n_groups; /* of panels */
+    size_t rows;     /* of o in a task */
+} nyb_dw_accum;
+
 /* ---- the product ------------------------------------------------------------------------------
  */
 
@@ -182,6 +191,10 @@ struct nyb_conv {
     nyb_map map;  /* FWD, DX */
     nyb_dw_s8 dw; /* DW */
     nyb_dw_f32 dw_f32;
+    nyb_accum accum; /* format NULL: exact */
+    nyb_accum_grid grid;
+    const nyb_accum_kernel *accum_kernel;
+    nyb_dw_accum dw_accum;
     size_t shared_bytes, worker_bytes; /* of scratch */
 };
 
@@ -201,7 +214,8 @@ typedef struct nyb_conv_job {
     float scale;
     float *out;
     uint8_t *shared, *workers;
-    size_t round; /* DW */
+    size_t round;     /* DW */
+    bool fused, free; /* accumulate: as nyb_accum_args */
 } nyb_conv_job;
 
 /* nyb_map: tables and sizes from conv's shape and engine. On failure nyb_map_free is still due. */
@@ -217,6 +231,20 @@ NYB_MUST_CHECK nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err);
 void nyb_dw_s8_run(nyb_conv_job *job);
 NYB_MUST_CHECK nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err);
 void nyb_dw_f32_run(nyb_conv_job *job);
+/* B of output pixels [first_k, first_k + n_k): columns (r, s, c) of a panel, a row for each pixel.
+ * pixel: memory for one pixel of x. */
+void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t panel, float *pixel,
+                   float *b);
+
+NYB_MUST_CHECK nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err);
+void nyb_dw_accum_run(nyb_conv_job *job);
+/* FWD and DX: args->c = the scaled sums of a block over all runs of sub; behind c lies as much
+ * memory for partial sums. */
+void nyb_accum_block(const nyb_conv_job *job, const nyb_sub *sub, const nyb_tile_f32_args *args);
+/* job's readers and scale, what is known of the products. */
+void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b);
+/* Scratch that prepare needs. */
+size_t nyb_accum_shared_bytes(const nyb_conv *conv);
 
 static inline uint8_t *nyb_job_worker(const nyb_conv_job *job, size_t worker)
 {

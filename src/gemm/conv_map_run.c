@@ -157,7 +157,11 @@ static void blocks_f32(const work *w)
                 .c = c,
                 .narrow = panel_cols(w, panel) <= NYB_TILE_COLS / 2,
             };
-            for (size_t part = 0; part < sub->n_parts; part++) {
+            if (job->conv->accum.format) {
+                args.b = b;
+                nyb_accum_block(job, sub, &args);
+            }
+            for (size_t part = 0; !job->conv->accum.format && part < sub->n_parts; part++) {
                 const size_t run = sub->part[part];
                 args.n_runs = sub->part[part + 1] - run;
                 args.run_off = sub->a_step + run;

@@ -1,0 +1,104 @@
+#include <immintrin.h>
+
+#include "gemm/accumulate.h"
+
+/* accumulate_ref.c's vocabulary on two ymm registers. */
+typedef struct vec {
+    __m256 lo, hi;
+} vec;
+
+static inline vec vec_set(float x)
+{
+    return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+
+static inline vec vec_load(const float *p)
+{
+    return (vec){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+
+static inline void vec_store(float *p, vec v)
+{
+    _mm256_storeu_ps(p, v.lo);
+    _mm256_storeu_ps(p + 8, v.hi);
+}
+
+static inline vec vec_add(vec a, vec b)
+{
+    return (vec){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+
+static inline vec vec_mul(vec a, vec b)
+{
+    return (vec){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+    return (vec){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+static inline vec vec_fnma(vec a, vec b, vec c)
+{
+    return (vec){_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+/* The second operand of min and max is the result if there is a NaN. */
+static inline __m256 clamp(__m256 x, float max)
+{
+    return _mm256_max_ps(_mm256_set1_ps(-max), _mm256_min_ps(_mm256_set1_ps(max), x));
+}
+
+static inline vec vec_clamp(vec x, float max)
+{
+    return (vec){clamp(x.lo, max), clamp(x.hi, max)};
+}
+
+static inline __m256 exponent(__m256 x, uint32_t least)
+{
+    const __m256i e = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7f800000));
+
+    return _mm256_castsi256_ps(_mm256_max_epi32(e, _mm256_set1_epi32((int)least)));
+}
+
+static inline vec vec_exponent(vec x, uint32_t least)
+{
+    return (vec){exponent(x.lo, least), exponent(x.hi, least)};
+}
+
+static inline __m256 round_bits(__m256 x, uint32_t dropped, bool ties_away)
+{
+    const __m256i b = _mm256_castps_si256(x);
+    const __m256i half = _mm256_set1_epi32(1 << (dropped - 1));
+    const __m256i one = _mm256_set1_epi32(1);
+    const __m256i odd = _mm256_and_si256(_mm256_srl_epi32(b, _mm_cvtsi32_si128((int)dropped)), one);
+    const __m256i up = ties_away ? half : _mm256_add_epi32(_mm256_sub_epi32(half, one), odd);
+    const __m256i kept = _mm256_set1_epi32((int)~((2u << (dropped - 1)) - 1));
+    const __m256i y = _mm256_and_si256(_mm256_add_epi32(b, up), kept);
+
+    return _mm256_blendv_ps(x, _mm256_castsi256_ps(y), _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+}
+
+static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
+{
+    return (vec){round_bits(x.lo, dropped, ties_away), round_bits(x.hi, dropped, ties_away)};
+}
+
+static inline __m256 above(__m256 x, float least)
+{
+    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+
+    return _mm256_and_ps(x, _mm256_cmp_ps(size, _mm256_set1_ps(least), _CMP_NLT_UQ));
+}
+
+static inline vec vec_above(vec x, float least)
+{
+    return (vec){above(x.lo, least), above(x.hi, least)};
+}
+
+#define ACCUM_RECORD nyb_accum_avx2
+#define ACCUM_NAME   "avx2"
+#define ACCUM_NEEDS  NYB_CPU_AVX2
+#define ACCUM_VECS   1
+extern const nyb_accum_kernel nyb_accum_avx2;
+#include "gemm/accumulate_kernels.h"

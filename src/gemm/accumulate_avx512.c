@@ -1,0 +1,81 @@
+#include <immintrin.h>
+
+#include "gemm/accumulate.h"
+
+/* accumulate_ref.c's vocabulary on one zmm register. */
+typedef __m512 vec;
+
+static inline vec vec_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+static inline vec vec_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline void vec_store(float *p, vec v)
+{
+    _mm512_storeu_ps(p, v);
+}
+
+static inline vec vec_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline vec vec_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline vec vec_fnma(vec a, vec b, vec c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+/* The second operand of min and max is the result if there is a NaN. */
+static inline vec vec_clamp(vec x, float max)
+{
+    return _mm512_max_ps(_mm512_set1_ps(-max), _mm512_min_ps(_mm512_set1_ps(max), x));
+}
+
+static inline vec vec_exponent(vec x, uint32_t least)
+{
+    const __m512i e = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7f800000));
+
+    return _mm512_castsi512_ps(_mm512_max_epi32(e, _mm512_set1_epi32((int)least)));
+}
+
+static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
+{
+    const __m512i b = _mm512_castps_si512(x);
+    const __m512i half = _mm512_set1_epi32(1 << (dropped - 1));
+    const __m512i one = _mm512_set1_epi32(1);
+    const __m512i odd = _mm512_and_si512(_mm512_srl_epi32(b, _mm_cvtsi32_si128((int)dropped)), one);
+    const __m512i up = ties_away ? half : _mm512_add_epi32(_mm512_sub_epi32(half, one), odd);
+    const __m512i kept = _mm512_set1_epi32((int)~((2u << (dropped - 1)) - 1));
+    const __m512i y = _mm512_and_si512(_mm512_add_epi32(b, up), kept);
+
+    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), _mm512_castsi512_ps(y));
+}
+
+static inline vec vec_above(vec x, float least)
+{
+    const __m512 size = _mm512_abs_ps(x);
+
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(size, _mm512_set1_ps(least), _CMP_NLT_UQ), x);
+}
+
+#define ACCUM_RECORD nyb_accum_avx512
+#define ACCUM_NAME   "avx512"
+#define ACCUM_NEEDS  NYB_CPU_AVX512
+#define ACCUM_VECS   2
+extern const nyb_accum_kernel nyb_accum_avx512;
+#include "gemm/accumulate_kernels.h"

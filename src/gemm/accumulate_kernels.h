@@ -1,0 +1,160 @@
+/* Chains of rounded sums in a vocabulary of 16 lanes (vec_*) that the including file defines; it
+ * also defines ACCUM_RECORD, ACCUM_NAME, ACCUM_NEEDS, and ACCUM_VECS, the vectors of b that its
+ * registers hold beside the sums (1 or 2). Lanes never meet, so every set of registers that
+ * implements the vocabulary gives the same bits. No include guard: each ISA has its own copy. */
+
+#include "gemm/tile_unroll.h"
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+#define MAX_ROWS 8 /* of a block: 8 chains hide the latency of one */
+
+/* What a chain is made of; constants where a block is inlined. */
+typedef struct chain {
+    nyb_accum_mode mode;
+    bool fused, free;
+} chain;
+
+/* x to its nearest value, and not beyond the largest. */
+static ALWAYS_INLINE vec nearest(const chain c, const nyb_accum_grid *grid, vec x)
+{
+    if (!c.free)
+        x = vec_clamp(x, grid->max);
+    if (c.mode == NYB_ACCUM_INT)
+        return x;
+    if (c.mode == NYB_ACCUM_BITS)
+        return vec_above(vec_round_bits(x, grid->dropped, grid->ties_away), grid->least);
+    /* In x + M the last bit of f32 is worth the last bit of the format, so the sum rounds as the
+     * format does, subnormals and ties included; M is exact, and taking it away, too. */
+    const vec e = vec_exponent(x, grid->least_exponent), magic = vec_set(grid->magic);
+    return vec_fnma(e, magic, vec_fma(e, magic, x));
+}
+
+static ALWAYS_INLINE vec step(const chain c, const nyb_accum_grid *grid, vec s, vec a, vec b)
+{
+    return nearest(c, grid, c.fused ? vec_fma(a, b, s) : vec_add(s, vec_mul(a, b)));
+}
+
+/* tot = rnd(tot + s); s = 0, for n_rows x n_vecs sums whose totals begin at tot. */
+static ALWAYS_INLINE void close_chunk(const chain c, const nyb_accum_grid *grid, size_t n_rows,
+                                      size_t n_vecs, vec s[MAX_ROWS][ACCUM_VECS], float *tot)
+{
+    NYB_UNROLL
+    for (size_t m = 0; m < n_rows; m++, tot += NYB_ACCUM_COLS) {
+        NYB_UNROLL
+        for (size_t v = 0; v < n_vecs; v++) {
+            const vec sum = vec_add(vec_load(tot + 16 * v), s[m][v]);
+            vec_store(tot + 16 * v, c.mode == NYB_ACCUM_INT ? sum : nearest(c, grid, sum));
+            s[m][v] = vec_set(0);
+        }
+    }
+}
+
+/* Rows row .. row + n_rows - 1, columns col .. col + 16 n_vecs - 1. */
+static ALWAYS_INLINE void run_block(const nyb_accum_args *args, const chain c, size_t row,
+                                    size_t n_rows, size_t col, size_t n_vecs)
+{
+    const nyb_accum_grid grid = *args->grid;
+    const size_t lda = args->lda, a_step = args->a_step, at = row * NYB_ACCUM_COLS + col;
+    const float *b = args->b + col;
+    size_t left = args->chunk - args->at;
+    vec s[MAX_ROWS][ACCUM_VECS];
+
+    NYB_UNROLL
+    for (size_t m = 0; m < n_rows; m++) {
+        NYB_UNROLL
+        for (size_t v = 0; v < n_vecs; v++)
+            s[m][v] = vec_load(args->s + at + m * NYB_ACCUM_COLS + 16 * v);
+    }
+    for (size_t i = 0; i < args->n_runs; i++) {
+        const float *a = args->a + row * lda + args->run_off[i];
+        for (size_t k = args->run_len[i], n; k > 0; k -= n) {
+            n = nyb_min(k, left);
+            for (const float *end = a + n * a_step; a < end; a += a_step, b += NYB_ACCUM_COLS) {
+                NYB_UNROLL
+                for (size_t m = 0; m < n_rows; m++) {
+                    const vec factor = vec_set(a[m * lda]);
+                    NYB_UNROLL
+                    for (size_t v = 0; v < n_vecs; v++)
+                        s[m][v] = step(c, &grid, s[m][v], factor, vec_load(b + 16 * v));
+                }
+            }
+            left -= n;
+            if (left == 0) {
+                close_chunk(c, &grid, n_rows, n_vecs, s, args->tot + at);
+                left = args->chunk;
+            }
+        }
+    }
+    if (args->last && left != args->chunk)
+        close_chunk(c, &grid, n_rows, n_vecs, s, args->tot + at);
+    NYB_UNROLL
+    for (size_t m = 0; m < n_rows; m++) {
+        NYB_UNROLL
+        for (size_t v = 0; v < n_vecs; v++)
+            vec_store(args->s + at + m * NYB_ACCUM_COLS + 16 * v, s[m][v]);
+    }
+}
+
+/* 16 * n_vecs columns of all rows, in blocks of at most 8 sums. */
+static ALWAYS_INLINE void run_columns(const nyb_accum_args *args, const chain c, size_t col,
+                                      size_t n_vecs)
+{
+    size_t row = 0;
+
+    if (n_vecs == 1)
+        for (; row + 8 <= args->rows; row += 8)
+            run_block(args, c, row, 8, col, n_vecs);
+    for (; row + 4 <= args->rows; row += 4)
+        run_block(args, c, row, 4, col, n_vecs);
+    for (; row + 2 <= args->rows; row += 2)
+        run_block(args, c, row, 2, col, n_vecs);
+    for (; row < args->rows; row++)
+        run_block(args, c, row, 1, col, n_vecs);
+}
+
+static ALWAYS_INLINE void run_chain(const nyb_accum_args *args, const chain c)
+{
+    if (args->narrow) {
+        run_columns(args, c, 0, 1);
+        return;
+    }
+    for (size_t col = 0; col < NYB_ACCUM_COLS; col += 16 * (size_t)ACCUM_VECS)
+        run_columns(args, c, col, ACCUM_VECS);
+}
+
+#define RUN_CHAIN(name, mode, fused, free)                                                         \
+    static void name(const nyb_accum_args *args)                                                   \
+    {                                                                                              \
+        run_chain(args, (chain){mode, fused, free});                                               \
+    }
+RUN_CHAIN(run_magic, NYB_ACCUM_MAGIC, false, false)
+RUN_CHAIN(run_magic_free, NYB_ACCUM_MAGIC, false, true)
+RUN_CHAIN(run_magic_fused, NYB_ACCUM_MAGIC, true, false)
+RUN_CHAIN(run_magic_fused_free, NYB_ACCUM_MAGIC, true, true)
+RUN_CHAIN(run_bits, NYB_ACCUM_BITS, false, false)
+RUN_CHAIN(run_int, NYB_ACCUM_INT, true, false)
+
+static void run(const nyb_accum_args *args)
+{
+    switch (args->grid->mode) {
+    case NYB_ACCUM_MAGIC:
+        if (args->fused)
+            (args->free ? run_magic_fused_free : run_magic_fused)(args);
+        else
+            (args->free ? run_magic_free : run_magic)(args);
+        return;
+    case NYB_ACCUM_BITS:
+        run_bits(args);
+        return;
+    case NYB_ACCUM_INT:
+        run_int(args);
+        return;
+    }
+}
+
+const nyb_accum_kernel ACCUM_RECORD = {
+    .name = ACCUM_NAME,
+    .needs = ACCUM_NEEDS,
+    .run = run,
+};

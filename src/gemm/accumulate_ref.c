@@ -1,0 +1,108 @@
+#include <math.h>
+
+#include "gemm/accumulate.h"
+
+/* Sixteen lanes in plain C: the vocabulary that accumulate_kernels.h is written in. */
+#define LANES for (int i = 0; i < 16; i++)
+
+typedef struct vec {
+    float lane[16];
+} vec;
+
+static inline vec vec_set(float x)
+{
+    vec v;
+    LANES
+    v.lane[i] = x;
+    return v;
+}
+
+static inline vec vec_load(const float *p)
+{
+    vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void vec_store(float *p, vec v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static inline vec vec_add(vec a, vec b)
+{
+    LANES
+    a.lane[i] = a.lane[i] + b.lane[i];
+    return a;
+}
+
+static inline vec vec_mul(vec a, vec b)
+{
+    LANES
+    a.lane[i] = a.lane[i] * b.lane[i];
+    return a;
+}
+
+/* a * b + c, one rounding */
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+    LANES
+    a.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
+    return a;
+}
+
+/* -(a * b) + c, one rounding */
+static inline vec vec_fnma(vec a, vec b, vec c)
+{
+    LANES
+    a.lane[i] = fmaf(-a.lane[i], b.lane[i], c.lane[i]);
+    return a;
+}
+
+/* -max <= x <= max; NaN stays. */
+static inline vec vec_clamp(vec x, float max)
+{
+    LANES
+    x.lane[i] = x.lane[i] > max ? max : x.lane[i] < -max ? -max : x.lane[i];
+    return x;
+}
+
+/* 2^floor(log2 |x|), and no less than the float whose bits are `least`. */
+static inline vec vec_exponent(vec x, uint32_t least)
+{
+    LANES
+    {
+        const uint32_t e = nyb_bits_of(x.lane[i]) & 0x7f800000;
+        x.lane[i] = nyb_float_of(e > least ? e : least);
+    }
+    return x;
+}
+
+/* The last `dropped` (>= 1) bits of the mantissa are rounded away, whatever the exponent; NaN
+ * stays. */
+static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
+{
+    LANES
+    {
+        const uint32_t b = nyb_bits_of(x.lane[i]), half = 1u << (dropped - 1);
+        const uint32_t up = ties_away ? half : half - 1 + (b >> dropped & 1);
+        const float y = nyb_float_of((b + up) & ~(2 * half - 1));
+        x.lane[i] = x.lane[i] == x.lane[i] ? y : x.lane[i];
+    }
+    return x;
+}
+
+/* +0 where |x| < least. */
+static inline vec vec_above(vec x, float least)
+{
+    LANES
+    x.lane[i] = fabsf(x.lane[i]) < least ? 0.0f : x.lane[i];
+    return x;
+}
+
+#define ACCUM_RECORD nyb_accum_ref
+#define ACCUM_NAME   "ref"
+#define ACCUM_NEEDS  0
+#define ACCUM_VECS   1
+extern const nyb_accum_kernel nyb_accum_ref;
+#include "gemm/accumulate_kernels.h"
