@@ -109,6 +109,11 @@ static void psq_group(const nyb_format *format, const nyb_level *level,
         span(stats->min - MARGIN, stats->max + MARGIN, (float)format->hi, scale);
 }
 
+static bool ptq_groups(nyb_group group)
+{
+    return group == NYB_GROUP_TENSOR;
+}
+
 static bool psq_groups(nyb_group group)
 {
     return group == NYB_GROUP_TENSOR || group == NYB_GROUP_ROW || group == NYB_GROUP_CHANNEL;
@@ -116,25 +121,27 @@ static bool psq_groups(nyb_group group)
 
 const nyb_scale_rule nyb_scale_ptq = {
     .name = "ptq",
-    .about = "from the least to the largest element of the tensor, with 0 on the grid",
+    .about = "from the least to the largest element of the tensor -+ 1e-8, with 0 on the grid",
     .source = "Chen et al., NeurIPS 2020 (StatQuant), PTQ (NUMERICS 5.1)",
     .fits = fits,
     .group = ptq_group,
     .affine = true,
+    .groups = ptq_groups,
 };
 
 const nyb_scale_rule nyb_scale_ptq_ref = {
     .name = "ptq_ref",
-    .about = "from the least to the largest element; 0 is not on the grid",
+    .about = "from the least to the largest element -+ 1e-8; 0 is not on the grid",
     .source = "Chen et al., NeurIPS 2020 (StatQuant), PTQ of activations (NUMERICS 5.1)",
     .fits = fits,
     .group = psq_group,
     .affine = true,
+    .groups = ptq_groups,
 };
 
 const nyb_scale_rule nyb_scale_psq = {
     .name = "psq",
-    .about = "from the least to the largest element of each sample",
+    .about = "from the least to the largest element of each sample -+ 1e-8",
     .source = "Chen et al., NeurIPS 2020 (StatQuant), PSQ (NUMERICS 5.2)",
     .fits = fits,
     .group = psq_group,
