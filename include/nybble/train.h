@@ -112,7 +112,7 @@ NYB_API void nyb_train_summarize(const nyb_train *train, nyb_train_summary *summ
 typedef struct nyb_explain_line {
     const char *layer;   /* "layer1.0.conv1" */
     const char *product; /* "fwd", "dgrad", "wgrad" */
-    char a[64], b[64];   /* operand specs: x w / dy w / dy x */
+    char a[96], b[96];   /* operand specs: x w / dy w / dy x */
     const char *engine, *kernel;
     uint64_t macs;      /* per step (whole batch) */
     size_t saved_bytes; /* kept for backward because of this product */

@@ -55,12 +55,54 @@ static nyb_status add_param(nyb_graph *g, int layer, int index, bool trained, ny
     return NYB_OK;
 }
 
+/* "layer1.0.conv1.fwd.x.pact" */
+static nyb_status add_learned(nyb_graph *g, int layer, nyb_slot slot, const nyb_scale_rule *rule,
+                              nyb_error *err)
+{
+    const char *name = g->model->layers[layer].name;
+    const size_t n_name = strlen(name) + strlen(nyb_slot_name(slot)) + strlen(rule->name) + 3;
+    nyb_param *p = &g->params[g->n_params];
+
+    *p = (nyb_param){.layer = layer,
+                     .index = (int)slot,
+                     .rule = rule,
+                     .n = rule->n_params,
+                     .n_dims = 1,
+                     .dims = {rule->n_params},
+                     .trained = true,
+                     .decay = rule->decays};
+    p->name = nyb_alloc(n_name);
+    if (!p->name)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", g->model->name);
+    snprintf(p->name, n_name, "%s.%s.%s", name, nyb_slot_name(slot), rule->name);
+    g->n_params++;
+    return NYB_OK;
+}
+
+/* After all others: the random streams of initial weights count parameters. */
+static nyb_status list_learned(nyb_graph *g, nyb_error *err)
+{
+    const nyb_slot slots[] = {NYB_SLOT_FWD_X, NYB_SLOT_FWD_W};
+
+    for (int i = 1; i < g->model->n_layers; i++) {
+        nyb_row rows[NYB_SLOTS];
+
+        if (!g->model->layers[i].op->is_gemm)
+            continue;
+        nyb_graph_rows(g->model, &g->recipe, i, NYB_MODE_TRAIN, rows);
+        for (int j = 0; j < 2; j++)
+            if (!nyb_row_is_f32(&rows[slots[j]]) && rows[slots[j]].spec.scale->n_params > 0)
+                NYB_TRY(add_learned(g, i, slots[j], rows[slots[j]].spec.scale, err));
+    }
+    return NYB_OK;
+}
+
 static nyb_status list_params(nyb_graph *g, nyb_error *err)
 {
     const nyb_model *m = g->model;
 
     g->params =
-        nyb_alloc((size_t)m->n_layers * (NYB_OP_PARAMS + NYB_OP_BUFFERS) * sizeof *g->params);
+        nyb_alloc((size_t)m->n_layers * (NYB_OP_PARAMS + NYB_OP_BUFFERS + 2) * sizeof *g->params);
     if (!g->params)
         return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", m->name);
     for (int i = 1; i < m->n_layers; i++) {
@@ -75,6 +117,9 @@ static nyb_status list_params(nyb_graph *g, nyb_error *err)
 static void init_param(const nyb_graph *g, nyb_param *p, int tensor)
 {
     const nyb_op *op = g->model->layers[p->layer].op;
+
+    if (p->rule) /* at the first step, from its tensor */
+        return;
     const nyb_init init = p->trained ? op->params[p->index].init : op->buffers[p->index].init;
     const nyb_stream stream = {.seed = g->seed, .tensor = (uint32_t)tensor, .role = NYB_RNG_INIT};
     float sd;
@@ -182,6 +227,7 @@ static nyb_status build_programs(nyb_graph *g, nyb_error *err)
 static nyb_status compile(nyb_graph *g, nyb_error *err)
 {
     NYB_TRY(list_params(g, err));
+    NYB_TRY(list_learned(g, err));
     NYB_TRY(build_programs(g, err));
     lay_out(g, NULL);
     g->n_plan_bytes = nyb_round_up(g->n_plan_bytes, NYB_ALIGN);

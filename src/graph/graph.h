@@ -7,6 +7,7 @@
 
 #include "gemm/conv.h"
 #include "op/op.h"
+#include "quant/round.h"
 #include "recipe/recipe.h"
 
 /* ---- the model: what the caller described --------------------------------------------------- */
@@ -91,16 +92,25 @@ typedef struct nyb_buffer {
     void *memory;    /* set by nyb_program_bind */
 } nyb_buffer;
 
-/* One quantized tensor of a program. */
+/* One quantized tensor of a program: packed codes (one scale), or rounded real values. */
 typedef struct nyb_quant {
     int layer; /* a GEMM layer */
     nyb_slot slot;
     nyb_spec spec;
-    int real, codes; /* buffers; codes -1: observed only */
+    int real, codes; /* buffers; codes -1: observed only, or rounded */
     int shares;      /* quant whose moments and scale this one takes (SMP samples), or -1 */
+    int param;       /* of a learned scale rule: index into graph->params, or -1 */
     uint8_t role, sample;
     nyb_moments moments;
     nyb_packed packed; /* packed.scale is this step's scale */
+
+    bool rounds; /* values, not codes */
+    int values;  /* buffer; -1: packed */
+    int from;    /* quant whose values are rounded again instead of real, or -1 */
+    nyb_view view;
+    uint8_t product; /* the signs of a random mix are those of a product */
+    int samples;     /* draws that are averaged in values */
+    float pre, post;
 } nyb_quant;
 
 /* X(constant, word) */
@@ -108,7 +118,10 @@ typedef struct nyb_quant {
     X(NYB_STEP_MOMENTS, "moments")                                                                 \
     X(NYB_STEP_SCALE, "scale")                                                                     \
     X(NYB_STEP_ENCODE, "encode")                                                                   \
+    X(NYB_STEP_ROUND, "round") /* a tensor to rounded real values */                               \
     X(NYB_STEP_PRODUCT, "gemm")                                                                    \
+    X(NYB_STEP_TAPS, "taps")    /* dW, each tap's patch rows rounded for themselves */             \
+    X(NYB_STEP_ESTIMATE, "ste") /* from the gradient of a quantized tensor to the tensor's */      \
     X(NYB_STEP_FORWARD, "forward")                                                                 \
     X(NYB_STEP_BACKWARD, "backward")
 typedef enum nyb_step_kind {
@@ -127,11 +140,13 @@ typedef struct nyb_source {
 typedef struct nyb_step {
     nyb_step_kind kind;
     int layer;
-    int quant; /* moments, scale, encode */
+    int quant; /* moments, scale, encode, round, taps (x), ste */
 
     /* product */
     nyb_product product;
-    nyb_conv *conv; /* owned */
+    nyb_conv *conv;       /* owned */
+    nyb_conv_shape shape; /* taps: of the layer; conv is the 1x1 product of one tap */
+    int tap;              /* taps: buffer of one tap's dw */
     int n_a;
     nyb_source a[NYB_SAMPLES_MAX], b;
     nyb_operand a_bound[NYB_SAMPLES_MAX], b_bound;
@@ -161,7 +176,8 @@ typedef struct nyb_program {
 
 typedef struct nyb_param {
     int layer, index;
-    char *name; /* "layer1.0.conv1.weight" */
+    const struct nyb_scale_rule *rule; /* of a learned scale; NULL: the layer's own */
+    char *name;                        /* "layer1.0.conv1.weight" */
     size_t n;
     int n_dims;
     size_t dims[4]; /* as PyTorch: OIHW, [out, in], [c] */
@@ -202,14 +218,10 @@ typedef struct nyb_graph {
 
     /* Telemetry: called after each encode while measure is true. */
     bool measure;
-    void (*measure_fn)(void *user, const nyb_quant *quant, const float *real);
+    void (*measure_fn)(void *user, const nyb_quant *quant, const float *real,
+                       const float *values); /* NULL: packed */
     void *measure_user;
 } nyb_graph;
-
-static inline bool nyb_row_is_f32(const nyb_row *row)
-{
-    return row->spec.format->grid == NYB_GRID_REAL;
-}
 
 /* rows.c: the rows that apply to one layer in one mode: recipe, edges, shortcuts, sign knowledge.
  * The one place that decides which tensor is quantized how. */
@@ -222,6 +234,9 @@ NYB_MUST_CHECK nyb_status nyb_graph_create(nyb_context *context, const nyb_model
                                            uint64_t seed, float label_smoothing, nyb_graph **graph,
                                            nyb_error *err);
 void nyb_graph_destroy(nyb_graph **graph);
+
+/* The learned parameters of a (layer, slot): index into graph->params, or -1. */
+int nyb_graph_find_learned(const nyb_graph *graph, int layer, nyb_slot slot);
 
 /* build.c: fills program->steps, buffers, quants. */
 NYB_MUST_CHECK nyb_status nyb_program_build(nyb_graph *graph, nyb_program *program, nyb_error *err);
@@ -238,6 +253,18 @@ void nyb_graph_backward(nyb_graph *graph, nyb_mode mode, uint32_t step);
 /* The first layer whose output holds a NaN or Inf when the forward program runs again on the same
  * input, or -1. Slow; for error messages. */
 int nyb_graph_find_nonfinite(nyb_graph *graph, nyb_mode mode, uint32_t step);
+
+/* requantize.c: the steps that rounded values need. */
+void nyb_run_round(nyb_graph *graph, nyb_program *program, nyb_quant *quant, bool training,
+                   uint32_t step, void *scratch);
+void nyb_run_taps(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
+void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
+/* What evaluation's frozen clip remembers of this step's (fwd.x). */
+void nyb_observe_clip(const nyb_graph *graph, const nyb_quant *quant, float clip);
+/* Parameters of a learned rule for this step: initialised from x at the first; copy: where an
+ * untrained graph's are kept. NULL: the rule has none. */
+float *nyb_learned_params(nyb_graph *graph, const nyb_quant *quant, const float *x, bool training,
+                          float copy[NYB_SCALE_PARAMS_MAX], void *scratch);
 
 /* print.c */
 typedef struct nyb_kept {

@@ -88,8 +88,10 @@ static void *memory_of(const nyb_program *p, int buffer)
 
 static nyb_operand operand_of(nyb_program *p, const nyb_source *s)
 {
-    return (nyb_operand){.packed = s->quant >= 0 ? &p->quants[s->quant].packed : NULL,
-                         .real = memory_of(p, s->real)};
+    const bool packed = s->quant >= 0 && !p->quants[s->quant].rounds;
+
+    return (nyb_operand){.packed = packed ? &p->quants[s->quant].packed : NULL,
+                         .real = packed ? NULL : memory_of(p, s->real)};
 }
 
 static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
@@ -107,7 +109,7 @@ static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
     for (int i = 0; i < g->n_params; i++) {
         const nyb_param *param = &g->params[i];
 
-        if (param->layer != s->layer)
+        if (param->layer != s->layer || param->rule)
             continue;
         if (param->trained) {
             a->param[param->index] = param->value;
@@ -149,14 +151,15 @@ void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scra
         s->args.scratch = scratch;
         if (s->kind == NYB_STEP_FORWARD || s->kind == NYB_STEP_BACKWARD) {
             bind_op(g, p, s);
-        } else if (s->kind == NYB_STEP_PRODUCT) {
+        } else if (s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_TAPS) {
             for (int j = 0; j < s->n_a; j++)
                 s->a_bound[j] = operand_of(p, &s->a[j]);
             s->b_bound = operand_of(p, &s->b);
             s->args.out = memory_of(p, s->out);
             if (s->product == NYB_PRODUCT_FWD && g->model->layers[s->layer].attr.bias)
                 for (int j = 0; j < g->n_params; j++)
-                    if (g->params[j].layer == s->layer && g->params[j].index == 1)
+                    if (g->params[j].layer == s->layer && g->params[j].index == 1 &&
+                        !g->params[j].rule)
                         s->bias = g->params[j].value;
         }
     }

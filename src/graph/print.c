@@ -19,14 +19,16 @@ nyb_kept nyb_program_kept(const nyb_program *p)
     for (int i = 0; i < p->n_quants; i++) {
         const nyb_quant *q = &p->quants[i];
 
-        if (q->codes < 0 || !is_kept(p, &p->buffers[q->codes]))
+        const int buffer = q->rounds ? q->values : q->codes;
+
+        if (buffer < 0 || !is_kept(p, &p->buffers[buffer]))
             continue;
         if (q->slot == NYB_SLOT_FWD_W) { /* weights are no activations */
-            kept.total -= p->buffers[q->codes].n_bytes;
+            kept.total -= p->buffers[buffer].n_bytes;
             continue;
         }
-        kept.quantized += p->buffers[q->codes].n_bytes;
-        kept.quantized_f32 += nyb_round_up(q->packed.rows * q->packed.cols * 4, NYB_ALIGN);
+        kept.quantized += p->buffers[buffer].n_bytes;
+        kept.quantized_f32 += nyb_round_up(q->view.rows * q->view.cols * 4, NYB_ALIGN);
     }
     return kept;
 }
@@ -70,7 +72,7 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
     for (int i = 0; i < p->n_steps; i++) {
         const nyb_step *s = &p->steps[i];
         const nyb_layer *l = &g->model->layers[s->layer];
-        char spec[64] = "";
+        char spec[96] = "";
 
         if (s->quant >= 0)
             nyb_spec_print(&p->quants[s->quant].spec, spec, sizeof spec);
@@ -109,7 +111,7 @@ void nyb_graph_print(const nyb_graph *g, FILE *out)
 static const nyb_step *product_step(const nyb_program *p, size_t i)
 {
     for (int s = 0; s < p->n_steps; s++)
-        if (p->steps[s].kind == NYB_STEP_PRODUCT && i-- == 0)
+        if ((p->steps[s].kind == NYB_STEP_PRODUCT || p->steps[s].kind == NYB_STEP_TAPS) && i-- == 0)
             return &p->steps[s];
     return NULL;
 }
@@ -123,23 +125,24 @@ size_t nyb_graph_explain_count(const nyb_graph *g)
     return n;
 }
 
-static void print_source(const nyb_program *p, const nyb_source *s, int n, char text[64])
+static void print_source(const nyb_program *p, const nyb_source *s, int n, char text[96])
 {
     int at;
 
     if (s->quant < 0) {
-        snprintf(text, 64, "f32");
+        snprintf(text, 96, "f32");
         return;
     }
-    at = nyb_spec_print(&p->quants[s->quant].spec, text, 64);
-    if (n > 1 && at > 0 && at < 58)
-        snprintf(text + at, 64 - (size_t)at, " x%d", n);
+    at = nyb_spec_print(&p->quants[s->quant].spec, text, 96);
+    if (n > 1 && at > 0 && at < 88)
+        snprintf(text + at, 96 - (size_t)at, " x%d", n);
 }
 
 /* The plan keeps this source because of a product of the backward pass. */
 static size_t kept_source(const nyb_program *p, const nyb_source *s)
 {
-    const int buffer = s->quant >= 0 ? p->quants[s->quant].codes : s->real;
+    const int buffer =
+        s->quant < 0 || p->quants[s->quant].rounds ? s->real : p->quants[s->quant].codes;
 
     return is_kept(p, &p->buffers[buffer]) ? p->buffers[buffer].n_bytes : 0;
 }
@@ -160,6 +163,8 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
     line->engine = nyb_conv_engine(s->conv);
     line->kernel = nyb_conv_kernel(s->conv);
     line->macs = nyb_conv_macs(s->conv);
+    if (s->kind == NYB_STEP_TAPS)
+        line->macs *= s->shape.r * s->shape.s;
     if (s->product == NYB_PRODUCT_DW)
         line->saved_bytes = kept_source(p, &s->b);
 }

@@ -26,19 +26,21 @@ static void run_moments(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratc
     }
 }
 
-/* The exponential mean of the clips that training saw: what evaluation uses (frozen). */
-static void observe_clip(const nyb_graph *g, nyb_slot_state *state, float clip)
+/* Rules that look at more than the moments, or learn. */
+static float other_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, bool training, void *scratch)
 {
-    const float decay = g->recipe.eval_decay;
+    const float *x = real_of(p, q);
+    float copy[NYB_SCALE_PARAMS_MAX];
+    nyb_round_job job = {.spec = &q->spec, .view = q->view};
+    nyb_group_stats stats = {0};
 
-    if (!(clip > 0.0f))
-        return;
-    state->clip_mean =
-        state->started != 0.0f ? decay * state->clip_mean + (1.0f - decay) * clip : clip;
-    state->started = 1.0f;
+    job.params = nyb_learned_params(g, q, x, training, copy, scratch);
+    if (!job.params)
+        stats = nyb_round_stats(g->context, x, q->view.rows * q->view.cols, scratch);
+    return nyb_round_scale(g->context, &job, x, &stats).scale;
 }
 
-static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q)
+static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
 {
     nyb_slot_state *state = slot_state(g, q);
     const bool training = p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH;
@@ -46,7 +48,7 @@ static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q)
     const float weight_scale = g->weight_scale[g->model->layers[q->layer].gemm];
     nyb_slot_state copy = *state;
 
-    if (!training && q->slot == NYB_SLOT_FWD_X && frozen) {
+    if (!training && q->slot == NYB_SLOT_FWD_X && frozen && q->param < 0) {
         q->packed.scale = nyb_scale_of_clip(q->spec.format, state->clip_mean);
         return;
     }
@@ -54,9 +56,13 @@ static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q)
         q->packed.scale = weight_scale;
         return;
     }
-    q->packed.scale = nyb_scale_choose(&q->spec, &q->moments, training ? state->rule : copy.rule);
-    if (training && q->slot == NYB_SLOT_FWD_X)
-        observe_clip(g, state, q->packed.scale * q->spec.format->max);
+    if (q->spec.scale->choose)
+        q->packed.scale =
+            nyb_scale_choose(&q->spec, &q->moments, training ? state->rule : copy.rule);
+    else
+        q->packed.scale = other_scale(g, p, q, training, scratch);
+    if (training)
+        nyb_observe_clip(g, q, q->packed.scale * q->spec.format->max);
 }
 
 static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step)
@@ -71,7 +77,7 @@ static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step
         q->packed.scale = p->quants[q->shares].packed.scale;
     nyb_encode_run(g->context, &q->spec, &stream, real_of(p, q), &q->packed);
     if (g->measure)
-        g->measure_fn(g->measure_user, q, real_of(p, q));
+        g->measure_fn(g->measure_user, q, real_of(p, q), NULL);
 }
 
 static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
@@ -81,10 +87,21 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         run_moments(g, p, &p->quants[s->quant], s->args.scratch);
         return;
     case NYB_STEP_SCALE:
-        run_scale(g, p, &p->quants[s->quant]);
+        run_scale(g, p, &p->quants[s->quant], s->args.scratch);
         return;
     case NYB_STEP_ENCODE:
         run_encode(g, p, &p->quants[s->quant], step);
+        return;
+    case NYB_STEP_ROUND:
+        nyb_run_round(g, p, &p->quants[s->quant],
+                      p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH, step,
+                      s->args.scratch);
+        return;
+    case NYB_STEP_TAPS:
+        nyb_run_taps(g, p, s, step);
+        return;
+    case NYB_STEP_ESTIMATE:
+        nyb_run_estimate(g, p, s, step);
         return;
     case NYB_STEP_PRODUCT:
         nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, s->args.out,

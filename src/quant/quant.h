@@ -69,12 +69,14 @@ struct nyb_scale_rule {
     /* Learned rules. init: params from the statistics of the first tensor. backward: dx (gradient
      * of the rounded tensor, n elements of one tensor) becomes that of x; dparams += . */
     uint8_t n_params;
+    bool decays; /* weight decay pulls the parameters, too (PACT) */
     void (*init)(const nyb_format *format, const nyb_group_stats *tensor, float *params);
     void (*backward)(const nyb_format *format, const float *params, const float *x, float *dx,
                      size_t n, size_t n_features, double *dparams);
 };
 
 extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */
+extern const nyb_scale_rule nyb_scale_ptq, nyb_scale_ptq_ref, nyb_scale_psq;
 extern const nyb_scale_rule nyb_scale_luq_ref;        /* scale_luq_ref.c */
 /* scale_mx.c */
 extern const nyb_scale_rule nyb_scale_e8m0, nyb_scale_e8m0_ceil, nyb_scale_e8m0_even,
@@ -154,6 +156,10 @@ void nyb_encode_blocks(uint32_t cpu, const nyb_spec *spec, float inv_scale,
 
 /* Compares x with what p stores (reference C, not for every step). */
 void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *stats);
+
+/* The same of n rounded values, in the basis of x; scale and clip stay 0. */
+void nyb_quant_measure_values(const float *x, const float *values, size_t n,
+                              nyb_quant_stats *stats);
 
 /* Checks that a spec can exist (rounding fits the grid, group fits). */
 NYB_MUST_CHECK nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err);

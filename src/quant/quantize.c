@@ -3,43 +3,70 @@
 
 #include <math.h>
 
+/* Sums over pairs (x, q). */
+typedef struct tally {
+    double n, finite, zero, underflow, clip, sq, sum;
+} tally;
+
+static void count(tally *t, nyb_quant_stats *stats, double v, double q, double largest)
+{
+    const double a = fabs(v);
+
+    t->n++;
+    stats->n_nan += isnan(v) != 0;
+    stats->n_inf += isinf(v) != 0;
+    t->clip += a > largest;
+    t->zero += v == 0.0;
+    t->underflow += a > 0.0 && q == 0.0;
+    if (!isfinite(v))
+        return;
+    t->finite++;
+    stats->amax = a > stats->amax ? a : stats->amax;
+    t->sq += (q - v) * (q - v);
+    t->sum += q - v;
+}
+
+static void finish(const tally *t, nyb_quant_stats *stats)
+{
+    if (t->n > 0) {
+        stats->zero = t->zero / t->n;
+        stats->underflow = t->underflow / t->n;
+        stats->clip = t->clip / t->n;
+    }
+    if (t->finite > 0) {
+        stats->mse = t->sq / t->finite;
+        stats->bias = t->sum / t->finite;
+    }
+}
+
 void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *stats)
 {
     const nyb_format *f = p->format;
     const bool real = f->grid == NYB_GRID_REAL;
     const double largest = (double)f->max * (double)p->scale;
-    double lut[256] = {0}, n = 0, finite = 0, zero = 0, underflow = 0, clip = 0, sq = 0, sum = 0;
+    double lut[256] = {0};
+    tally t = {0};
 
-    for (unsigned code = 0; code < f->n_codes; code++)
+    for (unsigned code = 0; !real && code < f->n_codes; code++)
         lut[code] = (double)(nyb_format_decode(f, code) * p->scale);
     *stats = (nyb_quant_stats){.n = p->rows * p->cols, .scale = (double)p->scale};
     for (size_t row = 0; row < p->rows; row++)
         for (size_t col = 0; col < p->cols; col++) {
-            double v = (double)x[row * p->cols + col], a = fabs(v);
-            double q = real ? v : lut[nyb_packed_get(p, row, col) % f->n_codes];
+            const double v = (double)x[row * p->cols + col];
 
-            n++;
-            stats->n_nan += isnan(v) != 0;
-            stats->n_inf += isinf(v) != 0;
-            clip += a > largest;
-            zero += v == 0.0;
-            underflow += !real && a > 0.0 && q == 0.0;
-            if (!isfinite(v))
-                continue;
-            finite++;
-            stats->amax = a > stats->amax ? a : stats->amax;
-            sq += (q - v) * (q - v);
-            sum += q - v;
+            count(&t, stats, v, real ? v : lut[nyb_packed_get(p, row, col) % f->n_codes], largest);
         }
-    if (n > 0) {
-        stats->zero = zero / n;
-        stats->underflow = underflow / n;
-        stats->clip = clip / n;
-    }
-    if (finite > 0) {
-        stats->mse = sq / finite;
-        stats->bias = sum / finite;
-    }
+    finish(&t, stats);
+}
+
+void nyb_quant_measure_values(const float *x, const float *values, size_t n, nyb_quant_stats *stats)
+{
+    tally t = {0};
+
+    *stats = (nyb_quant_stats){.n = n};
+    for (size_t i = 0; i < n; i++)
+        count(&t, stats, (double)x[i], (double)values[i], HUGE_VAL);
+    finish(&t, stats);
 }
 
 /* What nyb_quantize works on: the packed codes and the scratch of the moments, one allocation. */

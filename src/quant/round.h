@@ -103,15 +103,33 @@ typedef struct nyb_round_job {
     uint64_t first;
     const nyb_stream *signs; /* of a random mix */
     float pre, post;         /* x is multiplied by pre before rounding, the value by post; 1 */
-    float *params;           /* of a learned rule, or NULL */
+    float clip;              /* of a rule that chooses one: taken instead; 0: chosen */
+    const float *params;     /* of a learned rule, or NULL */
     float *state;            /* of the rule, NYB_SCALE_STATE_MAX floats, or NULL (a fresh one) */
+    /* Where the parts of the values are left, or NULL: grid values at scale 1 (rows x cols), scales
+     * in the order of groups (nyb_round_groups of them), and what they share (scale includes post).
+     * Not for householder. */
+    float *grid;
+    nyb_group_scale *scales;
+    nyb_level *level;
 } nyb_round_job;
 
+/* Number of groups. Their order: blocks along: row major, ceil(cols / length) to a row; blocks
+ * down: cols to a band of `length` rows; tiles: ceil(cols / 16) to a band; rows, channels: one
+ * each. */
+size_t nyb_round_groups(const nyb_spec *spec, const nyb_view *view);
 size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view);
 /* values: rows x cols, may be x itself. Mixed operands stay mixed, householder is undone. tensor:
  * the statistics of what was rounded, or NULL. Bits do not depend on context. */
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
                    float *values, nyb_group_stats *tensor, void *scratch);
+/* Statistics of n elements: canonical, the bits do not depend on context. scratch: of
+ * nyb_round_scratch_bytes of any spec on as many elements. */
+nyb_group_stats nyb_round_stats(const nyb_context *context, const float *x, size_t n,
+                                void *scratch);
+/* The scale of a whole tensor by a rule of any kind; params of learned rules; state as in job. */
+nyb_group_scale nyb_round_scale(const nyb_context *context, const nyb_round_job *job,
+                                const float *x, const nyb_group_stats *stats);
 /* The straight-through estimator's mask: dx (as x) becomes 0 where rounding clipped x. Mixed
  * operands: dx is mixed, masked, and mixed back; not for rules with a level. */
 void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const float *x, float *dx,

@@ -193,6 +193,11 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
                         spec->scale->name, f->name);
     if (strcmp(group_word(spec->group), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "group %d does not exist", (int)spec->group);
+    if (spec->scale->search && spec->group == NYB_GROUP_CHANNEL)
+        return nyb_fail(err, NYB_INVALID,
+                        "scale rule '%s' searches contiguous elements; an output channel of "
+                        "weights is group 'row'",
+                        spec->scale->name);
     if (strcmp(mix_word(spec->mix), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "mix %d does not exist", (int)spec->mix);
     if (spec->group != NYB_GROUP_TENSOR && !spec->scale->groups)

@@ -12,14 +12,21 @@ static const char *const rounding_words[] = {NYB_ROUNDING_LIST(X) NULL};
 static const char *const edge_words[] = {NYB_EDGE_LIST(X) NULL};
 static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
 static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
+static const char *const from_words[] = {NYB_FROM_LIST(X) NULL};
+static const char *const ste_words[] = {NYB_STE_LIST(X) NULL};
+static const char *const loss_scale_words[] = {NYB_LOSS_SCALE_LIST(X) NULL};
+static const char *const engine_words[] = {NYB_ENGINE_LIST(X) NULL};
 #undef X
 #define X(constant, word, length, sentence) word,
 static const char *const group_words[] = {NYB_GROUP_LIST(X) NULL};
+static const char *const mix_words[] = {NYB_MIX_LIST(X) NULL};
 #undef X
 
 /* FIELD_WORD writes any of these enums as an int. */
 _Static_assert(sizeof(nyb_edge) == sizeof(int) && sizeof(nyb_eval_scale) == sizeof(int) &&
-                   sizeof(nyb_policy) == sizeof(int),
+                   sizeof(nyb_policy) == sizeof(int) && sizeof(nyb_from) == sizeof(int) &&
+                   sizeof(nyb_ste) == sizeof(int) && sizeof(nyb_loss_scale) == sizeof(int) &&
+                   sizeof(nyb_engine) == sizeof(int),
                "enums are ints");
 
 typedef enum nyb_field_kind {
@@ -30,7 +37,10 @@ typedef enum nyb_field_kind {
     FIELD_GROUP,
     FIELD_ROUNDING,
     FIELD_SR_BITS,
+    FIELD_MIX,
     FIELD_NONNEG,
+    FIELD_ACCUM,
+    FIELD_UPDATE,
     FIELD_INT,
     FIELD_FLOAT,
     FIELD_WORD /* an enum, by the word of each constant */
@@ -50,24 +60,37 @@ typedef struct nyb_field {
 #define AT(member)   offsetof(struct nyb_recipe, member)
 #define SIZE(member) sizeof(((struct nyb_recipe *)NULL)->member)
 
+/* clang-format off */
 #define OPERAND(key, member, what)                                                                 \
-    {key, FIELD_SPEC, false, AT(member.spec), 0, 0, 0, what},                                      \
-        {key ".format", FIELD_FORMAT, true, AT(member.spec), 0, 0, 0, "its number format"},        \
-        {key ".scale", FIELD_SCALE, true, AT(member.spec), 0, 0, 0, "its scale rule"},             \
-        {key ".group", FIELD_GROUP, true, AT(member.spec), 0, 0, 0, "what shares one scale",       \
-         group_words},                                                                             \
-        {key ".rounding", FIELD_ROUNDING, true, AT(member.spec), 0, 0, 0,                          \
-         "its rounding",  rounding_words},                                                         \
-    {                                                                                              \
-        key ".sr_bits", FIELD_SR_BITS, true, AT(member.spec), 0, 0, 0,                             \
-            "random bits of each stochastic rounding"                                              \
-    }
-
+    {key, FIELD_SPEC, false, AT(member.spec), 0, 0, 0, what, NULL},                                \
+    {key ".format", FIELD_FORMAT, true, AT(member.spec), 0, 0, 0, "its number format", NULL},      \
+    {key ".scale", FIELD_SCALE, true, AT(member.spec), 0, 0, 0, "its scale rule", NULL},           \
+    {key ".group", FIELD_GROUP, true, AT(member.spec), 0, 0, 0, "what shares one scale",           \
+     group_words},                                                                                 \
+    {key ".rounding", FIELD_ROUNDING, true, AT(member.spec), 0, 0, 0, "its rounding",              \
+     rounding_words},                                                                              \
+    {key ".sr_bits", FIELD_SR_BITS, true, AT(member.spec), 0, 0, 0,                                \
+     "random bits of each stochastic rounding", NULL},                                             \
+    {key ".mix", FIELD_MIX, true, AT(member.spec), 0, 0, 0,                                        \
+     "orthogonal transform before rounding", mix_words},                                           \
+    {key ".samples", FIELD_INT, false, AT(member.samples), 0, 1, 64,                               \
+     "independent draws that are averaged (SMP)", NULL},                                           \
+    {key ".pre", FIELD_FLOAT, false, AT(member.pre), 0, 0.001, 1000,                               \
+     "factor before rounding", NULL},                                                              \
+    {key ".post", FIELD_FLOAT, false, AT(member.post), 0, 0.001, 1000,                             \
+     "factor of the rounded values", NULL}
 #define NONNEG(key, member)                                                                        \
-    {                                                                                              \
-        key ".nonneg", FIELD_NONNEG, false, AT(member), 0, 0, 0,                                   \
-            "format instead where the input is known to be >= 0"                                   \
-    }
+    {key ".nonneg", FIELD_NONNEG, false, AT(member.nonneg), 0, 0, 0,                               \
+     "format instead where the input is known to be >= 0", NULL}
+#define FROM(key, member)                                                                          \
+    {key ".from", FIELD_WORD, false, AT(member.from), 0, 0, 0,                                     \
+     "what is quantized: the tensor, or the forward's values again", from_words}
+#define STE(key, member)                                                                           \
+    {key ".ste", FIELD_WORD, false, AT(member.ste), 0, 0, 0,                                       \
+     "gradient of clipped elements", ste_words}
+#define ACCUM(key, member, what)                                                                   \
+    {key, FIELD_ACCUM, false, AT(member), 0, 0, 0, what, NULL}
+/* clang-format on */
 
 static const nyb_field fields[] = {
     {"name", FIELD_TEXT, false, AT(name), SIZE(name), 0, 0, "what reports call the recipe"},
@@ -76,19 +99,32 @@ static const nyb_field fields[] = {
     {"differs", FIELD_TEXT, false, AT(differs), SIZE(differs), 0, 0,
      "how this departs from the source"},
     OPERAND("fwd.x", fwd_x, "input of the forward product"),
-    NONNEG("fwd.x", fwd_x.nonneg),
+    NONNEG("fwd.x", fwd_x),
+    STE("fwd.x", fwd_x),
     OPERAND("fwd.w", fwd_w, "weights of the forward product"),
+    STE("fwd.w", fwd_w),
     OPERAND("dgrad.dy", dgrad_dy, "output gradient, for the input gradient"),
     OPERAND("dgrad.w", dgrad_w, "weights, for the input gradient; as fwd.w: its codes are reused"),
+    FROM("dgrad.w", dgrad_w),
     OPERAND("wgrad.dy", wgrad_dy,
             "output gradient, for the weight gradient; as dgrad.dy: its codes are reused"),
-    {"wgrad.dy.samples", FIELD_INT, false, AT(wgrad_dy.samples), 0, 1, 64,
-     "independent draws averaged in the weight gradient (SMP)"},
     OPERAND("wgrad.x", wgrad_x, "input, for the weight gradient; as fwd.x: its codes are reused"),
-    NONNEG("wgrad.x", wgrad_x.nonneg),
+    NONNEG("wgrad.x", wgrad_x),
+    FROM("wgrad.x", wgrad_x),
+    ACCUM("fwd.accum", fwd_accum, "how the forward product adds up"),
+    ACCUM("dgrad.accum", dgrad_accum, "how the input gradient adds up"),
+    ACCUM("wgrad.accum", wgrad_accum, "how the weight gradient adds up"),
+    {"engine", FIELD_WORD, false, AT(engine), 0, 0, 0, "who multiplies", engine_words},
     {"edges", FIELD_WORD, false, AT(edges), 0, 0, 0, "first layer and last linear layer",
      edge_words},
     {"shortcut", FIELD_WORD, false, AT(shortcut), 0, 0, 0, "projection shortcuts", edge_words},
+    {"pointwise", FIELD_WORD, false, AT(pointwise), 0, 0, 0, "other 1x1 convolutions", edge_words},
+    {"update", FIELD_UPDATE, false, AT(update), 0, 0, 0,
+     "format[/rounding] of weights and momenta in the optimizer's three updates", NULL},
+    {"loss_scale", FIELD_WORD, false, AT(loss_scale), 0, 0, 0, "scaling of the loss gradient",
+     loss_scale_words},
+    {"loss_scale.start", FIELD_FLOAT, false, AT(loss_scale_start), 0, 0.0009765625, 16777216,
+     "its first (or fixed) value, a power of two", NULL},
     {"eval.scale", FIELD_WORD, false, AT(eval_scale), 0, 0, 0, "activation clips at evaluation",
      eval_words},
     {"eval.decay", FIELD_FLOAT, false, AT(eval_decay), 0, 0, 0.9999,
@@ -122,6 +158,7 @@ int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
     switch (f->kind) {
     case FIELD_GROUP:
     case FIELD_ROUNDING:
+    case FIELD_MIX:
     case FIELD_WORD:
         for (const char *const *w = f->words; *w; w++)
             append(list, sizeof list, ", ", *w);
@@ -141,7 +178,13 @@ int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
         append(list, sizeof list, ", ", "16, 32");
         break;
     case FIELD_SPEC:
-        append(list, sizeof list, ", ", "format/scale/group/rounding");
+        append(list, sizeof list, ", ", "format/scale/group/rounding[/mix]");
+        break;
+    case FIELD_ACCUM:
+        append(list, sizeof list, ", ", "format[/chunk[/rounding]], f32: exact");
+        break;
+    case FIELD_UPDATE:
+        append(list, sizeof list, ", ", "format[/rounding], f32: not rounded");
         break;
     case FIELD_TEXT:
         snprintf(list, sizeof list, "text of at most %zu bytes", f->n_bytes - 1);
@@ -179,16 +222,26 @@ static size_t distance(const char *a, const char *b)
 static nyb_status fail_unknown_key(const char *key, nyb_error *err)
 {
     char close[120] = "", all[360] = "";
+    size_t operand = 0;
     for (size_t i = 0; i < N_FIELDS; i++) {
         if (distance(key, fields[i].key) <= 2)
             append(close, sizeof close, ", ", fields[i].key);
-        if (!fields[i].is_part)
-            append(all, sizeof all, ", ", fields[i].key);
+        if (fields[i].kind == FIELD_SPEC)
+            operand = strlen(fields[i].key);
+        else if (operand && fields[i].key[operand] == '.' && i > 0 &&
+                 strncmp(fields[i].key, fields[i - 1].key, operand) == 0)
+            continue; /* an operand's own keys are named once */
+        else
+            operand = 0;
+        append(all, sizeof all, ", ", fields[i].key);
     }
     if (*close)
         return nyb_fail(err, NYB_UNKNOWN, "a recipe has no key '%.60s'; close to it: %s", key,
                         close);
-    return nyb_fail(err, NYB_UNKNOWN, "a recipe has no key '%.60s'; its keys: %s", key, all);
+    return nyb_fail(err, NYB_UNKNOWN,
+                    "a recipe has no key '%.60s'; its keys: %s; and of operands: .format .scale "
+                    ".group .rounding .sr_bits .mix .samples .pre .post .nonneg .ste .from",
+                    key, all);
 }
 
 static const nyb_field *find(const char *key)
@@ -256,8 +309,8 @@ static nyb_status set_format(const nyb_field *f, const char *value, nyb_spec *sp
     const nyb_format *format = nyb_format_find(value);
     if (!format)
         return fail_value(f, value, NYB_UNKNOWN, err);
-    bool was_real = nyb_format_bits(spec->format) == 32;
-    if (was_real || nyb_format_bits(format) == 32)
+    bool was_real = spec->format->grid == NYB_GRID_REAL;
+    if (was_real || format->grid == NYB_GRID_REAL)
         return nyb_spec_parse(value, spec, err);
     spec->format = format;
     return NYB_OK;
@@ -266,7 +319,7 @@ static nyb_status set_format(const nyb_field *f, const char *value, nyb_spec *sp
 /* A part of an operand other than its format. */
 static nyb_status set_part(const nyb_field *f, const char *value, nyb_spec *spec, nyb_error *err)
 {
-    if (nyb_format_bits(spec->format) == 32)
+    if (spec->format->grid == NYB_GRID_REAL)
         return nyb_fail(err, NYB_INVALID,
                         "%s: this operand is f32, not quantized; set its format first", f->key);
     int index = 0;
@@ -281,6 +334,9 @@ static nyb_status set_part(const nyb_field *f, const char *value, nyb_spec *spec
     } else if (f->kind == FIELD_ROUNDING) {
         NYB_TRY(set_word(f, value, &index, err));
         spec->rounding = (nyb_rounding)index;
+    } else if (f->kind == FIELD_MIX) {
+        NYB_TRY(set_word(f, value, &index, err));
+        spec->mix = (nyb_mix)index;
     } else {
         if (strcmp(value, "16") != 0 && strcmp(value, "32") != 0)
             return fail_value(f, value, NYB_INVALID, err);
@@ -312,6 +368,37 @@ static nyb_status set_nonneg(const nyb_field *f, const char *value, const nyb_fo
     return NYB_OK;
 }
 
+static nyb_status set_accum(const nyb_field *f, const char *value, nyb_accum *accum, nyb_error *err)
+{
+    nyb_error inner;
+    nyb_status status = nyb_accum_parse(value, accum, &inner);
+    if (status != NYB_OK)
+        return nyb_fail(err, status, "%s = '%.60s': %s", f->key, value, inner.text);
+    return NYB_OK;
+}
+
+/* format[/rounding]; a format of floats. */
+static nyb_status set_update(const nyb_field *f, const char *value, nyb_update *update,
+                             nyb_error *err)
+{
+    nyb_update made = {.rounding = NYB_ROUND_STOCHASTIC};
+    char word[64];
+    const char *slash = strchr(value, '/');
+    snprintf(word, sizeof word, "%.*s", slash ? (int)(slash - value) : 63, value);
+    made.format = nyb_format_find(word);
+    if (!made.format || (made.format->grid != NYB_GRID_FLOAT && made.format->grid != NYB_GRID_REAL))
+        return nyb_fail(err, NYB_UNKNOWN,
+                        "%s = '%.60s': the format is f32, fp16, bf16, dlfloat16, or eXmY", f->key,
+                        value);
+    if (slash && strcmp(slash + 1, "nearest") == 0)
+        made.rounding = NYB_ROUND_NEAREST;
+    else if (slash && strcmp(slash + 1, "stochastic") != 0)
+        return nyb_fail(err, NYB_UNKNOWN, "%s = '%.60s': the rounding is nearest or stochastic",
+                        f->key, value);
+    *update = made;
+    return NYB_OK;
+}
+
 nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key, const char *value,
                                 nyb_error *err)
 {
@@ -332,9 +419,14 @@ nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key, const char 
     case FIELD_GROUP:
     case FIELD_ROUNDING:
     case FIELD_SR_BITS:
+    case FIELD_MIX:
         return set_part(f, value, member, err);
     case FIELD_NONNEG:
         return set_nonneg(f, value, member, err);
+    case FIELD_ACCUM:
+        return set_accum(f, value, member, err);
+    case FIELD_UPDATE:
+        return set_update(f, value, member, err);
     case FIELD_INT:
         NYB_TRY(set_number(f, value, &number, err));
         *(int *)member = (int)number;
@@ -356,7 +448,7 @@ nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key, const char 
 /* The word of a part; "" if it does not apply. */
 static const char *part_word(const nyb_field *f, const nyb_spec *spec)
 {
-    bool is_real = nyb_format_bits(spec->format) == 32;
+    bool is_real = spec->format->grid == NYB_GRID_REAL;
     if (f->kind == FIELD_FORMAT)
         return nyb_format_name(spec->format);
     if (is_real)
@@ -367,6 +459,8 @@ static const char *part_word(const nyb_field *f, const nyb_spec *spec)
         return group_words[spec->group];
     if (f->kind == FIELD_ROUNDING)
         return rounding_words[spec->rounding];
+    if (f->kind == FIELD_MIX)
+        return mix_words[spec->mix];
     if (!nyb_rounding_draws(spec->rounding))
         return "";
     return spec->sr_bits == 32 ? "32" : "16";
@@ -374,7 +468,7 @@ static const char *part_word(const nyb_field *f, const nyb_spec *spec)
 
 static int print_spec(const nyb_spec *spec, char *text, size_t n_bytes)
 {
-    if (nyb_format_bits(spec->format) == 32)
+    if (spec->format->grid == NYB_GRID_REAL)
         return snprintf(text, n_bytes, "%s", nyb_format_name(spec->format));
     return nyb_spec_print(spec, text, n_bytes);
 }
@@ -389,6 +483,14 @@ static int print_float(float value, char *text, size_t n_bytes)
             break;
     }
     return snprintf(text, n_bytes, "%s", shortest);
+}
+
+static int print_update(const nyb_update *update, char *text, size_t n_bytes)
+{
+    const bool exact = update->format->grid == NYB_GRID_REAL;
+
+    return snprintf(text, n_bytes, "%s%s%s", update->format->name, exact ? "" : "/",
+                    exact ? "" : rounding_words[update->rounding]);
 }
 
 int nyb_recipe_field_print(const nyb_recipe *recipe, size_t i, char *text, size_t n_bytes)
@@ -408,8 +510,13 @@ int nyb_recipe_field_print(const nyb_recipe *recipe, size_t i, char *text, size_
     case FIELD_GROUP:
     case FIELD_ROUNDING:
     case FIELD_SR_BITS:
+    case FIELD_MIX:
         word = part_word(f, member);
         break;
+    case FIELD_ACCUM:
+        return nyb_accum_print(member, text, n_bytes);
+    case FIELD_UPDATE:
+        return print_update(member, text, n_bytes);
     case FIELD_NONNEG: {
         const nyb_format *format = *(const nyb_format *const *)member;
         word = format ? nyb_format_name(format) : "none";
@@ -483,42 +590,5 @@ nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err)
         .finish_lr = 0.02f,
         .nonfinite = NYB_POLICY_STOP,
     };
-    return NYB_OK;
-}
-
-static nyb_status check_row(const char *key, const nyb_row *row, nyb_error *err)
-{
-    if (nyb_format_bits(row->spec.format) == 32)
-        return NYB_OK;
-    nyb_error inner;
-    nyb_status status = nyb_spec_check(&row->spec, &inner);
-    if (status != NYB_OK)
-        return nyb_fail(err, status, "%s: %s", key, inner.text);
-    if (!row->nonneg)
-        return NYB_OK;
-    nyb_spec spec = row->spec;
-    spec.format = row->nonneg;
-    status = nyb_spec_check(&spec, &inner);
-    if (status != NYB_OK)
-        return nyb_fail(err, status, "%s.nonneg: %s", key, inner.text);
-    return NYB_OK;
-}
-
-nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
-{
-    NYB_TRY(check_row("fwd.x", &recipe->fwd_x, err));
-    NYB_TRY(check_row("fwd.w", &recipe->fwd_w, err));
-    NYB_TRY(check_row("dgrad.dy", &recipe->dgrad_dy, err));
-    NYB_TRY(check_row("dgrad.w", &recipe->dgrad_w, err));
-    NYB_TRY(check_row("wgrad.dy", &recipe->wgrad_dy, err));
-    NYB_TRY(check_row("wgrad.x", &recipe->wgrad_x, err));
-    const nyb_row *dy = &recipe->wgrad_dy;
-    if (dy->samples > 1 &&
-        (nyb_format_bits(dy->spec.format) == 32 || !nyb_rounding_draws(dy->spec.rounding)))
-        return nyb_fail(
-            err, NYB_INVALID,
-            "wgrad.dy.samples = %d: every draw would be the same; it needs a stochastic "
-            "rounding in wgrad.dy",
-            dy->samples);
     return NYB_OK;
 }

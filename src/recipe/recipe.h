@@ -35,6 +35,11 @@ typedef struct nyb_row {
     float pre, post;          /* multipliers before rounding and of the result: 1; 3/4 and 4/3 */
 } nyb_row;
 
+static inline bool nyb_row_is_f32(const nyb_row *row)
+{
+    return row->spec.format->grid == NYB_GRID_REAL;
+}
+
 /* The optimizer's three updates (L2, momentum, weight): f32, or rounded to a format. */
 typedef struct nyb_update {
     const nyb_format *format;
@@ -123,7 +128,7 @@ NYB_MUST_CHECK nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err);
 /* Sets one key; checks words and ranges, not the combination. */
 NYB_MUST_CHECK nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key,
                                                const char *value, nyb_error *err);
-/* Checks what single fields cannot know: whether every operand can exist. */
+/* check.c: what single fields cannot know: whether every operand and product can exist. */
 NYB_MUST_CHECK nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err);
 
 /* ---- text.c: recipe files ----------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "quant/round.h"
 #include "train/run.h"
 
 /* ---- memory order and file order ------------------------------------------------------------- */
@@ -417,6 +418,13 @@ static nyb_status put_weight(bundle *b, const nyb_train *t, const nyb_param *p,
     return NYB_OK;
 }
 
+/* Weights with one scale that follows from them alone; others are stored as masters, from which the
+ * forward product rounds them again. */
+static bool stored_as_codes(const nyb_row *row)
+{
+    return nyb_spec_packs(&row->spec) && row->spec.scale->choose;
+}
+
 /* One GEMM weight: its codes and scale, or f32; and the clip of the layer's input. */
 static nyb_status put_gemm(bundle *b, const nyb_train *t, const nyb_param *p, char text[256],
                            nyb_error *err)
@@ -425,10 +433,10 @@ static nyb_status put_gemm(bundle *b, const nyb_train *t, const nyb_param *p, ch
     nyb_row rows[NYB_SLOTS];
 
     nyb_graph_rows(t->model, &t->recipe, p->layer, NYB_MODE_EVAL, rows);
-    if (rows[NYB_SLOT_FWD_X].spec.format->grid != NYB_GRID_REAL && x->started != 0.0f)
+    if (rows[NYB_SLOT_FWD_X].spec.format->grid != NYB_GRID_REAL && x->clip_mean > 0.0f)
         put_floats(b, print_name("", t->model->layers[p->layer].name, ".input.clip"), &x->clip_mean,
                    1);
-    if (rows[NYB_SLOT_FWD_W].spec.format->grid == NYB_GRID_REAL) {
+    if (!stored_as_codes(&rows[NYB_SLOT_FWD_W])) {
         put_param(b, t->graph, p, "", p->value);
         return NYB_OK;
     }
@@ -454,7 +462,7 @@ nyb_status nyb_model_save(const nyb_train *t, const char *dir, nyb_error *err)
     for (int i = 0; i < g->n_params && status == NYB_OK; i++) {
         const nyb_param *p = &g->params[i];
 
-        if (t->model->layers[p->layer].gemm >= 0 && p->index == 0)
+        if (t->model->layers[p->layer].gemm >= 0 && p->index == 0 && !p->rule)
             status = put_gemm(&b, t, p, texts[i], err);
         else
             put_param(&b, g, p, "", p->value);
@@ -514,8 +522,10 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
         const nyb_st_tensor *clip;
         char *name;
 
-        if (t->model->layers[p->layer].gemm < 0 || p->index != 0) {
+        if (t->model->layers[p->layer].gemm < 0 || p->index != 0 || p->rule) {
             NYB_TRY(load_param(g, file, "", p, p->value, err));
+            if (p->rule)
+                slot_of(g, p->layer, (nyb_slot)p->index)->started = 1.0f;
             continue;
         }
         nyb_graph_rows(t->model, &t->recipe, p->layer, NYB_MODE_EVAL, rows);
@@ -528,7 +538,8 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
             memcpy(&x->clip_mean, clip->data, sizeof(float));
             x->started = 1.0f;
         }
-        if (rows[NYB_SLOT_FWD_W].spec.format->grid == NYB_GRID_REAL)
+        /* Masters under a recipe that would store codes: post-training quantization. */
+        if (!stored_as_codes(&rows[NYB_SLOT_FWD_W]) || nyb_st_find(file, p->name))
             NYB_TRY(load_param(g, file, "", p, p->value, err));
         else
             NYB_TRY(load_codes(t, file, p, &rows[NYB_SLOT_FWD_W].spec, err));

@@ -218,17 +218,21 @@ static void scalar_of(nyb_report *r, const char *layer, const char *slot, const 
     nyb_events_scalar(r->events, (int64_t)r->train->progress.step, tag, (float)value);
 }
 
-static void measured(void *user, const nyb_quant *q, const float *real)
+static void measured(void *user, const nyb_quant *q, const float *real, const float *values)
 {
     nyb_report *r = user;
     const char *layer = r->train->model->layers[q->layer].name, *slot = nyb_slot_name(q->slot);
+    const size_t n = q->view.rows * q->view.cols;
     nyb_quant_stats stats;
-    char spec[64], tag[160];
+    char spec[96], tag[160];
     nyb_json j;
 
-    if (q->sample > 0)
-        return;
-    nyb_quant_measure(real, &q->packed, &stats);
+    if (q->sample > 0 || (values && nyb_mix_length(q->spec.mix) > 0))
+        return; /* mixed values are those of another basis */
+    if (values)
+        nyb_quant_measure_values(real, values, n, &stats);
+    else
+        nyb_quant_measure(real, &q->packed, &stats);
     nyb_spec_print(&q->spec, spec, sizeof spec);
     nyb_json_begin(&j, r->metrics, false);
     nyb_json_object(&j, NULL);
@@ -252,7 +256,7 @@ static void measured(void *user, const nyb_quant *q, const float *real)
     scalar_of(r, layer, slot, "clip", stats.clip);
     scalar_of(r, layer, slot, "mse", stats.mse);
     snprintf(tag, sizeof tag, "quant/%s/%s/log2_abs", layer, slot);
-    log2_histogram(r, tag, real, q->packed.rows * q->packed.cols);
+    log2_histogram(r, tag, real, n);
 }
 
 void nyb_report_measure(nyb_report *r, bool on)

@@ -44,7 +44,7 @@ static const nyb_step *weight_product(const nyb_program *p, int layer)
 }
 
 /* Called after each encode: copies dY as it comes, and the X that forward left. */
-static void keep(void *user, const nyb_quant *q, const float *real)
+static void keep(void *user, const nyb_quant *q, const float *real, const float *values)
 {
     capture *c = user;
     const nyb_program *p = &c->graph->programs[NYB_MODE_TRAIN];
@@ -53,6 +53,8 @@ static void keep(void *user, const nyb_quant *q, const float *real)
     layer_data *d = &c->layers[c->n];
     const nyb_packed *x;
     size_t n_bytes;
+
+    (void)values;
 
     if (q->slot != NYB_SLOT_DGRAD_DY || c->n == LAYERS)
         return;
@@ -91,7 +93,8 @@ static void product(const nyb_context *context, const layer_data *d, const nyb_o
 
     assert_int_equal(nyb_conv_shape_check(&shape, NULL), NYB_OK);
     assert_int_equal(
-        nyb_conv_create(context, NYB_PRODUCT_DW, &shape, a, d->x.format, 1, NULL, &conv, NULL), NYB_OK);
+        nyb_conv_create(context, NYB_PRODUCT_DW, &shape, a, d->x.format, 1, NULL, &conv, NULL),
+        NYB_OK);
     scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
     nyb_conv_run(conv, context, dy, &x, NULL, false, dw, scratch);
     nyb_free(scratch);

@@ -1,0 +1,278 @@
+/* Steps of operands that are rounded real values: rounding, taps, straight-through estimates. */
+#include "graph/graph.h"
+
+static nyb_slot_state *slot_state(nyb_graph *g, const nyb_quant *q)
+{
+    return &g->slots[(size_t)g->model->layers[q->layer].gemm * NYB_SLOTS + q->slot];
+}
+
+int nyb_graph_find_learned(const nyb_graph *g, int layer, nyb_slot slot)
+{
+    for (int i = 0; i < g->n_params; i++)
+        if (g->params[i].rule && g->params[i].layer == layer && g->params[i].index == (int)slot)
+            return i;
+    return -1;
+}
+
+float *nyb_learned_params(nyb_graph *g, const nyb_quant *q, const float *x, bool training,
+                          float copy[NYB_SCALE_PARAMS_MAX], void *scratch)
+{
+    nyb_slot_state *state = slot_state(g, q);
+    nyb_group_stats stats;
+    float *params;
+
+    if (q->param < 0)
+        return NULL;
+    params = g->params[q->param].value;
+    if (state->started != 0.0f)
+        return params;
+    stats = nyb_round_stats(g->context, x, q->view.rows * q->view.cols, scratch);
+    if (!training)
+        params = copy;
+    q->spec.scale->init(q->spec.format, &stats, params);
+    if (training)
+        state->started = 1.0f;
+    return params;
+}
+
+static nyb_stream stream_of(const nyb_graph *g, const nyb_quant *q, uint32_t step)
+{
+    return (nyb_stream){.seed = g->seed,
+                        .step = step,
+                        .tensor = (uint32_t)g->model->layers[q->layer].gemm,
+                        .role = q->role,
+                        .sample = q->sample};
+}
+
+/* The signs of a random mix are those of the product, for both operands. */
+static nyb_stream signs_of(const nyb_graph *g, const nyb_quant *q, uint32_t step)
+{
+    nyb_stream s = stream_of(g, q, step);
+
+    s.role = NYB_RNG_HADAMARD;
+    s.sample = q->product;
+    return s;
+}
+
+static void count_nonfinite(nyb_graph *g, nyb_quant *q, const float *x, void *scratch)
+{
+    const uint64_t before = g->n_nonfinite;
+
+    nyb_moments_run(g->context, x, q->view.rows, q->view.cols, scratch, &q->moments);
+    g->n_nonfinite += q->moments.n_nan + q->moments.n_inf;
+    if (before == 0 && g->n_nonfinite > 0) {
+        g->nonfinite_layer = q->layer;
+        g->nonfinite_slot = q->slot;
+    }
+}
+
+/* The exponential mean of the clips that training saw: what evaluation uses (frozen). */
+void nyb_observe_clip(const nyb_graph *g, const nyb_quant *q, float clip)
+{
+    nyb_slot_state *state =
+        &g->slots[(size_t)g->model->layers[q->layer].gemm * NYB_SLOTS + q->slot];
+    const float decay = g->recipe.eval_decay;
+
+    if (q->slot != NYB_SLOT_FWD_X || q->param >= 0 || !(clip > 0.0f))
+        return;
+    state->clip_mean =
+        state->started != 0.0f ? decay * state->clip_mean + (1.0f - decay) * clip : clip;
+    state->started = 1.0f;
+}
+
+/* values = the mean of q->samples draws of x; source, draw: two more tensors, where more than one
+ * is drawn. */
+static void average(nyb_graph *g, const nyb_quant *q, nyb_round_job *job, nyb_stream *stream,
+                    float *values, float *source, float *draw, void *scratch)
+{
+    const size_t n = q->view.rows * q->view.cols;
+    const float share = 1.0f / (float)q->samples;
+    float state[NYB_SCALE_STATE_MAX];
+
+    memcpy(source, values, n * sizeof *source);
+    for (int sample = 1; sample < q->samples; sample++) {
+        memcpy(state, job->state, sizeof state);
+        nyb_round_job other = *job;
+        other.state = state;
+        stream->sample = (uint8_t)sample;
+        nyb_round_run(g->context, &other, source, sample == 1 ? values : draw, NULL, scratch);
+        if (sample > 1)
+            for (size_t i = 0; i < n; i++)
+                values[i] += draw[i];
+    }
+    stream->sample = 0;
+    nyb_round_run(g->context, job, source, draw, NULL, scratch);
+    for (size_t i = 0; i < n; i++)
+        values[i] = (values[i] + draw[i]) * share;
+}
+
+/* Rounds what is in values; first: index of its first element in the stream. */
+static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *values, uint64_t first,
+                         bool training, uint32_t step, void *scratch)
+{
+    nyb_slot_state *state = slot_state(g, q), untouched = *state;
+    const size_t n = q->view.rows * q->view.cols;
+    const nyb_stream signs = signs_of(g, q, step);
+    nyb_stream stream = stream_of(g, q, step);
+    nyb_group_scale chosen = {0};
+    float copy[NYB_SCALE_PARAMS_MAX];
+    nyb_round_job job = {.spec = &q->spec,
+                         .view = q->view,
+                         .stream = &stream,
+                         .signs = &signs,
+                         .first = first,
+                         .pre = q->pre,
+                         .post = q->post,
+                         .state = training ? state->rule : untouched.rule,
+                         .scales = q->spec.group == NYB_GROUP_TENSOR ? &chosen : NULL};
+
+    job.params = nyb_learned_params(g, q, x, training, copy, scratch);
+    if (!training && q->slot == NYB_SLOT_FWD_X && g->recipe.eval_scale == NYB_EVAL_FROZEN &&
+        q->spec.scale->choose && state->started != 0.0f)
+        job.clip = state->clip_mean;
+    if (q->samples > 1) {
+        float *source =
+            (float *)((uint8_t *)scratch +
+                      nyb_round_up(nyb_round_scratch_bytes(&q->spec, &q->view), NYB_ALIGN));
+
+        if (x != values)
+            memcpy(values, x, n * sizeof *values);
+        average(g, q, &job, &stream, values, source, source + n, scratch);
+    } else {
+        nyb_round_run(g->context, &job, x, values, NULL, scratch);
+    }
+    if (training && q->spec.scale->choose)
+        nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);
+}
+
+/* The values of an earlier quant in the tensor's own basis. */
+static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, uint32_t step,
+                        float *values)
+{
+    const nyb_stream signs = signs_of(g, from, step);
+    const nyb_round_job job = {.spec = &from->spec, .view = from->view, .signs = &signs};
+
+    if (!from->rounds) {
+        nyb_packed_decode(&from->packed, values);
+        return;
+    }
+    memcpy(values, p->buffers[from->values].memory,
+           from->view.rows * from->view.cols * sizeof *values);
+    nyb_round_unmix(g->context, &job, values);
+}
+
+void nyb_run_round(nyb_graph *g, nyb_program *p, nyb_quant *q, bool training, uint32_t step,
+                   void *scratch)
+{
+    float *values = p->buffers[q->values].memory;
+    const float *x = p->buffers[q->real].memory;
+
+    count_nonfinite(g, q, x, scratch);
+    if (q->from >= 0) {
+        copy_values(g, p, &p->quants[q->from], step, values);
+        x = values;
+    }
+    round_values(g, q, x, values, 0, training, step, scratch);
+    if (g->measure)
+        g->measure_fn(g->measure_user, q, p->buffers[q->real].memory, values);
+}
+
+/* ---- taps -------------------------------------------------------------------------------------
+ */
+
+typedef struct gather {
+    const nyb_conv_shape *shape;
+    const float *x;
+    float *patch;
+    size_t r, s;
+} gather;
+
+/* Row `task` of output pixels (of all images): x under one tap, zeros outside. */
+static void gather_task(void *arg, size_t task, size_t worker)
+{
+    const gather *w = arg;
+    const nyb_conv_shape *c = w->shape;
+    const size_t image = task / c->oh, oh = task % c->oh;
+    const size_t y = oh * c->stride + w->r - c->pad; /* wraps below 0: then >= h */
+    float *out = w->patch + task * c->ow * c->c;
+
+    (void)worker;
+    for (size_t ow = 0; ow < c->ow; ow++, out += c->c) {
+        const size_t x = ow * c->stride + w->s - c->pad;
+
+        if (y < c->h && x < c->w)
+            memcpy(out, w->x + ((image * c->h + y) * c->w + x) * c->c, c->c * sizeof *out);
+        else
+            memset(out, 0, c->c * sizeof *out);
+    }
+}
+
+void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *step, uint32_t at)
+{
+    nyb_quant *q = &p->quants[step->quant];
+    const nyb_conv_shape *c = &step->shape;
+    const size_t n = q->view.rows * q->view.cols, taps = c->r * c->s;
+    float *patch = p->buffers[q->values].memory, *tap_dw = p->buffers[step->tap].memory;
+    const nyb_operand x = {.real = patch};
+    gather w = {.shape = c, .x = p->buffers[q->real].memory, .patch = patch};
+
+    if (q->from >= 0) { /* mixes of the forward lie along c: undone in a tensor of its own */
+        copy_values(g, p, &p->quants[q->from], at, p->buffers[step->in[0]].memory);
+        w.x = p->buffers[step->in[0]].memory;
+    }
+    for (size_t tap = 0; tap < taps; tap++) {
+        w.r = tap / c->s;
+        w.s = tap % c->s;
+        nyb_pool_run(g->context->pool, gather_task, &w, c->n * c->oh);
+        round_values(g, q, patch, patch, tap * n, true, at, step->args.scratch);
+        nyb_conv_run(step->conv, g->context, step->a_bound, &x, NULL, false, tap_dw,
+                     step->args.scratch);
+        for (size_t o = 0; o < c->o; o++)
+            memcpy(step->args.out + (o * taps + tap) * c->c, tap_dw + o * c->c,
+                   c->c * sizeof *tap_dw);
+    }
+}
+
+/* ---- estimates --------------------------------------------------------------------------------
+ */
+
+static void add_to(float *out, const float *dx, size_t n, bool add)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = add ? out[i] + dx[i] : dx[i];
+}
+
+void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
+{
+    nyb_quant *q = &p->quants[s->quant];
+    const nyb_scale_rule *rule = q->spec.scale;
+    const size_t n = q->view.rows * q->view.cols;
+    const float *x = p->buffers[s->in[0]].memory;
+    float *dx = p->buffers[s->dout].memory;
+
+    if (rule->backward) {
+        const nyb_param *param = &g->params[q->param];
+        double dparams[NYB_SCALE_PARAMS_MAX] = {0};
+
+        rule->backward(q->spec.format, param->value, x, dx, n,
+                       q->slot == NYB_SLOT_FWD_X ? n / g->batch : n, dparams);
+        for (size_t i = 0; i < param->n; i++)
+            param->gradient[i] = (float)dparams[i];
+    } else {
+        const nyb_stream signs = signs_of(g, q, step);
+        nyb_stream stream = stream_of(g, q, step);
+        nyb_slot_state untouched = *slot_state(g, q);
+        const nyb_round_job job = {.spec = &q->spec,
+                                   .view = q->view,
+                                   .stream = &stream,
+                                   .signs = &signs,
+                                   .pre = q->pre,
+                                   .post = q->post,
+                                   .clip = q->rounds ? 0.0f : q->packed.scale * q->spec.format->max,
+                                   .state = untouched.rule};
+
+        nyb_round_mask(g->context, &job, x, dx, s->args.scratch);
+    }
+    if (s->out >= 0 && s->out != s->dout)
+        add_to(p->buffers[s->out].memory, dx, n, s->add);
+}

@@ -1,0 +1,74 @@
+/* What a recipe cannot be: the checks that need more than one field. */
+#include <stddef.h>
+
+#include "recipe/recipe.h"
+
+#define X(constant, word, length, sentence) word,
+static const char *const mix_words[] = {NYB_MIX_LIST(X) NULL};
+#undef X
+
+static nyb_status check_row(const char *key, const nyb_row *row, nyb_error *err)
+{
+    if (nyb_row_is_f32(row))
+        return NYB_OK;
+    nyb_error inner;
+    nyb_status status = nyb_spec_check(&row->spec, &inner);
+    if (status != NYB_OK)
+        return nyb_fail(err, status, "%s: %s", key, inner.text);
+    if (!row->nonneg)
+        return NYB_OK;
+    nyb_spec spec = row->spec;
+    spec.format = row->nonneg;
+    status = nyb_spec_check(&spec, &inner);
+    if (status != NYB_OK)
+        return nyb_fail(err, status, "%s.nonneg: %s", key, inner.text);
+    return NYB_OK;
+}
+
+/* Both operands of a product must be mixed alike; householder is undone, and no matter. */
+static nyb_status check_mixes(const char *product, const nyb_row *a, const nyb_row *b,
+                              nyb_error *err)
+{
+    nyb_mix left = a->spec.mix, right = b->spec.mix;
+    if (left == NYB_MIX_HOUSEHOLDER)
+        left = NYB_MIX_NONE;
+    if (right == NYB_MIX_HOUSEHOLDER)
+        right = NYB_MIX_NONE;
+    if (left == right)
+        return NYB_OK;
+    return nyb_fail(err, NYB_INVALID,
+                    "the operands of %s are mixed by '%s' and '%s': the transforms cancel only if "
+                    "they are the same",
+                    product, mix_words[left], mix_words[right]);
+}
+
+static nyb_status check_samples(const char *key, const nyb_row *row, nyb_error *err)
+{
+    if (row->samples > 1 && (nyb_row_is_f32(row) || !nyb_rounding_draws(row->spec.rounding)))
+        return nyb_fail(err, NYB_INVALID,
+                        "%s.samples = %d: every draw would be the same; it needs a stochastic "
+                        "rounding in %s",
+                        key, row->samples, key);
+    return NYB_OK;
+}
+
+nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
+{
+    static const struct {
+        const char *key;
+        size_t offset;
+    } rows[] = {{"fwd.x", offsetof(struct nyb_recipe, fwd_x)},
+                {"fwd.w", offsetof(struct nyb_recipe, fwd_w)},
+                {"dgrad.dy", offsetof(struct nyb_recipe, dgrad_dy)},
+                {"dgrad.w", offsetof(struct nyb_recipe, dgrad_w)},
+                {"wgrad.dy", offsetof(struct nyb_recipe, wgrad_dy)},
+                {"wgrad.x", offsetof(struct nyb_recipe, wgrad_x)}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const nyb_row *row = (const nyb_row *)((const char *)recipe + rows[i].offset);
+        NYB_TRY(check_row(rows[i].key, row, err));
+        NYB_TRY(check_samples(rows[i].key, row, err));
+    }
+    NYB_TRY(check_mixes("the forward product", &recipe->fwd_x, &recipe->fwd_w, err));
+    NYB_TRY(check_mixes("the input gradient", &recipe->dgrad_dy, &recipe->dgrad_w, err));
+    return check_mixes("the weight gradient", &recipe->wgrad_dy, &recipe->wgrad_x, err);
+}

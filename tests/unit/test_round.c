@@ -1,0 +1,188 @@
+/* The pipeline of rounded matrices against a plain double loop, and its invariances. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <float.h>
+#include <math.h>
+
+#include "known.h"
+#include "quant/round.h"
+
+#define ROWS 150
+#define COLS 83
+
+static float x[ROWS * COLS];
+
+static int begin(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ROWS * COLS; i++) {
+        const float u = (float)(int32_t)known_u32(1, 0, 0, 0, 0, i) * 0x1p-31f;
+
+        x[i] = u * u * u * (1.0f + (float)(i % 7));
+    }
+    return 0;
+}
+
+static nyb_spec parsed(const char *text)
+{
+    nyb_spec s = {0};
+    nyb_error err = {.text = ""};
+
+    if (nyb_spec_parse(text, &s, &err) != NYB_OK)
+        fail_msg("%s: %s", text, err.text);
+    return s;
+}
+
+/* false: this machine has no such cpu level. */
+static bool run(const char *cpu, int threads, const nyb_spec *spec, nyb_view view, const float *in,
+                float *out)
+{
+    const nyb_stream stream = {.seed = 5, .step = 3, .tensor = 2, .role = NYB_RNG_DY_DX};
+    const nyb_stream signs = {.seed = 5, .step = 3, .tensor = 2, .role = NYB_RNG_HADAMARD};
+    const nyb_round_job job = {
+        .spec = spec, .view = view, .stream = &stream, .signs = &signs, .pre = 1, .post = 1};
+    const size_t n_bytes = nyb_round_scratch_bytes(spec, &view);
+    void *scratch = nyb_alloc(n_bytes + 1);
+    nyb_context *context;
+    uint32_t former;
+
+    if (nyb_context_create(cpu, (size_t)threads, &context, NULL) != NYB_OK) {
+        nyb_free(scratch);
+        return false;
+    }
+    former = nyb_cpu_fp_enter();
+    nyb_round_run(context, &job, in, out, NULL, scratch);
+    nyb_context_destroy(&context);
+    nyb_cpu_fp_restore(former);
+    nyb_free(scratch);
+    return true;
+}
+
+/* Blocks of 32 along a row, absmax: every value by hand. */
+static void blocks_have_their_own_scales(void **state)
+{
+    const nyb_spec s = parsed("int4/absmax/block32/nearest");
+    const nyb_view view = {.rows = ROWS, .cols = COLS};
+    float *y = malloc(sizeof x);
+
+    (void)state;
+    run(NULL, 2, &s, view, x, y);
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t at = 0; at < COLS; at += 32) {
+            const size_t n = nyb_min(32, COLS - at);
+            const float *in = x + row * COLS + at, *out = y + row * COLS + at;
+            float largest = 0, scale;
+
+            for (size_t i = 0; i < n; i++)
+                largest = fmaxf(largest, fabsf(in[i]));
+            scale = largest / 7.0f;
+            for (size_t i = 0; i < n; i++)
+                assert_true(out[i] == rintf(in[i] * (1.0f / scale)) * scale);
+        }
+    free(y);
+}
+
+/* Groups down the rows are groups along the columns of the transposed matrix. */
+static void down_is_along_of_the_transpose(void **state)
+{
+    static const char *const specs[] = {"int4/absmax/block16/nearest", "e3m0/absmax/block32/flush",
+                                        "int4/absmax/block32/nearest/hadamard32",
+                                        "int4/absmax/block16/nearest/random_hadamard64"};
+    float *turned = malloc(sizeof x), *along = malloc(sizeof x), *down = malloc(sizeof x);
+
+    (void)state;
+    for (size_t r = 0; r < ROWS; r++)
+        for (size_t c = 0; c < COLS; c++)
+            turned[c * ROWS + r] = x[r * COLS + c];
+    for (size_t k = 0; k < sizeof specs / sizeof *specs; k++) {
+        const nyb_spec s = parsed(specs[k]);
+
+        run(NULL, 2, &s, (nyb_view){.rows = COLS, .cols = ROWS}, turned, along);
+        run(NULL, 2, &s, (nyb_view){.rows = ROWS, .cols = COLS, .down = true}, x, down);
+        for (size_t r = 0; r < ROWS; r++)
+            for (size_t c = 0; c < COLS; c++)
+                assert_true(down[r * COLS + c] == along[c * ROWS + r]);
+    }
+    free(turned);
+    free(along);
+    free(down);
+}
+
+/* Every combination that exists: the same bits for every variant and number of threads, in place
+ * or not, and no value beyond the largest by more than its format's coarsest step. */
+static void bits_depend_on_nothing(void **state)
+{
+    static const char *const cpus[] = {"ref", "avx2", "avx512vnni", NULL};
+    float *want = malloc(sizeof x), *got = malloc(sizeof x);
+
+    (void)state;
+    for (size_t f = 1; f < nyb_format_count(); f++)
+        for (size_t r = 0; r < nyb_scale_rule_count(); r++)
+            for (int group = 0; group <= NYB_GROUP_TILE16; group++)
+                for (int down = 0; down < 2; down++) {
+                    nyb_spec s = {.format = nyb_format_at(f),
+                                  .scale = nyb_scale_rule_at(r),
+                                  .group = (nyb_group)group,
+                                  .rounding = NYB_ROUND_STOCHASTIC,
+                                  .sr_bits = f % 2 ? 16 : 32,
+                                  .mix = (f + r) % 3 ? NYB_MIX_NONE : NYB_MIX_RANDOM32};
+                    const nyb_view view = {
+                        .rows = ROWS, .cols = COLS, .run = 10 * COLS, .down = down};
+
+                    if (nyb_spec_check(&s, NULL) != NYB_OK || s.scale->n_params > 0 ||
+                        (group == NYB_GROUP_TENSOR && (f + r) % 5))
+                        continue;
+                    run("ref", 1, &s, view, x, want);
+                    for (size_t c = 1; c < 4; c++) {
+                        memcpy(got, x, sizeof x);
+                        if (run(cpus[c], c == 1 ? 7 : 2, &s, view, got, got))
+                            assert_memory_equal(got, want, sizeof x);
+                    }
+                }
+    free(want);
+    free(got);
+}
+
+/* Unmixing gives the tensor back to rounding errors of the transform and the format. */
+static void unmix_undoes_a_mix(void **state)
+{
+    const nyb_spec s = parsed("tf32/unit/tensor/nearest/random_hadamard32");
+    const nyb_stream stream = {.seed = 5, .step = 3, .tensor = 2};
+    float *y = malloc(sizeof x);
+
+    (void)state;
+    for (int down = 0; down < 2; down++) {
+        const nyb_view view = {.rows = ROWS, .cols = COLS, .down = down};
+        nyb_stream signs = stream;
+        nyb_context *context;
+
+        signs.role = NYB_RNG_HADAMARD;
+        const nyb_round_job job = {.spec = &s, .view = view, .signs = &signs};
+
+        run(NULL, 1, &s, view, x, y);
+        assert_int_equal(nyb_context_create(NULL, 1, &context, NULL), NYB_OK);
+        nyb_round_unmix(context, &job, y);
+        nyb_context_destroy(&context);
+        for (size_t i = 0; i < ROWS * COLS; i++)
+            assert_true(fabsf(y[i] - x[i]) < 0.01f);
+    }
+    free(y);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_have_their_own_scales),
+        cmocka_unit_test(down_is_along_of_the_transpose),
+        cmocka_unit_test(bits_depend_on_nothing),
+        cmocka_unit_test(unmix_undoes_a_mix),
+    };
+
+    return cmocka_run_group_tests(tests, begin, NULL);
+}
