@@ -4,8 +4,6 @@
 #include <float.h>
 #include <math.h>
 
-#include "quant/householder.h"
-
 #define CHUNK 2048 /* floats of a worker's buffers */
 #define LANES 16   /* columns that are worked on together where groups run down the rows */
 #define RUN   8192 /* elements of a task where the scale is known beforehand */
@@ -605,9 +603,6 @@ size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view)
 {
     size_t n_bytes = own_scratch_bytes(spec, view);
 
-    if (spec->mix == NYB_MIX_HOUSEHOLDER && view->run)
-        n_bytes = nyb_max(
-            n_bytes, nyb_householder_scratch_bytes(view->rows * view->cols / view->run));
     return n_bytes;
 }
 
@@ -732,14 +727,6 @@ void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const f
 
     if (job->view.rows * job->view.cols == 0)
         return;
-    if (job->spec->mix == NYB_MIX_HOUSEHOLDER) {
-        if (tensor)
-            *tensor = nyb_round_stats(context, x, job->view.rows * job->view.cols, scratch);
-        nyb_householder_round(context, job->spec, job->stream, job->first, x,
-                              job->view.rows * job->view.cols / job->view.run, job->view.run,
-                              values, scratch);
-        return;
-    }
     prepare(context, &w, tensor, true);
     run_elements(context, &w);
 }

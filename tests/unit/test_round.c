@@ -13,8 +13,8 @@
 #include "known.h"
 #include "quant/round.h"
 
-#define ROWS 150
-#define COLS 83
+#define ROWS 70
+#define COLS 51
 
 static float x[ROWS * COLS];
 
@@ -136,7 +136,7 @@ static void bits_depend_on_nothing(void **state)
                         .rows = ROWS, .cols = COLS, .run = 10 * COLS, .down = down};
 
                     if (nyb_spec_check(&s, NULL) != NYB_OK || s.scale->n_params > 0 ||
-                        (group == NYB_GROUP_TENSOR && (f + r) % 5))
+                        (7 * f + 3 * r + (size_t)group + (size_t)down) % 4)
                         continue;
                     run("ref", 1, &s, view, x, want);
                     for (size_t c = 1; c < 4; c++) {
@@ -152,7 +152,7 @@ static void bits_depend_on_nothing(void **state)
 /* Unmixing gives the tensor back to rounding errors of the transform and the format. */
 static void unmix_undoes_a_mix(void **state)
 {
-    const nyb_spec s = parsed("tf32/unit/tensor/nearest/random_hadamard32");
+    const nyb_spec s = parsed("int8/absmax/tensor/nearest/random_hadamard32");
     const nyb_stream stream = {.seed = 5, .step = 3, .tensor = 2};
     float *y = malloc(sizeof x);
 
@@ -170,7 +170,7 @@ static void unmix_undoes_a_mix(void **state)
         nyb_round_unmix(context, &job, y);
         nyb_context_destroy(&context);
         for (size_t i = 0; i < ROWS * COLS; i++)
-            assert_true(fabsf(y[i] - x[i]) < 0.01f);
+            assert_true(fabsf(y[i] - x[i]) < 0.08f);
     }
     free(y);
 }
