@@ -1,0 +1,89 @@
+/* The grouped tile on AVX-512 VNNI: 6 x 32 integer sums of one group and as many float sums. */
+#include <immintrin.h>
+
+#include "gemm/group.h"
+#include "gemm/group_avx512.h"
+
+#define ROWS 6 /* 12 + 12 sums, 2 vectors of b, 1 of a, scales: 30 of 32 registers */
+
+/* Not the intrinsic: gcc 12 spills the accumulators around it. */
+#define DOT(acc, a, b) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
+
+static void begin(size_t group)
+{
+    (void)group;
+}
+
+static void end(void)
+{
+}
+
+static inline __m512i broadcast_4(const uint8_t *a)
+{
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+static inline __attribute__((always_inline)) void add_group(const nyb_group_args *args,
+                                                            const uint8_t *a, const float *sa,
+                                                            size_t g, __m512 acc[ROWS][2])
+{
+    const size_t k = g * args->group, lda = args->lda;
+    const int8_t *b = args->b + k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + k % NYB_TILE_STEP * 16;
+    const int32_t *start = args->start + g * NYB_TILE_COLS;
+    __m512i sum[ROWS][2];
+
+    NYB_UNROLL
+    for (size_t m = 0; m < ROWS; m++) {
+        sum[m][0] = _mm512_load_si512(start);
+        sum[m][1] = _mm512_load_si512(start + 16);
+    }
+    a += k;
+    for (size_t k4 = 0; k4 < args->group; k4 += 16, b += 256, a += 16) {
+        NYB_UNROLL
+        for (size_t j = 0; j < 4; j++) {
+            const __m512i b0 = _mm512_load_si512(b + j * 64);
+            const __m512i b1 = _mm512_load_si512(b + 1024 + j * 64);
+            NYB_UNROLL
+            for (size_t m = 0; m < ROWS; m++) {
+                const __m512i four = broadcast_4(a + m * lda + 4 * j);
+                DOT(sum[m][0], four, b0);
+                DOT(sum[m][1], four, b1);
+            }
+        }
+    }
+    const __m512 sb0 = _mm512_load_ps(args->sb + g * NYB_TILE_COLS);
+    const __m512 sb1 = _mm512_load_ps(args->sb + g * NYB_TILE_COLS + 16);
+    NYB_UNROLL
+    for (size_t m = 0; m < ROWS; m++) {
+        const __m512 scale = _mm512_set1_ps(sa[m * args->lds + g]);
+        acc[m][0] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[m][0]), _mm512_mul_ps(scale, sb0), acc[m][0]);
+        acc[m][1] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[m][1]), _mm512_mul_ps(scale, sb1), acc[m][1]);
+    }
+}
+
+static void run(const nyb_group_args *args)
+{
+    for (size_t row = 0; row < args->rows; row += ROWS) {
+        float *c = args->c + row * NYB_TILE_COLS;
+        __m512 acc[ROWS][2];
+
+        nyb_group_start(c, ROWS, args->accumulate, acc);
+        for (size_t g = 0; g < args->n_groups; g++)
+            add_group(args, args->a + row * args->lda, args->sa + row * args->lds, g, acc);
+        nyb_group_finish(c, ROWS, acc);
+    }
+}
+
+const nyb_group_kernel nyb_group_avx512vnni = {
+    .name = "avx512vnni",
+    .needs = NYB_CPU_AVX512 | NYB_CPU_AVX512VNNI,
+    .tile = &nyb_tile_s8_avx512vnni,
+    .begin = begin,
+    .end = end,
+    .run = run,
+    .store = nyb_group_store_avx512,
+};

@@ -1,0 +1,140 @@
+/* DW of one tap on grouped operands: two matrices with the pixels along their rows. */
+#include "gemm/group_conv_impl.h"
+
+/* A task: some rows of dy^T times some panels of x, chunk by chunk of the pixels. */
+typedef struct work {
+    const nyb_group_job *job;
+    size_t row, rows;
+    size_t panel, n_panels;
+    uint8_t *a;
+    float *sa, *c;
+    uint8_t *b_rows; /* 32 rows of bytes, before they are packed */
+    int8_t *b;
+    float *sb;
+    int32_t *start;
+} work;
+
+static void read_scales(const nyb_group_conv *conv, const nyb_grouped *matrix, size_t row, size_t g,
+                        size_t n, float *out, size_t stride)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i * stride] = matrix->scales ? matrix->scales[row * conv->row_groups + g + i] : 1.0f;
+}
+
+/* n groups from group g of the rows of A. */
+static void read_a(const work *w, size_t g, size_t n)
+{
+    const nyb_group_conv *conv = w->job->conv;
+
+    for (size_t m = 0; m < w->rows; m++) {
+        nyb_group_read(conv, w->job->a, w->job->a_bytes,
+                       (w->row + m) * conv->k_pitch + g * conv->group, n * conv->group,
+                       w->a + m * conv->lda);
+        read_scales(conv, w->job->a, w->row + m, g, n, w->sa + m * conv->lds, 1);
+    }
+}
+
+static void read_b(const work *w, size_t panel, size_t g, size_t n)
+{
+    const nyb_group_conv *conv = w->job->conv;
+    const size_t first = panel * NYB_TILE_COLS, k = g * conv->group;
+    const size_t n_valid = nyb_min(NYB_TILE_COLS, conv->n - first);
+
+    if (n_valid < NYB_TILE_COLS)
+        memset(w->sb, 0, n * NYB_TILE_COLS * sizeof *w->sb);
+    for (size_t i = 0; i < n_valid; i++) {
+        uint8_t *row = w->b_rows + i * conv->lda;
+        nyb_group_read(conv, w->job->b, w->job->b_bytes, (first + i) * conv->k_pitch + k,
+                       n * conv->group, row);
+        /* Pads hold code 0, which not every format decodes to 0. */
+        for (size_t j = conv->k_cols; w->job->b_bytes[0] && j < k + n * conv->group; j++)
+            row[j - k] = 0;
+        read_scales(conv, w->job->b, first + i, g, n, w->sb + i, NYB_TILE_COLS);
+    }
+    nyb_group_pack(conv, w->b_rows, conv->lda, n, n_valid, w->b, w->start);
+}
+
+static void store(const work *w)
+{
+    const nyb_group_job *job = w->job;
+    const nyb_group_conv *conv = job->conv;
+    const size_t n_taps = conv->shape.r * conv->shape.s;
+
+    for (size_t p = 0; p < w->n_panels; p++) {
+        const size_t first = (w->panel + p) * NYB_TILE_COLS;
+        const float *c = w->c + p * conv->block_m * NYB_TILE_COLS;
+        for (size_t m = 0; m < w->rows; m += NYB_TILE_ROWS) {
+            const size_t n = nyb_min(NYB_TILE_ROWS, w->rows - m);
+            float *out[NYB_TILE_ROWS];
+            for (size_t i = 0; i < n; i++)
+                out[i] = job->out + ((w->row + m + i) * n_taps + job->tap) * conv->n + first;
+            conv->kernel->store(c + m * NYB_TILE_COLS, n, nyb_min(NYB_TILE_COLS, conv->n - first),
+                                job->scale, NULL, job->add, out);
+        }
+    }
+}
+
+static void run_chunk(const work *w, size_t g, size_t n)
+{
+    const nyb_group_conv *conv = w->job->conv;
+
+    read_a(w, g, n);
+    for (size_t p = 0; p < w->n_panels; p++) {
+        read_b(w, w->panel + p, g, n);
+        const nyb_group_args args = {
+            .rows = w->rows,
+            .n_groups = n,
+            .group = conv->group,
+            .a = w->a,
+            .lda = conv->lda,
+            .sa = w->sa,
+            .lds = conv->lds,
+            .b = w->b,
+            .sb = w->sb,
+            .start = w->start,
+            .c = w->c + p * conv->block_m * NYB_TILE_COLS,
+            .accumulate = g > 0,
+            .max_a = conv->max_a,
+            .max_b = conv->max_b,
+        };
+        conv->kernel->run(&args);
+    }
+}
+
+static void run_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_group_job *job = arg;
+    const nyb_group_conv *conv = job->conv;
+    const size_t across = (conv->n_panels + conv->block_n - 1) / conv->block_n;
+    const size_t at_once = conv->lds;
+    uint8_t *own = job->workers + worker * conv->worker_bytes;
+    work w = {
+        .job = job,
+        .row = task / across * conv->block_m,
+        .panel = task % across * conv->block_n,
+        .a = own,
+        .sa = (float *)(own + conv->a_bytes),
+        .c = (float *)(own + conv->a_bytes + conv->sa_bytes),
+        .b_rows = own + conv->a_bytes + conv->sa_bytes + conv->c_bytes,
+    };
+
+    w.rows = nyb_min(conv->block_m, conv->m - w.row);
+    w.n_panels = nyb_min(conv->block_n, conv->n_panels - w.panel);
+    w.b = (int8_t *)w.b_rows + NYB_TILE_COLS * conv->lda;
+    w.sb = (float *)(w.b + conv->max_steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES);
+    w.start = (int32_t *)(w.sb + conv->lds * NYB_TILE_COLS);
+    conv->kernel->begin(conv->group);
+    for (size_t g = 0; g < conv->row_groups; g += at_once)
+        run_chunk(&w, g, nyb_min(at_once, conv->row_groups - g));
+    conv->kernel->end();
+    store(&w);
+}
+
+void nyb_group_dw_run(nyb_group_job *job)
+{
+    const nyb_group_conv *conv = job->conv;
+    const size_t down = (conv->m + conv->block_m - 1) / conv->block_m;
+    const size_t across = (conv->n_panels + conv->block_n - 1) / conv->block_n;
+
+    nyb_pool_run(job->pool, run_task, job, down * across);
+}

@@ -1,0 +1,216 @@
+#include "packed/grouped.h"
+
+#define BLOCK NYB_BLOCK_CODES
+
+const nyb_grouped_kernel *const nyb_grouped_kernels[] = {
+#if NYB_SIMD
+    &nyb_grouped_avx2,
+#endif
+    &nyb_grouped_ref,
+    NULL,
+};
+
+size_t nyb_grouped_code_bytes(const nyb_format *format, size_t rows, size_t cols, size_t group)
+{
+    if (cols > SIZE_MAX - group)
+        return 0;
+    return nyb_packed_bytes(format, rows, nyb_grouped_pitch(cols, group));
+}
+
+size_t nyb_grouped_scale_count(size_t rows, size_t cols, size_t group)
+{
+    size_t n;
+
+    if (cols > SIZE_MAX - group || !nyb_mul_size(rows, nyb_grouped_pitch(cols, group) / group, &n))
+        return 0;
+    return n;
+}
+
+size_t nyb_grouped_bytes(const nyb_format *format, size_t rows, size_t cols, size_t group,
+                         bool scaled)
+{
+    return nyb_grouped_code_bytes(format, rows, cols, group) +
+           (scaled ? nyb_grouped_scale_count(rows, cols, group) * sizeof(float) : 0);
+}
+
+nyb_grouped nyb_grouped_view(const nyb_format *format, size_t rows, size_t cols, size_t group,
+                             uint8_t *codes, float *scales)
+{
+    return (nyb_grouped){
+        .packed = {.format = format,
+                   .rows = rows,
+                   .cols = cols,
+                   .pitch = nyb_grouped_pitch(cols, group),
+                   .scale = 1.0f,
+                   .codes = codes},
+        .group = group,
+        .scales = scales,
+    };
+}
+
+/* codes[(uint8_t)unit] = the lowest code worth unit, -1 if there is none. */
+static void invert(const nyb_format *format, int16_t codes[256])
+{
+    memset(codes, 0xff, 256 * sizeof *codes);
+    for (unsigned code = format->n_codes; code-- > 0;)
+        codes[(uint8_t)format->units[code]] = (int16_t)code;
+}
+
+static void steps_init(const nyb_format *format, nyb_grouped_steps *steps)
+{
+    int16_t codes[256], former = -1;
+    size_t n = 0;
+
+    invert(format, codes);
+    *steps = (nyb_grouped_steps){.inv_unit = 1.0f / format->unit};
+    memset(steps->at, 127, sizeof steps->at);
+    for (int unit = -128; unit < 128; unit++) {
+        const int16_t code = codes[(uint8_t)unit];
+        if (code < 0)
+            continue;
+        if (former < 0) {
+            steps->code = (int8_t)code;
+        } else {
+            steps->at[n] = (int8_t)unit;
+            steps->step[n++] = (int8_t)(code - former);
+        }
+        former = code;
+    }
+}
+
+static void encode_bytes(const nyb_grouped *g, size_t first, size_t n_rows, const float *values)
+{
+    const nyb_packed *p = &g->packed;
+    const float inv_unit = 1.0f / p->format->unit;
+    int16_t table[256];
+
+    invert(p->format, table);
+    for (size_t row = first; row < first + n_rows; row++) {
+        uint8_t *codes = p->codes + row * p->pitch;
+        for (size_t col = 0; col < p->cols; col++)
+            codes[col] = (uint8_t)table[(uint8_t)nyb_bits_of(values[col] * inv_unit + 0x1.8p23f)];
+        memset(codes + p->cols, 0, p->pitch - p->cols);
+        values += p->cols;
+    }
+}
+
+static const nyb_grouped_kernel *choose(uint32_t cpu)
+{
+    const nyb_grouped_kernel *const *kernel = nyb_grouped_kernels;
+    while ((*kernel)->needs & ~cpu)
+        kernel++; /* ends at "ref", which needs nothing */
+    return *kernel;
+}
+
+/* Where the flat sequence of codes stands: pads are zeros that no value is read for. */
+typedef struct cursor {
+    const float *values;
+    size_t rows, col; /* rows left, column */
+} cursor;
+
+static void cursor_move(cursor *at, size_t n, size_t pitch)
+{
+    at->col += n;
+    if (at->col == pitch) {
+        at->col = 0;
+        at->rows--;
+    }
+}
+
+/* 128 codes, some rows' ends and pads among them. */
+static void ragged_block(const nyb_packed *p, const nyb_grouped_kernel *kernel,
+                         const nyb_grouped_steps *steps, cursor *at, uint8_t codes[BLOCK])
+{
+    float values[BLOCK] = {0};
+    uint8_t pad[BLOCK];
+
+    memset(pad, 0xff, sizeof pad);
+    for (size_t i = 0; i < BLOCK && at->rows;) {
+        const size_t n = nyb_min(BLOCK - i, p->pitch - at->col);
+        const size_t real = at->col < p->cols ? nyb_min(n, p->cols - at->col) : 0;
+        memcpy(values + i, at->values, real * sizeof *values);
+        memset(pad + i, 0, real);
+        at->values += real;
+        i += n;
+        cursor_move(at, n, p->pitch);
+    }
+    kernel->codes_128(steps, values, codes);
+    for (size_t i = 0; i < BLOCK; i++)
+        codes[i] &= (uint8_t)~pad[i];
+}
+
+static void encode_nybbles(uint32_t cpu, const nyb_grouped *g, size_t first, size_t n_rows,
+                           const float *values)
+{
+    const nyb_packed *p = &g->packed;
+    const nyb_grouped_kernel *kernel = choose(cpu);
+    uint8_t *out = p->codes + first * p->pitch / 2;
+    const size_t n_blocks = (n_rows * p->pitch + BLOCK - 1) / BLOCK;
+    cursor at = {values, n_rows, 0};
+    nyb_grouped_steps steps;
+
+    steps_init(p->format, &steps);
+    for (size_t b = 0; b < n_blocks; b++, out += NYB_BLOCK_BYTES) {
+        uint8_t codes[BLOCK];
+        if (at.rows && at.col + BLOCK <= p->cols) {
+            kernel->codes_128(&steps, at.values, codes);
+            at.values += BLOCK;
+            cursor_move(&at, BLOCK, p->pitch);
+        } else {
+            ragged_block(p, kernel, &steps, &at, codes);
+        }
+        for (size_t i = 0; i < NYB_BLOCK_BYTES; i++)
+            out[i] = (uint8_t)(codes[i] | codes[NYB_BLOCK_BYTES + i] << 4);
+    }
+}
+
+void nyb_grouped_encode_rows(uint32_t cpu, const nyb_grouped *grouped, size_t first, size_t n_rows,
+                             const float *values)
+{
+    if (grouped->packed.format->bits == 4)
+        encode_nybbles(cpu, grouped, first, n_rows, values);
+    else
+        encode_bytes(grouped, first, n_rows, values);
+}
+
+typedef struct encode_job {
+    uint32_t cpu;
+    const nyb_grouped *grouped;
+    const float *values;
+    size_t rows; /* of a task, a multiple of 8 */
+} encode_job;
+
+static void encode_task(void *arg, size_t task, size_t worker)
+{
+    const encode_job *job = arg;
+    const nyb_packed *p = &job->grouped->packed;
+    const size_t first = task * job->rows;
+
+    (void)worker;
+    nyb_grouped_encode_rows(job->cpu, job->grouped, first, nyb_min(job->rows, p->rows - first),
+                            job->values + first * p->cols);
+}
+
+void nyb_grouped_encode(const nyb_context *context, const nyb_grouped *grouped, const float *values)
+{
+    const nyb_packed *p = &grouped->packed;
+    encode_job job = {.cpu = context->cpu, .grouped = grouped, .values = values};
+
+    job.rows = nyb_round_up((16384 + p->pitch - 1) / p->pitch, 8);
+    nyb_pool_run(context->pool, encode_task, &job, (p->rows + job.rows - 1) / job.rows);
+}
+
+void nyb_grouped_decode(const nyb_grouped *grouped, float *real)
+{
+    const nyb_packed *p = &grouped->packed;
+
+    for (size_t row = 0; row < p->rows; row++) {
+        for (size_t col = 0; col < p->cols; col++) {
+            const float grid = p->format->units[nyb_packed_get(p, row, col) % p->format->n_codes] *
+                               p->format->unit;
+            const size_t i = (row * p->pitch + col) / grouped->group;
+            const float value = grouped->scales ? grid * grouped->scales[i] : grid;
+            *real++ = value * p->scale;
+        }
+    }
+}

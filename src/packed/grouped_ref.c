@@ -1,0 +1,4 @@
+/* Encoding of grouped codes with whatever every CPU has. */
+#include "packed/grouped_codes.h"
+
+const nyb_grouped_kernel nyb_grouped_ref = {.name = "ref", .needs = 0, .codes_128 = codes_128};
