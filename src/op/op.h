@@ -26,6 +26,7 @@ typedef struct nyb_attr {
     bool bias;                  /* conv2d, linear                                        */
     float eps, momentum;   /* batchnorm: y uses sqrt(var + eps); running += momentum*(new-old) */
     float label_smoothing; /* softmax_xent                                          */
+    float loss_scale;      /* softmax_xent: factor of its gradient; 0: 1            */
 } nyb_attr;
 
 #define NYB_OP_INPUTS  2
@@ -95,6 +96,6 @@ extern const nyb_op *const nyb_ops[]; /* NULL-terminated */
 const nyb_op *nyb_op_find(const char *name);
 
 /* softmax_xent: out_shape is 1x1x1x2: out[0] = mean loss, out[1] = number of correct top-1.
- * backward: din[0] = d(mean loss)/d logits (dout is ignored, loss scale 1). */
+ * backward: din[0] = attr->loss_scale * d(mean loss)/d logits (dout is ignored). */
 
 #endif

@@ -101,13 +101,14 @@ static void forward(const nyb_op_args *args)
     args->out[1] = (float)nyb_op_total(losses + rows, rows);
 }
 
-/* dx_j = (exp(x_j - m) / S - e / C - [j = t] (1 - e)) / rows */
+/* dx_j = (exp(x_j - m) / S - e / C - [j = t] (1 - e)) / rows, times the loss scale */
 static void backward_task(void *arg, size_t task, size_t worker)
 {
     const nyb_op_args *args = arg;
     const size_t rows = nyb_shape_rows(args->in_shape[0]), n = args->in_shape[0].c;
     const size_t end = nyb_min(rows, (task + 1) * ROWS_PER_TASK);
     const float smoothing = args->attr->label_smoothing, off = smoothing / (float)n;
+    const float scale = args->attr->loss_scale != 0 ? args->attr->loss_scale : 1;
     const float *const saved = args->saved;
 
     (void)worker;
@@ -117,7 +118,7 @@ static void backward_task(void *arg, size_t task, size_t worker)
         for (size_t j = 0; j < n; j++) {
             const float on = j == (size_t)args->labels[i] ? 1 - smoothing : 0;
             const float p = nyb_expf(x[j] - saved[2 * i]) / saved[2 * i + 1];
-            const float d = (p - off - on) / (float)rows;
+            const float d = (p - off - on) / (float)rows * scale;
             dx[j] = args->din_add[0] ? dx[j] + d : d;
         }
     }

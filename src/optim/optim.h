@@ -3,6 +3,8 @@
 #define NYB_OPTIM_H
 
 #include "base/context.h"
+#include "base/rng.h"
+#include "recipe/recipe.h"
 
 typedef struct nyb_sgd {
     float momentum;     /* 0: plain */
@@ -16,6 +18,23 @@ typedef struct nyb_sgd {
  * A weight decay or momentum of 0 leaves its operation out; v may then be NULL (momentum 0). */
 void nyb_sgd_run(const nyb_context *context, const nyb_sgd *sgd, float lr, bool decay, float *w,
                  float *v, const float *g, size_t n);
+
+/* The same with every update rounded to a format (Wang et al., NeurIPS 2018; NUMERICS 3.1), in
+ * PyTorch's order; R: one rounding of an f32 product and an f32 sum, saturating:
+ *   g = R(g + wd * w)              random bits of role NYB_RNG_AXPY_L2
+ *   v = R(g + momentum * v)        NYB_RNG_AXPY_MOMENTUM
+ *   d = nesterov ? g + momentum * v : v      not stored, not rounded
+ *   w = R(w + -lr * d)             NYB_RNG_AXPY_UPDATE
+ * Element i of the stream (seed, step, tensor; its role is set here) is element i of w. Stochastic
+ * rounding is exactly unbiased for formats with 7 or more bits of mantissa. NaN becomes 0 and Inf
+ * the largest value: check gradients before. */
+void nyb_sgd_run_rounded(const nyb_context *context, const nyb_sgd *sgd, const nyb_update *update,
+                         const nyb_stream *stream, float lr, bool decay, float *w, float *v,
+                         const float *g, size_t n);
+/* w = the nearest values of the update's format: where weights begin. */
+void nyb_update_round(const nyb_context *context, const nyb_update *update, float *w, size_t n);
+/* False: updates are those of nyb_sgd_run. */
+bool nyb_update_rounds(const nyb_update *update);
 
 /* X(constant, word, sentence) */
 #define NYB_SCHEDULE_LIST(X)                                                                       \

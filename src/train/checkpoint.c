@@ -206,26 +206,29 @@ static void print_progress(const nyb_progress *p, char text[512])
 {
     snprintf(text, 512,
              "step=%llu loss_sum=%a correct=%a samples=%llu skipped=%llu seconds=%a "
-             "metrics=%llu test_loss=%a test_acc=%a",
+             "metrics=%llu test_loss=%a test_acc=%a loss_scale=%a good=%llu",
              (unsigned long long)p->step, p->loss_sum, p->correct, (unsigned long long)p->n_samples,
              (unsigned long long)p->n_skipped, p->seconds, (unsigned long long)p->n_metrics,
-             p->test_loss, p->test_acc);
+             p->test_loss, p->test_acc, (double)p->scaler.scale,
+             (unsigned long long)p->scaler.n_good);
 }
 
+/* States of 0.1.0 end before loss_scale: what the recipe begins with stays. */
 static bool scan_progress(const char *text, nyb_progress *p)
 {
-    unsigned long long step, samples, skipped, metrics;
+    unsigned long long step, samples, skipped, metrics, n_good = p->scaler.n_good;
     const int n = sscanf(text,
                          "step=%llu loss_sum=%la correct=%la samples=%llu skipped=%llu seconds=%la "
-                         "metrics=%llu test_loss=%la test_acc=%la",
+                         "metrics=%llu test_loss=%la test_acc=%la loss_scale=%a good=%llu",
                          &step, &p->loss_sum, &p->correct, &samples, &skipped, &p->seconds,
-                         &metrics, &p->test_loss, &p->test_acc);
+                         &metrics, &p->test_loss, &p->test_acc, &p->scaler.scale, &n_good);
 
     p->step = step;
     p->n_samples = samples;
     p->n_skipped = skipped;
     p->n_metrics = metrics;
-    return n == 9;
+    p->scaler.n_good = n_good;
+    return n == 9 || n == 11;
 }
 
 nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)

@@ -56,6 +56,8 @@ static nyb_status create(nyb_train *t, nyb_error *err)
 {
     NYB_TRY(nyb_graph_create(t->context, t->model, &t->recipe, (size_t)t->options.batch,
                              t->options.seed, (float)t->options.label_smoothing, &t->graph, err));
+    nyb_train_round_weights(t);
+    t->progress.scaler = nyb_loss_scaler_start(&t->recipe);
     t->scratch = nyb_alloc(nyb_grad_scratch_bytes(t->graph));
     if (!t->scratch)
         return nyb_fail(err, NYB_MEMORY, "out of memory");

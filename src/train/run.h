@@ -19,6 +19,7 @@ typedef struct nyb_progress {
     double seconds;     /* wall clock, all sessions of the run */
     uint64_t n_metrics; /* bytes of metrics.jsonl that belong to this state */
     double test_loss, test_acc;
+    nyb_loss_scaler scaler;
 } nyb_progress;
 
 typedef struct nyb_report nyb_report;
@@ -49,6 +50,9 @@ uint64_t nyb_train_total_steps(const nyb_train *t);
 /* Forward, backward, update on graph->input and graph->labels. */
 NYB_MUST_CHECK nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct,
                                            nyb_error *err);
+
+/* Initial weights to the format of the recipe's updates. */
+void nyb_train_round_weights(nyb_train *t);
 
 /* ---- eval.c ---- */
 NYB_MUST_CHECK nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss,

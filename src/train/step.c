@@ -49,6 +49,14 @@ float nyb_train_rate(const nyb_train *t)
                             t->steps_per_epoch * (uint64_t)t->recipe.finish_epochs);
 }
 
+void nyb_train_round_weights(nyb_train *t)
+{
+    for (int i = 0; i < t->graph->n_params && nyb_update_rounds(&t->recipe.update); i++)
+        if (t->graph->params[i].trained)
+            nyb_update_round(t->context, &t->recipe.update, t->graph->params[i].value,
+                             t->graph->params[i].n);
+}
+
 static void update(nyb_train *t, float rate)
 {
     const nyb_sgd sgd = {.momentum = (float)t->options.momentum,
@@ -57,8 +65,15 @@ static void update(nyb_train *t, float rate)
 
     for (int i = 0; i < t->graph->n_params; i++) {
         nyb_param *p = &t->graph->params[i];
+        const nyb_stream stream = {
+            .seed = t->graph->seed, .step = (uint32_t)t->progress.step, .tensor = (uint32_t)i};
 
-        if (p->trained)
+        if (!p->trained)
+            continue;
+        if (nyb_update_rounds(&t->recipe.update))
+            nyb_sgd_run_rounded(t->context, &sgd, &t->recipe.update, &stream, rate, p->decay,
+                                p->value, p->momentum, p->gradient, p->n);
+        else
             nyb_sgd_run(t->context, &sgd, rate, p->decay, p->value, p->momentum, p->gradient, p->n);
     }
 }
@@ -84,37 +99,78 @@ static nyb_status report_nonfinite(nyb_train *t, nyb_mode mode, double loss, nyb
                     (unsigned long long)t->progress.step, loss);
 }
 
+/* As if the step had not been: BN buffers and the memory of scale rules, too. */
+static nyb_status skip(nyb_train *t)
+{
+    nyb_graph *g = t->graph;
+
+    memcpy(g->small, g->small_backup, g->n_small_bytes);
+    t->progress.n_skipped++;
+    t->progress.step++;
+    return NYB_OK;
+}
+
+/* What the gradients say: the scale of the loss is taken back from them. */
+typedef struct verdict {
+    bool finite;
+    bool overflow; /* a smaller scale of the loss may help: skip this update */
+    double norm;   /* if they are to be clipped */
+} verdict;
+
+static verdict judge(nyb_train *t, bool forward_finite)
+{
+    const nyb_graph *g = t->graph;
+    const nyb_loss_scale kind = t->recipe.loss_scale;
+    nyb_loss_scaler *scaler = &t->progress.scaler;
+    const float scale = scaler->scale;
+    verdict v = {.finite = forward_finite && g->n_nonfinite == 0};
+
+    /* Rounded updates would turn NaN into numbers: look before. */
+    if (v.finite && (kind != NYB_LOSS_SCALE_NONE || nyb_update_rounds(&t->recipe.update)))
+        v.finite = nyb_grad_finite(g);
+    if (kind == NYB_LOSS_SCALE_DYNAMIC && forward_finite &&
+        (v.finite || scale > NYB_LOSS_SCALE_MIN))
+        v.overflow = !nyb_loss_scaler_judge(scaler, v.finite);
+    if (v.overflow)
+        return v;
+    if (scale != 1.0f)
+        nyb_grad_scale(g, 1.0f / scale);
+    if (t->options.clip_norm > 0.0)
+        v.norm = nyb_grad_norm(g, t->scratch);
+    v.finite = v.finite && isfinite(v.norm);
+    return v;
+}
+
 nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct, nyb_error *err)
 {
     nyb_graph *g = t->graph;
     const nyb_mode mode = nyb_train_mode(t);
     const uint32_t step = (uint32_t)t->progress.step;
     const float rate = nyb_train_rate(t);
-    bool finite;
-    double norm = 0.0;
+    bool forward_finite;
+    verdict v;
 
     memcpy(g->small_backup, g->small, g->n_small_bytes);
     nyb_graph_forward(g, mode, step);
     *loss = g->result[0];
     *n_correct = g->result[1];
+    forward_finite = isfinite(*loss) && g->n_nonfinite == 0;
+    g->loss.loss_scale = t->progress.scaler.scale;
     nyb_graph_backward(g, mode, step);
-    if (t->options.clip_norm > 0.0)
-        norm = nyb_grad_norm(g, t->scratch);
-    finite = isfinite(*loss) && isfinite(norm) && g->n_nonfinite == 0;
-    if (!finite) {
+    v = judge(t, forward_finite);
+    if (v.overflow)
+        return skip(t);
+    if (!v.finite) {
         switch (t->recipe.nonfinite) {
         case NYB_POLICY_STOP:
             return report_nonfinite(t, mode, *loss, err);
         case NYB_POLICY_SKIP:
-            memcpy(g->small, g->small_backup, g->n_small_bytes);
-            t->progress.n_skipped++;
-            t->progress.step++;
-            return NYB_OK;
+            return skip(t);
         case NYB_POLICY_CONTINUE:
             break;
         }
     }
-    nyb_grad_clip(g, norm, t->options.clip_norm);
+    nyb_grad_clip(g, v.norm, t->options.clip_norm);
     update(t, rate);
     t->progress.step++;
     return NYB_OK;
