@@ -174,6 +174,7 @@ const nyb_scale_rule nyb_scale_pact = {
     .group = pact_group,
     .n_params = 1,
     .init = pact_init,
+    .decays = true,
     .backward = pact_backward,
 };
 
@@ -185,6 +186,7 @@ const nyb_scale_rule nyb_scale_pactplus = {
     .group = pact_group,
     .n_params = 1,
     .init = pact_init,
+    .decays = true,
     .backward = pactplus_backward,
 };
 

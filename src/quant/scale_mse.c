@@ -148,9 +148,9 @@ static void search(const nyb_format *format, const nyb_round_kernel *kernel, con
         }
     }
     golden(&k, max * (at - 1) / 100, max * (at + 1) / 100, &best);
-    scale->scale =
-        nyb_scale_of_clip(format, (float)fmin((double)best.clip / (double)k.unit, (double)FLT_MAX));
-    scale->inv = scale->scale > 0.0f ? 1.0f / scale->scale : 0.0f;
+    nyb_group_scale_set(
+        scale, nyb_scale_of_clip(format,
+                                 (float)fmin((double)best.clip / (double)k.unit, (double)FLT_MAX)));
 }
 
 static bool groups(nyb_group group)

@@ -47,8 +47,7 @@ static void search(const nyb_format *format, const float *x, size_t n, uint64_t 
 
     if (!(clip > 0.0f))
         clip = stats->absmax;
-    *scale = (nyb_group_scale){.scale = nyb_scale_of_clip(format, clip)};
-    scale->inv = scale->scale > 0.0f ? 1.0f / scale->scale : 0.0f;
+    nyb_group_scale_set(scale, nyb_scale_of_clip(format, clip));
 }
 
 static void search_3(const nyb_format *format, const nyb_round_kernel *kernel, const float *x,

@@ -128,13 +128,6 @@ static nyb_moments moments_of(const nyb_group_stats *stats)
                          .n_nonzero = stats->n_nonzero};
 }
 
-static nyb_group_scale scale_of_clip(const nyb_format *format, float clip)
-{
-    const float scale = nyb_scale_of_clip(format, clip);
-
-    return (nyb_group_scale){.scale = scale, .inv = scale > 0.0f ? 1.0f / scale : 0.0f};
-}
-
 #define SAWB_GROUP(rule)                                                                           \
     static void rule##_group(const nyb_format *format, const nyb_level *level,                     \
                              const nyb_group_stats *stats, const float *params, int trial,         \
@@ -145,7 +138,8 @@ static nyb_group_scale scale_of_clip(const nyb_format *format, float clip)
         (void)level;                                                                               \
         (void)params;                                                                              \
         (void)trial;                                                                               \
-        *scale = scale_of_clip(format, rule##_choose(format, &moments, NULL));                     \
+        nyb_group_scale_set(scale,                                                                 \
+                            nyb_scale_of_clip(format, rule##_choose(format, &moments, NULL)));     \
     }
 
 SAWB_GROUP(sawb)
@@ -215,7 +209,7 @@ static void sawb_zeroless_group(const nyb_format *format, const nyb_level *level
     (void)level;
     (void)params;
     (void)trial;
-    *scale = scale_of_clip(format, 2.0f * clip);
+    nyb_group_scale_set(scale, nyb_scale_of_clip(format, 2.0f * clip));
     if (scale->scale > 0.0f)
         scale->offset = -clip;
 }

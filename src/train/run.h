@@ -51,7 +51,7 @@ uint64_t nyb_train_total_steps(const nyb_train *t);
 NYB_MUST_CHECK nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct,
                                            nyb_error *err);
 
-/* Initial weights to the format of the recipe's updates. */
+/* Weights to the format of the recipe's updates: where they begin. */
 void nyb_train_round_weights(nyb_train *t);
 
 /* ---- eval.c ---- */

@@ -49,10 +49,16 @@ float nyb_train_rate(const nyb_train *t)
                             t->steps_per_epoch * (uint64_t)t->recipe.finish_epochs);
 }
 
+/* Learned scales stay in f32. */
+static bool rounds(const nyb_train *t, const nyb_param *p)
+{
+    return p->trained && !p->rule && nyb_update_rounds(&t->recipe.update);
+}
+
 void nyb_train_round_weights(nyb_train *t)
 {
-    for (int i = 0; i < t->graph->n_params && nyb_update_rounds(&t->recipe.update); i++)
-        if (t->graph->params[i].trained)
+    for (int i = 0; i < t->graph->n_params; i++)
+        if (rounds(t, &t->graph->params[i]))
             nyb_update_round(t->context, &t->recipe.update, t->graph->params[i].value,
                              t->graph->params[i].n);
 }
@@ -70,7 +76,7 @@ static void update(nyb_train *t, float rate)
 
         if (!p->trained)
             continue;
-        if (nyb_update_rounds(&t->recipe.update))
+        if (rounds(t, p))
             nyb_sgd_run_rounded(t->context, &sgd, &t->recipe.update, &stream, rate, p->decay,
                                 p->value, p->momentum, p->gradient, p->n);
         else
