@@ -121,15 +121,15 @@ void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_format *f)
         grid->mode = NYB_ACCUM_MAGIC;
         grid->least_exponent = nyb_bits_of(ldexpf(1, least_exponent(f)));
         grid->magic = ldexpf(1.5f, 23 - m);
-        /* Products that f32 would flush are below a half of every sum's last bit. */
-        grid->fuses = least_exponent(f) - m >= -100;
     } else {
-        grid->mode = NYB_ACCUM_BITS;
+        grid->mode = f->fp.ties_away ? NYB_ACCUM_AWAY : NYB_ACCUM_EVEN;
         grid->dropped = (uint32_t)(23 - m);
-        grid->ties_away = f->fp.ties_away;
         grid->least = (float)least_value(f);
-        grid->fuses = false;
     }
+    /* Products that f32 would flush are below a half of every sum's last bit; those that overflow
+     * exceed the largest by far. */
+    if (f->grid == NYB_GRID_FLOAT)
+        grid->fuses = least_exponent(f) - m >= -100 && f->max < 0x1p126f;
 }
 
 extern const nyb_accum_kernel nyb_accum_avx512, nyb_accum_avx2, nyb_accum_ref;

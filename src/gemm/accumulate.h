@@ -34,7 +34,8 @@ float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size
 /* How a kernel rounds. */
 typedef enum nyb_accum_mode {
     NYB_ACCUM_MAGIC, /* x + M - M with M = 1.5 * 2^(23 - man_bits) * 2^max(e, emin): ties to even */
-    NYB_ACCUM_BITS,  /* in the bits of f32; what is below the least value becomes 0 */
+    NYB_ACCUM_EVEN,  /* in the bits of f32, ties to even; what is below `least` becomes 0 */
+    NYB_ACCUM_AWAY,  /* the same with ties away from zero */
     NYB_ACCUM_INT    /* no rounding: integers below 2^24; chunk sums do not clamp */
 } nyb_accum_mode;
 
@@ -43,9 +44,8 @@ typedef struct nyb_accum_grid {
     float max;
     uint32_t least_exponent; /* MAGIC: bits of 2^emin */
     float magic;             /* MAGIC: 1.5 * 2^(23 - man_bits) */
-    uint32_t dropped;        /* BITS: mantissa bits of f32 that the format lacks */
-    bool ties_away;          /* BITS */
-    float least;             /* BITS: least positive value */
+    uint32_t dropped;        /* EVEN, AWAY: mantissa bits of f32 that the format lacks */
+    float least;             /* EVEN, AWAY: least positive value */
     bool fuses; /* a * b + s in one operation gives the same, if a * b is exact in 24 bits */
 } nyb_accum_grid;
 

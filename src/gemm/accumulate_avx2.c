@@ -76,12 +76,18 @@ static inline __m256 round_bits(__m256 x, uint32_t dropped, bool ties_away)
     const __m256i kept = _mm256_set1_epi32((int)~((2u << (dropped - 1)) - 1));
     const __m256i y = _mm256_and_si256(_mm256_add_epi32(b, up), kept);
 
-    return _mm256_blendv_ps(x, _mm256_castsi256_ps(y), _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+    return _mm256_castsi256_ps(y);
 }
 
 static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
 {
     return (vec){round_bits(x.lo, dropped, ties_away), round_bits(x.hi, dropped, ties_away)};
+}
+
+static inline vec vec_but_nan(vec y, vec x)
+{
+    return (vec){_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(x.lo, x.lo, _CMP_UNORD_Q)),
+                 _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(x.hi, x.hi, _CMP_UNORD_Q))};
 }
 
 static inline __m256 above(__m256 x, float least)
@@ -99,6 +105,7 @@ static inline vec vec_above(vec x, float least)
 #define ACCUM_RECORD nyb_accum_avx2
 #define ACCUM_NAME   "avx2"
 #define ACCUM_NEEDS  NYB_CPU_AVX2
+#define ACCUM_SUMS   4
 #define ACCUM_VECS   1
 extern const nyb_accum_kernel nyb_accum_avx2;
 #include "gemm/accumulate_kernels.h"

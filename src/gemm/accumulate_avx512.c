@@ -63,7 +63,12 @@ static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
     const __m512i kept = _mm512_set1_epi32((int)~((2u << (dropped - 1)) - 1));
     const __m512i y = _mm512_and_si512(_mm512_add_epi32(b, up), kept);
 
-    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), _mm512_castsi512_ps(y));
+    return _mm512_castsi512_ps(y);
+}
+
+static inline vec vec_but_nan(vec y, vec x)
+{
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
 }
 
 static inline vec vec_above(vec x, float least)
@@ -76,6 +81,7 @@ static inline vec vec_above(vec x, float least)
 #define ACCUM_RECORD nyb_accum_avx512
 #define ACCUM_NAME   "avx512"
 #define ACCUM_NEEDS  NYB_CPU_AVX512
+#define ACCUM_SUMS   8
 #define ACCUM_VECS   2
 extern const nyb_accum_kernel nyb_accum_avx512;
 #include "gemm/accumulate_kernels.h"

@@ -1,13 +1,12 @@
 /* Chains of rounded sums in a vocabulary of 16 lanes (vec_*) that the including file defines; it
- * also defines ACCUM_RECORD, ACCUM_NAME, ACCUM_NEEDS, and ACCUM_VECS, the vectors of b that its
- * registers hold beside the sums (1 or 2). Lanes never meet, so every set of registers that
- * implements the vocabulary gives the same bits. No include guard: each ISA has its own copy. */
+ * also defines ACCUM_RECORD, ACCUM_NAME, ACCUM_NEEDS, and what its registers hold: ACCUM_SUMS
+ * vectors of sums, beside ACCUM_VECS (1 or 2) of b. Lanes never meet, so every set of registers
+ * that implements the vocabulary gives the same bits. No include guard: each ISA has its own copy.
+ */
 
 #include "gemm/tile_unroll.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
-
-#define MAX_ROWS 8 /* of a block: 8 chains hide the latency of one */
 
 /* What a chain is made of; constants where a block is inlined. */
 typedef struct chain {
@@ -22,8 +21,12 @@ static ALWAYS_INLINE vec nearest(const chain c, const nyb_accum_grid *grid, vec 
         x = vec_clamp(x, grid->max);
     if (c.mode == NYB_ACCUM_INT)
         return x;
-    if (c.mode == NYB_ACCUM_BITS)
-        return vec_above(vec_round_bits(x, grid->dropped, grid->ties_away), grid->least);
+    if (c.mode != NYB_ACCUM_MAGIC) {
+        vec y = vec_round_bits(x, grid->dropped, c.mode == NYB_ACCUM_AWAY);
+        if (!c.free) /* else there is no NaN, whose bits must not be rounded */
+            y = vec_but_nan(y, x);
+        return vec_above(y, grid->least);
+    }
     /* In x + M the last bit of f32 is worth the last bit of the format, so the sum rounds as the
      * format does, subnormals and ties included; M is exact, and taking it away, too. */
     const vec e = vec_exponent(x, grid->least_exponent), magic = vec_set(grid->magic);
@@ -37,7 +40,7 @@ static ALWAYS_INLINE vec step(const chain c, const nyb_accum_grid *grid, vec s, 
 
 /* tot = rnd(tot + s); s = 0, for n_rows x n_vecs sums whose totals begin at tot. */
 static ALWAYS_INLINE void close_chunk(const chain c, const nyb_accum_grid *grid, size_t n_rows,
-                                      size_t n_vecs, vec s[MAX_ROWS][ACCUM_VECS], float *tot)
+                                      size_t n_vecs, vec s[ACCUM_SUMS][ACCUM_VECS], float *tot)
 {
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++, tot += NYB_ACCUM_COLS) {
@@ -58,7 +61,7 @@ static ALWAYS_INLINE void run_block(const nyb_accum_args *args, const chain c, s
     const size_t lda = args->lda, a_step = args->a_step, at = row * NYB_ACCUM_COLS + col;
     const float *b = args->b + col;
     size_t left = args->chunk - args->at;
-    vec s[MAX_ROWS][ACCUM_VECS];
+    vec s[ACCUM_SUMS][ACCUM_VECS];
 
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++) {
@@ -96,19 +99,18 @@ static ALWAYS_INLINE void run_block(const nyb_accum_args *args, const chain c, s
     }
 }
 
-/* 16 * n_vecs columns of all rows, in blocks of at most 8 sums. */
+/* 16 * n_vecs columns of all rows, in blocks of as many sums as hide the latency of one. */
 static ALWAYS_INLINE void run_columns(const nyb_accum_args *args, const chain c, size_t col,
                                       size_t n_vecs)
 {
+    const size_t most = ACCUM_SUMS / n_vecs;
     size_t row = 0;
 
-    if (n_vecs == 1)
-        for (; row + 8 <= args->rows; row += 8)
-            run_block(args, c, row, 8, col, n_vecs);
-    for (; row + 4 <= args->rows; row += 4)
-        run_block(args, c, row, 4, col, n_vecs);
-    for (; row + 2 <= args->rows; row += 2)
-        run_block(args, c, row, 2, col, n_vecs);
+    for (; row + most <= args->rows; row += most)
+        run_block(args, c, row, most, col, n_vecs);
+    if (most > 2)
+        for (; row + 2 <= args->rows; row += 2)
+            run_block(args, c, row, 2, col, n_vecs);
     for (; row < args->rows; row++)
         run_block(args, c, row, 1, col, n_vecs);
 }
@@ -123,6 +125,15 @@ static ALWAYS_INLINE void run_chain(const nyb_accum_args *args, const chain c)
         run_columns(args, c, col, ACCUM_VECS);
 }
 
+#if ACCUM_SUMS == 1 /* small, not fast: one copy decides as it goes */
+
+static void run(const nyb_accum_args *args)
+{
+    run_chain(args, (chain){args->grid->mode, args->fused, args->free});
+}
+
+#else
+
 #define RUN_CHAIN(name, mode, fused, free)                                                         \
     static void name(const nyb_accum_args *args)                                                   \
     {                                                                                              \
@@ -132,7 +143,11 @@ RUN_CHAIN(run_magic, NYB_ACCUM_MAGIC, false, false)
 RUN_CHAIN(run_magic_free, NYB_ACCUM_MAGIC, false, true)
 RUN_CHAIN(run_magic_fused, NYB_ACCUM_MAGIC, true, false)
 RUN_CHAIN(run_magic_fused_free, NYB_ACCUM_MAGIC, true, true)
-RUN_CHAIN(run_bits, NYB_ACCUM_BITS, false, false)
+RUN_CHAIN(run_even, NYB_ACCUM_EVEN, false, false)
+RUN_CHAIN(run_even_free, NYB_ACCUM_EVEN, false, true)
+RUN_CHAIN(run_away, NYB_ACCUM_AWAY, false, false)
+RUN_CHAIN(run_away_free, NYB_ACCUM_AWAY, false, true)
+RUN_CHAIN(run_away_fused_free, NYB_ACCUM_AWAY, true, true)
 RUN_CHAIN(run_int, NYB_ACCUM_INT, true, false)
 
 static void run(const nyb_accum_args *args)
@@ -144,14 +159,22 @@ static void run(const nyb_accum_args *args)
         else
             (args->free ? run_magic_free : run_magic)(args);
         return;
-    case NYB_ACCUM_BITS:
-        run_bits(args);
+    case NYB_ACCUM_EVEN:
+        (args->free ? run_even_free : run_even)(args);
+        return;
+    case NYB_ACCUM_AWAY:
+        if (args->fused && args->free)
+            run_away_fused_free(args);
+        else
+            (args->free ? run_away_free : run_away)(args);
         return;
     case NYB_ACCUM_INT:
         run_int(args);
         return;
     }
 }
+
+#endif
 
 const nyb_accum_kernel ACCUM_RECORD = {
     .name = ACCUM_NAME,

@@ -78,18 +78,24 @@ static inline vec vec_exponent(vec x, uint32_t least)
     return x;
 }
 
-/* The last `dropped` (>= 1) bits of the mantissa are rounded away, whatever the exponent; NaN
- * stays. */
+/* The last `dropped` (>= 1) bits of the mantissa are rounded away, whatever the exponent. */
 static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
 {
     LANES
     {
         const uint32_t b = nyb_bits_of(x.lane[i]), half = 1u << (dropped - 1);
         const uint32_t up = ties_away ? half : half - 1 + (b >> dropped & 1);
-        const float y = nyb_float_of((b + up) & ~(2 * half - 1));
-        x.lane[i] = x.lane[i] == x.lane[i] ? y : x.lane[i];
+        x.lane[i] = nyb_float_of((b + up) & ~(2 * half - 1));
     }
     return x;
+}
+
+/* y, but x where that is NaN. */
+static inline vec vec_but_nan(vec y, vec x)
+{
+    LANES
+    y.lane[i] = isnan(x.lane[i]) ? x.lane[i] : y.lane[i];
+    return y;
 }
 
 /* +0 where |x| < least. */
@@ -103,6 +109,7 @@ static inline vec vec_above(vec x, float least)
 #define ACCUM_RECORD nyb_accum_ref
 #define ACCUM_NAME   "ref"
 #define ACCUM_NEEDS  0
+#define ACCUM_SUMS   1
 #define ACCUM_VECS   1
 extern const nyb_accum_kernel nyb_accum_ref;
 #include "gemm/accumulate_kernels.h"

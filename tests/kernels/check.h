@@ -45,6 +45,7 @@ int ck_main(int argc, char **argv, void (*const *families)(ck *));
 uint32_t ck_cpu(const ck *c);
 
 /* One function per family, listed in tests/kernels/main.c. */
+void check_accumulate(ck *c);
 void check_encode(ck *c);
 void check_elem(ck *c);
 void check_moments(ck *c);

@@ -84,8 +84,8 @@ static bool run(ck *c, uint32_t cpu, const product *p, const nyb_operand *a, con
     const nyb_context context = {.cpu = cpu, .pool = NULL};
     nyb_conv *conv;
 
-    if (nyb_conv_create(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, NULL, &conv, NULL) !=
-        NYB_OK) {
+    if (nyb_conv_create(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, NULL, &conv,
+                        NULL) != NYB_OK) {
         ck_fail(c, "no plan");
         return false;
     }

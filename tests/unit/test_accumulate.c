@@ -225,6 +225,8 @@ static void check_kernels(const nyb_format *f, const kind *kd, sums *c)
 {
     nyb_accum_grid grid;
 
+    const double largest = f->grid == NYB_GRID_INT ? 225 : ldexp(1, 2 * kd->hi + 2);
+
     nyb_accum_grid_init(&grid, f);
     for (const nyb_accum_kernel *const *kernel = nyb_accum_kernels; *kernel; kernel++) {
         if ((*kernel)->needs & ~cpu())
@@ -234,7 +236,7 @@ static void check_kernels(const nyb_format *f, const kind *kd, sums *c)
             c->fused = i & 1;
             c->free = i & 2;
             if ((c->fused && (!grid.fuses || kd->bits > 12)) ||
-                (c->free && 4.0 * (double)c->k * ldexp(1, 2 * kd->hi + 2) > grid.max))
+                (c->free && 4 * (double)c->k * largest > grid.max))
                 continue;
             run_kernel(*kernel, &grid, c, narrow);
             for (size_t m = 0; m < c->rows; m++)
