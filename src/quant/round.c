@@ -1,5 +1,5 @@
 /* The pipeline of round.h: mix, group, scale, round, back to real values. */
-#include "quant/round.h"
+#include "quant/mix.h"
 
 #include <float.h>
 #include <math.h>
@@ -16,6 +16,7 @@ typedef struct work {
     const nyb_spec *spec;
     const nyb_scale_rule *rule;
     const nyb_round_kernel *kernel;
+    const nyb_mix_kernel *mixer;
     nyb_view view;
     const float *x;
     float *values;
@@ -202,6 +203,25 @@ static nyb_group_scale small_group(const work *w, const float *x, size_t n)
     return best;
 }
 
+/* Of n_groups groups, one after the other, of at most CHUNK elements together. */
+static void small_groups(const work *w, const float *x, size_t n_groups, size_t length,
+                         nyb_group_scale *scales)
+{
+    float absmax[CHUNK / 16 + 1];
+
+    if (!w->rule->absmax_only || w->rule->n_trials > 1) {
+        for (size_t g = 0; g < n_groups; g++)
+            scales[g] = small_group(w, x + g * length, length);
+        return;
+    }
+    w->kernel->block_stats(x, n_groups, length, length, absmax);
+    for (size_t g = 0; g < n_groups; g++) {
+        const nyb_group_stats stats = {.absmax = absmax[g], .n = length};
+
+        w->rule->group(w->spec->format, &w->level, &stats, w->job->params, 0, &scales[g]);
+    }
+}
+
 /* ---- one buffer of groups ---------------------------------------------------------------------
  */
 
@@ -211,13 +231,14 @@ static void round_with(const work *w, const nyb_group_scale *s, const uint32_t *
 {
     const float inv = s->inv * w->job->pre, level = w->level.scale * w->job->post;
 
-    for (size_t i = 0; i < n; i++)
-        v[i] = (v[i] - s->offset) * inv;
+    if (s->offset != 0.0f)
+        for (size_t i = 0; i < n; i++)
+            v[i] -= s->offset;
+    w->kernel->scale(v, n, inv, v);
     w->kernel->round(w->spec->format, w->spec->rounding, v, r23, n, v);
     if (grid)
         memcpy(grid, v, n * sizeof *grid);
-    for (size_t i = 0; i < n; i++)
-        v[i] = s->offset + v[i] * s->scale * level;
+    w->kernel->unscale(v, n, s->scale, level, s->offset, v);
 }
 
 /* Where the parts of a vector's values go. */
@@ -235,14 +256,14 @@ static void round_groups(const work *w, const uint32_t *r23, const uint32_t *rs,
     const float pre = w->job->pre, level = w->level.scale * w->job->post;
     float t[CHUNK];
 
-    t[0] = 0.0f;
+    small_groups(w, v, n_groups, length, scales);
     for (size_t g = 0; g < n_groups; g++) {
         float *part = v + g * length;
 
-        scales[g] = small_group(w, part, length);
-        const float offset = scales[g].offset, inv = scales[g].inv * pre;
-        for (size_t i = 0; i < length; i++)
-            t[g * length + i] = (part[i] - offset) * inv;
+        if (scales[g].offset != 0.0f)
+            for (size_t i = 0; i < length; i++)
+                part[i] -= scales[g].offset;
+        w->kernel->scale(part, length, scales[g].inv * pre, t + g * length);
     }
     w->kernel->round(w->spec->format, w->spec->rounding, t, r23, n_groups * length, v);
     if (w->rule->finish) {
@@ -255,12 +276,10 @@ static void round_groups(const work *w, const uint32_t *r23, const uint32_t *rs,
     if (out.grid)
         memcpy(out.grid, v, n_groups * length * sizeof *v);
     for (size_t g = 0; g < n_groups; g++) {
-        const float offset = scales[g].offset, scale = scales[g].scale;
-
         if (out.scales)
             out.scales[g * out.step] = scales[g];
-        for (size_t i = 0; i < length; i++)
-            v[g * length + i] = offset + v[g * length + i] * scale * level;
+        w->kernel->unscale(v + g * length, length, scales[g].scale, level, scales[g].offset,
+                           v + g * length);
     }
 }
 
@@ -285,13 +304,24 @@ static void mix(const work *w, size_t n, float *v, bool inverse)
     const size_t length = nyb_mix_length(w->spec->mix);
     size_t at = 0;
 
-    for (size_t size = length; size > 1; size /= 2)
-        for (; n - at >= size; at += size) {
-            if (inverse)
-                nyb_mix_hadamard_inverse(v + at, size, 1, 1, w->signs);
-            else
-                nyb_mix_hadamard(v + at, size, 1, 1, w->signs);
-        }
+    for (size_t size = length; size > 1 && at < n; size /= 2) {
+        const size_t count = (n - at) / size;
+
+        if (count)
+            w->mixer->along(v + at, size, count, w->signs, inverse);
+        at += count * size;
+    }
+}
+
+/* The same of LANES vectors side by side. */
+static void mix_lanes(const work *w, size_t n, float *v, bool inverse)
+{
+    const size_t length = nyb_mix_length(w->spec->mix);
+    size_t at = 0;
+
+    for (size_t size = length; size > 1 && at < n; size /= 2)
+        for (; n - at >= size; at += size)
+            w->mixer->across(v + at * LANES, size, LANES, LANES, w->signs, inverse);
 }
 
 /* ---- blocks along the columns -----------------------------------------------------------------
@@ -344,40 +374,117 @@ static void draw_scales(const work *w, uint64_t first, size_t step, size_t n, ui
         rs[i] = nyb_rng_u32(&stream, w->job->first + first + i * step) >> 9;
 }
 
+static size_t rows_of_task(const work *w)
+{
+    return nyb_max(RUN / w->view.cols, 1);
+}
+
+/* Rows that are whole segments follow each other as one vector; a task takes RUN elements of it,
+ * else some rows. */
 static void along_task(void *arg, size_t task, size_t worker)
 {
     const work *w = arg;
-    const size_t cols = w->view.cols, per = nyb_max(RUN / nyb_max(cols, 1), 1);
-    const size_t end = nyb_min((task + 1) * per, w->view.rows),
-                 length = group_length(w->spec->group);
+    const size_t cols = w->view.cols, length = group_length(w->spec->group);
+    const size_t across = (cols + length - 1) / length;
+    const bool flat = cols % w->length == 0;
+    const size_t n = flat ? w->view.rows * cols : cols, per = rows_of_task(w);
+    const size_t begin = flat ? task * RUN : 0, end = flat ? nyb_min(begin + RUN, n) : cols;
+    const size_t last = flat ? 1 : nyb_min((task + 1) * per, w->view.rows);
     uint32_t r23[CHUNK], rs[CHUNK / 16 + 1];
     float v[CHUNK], dx[CHUNK];
 
     (void)worker;
-    for (size_t row = task * per; row < end; row++)
-        for (size_t at = 0; at < cols; at += CHUNK) {
-            const size_t n = nyb_min(cols - at, CHUNK), first = row * cols + at;
-
-            memcpy(v, w->x + first, n * sizeof *v);
-            if (w->dx)
-                memcpy(dx, w->dx + first, n * sizeof *dx);
-            draw(w, first, n, r23);
-            draw_scales(w, first, length, n / length + 1, rs);
+    for (size_t row = flat ? 0 : task * per; row < last; row++)
+        for (size_t at = begin; at < end; at += CHUNK) {
+            const size_t m = nyb_min(end - at, CHUNK), first = row * cols + at;
             const parts out = {
                 .grid = w->job->grid ? w->job->grid + first : NULL,
-                .scales = w->job->scales
-                              ? w->job->scales + row * ((cols + length - 1) / length) + at / length
-                              : NULL,
+                .scales = w->job->scales ? w->job->scales + row * across + at / length : NULL,
                 .step = 1};
-            run_vector(w, w->draws ? r23 : NULL, rs, n, v, w->dx ? dx : NULL, out);
-            memcpy((w->dx ? w->dx : w->values) + first, w->dx ? dx : v, n * sizeof *v);
+
+            memcpy(v, w->x + first, m * sizeof *v);
+            if (w->dx)
+                memcpy(dx, w->dx + first, m * sizeof *dx);
+            draw(w, first, m, r23);
+            draw_scales(w, first, length, m / length + 1, rs);
+            run_vector(w, w->draws ? r23 : NULL, rs, m, v, w->dx ? dx : NULL, out);
+            memcpy((w->dx ? w->dx : w->values) + first, w->dx ? dx : v, m * sizeof *v);
         }
 }
 
 /* ---- blocks down the rows ---------------------------------------------------------------------
  */
 
-/* A task is a band of rows, whole segments; LANES columns at a time are turned into vectors. */
+/* A group of each of LANES columns, n rows of LANES floats: scales per lane. */
+static void round_lanes(const work *w, const uint32_t *r23, size_t n, size_t lanes, float *v,
+                        nyb_group_scale *scales)
+{
+    const float pre = w->job->pre, level = w->level.scale * w->job->post;
+    float absmax[LANES], inv[LANES] = {0}, scale[LANES] = {0};
+
+    w->kernel->column_absmax(v, n, LANES, LANES, absmax);
+    for (size_t j = 0; j < lanes; j++) {
+        const nyb_group_stats stats = {.absmax = absmax[j], .n = n};
+
+        w->rule->group(w->spec->format, &w->level, &stats, w->job->params, 0, &scales[j]);
+        inv[j] = scales[j].inv * pre;
+        scale[j] = scales[j].scale;
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < LANES; j++)
+            v[i * LANES + j] *= inv[j];
+    w->kernel->round(w->spec->format, w->spec->rounding, v, r23, n * LANES, v);
+    if (w->job->grid)
+        return; /* the caller unscales */
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < LANES; j++)
+            v[i * LANES + j] = v[i * LANES + j] * scale[j] * level;
+}
+
+/* A task is a band of rows, whole segments; LANES columns at a time. For rules that look at absmax
+ * alone. */
+static void lanes_task(void *arg, size_t task, size_t worker)
+{
+    const work *w = arg;
+    const size_t cols = w->view.cols, length = group_length(w->spec->group);
+    const size_t top = task * w->length, n = nyb_min(w->length, w->view.rows - top);
+    const float level = w->level.scale * w->job->post;
+    nyb_group_scale scales[LANES];
+    uint32_t r23[CHUNK] = {0};
+    float v[CHUNK] = {0};
+
+    (void)worker;
+    for (size_t col = 0; col < cols; col += LANES) {
+        const size_t lanes = nyb_min(cols - col, LANES);
+
+        for (size_t i = 0; i < n; i++) {
+            const size_t first = (top + i) * cols + col;
+
+            memcpy(v + i * LANES, w->x + first, lanes * sizeof *v);
+            draw(w, first, lanes, r23 + i * LANES);
+        }
+        if (w->mixes)
+            mix_lanes(w, n, v, false);
+        for (size_t at = 0; at < n; at += length) {
+            const size_t m = nyb_min(length, n - at);
+
+            round_lanes(w, w->draws ? r23 + at * LANES : NULL, m, lanes, v + at * LANES, scales);
+            if (w->job->scales)
+                memcpy(w->job->scales + (top + at) / length * cols + col, scales,
+                       lanes * sizeof *scales);
+            for (size_t i = at; w->job->grid && i < at + m; i++)
+                for (size_t j = 0; j < lanes; j++) {
+                    w->job->grid[(top + i) * cols + col + j] = v[i * LANES + j];
+                    v[i * LANES + j] = v[i * LANES + j] * scales[j].scale * level;
+                }
+        }
+        for (size_t i = 0; i < n; i++)
+            memcpy(w->values + (top + i) * cols + col, v + i * LANES, lanes * sizeof *v);
+    }
+}
+
+/* A task is a band of rows, whole segments; LANES columns at a time are turned into vectors. For
+ * all other rules. */
 static void down_task(void *arg, size_t task, size_t worker)
 {
     const work *w = arg;
@@ -538,7 +645,7 @@ static void premix_task(void *arg, size_t task, size_t worker)
 {
     const work *w = arg;
     const size_t cols = w->view.cols, length = w->length;
-    float v[CHUNK];
+    float v[CHUNK] = {0};
 
     (void)worker;
     if (!w->view.down) {
@@ -555,13 +662,10 @@ static void premix_task(void *arg, size_t task, size_t worker)
         const size_t lanes = nyb_min(cols - col, LANES);
 
         for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < lanes; j++)
-                v[j * n + i] = w->x[(top + i) * cols + col + j];
-        for (size_t j = 0; j < lanes; j++)
-            mix(w, n, v + j * n, w->inverse);
+            memcpy(v + i * LANES, w->x + (top + i) * cols + col, lanes * sizeof *v);
+        mix_lanes(w, n, v, w->inverse);
         for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < lanes; j++)
-                w->values[(top + i) * cols + col + j] = v[j * n + i];
+            memcpy(w->values + (top + i) * cols + col, v + i * LANES, lanes * sizeof *v);
     }
 }
 
@@ -644,6 +748,7 @@ static work begin(const nyb_context *context, const nyb_round_job *job, const fl
               .spec = job->spec,
               .rule = job->spec->scale,
               .kernel = nyb_round_kernel_choose(context->cpu),
+              .mixer = nyb_mix_kernel_choose(context->cpu),
               .view = job->view,
               .x = x,
               .values = values,
@@ -707,11 +812,16 @@ static void run_elements(const nyb_context *context, work *w)
     const size_t rows = w->view.rows, cols = w->view.cols, n = rows * cols;
 
     if (has_blocks(w->spec->group) && w->view.down) {
-        nyb_pool_run(context->pool, down_task, w, rows / w->length + (rows % w->length != 0));
-    } else if (has_blocks(w->spec->group)) {
-        const size_t per = nyb_max(RUN / nyb_max(cols, 1), 1);
+        const bool simple = w->rule->absmax_only && w->rule->n_trials < 2 && !w->rule->finish &&
+                            !w->rule->affine && !w->dx;
 
-        nyb_pool_run(context->pool, along_task, w, rows / per + (rows % per != 0));
+        nyb_pool_run(context->pool, simple ? lanes_task : down_task, w,
+                     rows / w->length + (rows % w->length != 0));
+    } else if (has_blocks(w->spec->group)) {
+        const size_t per = cols % w->length == 0 ? RUN : rows_of_task(w);
+        const size_t count = cols % w->length == 0 ? n : rows;
+
+        nyb_pool_run(context->pool, along_task, w, count / per + (count % per != 0));
     } else if (w->spec->group == NYB_GROUP_TILE16 && !w->dx) {
         nyb_pool_run(context->pool, tile_task, w, rows / 16 + (rows % 16 != 0));
     } else {
@@ -747,6 +857,7 @@ void nyb_round_unmix(const nyb_context *context, const nyb_round_job *job, float
 {
     work w = {.job = job,
               .spec = job->spec,
+              .mixer = nyb_mix_kernel_choose(context->cpu),
               .view = job->view,
               .x = values,
               .values = values,
