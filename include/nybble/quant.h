@@ -11,22 +11,6 @@
 extern "C" {
 #endif
 
-/* How a real value goes to its grid. X(constant, word, sentence)
- * On a LOG2 grid (e3m0) "below" is |x| < alpha, the smallest magnitude. NUMERICS 1.3 and binding
- * resolution 3; the last three are the ablations of LUQ's Fig. 2. */
-#define NYB_ROUNDING_LIST(X)                                                                       \
-    X(NYB_ROUND_NEAREST, "nearest", "nearest; ties to even (integers), up (LOG2: RDNP)")           \
-    X(NYB_ROUND_STOCHASTIC, "stochastic", "unbiased: up with probability of the fraction")         \
-    X(NYB_ROUND_FLUSH, "flush", "LOG2: below alpha to zero, nearest power above")                  \
-    X(NYB_ROUND_UNDERFLOW, "underflow", "LOG2: stochastic below alpha, nearest power above")       \
-    X(NYB_ROUND_FLUSH_STOCHASTIC, "flush-stochastic", "LOG2: below alpha to zero, stochastic above")
-
-typedef enum nyb_rounding {
-#define X(constant, word, sentence) constant,
-    NYB_ROUNDING_LIST(X)
-#undef X
-} nyb_rounding;
-
 /* A rule that turns the statistics of a tensor into its scale: absmax, sawb, hindsight, pow2 ... */
 typedef struct nyb_scale_rule nyb_scale_rule;
 NYB_API size_t nyb_scale_rule_count(void);

@@ -10,7 +10,7 @@ static const int8_t units[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6,
 const nyb_format nyb_format_e2m1 = {
     .name = "e2m1",
     .about = "FP4 of the OCP MX formats: 0 0.5 1 1.5 2 3 4 6 and their negatives",
-    .grid = NYB_GRID_TABLE,
+    .grid = NYB_GRID_FLOAT,
     .bits = 4,
     .n_codes = 16,
     .is_signed = true,
@@ -18,4 +18,5 @@ const nyb_format nyb_format_e2m1 = {
     .unit = 0.5f,
     .max = 6.0f,
     .units = units,
+    .fp = {.exp_bits = 2, .man_bits = 1, .bias = 1, .subnormals = true},
 };

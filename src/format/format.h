@@ -13,7 +13,8 @@ typedef enum nyb_grid {
     NYB_GRID_INT,   /* code = two's complement (or unsigned) integer, lo <= integer <= hi     */
     NYB_GRID_LOG2,  /* code = sign << (bits-1) | e; e = 0 is zero, else magnitude 2^(e-1)     */
     NYB_GRID_FLOAT, /* sign, exponent, mantissa: see nyb_float_grid                           */
-    NYB_GRID_TABLE  /* any set of values: `value` sorted by code, sign bit on top if signed   */
+    NYB_GRID_TABLE /* any set of values: `value` sorted by code; if signed and not ascending, a sign
+                      bit on top of sorted magnitudes                                            */
 } nyb_grid;
 
 /* What the codes of the top exponent (and of -0) mean. */
@@ -42,17 +43,32 @@ struct nyb_format {
     nyb_grid grid;
     uint8_t bits;     /* of a code at rest: 4 or 8 (2-bit formats rest in 4); 16 or 32 for the wider
                          ones, which are never packed                                             */
-    uint32_t n_codes; /* codes are 0 .. n_codes - 1: 2^bits, int2 4, f32 0                        */
-    bool is_signed;
-    int16_t lo, hi;      /* GRID_INT: the integers an encoder produces                        */
-    int16_t max_unit;    /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);
-                            0: not an operand of the s8 engine                                */
-    float unit;          /* value of one unit: 1; e2m1 0.5                                    */
-    float max;           /* largest finite magnitude at scale 1: max_unit * unit, or own      */
+    uint32_t n_codes; /* codes are 0 .. n_codes - 1: int2 4, int4 16; f32 and 32-bit codes 0      */
+    bool is_signed;   /* holds values below zero                                                  */
+    bool ascending;   /* GRID_TABLE: values ascend over all codes (nf4, binary): no sign bit      */
+    bool ties_up;     /* GRID_TABLE: nearest takes ties to the higher of two codes, ascending
+                         tables else to the lower one (nf4), others to the even one               */
+    int16_t lo, hi;   /* GRID_INT: the integers an encoder produces                        */
+    int16_t max_unit; /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);
+                         0: not an operand of the s8 engine                                */
+    float unit;       /* value of one unit: 1; e2m1 0.5                                    */
+    float max;        /* largest finite magnitude at scale 1: max_unit * unit, or own      */
     const int8_t *units; /* [2^bits] integer worth of each code, or NULL                      */
-    nyb_float_grid fp;   /* GRID_FLOAT                                                          */
-    const float *value;  /* [2^bits] GRID_TABLE without units: value of each code             */
+    nyb_float_grid fp;   /* GRID_FLOAT, with units if they are small integers (e2m1)          */
+    const float *value;  /* [n_codes] other grids without units: value of each code           */
 };
+
+/* True if the rounding reads random bits. */
+bool nyb_rounding_draws(nyb_rounding rounding);
+
+/* nyb_format_encode(x * inv) of a LOG2 format, rounded once. */
+unsigned nyb_format_encode_log2(const nyb_format *format, float inv, float x, nyb_rounding rounding,
+                                uint32_t r23);
+
+/* The format of a generic name (generic.c): NYB_UNKNOWN if it is no such name. */
+NYB_MUST_CHECK nyb_status nyb_format_generic(const char *name, const nyb_format **format,
+                                             nyb_error *err);
+#define NYB_FORMAT_GENERIC_SYNTAX "eXmY or eXmYbB with X 1..8, Y 0..23"
 
 /* All formats, NULL-terminated; f32 first. Adding one: its file, and its word in the list of
  * src/format/meson.build. */

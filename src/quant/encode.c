@@ -34,20 +34,6 @@ void nyb_encode_blocks(uint32_t cpu, const nyb_spec *spec, float inv_scale,
         k++;
 }
 
-bool nyb_rounding_draws(nyb_rounding rounding)
-{
-    switch (rounding) {
-    case NYB_ROUND_NEAREST:
-    case NYB_ROUND_FLUSH:
-        return false;
-    case NYB_ROUND_STOCHASTIC:
-    case NYB_ROUND_UNDERFLOW:
-    case NYB_ROUND_FLUSH_STOCHASTIC:
-        return true;
-    }
-    return false;
-}
-
 typedef struct job {
     uint32_t cpu;
     const nyb_spec *spec;

@@ -193,23 +193,15 @@ INLINE __m256i int_nearest(const int_plan *p, __m256 x)
     return _mm256_cvtps_epi32(_mm256_max_ps(p->lo, _mm256_min_ps(p->hi, _mm256_mul_ps(x, p->inv))));
 }
 
-INLINE __m256i int_stochastic(const int_plan *p, source from, __m256 x, __m256i r)
+/* Steps and fractions of y <= 127 in one number of 30 bits, exactly: y 2^23. */
+INLINE __m256i int_stochastic(const int_plan *p, __m256 x, __m256i r)
 {
     __m256i s = _mm256_srai_epi32(_mm256_castps_si256(x), 31), q;
     __m256 a = _mm256_max_ps(p->is_signed ? absolute(x) : x, _mm256_setzero_ps());
     __m256 y = _mm256_min_ps(_mm256_mul_ps(a, p->inv), p->hi);
 
-    if (from == BITS16) {
-        __m256i t = _mm256_cvttps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(65536.0f)));
-
-        q = _mm256_srli_epi32(_mm256_add_epi32(t, _mm256_srli_epi32(r, 7)), 16);
-    } else {
-        __m256i k = _mm256_cvttps_epi32(y);
-        __m256 part = _mm256_sub_ps(y, _mm256_cvtepi32_ps(k));
-        __m256i t = _mm256_cvttps_epi32(_mm256_mul_ps(part, _mm256_set1_ps(0x1p23f)));
-
-        q = _mm256_add_epi32(k, _mm256_srli_epi32(_mm256_add_epi32(t, r), 23));
-    }
+    q = _mm256_cvttps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(0x1p23f)));
+    q = _mm256_srli_epi32(_mm256_add_epi32(q, r), 23);
     return _mm256_sub_epi32(_mm256_xor_si256(q, s), s);
 }
 
@@ -230,11 +222,12 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
                 __m256 f = _mm256_loadu_ps(x + i + LANES * at);
 
                 v[j] = from == NONE ? int_nearest(&plan, f)
-                                    : int_stochastic(&plan, from, f, rng_vector(&random, from, at));
+                                    : int_stochastic(&plan, f, rng_vector(&random, from, at));
             }
             c[part] = pack_signed(v);
             if (byte) /* of nybbles the mask takes NaN's 0x80 to 0 */
-                c[part] = _mm256_andnot_si256(_mm256_cmpeq_epi8(c[part], nan), c[part]);
+                c[part] = _mm256_and_si256(
+                    _mm256_andnot_si256(_mm256_cmpeq_epi8(c[part], nan), c[part]), plan.mask);
         }
         rng_advance(&random, from);
         store_turn(codes + (byte ? i : i / 2), c, byte, plan.mask);
@@ -293,6 +286,8 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
         encode_log2(spec, inv_scale, random, from, x, n, codes);
         return true;
     case NYB_GRID_INT:
+        if (spec->format->hi > INT8_MAX) /* uint8 */
+            return false;
         encode_int(spec, inv_scale, random, from, x, n, codes);
         return true;
     case NYB_GRID_REAL:

@@ -286,7 +286,7 @@ static void luq_run(const log2_plan *p, float top, rng random, const float *x, s
 typedef struct int_plan {
     __m512 inv, lo, hi;
     bool is_signed;
-    bool narrow;  /* codes of less than 4 bits: */
+    bool narrow;  /* codes of fewer bits than they rest in: */
     __m512i mask; /* of a code, in bytes */
 } int_plan;
 
@@ -296,23 +296,15 @@ INLINE __m512i int_nearest(const int_plan *p, __m512 x)
     return _mm512_cvtps_epi32(_mm512_max_ps(p->lo, _mm512_min_ps(p->hi, _mm512_mul_ps(x, p->inv))));
 }
 
-INLINE __m512i int_stochastic(const int_plan *p, source from, __m512 x, __m512i r)
+/* Steps and fractions of y <= 127 in one number of 30 bits, exactly: y 2^23. */
+INLINE __m512i int_stochastic(const int_plan *p, __m512 x, __m512i r)
 {
     __m512i s = _mm512_srai_epi32(_mm512_castps_si512(x), 31), q;
     __m512 a = _mm512_max_ps(p->is_signed ? _mm512_abs_ps(x) : x, _mm512_setzero_ps());
     __m512 y = _mm512_min_ps(_mm512_mul_ps(a, p->inv), p->hi);
 
-    if (from == BITS16) {
-        __m512i t = _mm512_cvttps_epi32(_mm512_mul_ps(y, _mm512_set1_ps(65536.0f)));
-
-        q = _mm512_srli_epi32(_mm512_add_epi32(t, _mm512_srli_epi32(r, 7)), 16);
-    } else {
-        __m512i k = _mm512_cvttps_epi32(y);
-        __m512 part = _mm512_sub_ps(y, _mm512_cvtepi32_ps(k));
-        __m512i t = _mm512_cvttps_epi32(_mm512_mul_ps(part, _mm512_set1_ps(0x1p23f)));
-
-        q = _mm512_add_epi32(k, _mm512_srli_epi32(_mm512_add_epi32(t, r), 23));
-    }
+    q = _mm512_cvttps_epi32(_mm512_mul_ps(y, _mm512_set1_ps(0x1p23f)));
+    q = _mm512_srli_epi32(_mm512_add_epi32(q, r), 23);
     return _mm512_sub_epi32(_mm512_xor_si512(q, s), s);
 }
 
@@ -329,23 +321,24 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
             __m512 f = _mm512_loadu_ps(x + i + LANES * j);
 
             _mm_prefetch((const char *)(x + i + 1024 + LANES * j), _MM_HINT_T0);
-            c[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, from, f, r[j]);
+            c[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, f, r[j]);
         }
         low = pack_signed(c);
         high = pack_signed(c + 4);
-        if (byte) {
+        if (byte) { /* of NaN's 0x80 a nybble keeps 0 */
             const __m512i nan = _mm512_set1_epi8(-128);
 
             low = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(low, nan), low);
             high = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(high, nan), high);
+        }
+        if (plan.narrow) {
+            low = _mm512_and_si512(low, plan.mask);
+            high = _mm512_and_si512(high, plan.mask);
+        }
+        if (byte) {
             _mm512_storeu_si512(codes + i, in_order(low));
             _mm512_storeu_si512(codes + i + 64, in_order(high));
         } else {
-            if (plan.narrow) {
-                low = _mm512_and_si512(low, plan.mask);
-                high = _mm512_and_si512(high, plan.mask);
-            }
-            /* of NaN's 0x80 a nybble keeps 0 */
             _mm512_storeu_si512(codes + i / 2, in_order(nybbles(low, high)));
         }
     }
@@ -404,9 +397,11 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
                       .lo = _mm512_set1_ps(f->lo),
                       .hi = _mm512_set1_ps(f->hi),
                       .is_signed = f->is_signed,
-                      .narrow = f->n_codes < 16,
+                      .narrow = f->n_codes < (f->bits == 4 ? 16u : 256u),
                       .mask = _mm512_set1_epi8((char)(f->n_codes - 1))};
 
+        if (f->hi > INT8_MAX) /* uint8 */
+            return false;
         encode_int(spec, &p, random, from, x, n, codes);
         return true;
     }

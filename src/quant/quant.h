@@ -142,8 +142,6 @@ typedef struct nyb_encode_kernel {
 
 extern const nyb_encode_kernel *const nyb_encode_kernels[];
 extern const nyb_encode_kernel nyb_encode_ref, nyb_encode_avx2, nyb_encode_avx512;
-/* True if the rounding reads random bits. */
-bool nyb_rounding_draws(nyb_rounding rounding);
 /* The first that the CPU mask allows. Never NULL. */
 const nyb_encode_kernel *nyb_encode_kernel_choose(uint32_t cpu);
 /* Runs the first kernel that the mask allows and that can do spec. */

@@ -276,6 +276,15 @@ INLINE vec float_drawn_gap(const float_plan *p, vec x, ivec r)
     return float_drawn(p, true, x, r);
 }
 
+/* DLFloat16: 2^-bias is a number while it rounds, and then zero. r is HALF. */
+INLINE vec float_away_gap(const float_plan *p, vec x, ivec r)
+{
+    const ivec a = vec_bits(vec_magnitude(x, p->max));
+    const vec q = vec_of(ivec_and(ivec_add(a, ivec_shift(r, p->man_bits)), p->keep));
+
+    return with_sign(vec_select(vec_less(q, p->least), vec_set(0), q), x);
+}
+
 static void round_float(const nyb_format *f, nyb_rounding rounding, const float *t,
                         const uint32_t *r23, size_t n, float *y)
 {
@@ -286,6 +295,8 @@ static void round_float(const nyb_format *f, nyb_rounding rounding, const float 
         FOR_VECTORS(float_drawn_gap, t, y, r23);
     else if (drawn)
         FOR_VECTORS(float_drawn_small, t, y, r23);
+    else if (f->fp.ties_away && !f->fp.subnormals)
+        FOR_VECTORS(float_away_gap, t, y, NULL);
     else if (f->fp.ties_away && gap)
         FOR_VECTORS(float_drawn_gap, t, y, NULL);
     else if (f->fp.ties_away)

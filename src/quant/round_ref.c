@@ -60,12 +60,17 @@ static double power(int e)
 }
 
 /* Without subnormals code 1 (2^-bias (1 + 2^-man_bits); 2^(1-bias) if it has no mantissa) is next
- * to zero. a <= max, so that low + gap is on the grid, or part is 0. */
+ * to zero. */
+static double least_normal(const nyb_float_grid *g)
+{
+    return g->man_bits > 0 ? power(-g->bias) * (1 + power(-g->man_bits)) : power(1 - g->bias);
+}
+
+/* a <= max, so that low + gap is on the grid, or part is 0. */
 static place float_place(const nyb_float_grid *g, double a)
 {
     const int lowest = g->subnormals ? 1 - g->bias : -g->bias;
-    const double least =
-        g->man_bits > 0 ? power(-g->bias) * (1 + power(-g->man_bits)) : power(1 - g->bias);
+    const double least = least_normal(g);
     int e = (int)(nyb_bits_of((float)a) >> 23) - 127;
     uint32_t k;
 
@@ -79,32 +84,26 @@ static place float_place(const nyb_float_grid *g, double a)
                    g->man_bits > 0 ? k % 2 != 0 : k > 0 && (e + g->bias) % 2 != 0};
 }
 
-static float round_float(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
+/* DLFloat16's adder rounds as if 2^-bias were a number, and takes what becomes it to zero (NUMERICS
+ * 3.3). */
+static double float_away_with_gap(const nyb_float_grid *g, double a)
 {
-    const place p = float_place(&f->fp, least_of(magnitude(t), (double)f->max));
+    const int e = (int)(nyb_bits_of((float)a) >> 23) - 127 - g->man_bits;
+    const double y = (double)(uint32_t)(a * power(-e) + 0.5) * power(e); /* 0 for 0 */
 
-    return with_sign(p.low + (goes_up(rounding, f->fp.ties_away, p, r23) ? p.gap : 0), t);
+    return y < least_normal(g) ? 0 : y;
 }
 
-/* ---- TABLE ---------------------------------------------------------------------------------- */
-
-/* Between neighbours of the sorted values: the non-negative half if signed. */
-static float round_table(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
+static float round_float(const nyb_format *f, nyb_rounding rounding, float t, uint32_t r23)
 {
-    const unsigned top = f->is_signed ? f->n_codes / 2u : f->n_codes;
-    const double a = least_of(magnitude(f->is_signed || t > 0 ? t : 0), (double)f->max);
-    unsigned code = 0;
-    place p = {.odd = false};
+    const double a = least_of(magnitude(t), (double)f->max);
 
-    while (code + 1 < top && (double)nyb_format_decode(f, code + 1) <= a)
-        code++;
-    p.low = (double)nyb_format_decode(f, code);
-    p.odd = code % 2 != 0;
-    if (code + 1 < top) {
-        p.gap = (double)nyb_format_decode(f, code + 1) - p.low;
-        p.part = (a - p.low) / p.gap;
-    }
-    return with_sign(p.low + (goes_up(rounding, false, p, r23) ? p.gap : 0), t);
+    if (f->fp.ties_away && !f->fp.subnormals && !nyb_rounding_draws(rounding))
+        return with_sign(float_away_with_gap(&f->fp, a), t);
+
+    const place p = float_place(&f->fp, a);
+
+    return with_sign(p.low + (goes_up(rounding, f->fp.ties_away, p, r23) ? p.gap : 0), t);
 }
 
 /* ---- the variant ---------------------------------------------------------------------------- */
@@ -119,11 +118,10 @@ static float round_one(const nyb_format *f, nyb_rounding rounding, float t, uint
     case NYB_GRID_INT:
         return round_int(f, rounding, t, r23);
     case NYB_GRID_LOG2:
+    case NYB_GRID_TABLE:
         return nyb_format_decode(f, nyb_encode_one(&spec, 1.0f, t, r23));
     case NYB_GRID_FLOAT:
         return round_float(f, rounding, t, r23);
-    case NYB_GRID_TABLE:
-        return round_table(f, rounding, t, r23);
     }
     return 0;
 }

@@ -233,5 +233,9 @@ nyb_status nyb_spec_check_tensor(const nyb_spec *spec, nyb_error *err)
                         group_word(spec->group), mix_word(spec->mix));
     if (!spec->scale->choose)
         return nyb_fail(err, NYB_INVALID, "scale rule '%s' has no packed codes", spec->scale->name);
+    if (spec->format->bits > 8)
+        return nyb_fail(err, NYB_INVALID,
+                        "codes of format '%s' have %d bits; only those of at most 8 are packed",
+                        spec->format->name, nyb_format_bits(spec->format));
     return NYB_OK;
 }

@@ -64,8 +64,8 @@ for format in f32 int4 uint4 e3m0; do
     run 0 format show $format --json
     is_json
 done
-run 2 format show int5
-says "int5" "e3m0"
+run 2 format show int9
+says "int9" "e3m0"
 run 0 recipe list
 matches recipe_list
 for recipe in $(awk 'NR > 2 {print $1}' "$work/out"); do
@@ -170,8 +170,8 @@ npy print y.npy
 prints "2,2: -4 13 -35 -31"
 run 1 matmul a.npy a.npy y.npy
 says "shapes do not agree"
-run 2 matmul a.npy b.npy y.npy --a int3
-says "--a" "int3"
+run 2 matmul a.npy b.npy y.npy --a int9
+says "--a" "int9"
 run 1 matmul a.npy none.npy y.npy
 says "none.npy"
 

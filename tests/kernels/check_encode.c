@@ -32,8 +32,7 @@ static size_t all_specs(nyb_spec specs[SPECS_MAX])
                               .rounding = roundings[r],
                               .sr_bits = bits};
 
-                if (s.format->grid != NYB_GRID_REAL && nyb_spec_check(&s, NULL) == NYB_OK &&
-                    n < SPECS_MAX)
+                if (s.format->bits <= 8 && nyb_spec_check(&s, NULL) == NYB_OK && n < SPECS_MAX)
                     specs[n++] = s;
             }
     return n;
@@ -89,8 +88,6 @@ static void fill_knife_edge(ck *c, const nyb_spec *s, const nyb_stream *stream, 
         uint32_t m = (1u << 23) - r - ck_rand(c) % 2;
         float part = (float)m * 0x1p-23f;
 
-        if (s->format->grid == NYB_GRID_INT && s->sr_bits == 16)
-            part = (float)((65536 - (r >> 7)) - ck_rand(c) % 2) * 0x1p-16f;
         if (s->format->grid == NYB_GRID_LOG2 && ck_rand(c) % 4)
             part = ldexpf(1.0f + part, (int)ck_range(c, 0, 7));
         x[i] = (ck_rand(c) % 2 ? -part : part) * scale;

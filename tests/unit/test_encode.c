@@ -158,10 +158,30 @@ static bool producible(const nyb_format *f, unsigned code)
 {
     double v = (double)nyb_format_decode(f, code);
 
-    return !isnan(v) && fabs(v) <= (double)f->max && (code == 0 || v != 0);
+    return !isnan(v) && fabs(v) <= (double)f->max && (code == 0 || v != 0 || f->ascending);
 }
 
-/* The code nearest to y; ties: INT to the even integer, TABLE to the even code, LOG2 away. */
+/* Does a tie go from the code of value `former` to code c of value v? INT: to the even integer,
+ * LOG2: away from zero, FLOAT: to the even code, TABLE: as the record says. */
+static bool wins_tie(const nyb_format *f, unsigned c, double v, double former)
+{
+    switch (f->grid) {
+    case NYB_GRID_INT:
+        return fmod(v, 2) == 0;
+    case NYB_GRID_LOG2:
+        return fabs(v) > fabs(former);
+    case NYB_GRID_TABLE:
+        if (f->ascending)
+            return f->ties_up ? v > former : v < former;
+        return f->ties_up ? fabs(v) > fabs(former) : c % 2 == 0;
+    case NYB_GRID_REAL:
+    case NYB_GRID_FLOAT:
+        return c % 2 == 0;
+    }
+    return false;
+}
+
+/* The code nearest to y. */
 static unsigned search(const nyb_format *f, double y)
 {
     unsigned best = 0;
@@ -169,18 +189,9 @@ static unsigned search(const nyb_format *f, double y)
 
     for (unsigned c = 0; c < f->n_codes; c++) {
         double v = (double)nyb_format_decode(f, c), d = fabs(v - y);
-        bool wins = d < least;
 
-        if (!producible(f, c))
-            continue;
-        if (d == least) {
-            double former = (double)nyb_format_decode(f, best);
-
-            wins = f->grid == NYB_GRID_INT    ? fmod(v, 2) == 0
-                   : f->grid == NYB_GRID_LOG2 ? fabs(v) > fabs(former)
-                                              : c % 2 == 0;
-        }
-        if (wins) {
+        if (producible(f, c) &&
+            (d < least || (d == least && wins_tie(f, c, v, (double)nyb_format_decode(f, best))))) {
             best = c;
             least = d;
         }
@@ -196,11 +207,12 @@ static void nearest_is_what_a_search_finds(void **state)
         const nyb_spec s = spec_of(f, NYB_ROUND_NEAREST, 16);
         const int steps = 1 << 14;
 
+        if (f->bits > 8 || f->max > 0x1p100f) /* differences of e8m0 are not exact */
+            continue;
         /* multiples of 2^-7 .. 2^-13 of the maximum, beyond it on both sides: all ties are among
          * them, and 1 + u is exact in f32 */
         for (int k = -steps; k <= steps; k++) {
             const float x = (float)k * f->max * 0x1p-13f, back = x * 0.25f;
-
             assert_int_equal(nyb_encode_one(&s, 1.0f, x, 0), search(f, (double)x));
             assert_int_equal(nyb_encode_one(&s, 4.0f, back, 0), search(f, (double)x));
         }
@@ -218,7 +230,7 @@ static void every_produced_code_is_a_fixed_point(void **state)
                 const nyb_format *f = nyb_format_at(i);
                 const nyb_spec s = spec_of(f, (nyb_rounding)r, bits);
 
-                if (nyb_spec_check(&s, NULL) != NYB_OK)
+                if (f->bits > 8 || nyb_spec_check(&s, NULL) != NYB_OK)
                     continue;
                 for (unsigned c = 0; c < f->n_codes; c++)
                     for (size_t d = 0; d < 4 && producible(f, c); d++)
@@ -246,15 +258,20 @@ static void nan_is_zero_and_infinity_the_top(void **state)
                 const float inv = 1 / scales[k];
                 unsigned top = nyb_encode_one(&s, inv, INFINITY, 0x7fffc0);
                 unsigned bottom = nyb_encode_one(&s, inv, -INFINITY, 0x7fffc0);
+                unsigned zero = nyb_encode_one(&s, inv, 0, 0x7fffc0);
 
                 for (size_t n = 0; n < 4; n++)
-                    assert_int_equal(nyb_encode_one(&s, inv, nyb_float_of(nans[n]), 0x7fffc0), 0);
+                    assert_int_equal(nyb_encode_one(&s, inv, nyb_float_of(nans[n]), 0x7fffc0),
+                                     zero);
                 assert_true(nyb_format_decode(f, top) == f->max);
                 float least = f->grid == NYB_GRID_INT ? (float)f->lo * f->unit : -f->max;
-                assert_true(nyb_format_decode(f, bottom) == least);
-                assert_int_equal(nyb_encode_one(&s, inv, -0.0f, 0x7fffc0), 0);
-                assert_int_equal(nyb_encode_one(&s, inv, FLT_MIN / 2, 0x7fffc0), 0);
-                assert_int_equal(nyb_encode_one(&s, inv, -FLT_MIN / 2, 0x7fffc0), 0);
+                assert_true(nyb_format_decode(f, bottom) ==
+                            (f->is_signed ? least : nyb_format_decode(f, 0)));
+                assert_int_equal(nyb_encode_one(&s, inv, -0.0f, 0x7fffc0), zero);
+                assert_int_equal(nyb_encode_one(&s, inv, FLT_MIN / 2, 0x7fffc0), zero);
+                assert_int_equal(nyb_encode_one(&s, inv, -FLT_MIN / 2, 0x7fffc0), zero);
+                if (!f->ascending)
+                    assert_int_equal(zero, 0);
             }
         }
 }

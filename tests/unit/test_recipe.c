@@ -258,7 +258,7 @@ static void test_set_errors(void **state)
     expect_error("luq", "wgrad.dy.samples", "", NYB_INVALID, WORDS("number"));
     expect_error("luq", "eval.decay", "nan", NYB_INVALID, WORDS("range"));
     expect_error("luq", "edges", "F32", NYB_UNKNOWN, WORDS("f32", "recipe", "int8"));
-    expect_error("luq", "fwd.x", "int5/sawb", NYB_UNKNOWN, WORDS("fwd.x", "int4"));
+    expect_error("luq", "fwd.x", "int9/sawb", NYB_UNKNOWN, WORDS("fwd.x", "int4"));
     expect_error("luq", "fwd.x.scale", "saw", NYB_UNKNOWN, WORDS("sawb", "absmax"));
     expect_error("luq", "fwd.x.rounding", "up", NYB_UNKNOWN, WORDS("nearest", "stochastic"));
     expect_error("luq", "fwd.x.sr_bits", "8", NYB_INVALID, WORDS("16", "32"));

@@ -346,7 +346,8 @@ static void every_rule_obeys_the_laws(void **state)
             assert_true(strlen(nyb_scale_rule_about(r)) > 10 && strlen(r->source) > 10);
             assert_in_range(r->n_state, 0, NYB_SCALE_STATE_MAX);
             assert_true(r->choose || r->group || r->search);
-            if ((r->fits && !r->fits(f)) || !r->choose)
+            /* formats with the range of f32 are not scaled to it */
+            if ((r->fits && !r->fits(f)) || !r->choose || f->max > 0x1p33f)
                 continue;
             for (int e = -126; e < 128; e++) {
                 float memory[NYB_SCALE_STATE_MAX] = {0};
@@ -355,7 +356,7 @@ static void every_rule_obeys_the_laws(void **state)
 
                 /* a normal number with a normal reciprocal, or 0 */
                 assert_true(scale == 0 || (scale >= FLT_MIN && scale <= 0x1p126f));
-                if (e > -110 && e < 120) {
+                if (e > -90 && e < 120) {
                     assert_true(scale > 0);
                     /* luq_ref's clip has no cap, as published; unit's is not of the data */
                     if (r != &nyb_scale_luq_ref && strcmp(r->name, "unit") != 0)

@@ -86,7 +86,8 @@ static void bad_texts_say_what_is_wrong(void **state)
         nyb_status status;
         const char *says;
     } cases[] = {
-        {"int5", NYB_UNKNOWN, "int4"},
+        {"int9", NYB_UNKNOWN, "int4"},
+        {"e9m3", NYB_INVALID, "X 1..8"},
         {"int4/maxabs", NYB_UNKNOWN, "hindsight_pow2"},
         {"int4/absmax/rows", NYB_UNKNOWN, "tensor"},
         {"int4/absmax/tensor/up", NYB_UNKNOWN, "flush-stochastic"},
