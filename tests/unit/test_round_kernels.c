@@ -307,7 +307,7 @@ static void nan_is_zero_and_infinity_the_top(void **state)
 
                 if (!can(f, rounding) || ((*k)->needs & ~nyb_cpu_detect()))
                     continue;
-                /* nf4 has its zero in the middle, binary none */
+                /* binary and e8m0 have no zero */
                 const float zero = round_with(*k, f, rounding, 0, most);
                 const float least = f->grid == NYB_GRID_INT ? f->lo : -f->max;
 
@@ -319,7 +319,7 @@ static void nan_is_zero_and_infinity_the_top(void **state)
                 assert_true(round_with(*k, f, rounding, -0.0f, most) == zero);
                 assert_true(round_with(*k, f, rounding, -1e-39f, most) == zero);
                 assert_true(round_with(*k, f, rounding, 1e-38f / 2, most) == zero);
-                if (f->n_codes != 2)
+                if (f->n_codes != 2 && (f->grid != NYB_GRID_TABLE || f->is_signed))
                     assert_int_equal(nyb_bits_of(zero), 0);
             }
 }
