@@ -63,6 +63,8 @@ static void align(float scale, float zero, float max, float top, nyb_group_scale
     do {
         s->offset = -(zero * s->scale);
     } while ((position(s, 0.0f) != zero || position(s, max) > top) && grow(s, &n_ulps));
+    while (zero == 0.0f && top * s->scale > FLT_MAX) /* max is the largest f32, or nearly */
+        set_scale(s, nyb_float_of(nyb_bits_of(s->scale) - 1));
 }
 
 /* a / b, not below the real quotient; a, b > 0. */

@@ -498,7 +498,9 @@ static void for_all(law_fn *law)
 
     for (size_t r = 0; r < nyb_scale_rule_count(); r++)
         for (size_t f = 0; f < nyb_format_count(); f++)
-            if (takes_blocks(nyb_scale_rule_at(r), nyb_format_at(f))) {
+            /* formats with the range of f32 are not scaled to it */
+            if (takes_blocks(nyb_scale_rule_at(r), nyb_format_at(f)) &&
+                nyb_format_at(f)->max <= 0x1p33f) {
                 law(nyb_scale_rule_at(r), nyb_format_at(f));
                 n++;
             }
@@ -724,7 +726,7 @@ static void law_of_expectations(const nyb_scale_rule *rule, const nyb_format *f)
     }
     if (!clips(rule))
         assert_true(worst < 0x1p-20);
-    else
+    else if (f->grid != NYB_GRID_INT || f->n_codes < 64) /* finer ones hardly clip */
         assert_true(worst > 0x1p-10 && strstr(rule->about, "biased"));
 }
 
