@@ -43,6 +43,13 @@ static bool grow(nyb_group_scale *s, int *n_ulps)
     return true;
 }
 
+/* Where max is the largest f32, or nearly, top * scale has been rounded up beyond it. */
+static void shrink_to_finite(nyb_group_scale *s, float top)
+{
+    while (top * s->scale > FLT_MAX)
+        set_scale(s, nyb_float_of(nyb_bits_of(s->scale) - 1));
+}
+
 /* Codes 0 .. top for min .. max. A constant is its offset, exactly. */
 static void span(float min, float max, float top, nyb_group_scale *s)
 {
@@ -52,6 +59,8 @@ static void span(float min, float max, float top, nyb_group_scale *s)
     set_scale(s, (float)(((double)max - (double)min) / (double)top));
     while (position(s, max) > top && grow(s, &n_ulps))
         continue;
+    if (min > -1.0f)
+        shrink_to_finite(s, top);
 }
 
 /* The least scale >= `scale` with which code `zero` is 0 exactly and max is not above top. */
@@ -63,8 +72,8 @@ static void align(float scale, float zero, float max, float top, nyb_group_scale
     do {
         s->offset = -(zero * s->scale);
     } while ((position(s, 0.0f) != zero || position(s, max) > top) && grow(s, &n_ulps));
-    while (zero == 0.0f && top * s->scale > FLT_MAX) /* max is the largest f32, or nearly */
-        set_scale(s, nyb_float_of(nyb_bits_of(s->scale) - 1));
+    if (zero == 0.0f)
+        shrink_to_finite(s, top);
 }
 
 /* a / b, not below the real quotient; a, b > 0. */
