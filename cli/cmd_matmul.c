@@ -34,9 +34,11 @@ typedef struct product {
     double seconds;
 } product;
 
+/* Codes with one scale are packed; all else is multiplied as its values. */
 static bool is_real(const nyb_spec *spec)
 {
-    return nyb_format_bits(spec->format) > 8;
+    return nyb_format_bits(spec->format) > 8 || spec->group != NYB_GROUP_TENSOR ||
+           spec->mix != NYB_MIX_NONE;
 }
 
 /* Both operands packed: A draws with draw 0, B with draw 1. */
@@ -60,10 +62,10 @@ static nyb_status multiply_codes(product *p, uint64_t seed, nyb_error *err)
 /* At least one operand stays real: the other is replaced by its dequantized values. */
 static nyb_status multiply_real(product *p, uint64_t seed, nyb_error *err)
 {
-    if (!is_real(&p->a_spec))
+    if (nyb_format_bits(p->a_spec.format) < 32)
         NYB_TRY(nyb_quantize(p->context, &p->a_spec, p->a, p->m, p->k, seed, 0, 0, NULL, p->a, NULL,
                              err));
-    if (!is_real(&p->b_spec))
+    if (nyb_format_bits(p->b_spec.format) < 32)
         NYB_TRY(nyb_quantize(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, NULL, p->bt,
                              NULL, err));
     double start = cli_now();

@@ -86,16 +86,28 @@ typedef struct nyb_quant_stats {
     double mse, bias; /* means of (q - x)^2, q - x over finite x    */
 } nyb_quant_stats;
 
-/* Quantizes a row-major rows x cols array with one scale from its own statistics.
- *   codes: rows*cols bytes, one code each, or NULL; values: rows*cols dequantized f32, or NULL;
- *   stats: or NULL. seed, step, draw select the random bits (NUMERICS 0.2, role 15, tensor 0);
- * the same arguments always give the same codes. NaN gives code 0, +-Inf the top code; both are
- * counted in stats. */
+/* Quantizes a row-major rows x cols array with scales from its own statistics; groups and mixes run
+ * along the columns.
+ *   codes: rows*cols bytes, one code each (formats of at most 8 bits), or NULL; values: rows*cols
+ *   dequantized f32, a mix taken back, or NULL; stats: or NULL, scale 0 where there are several.
+ * seed, step, draw select the random bits (NUMERICS 0.2, role 15, tensor 0); the same arguments
+ * always give the same codes. NaN gives code 0, +-Inf the top code; both are counted in stats. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec,
                                                const float *x, size_t rows, size_t cols,
                                                uint64_t seed, uint32_t step, uint32_t draw,
                                                uint8_t *codes, float *values,
                                                nyb_quant_stats *stats, nyb_error *err);
+
+/* The same in its parts, whichever are not NULL; mixed values stay mixed:
+ *   value = offset + (decode(code) * scale) * level
+ * scales, offsets: one per group, nyb_quant_group_count of them, row after row of blocks or tiles.
+ * Not for f32 and Householder mixes (NYB_INVALID). */
+NYB_API NYB_MUST_CHECK nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec,
+                                                      const float *x, size_t rows, size_t cols,
+                                                      uint64_t seed, uint32_t step, uint32_t draw,
+                                                      uint8_t *codes, float *values, float *scales,
+                                                      float *offsets, float *level, nyb_error *err);
+NYB_API size_t nyb_quant_group_count(const nyb_spec *spec, size_t rows, size_t cols);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
 /* The public quantizer of arrays, and the telemetry of what a quantization lost. */
-#include "quant/quant.h"
+#include "quant/round.h"
 
 #include <math.h>
 
@@ -99,16 +99,15 @@ static nyb_status check(const nyb_context *context, const nyb_spec *spec, const 
     if (!context)
         return nyb_fail(err, NYB_INVALID, "the context is NULL");
     NYB_TRY(nyb_spec_check(spec, err));
-    NYB_TRY(nyb_spec_check_tensor(spec, err));
     if (!nyb_mul_size(rows, cols, &n) || n > SIZE_MAX / 64 ||
-        (n > 0 && nyb_packed_bytes(spec->format, rows, cols) == 0))
+        (n > 0 && nyb_spec_packs(spec) && nyb_packed_bytes(spec->format, rows, cols) == 0))
         return nyb_fail(err, NYB_LIMIT, "%zu x %zu elements are too many", rows, cols);
     if (!x && n > 0)
         return nyb_fail(err, NYB_INVALID, "x is NULL but has %zu x %zu elements", rows, cols);
     if (draw > UINT8_MAX)
         return nyb_fail(err, NYB_INVALID, "draw %u is not below 256", (unsigned)draw);
-    if (codes && spec->format->grid == NYB_GRID_REAL)
-        return nyb_fail(err, NYB_INVALID, "format '%s' has no codes", spec->format->name);
+    if (codes && (spec->format->grid == NYB_GRID_REAL || spec->format->bits > 8))
+        return nyb_fail(err, NYB_INVALID, "format '%s' has no codes of a byte", spec->format->name);
     return NYB_OK;
 }
 
@@ -141,12 +140,156 @@ static nyb_status quantize(nyb_context *context, const nyb_spec *spec, const flo
     return NYB_OK;
 }
 
+/* ---- groups, mixes, wide formats: the real path -----------------------------------------------
+ */
+
+static nyb_view view_of(size_t rows, size_t cols)
+{
+    return (nyb_view){.rows = rows, .cols = cols, .run = cols};
+}
+
+static nyb_stream stream_of(uint64_t seed, uint32_t step, uint32_t draw, uint8_t role)
+{
+    return (nyb_stream){.seed = seed, .step = step, .role = role, .sample = (uint8_t)draw};
+}
+
+static nyb_round_job real_job(const nyb_spec *spec, size_t rows, size_t cols,
+                              const nyb_stream *stream, const nyb_stream *signs)
+{
+    return (nyb_round_job){.spec = spec,
+                           .view = view_of(rows, cols),
+                           .stream = stream,
+                           .signs = signs,
+                           .pre = 1.0f,
+                           .post = 1.0f};
+}
+
+/* What the parts of the real path need, one allocation. */
+typedef struct real_workspace {
+    float *values, *grid;
+    nyb_group_scale *scales;
+    void *scratch; /* the allocation */
+} real_workspace;
+
+static nyb_status allocate_real(const nyb_spec *spec, const nyb_view *view, real_workspace *w,
+                                nyb_error *err)
+{
+    const size_t matrix = nyb_round_up(view->rows * view->cols * sizeof(float), NYB_ALIGN);
+    const size_t scratch = nyb_round_up(nyb_round_scratch_bytes(spec, view), NYB_ALIGN);
+    const size_t total =
+        scratch + 2 * matrix + nyb_round_groups(spec, view) * sizeof(nyb_group_scale);
+    uint8_t *memory = nyb_alloc(total);
+
+    if (!memory)
+        return nyb_fail(err, NYB_MEMORY, "no memory for %zu bytes of values", total);
+    w->scratch = memory;
+    w->values = (float *)(memory + scratch);
+    w->grid = (float *)(memory + scratch + matrix);
+    w->scales = (nyb_group_scale *)(memory + scratch + 2 * matrix);
+    return NYB_OK;
+}
+
+/* Leaves values, grid and scales in w, and their level in *level. The caller frees w->scratch. */
+static nyb_status round_real(nyb_context *context, const nyb_round_job *job, const float *x,
+                             real_workspace *w, nyb_level *level, nyb_error *err)
+{
+    const nyb_scale_rule *rule = job->spec->scale;
+    const bool parts = job->spec->mix != NYB_MIX_HOUSEHOLDER;
+    float params[NYB_SCALE_PARAMS_MAX] = {0};
+    nyb_round_job full = *job;
+
+    NYB_TRY(allocate_real(job->spec, &job->view, w, err));
+    if (rule->init) {
+        const nyb_group_stats stats =
+            nyb_round_stats(context, x, job->view.rows * job->view.cols, w->scratch);
+
+        rule->init(job->spec->format, &stats, params);
+    }
+    full.params = params;
+    full.grid = parts ? w->grid : NULL;
+    full.scales = parts ? w->scales : NULL;
+    full.level = level;
+    nyb_round_run(context, &full, x, w->values, NULL, w->scratch);
+    return NYB_OK;
+}
+
+/* The codes of values that are on the grid. */
+static void codes_of(const nyb_format *format, const float *grid, size_t n, uint8_t *codes)
+{
+    const nyb_spec exact = {.format = format, .rounding = NYB_ROUND_NEAREST, .sr_bits = 16};
+
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)nyb_encode_one(&exact, 1.0f, grid[i], 0);
+}
+
+/* Values and stats in the basis of x. */
+static nyb_status quantize_real(nyb_context *context, const nyb_round_job *job, const float *x,
+                                uint8_t *codes, float *values, nyb_quant_stats *stats,
+                                nyb_error *err)
+{
+    const size_t n = job->view.rows * job->view.cols;
+    real_workspace w;
+    nyb_level level;
+
+    NYB_TRY(round_real(context, job, x, &w, &level, err));
+    if (codes)
+        codes_of(job->spec->format, w.grid, n, codes);
+    nyb_round_unmix(context, job, w.values);
+    if (stats) {
+        nyb_quant_measure_values(x, w.values, n, stats);
+        if (job->spec->group == NYB_GROUP_TENSOR && job->spec->mix != NYB_MIX_HOUSEHOLDER && n > 0)
+            stats->scale = (double)(w.scales[0].scale * level.scale);
+    }
+    if (values)
+        memcpy(values, w.values, n * sizeof *values);
+    nyb_free(w.scratch);
+    return NYB_OK;
+}
+
+/* Values stay mixed. */
+static nyb_status quantize_parts(nyb_context *context, const nyb_round_job *job, const float *x,
+                                 uint8_t *codes, float *values, float *scales, float *offsets,
+                                 nyb_level *level, nyb_error *err)
+{
+    const size_t n = job->view.rows * job->view.cols;
+    const size_t n_groups = n > 0 ? nyb_round_groups(job->spec, &job->view) : 0;
+    real_workspace w;
+
+    NYB_TRY(round_real(context, job, x, &w, level, err));
+    if (codes)
+        codes_of(job->spec->format, w.grid, n, codes);
+    if (values)
+        memcpy(values, w.values, n * sizeof *values);
+    for (size_t g = 0; scales && g < n_groups; g++)
+        scales[g] = w.scales[g].scale;
+    for (size_t g = 0; offsets && g < n_groups; g++)
+        offsets[g] = w.scales[g].offset;
+    nyb_free(w.scratch);
+    return NYB_OK;
+}
+
+static void put_scale(float scale, float *scales, float *offsets)
+{
+    if (scales)
+        scales[0] = scale;
+    if (offsets)
+        offsets[0] = 0.0f;
+}
+
+/* ---- the public functions ---------------------------------------------------------------------
+ */
+
+static bool packs(const nyb_spec *spec)
+{
+    return nyb_spec_packs(spec) && spec->scale->choose;
+}
+
 nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec, const float *x, size_t rows,
                         size_t cols, uint64_t seed, uint32_t step, uint32_t draw, uint8_t *codes,
                         float *values, nyb_quant_stats *stats, nyb_error *err)
 {
-    nyb_stream stream = {
-        .seed = seed, .step = step, .role = NYB_RNG_OTHER, .sample = (uint8_t)draw};
+    const nyb_stream stream = stream_of(seed, step, draw, NYB_RNG_OTHER);
+    const nyb_stream signs = stream_of(seed, step, draw, NYB_RNG_HADAMARD);
     nyb_status status;
     uint32_t former;
 
@@ -161,7 +304,52 @@ nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec, const float 
         return NYB_OK;
     }
     former = nyb_cpu_fp_enter();
-    status = quantize(context, spec, x, rows, cols, &stream, codes, values, stats, err);
+    if (packs(spec)) {
+        status = quantize(context, spec, x, rows, cols, &stream, codes, values, stats, err);
+    } else {
+        const nyb_round_job job = real_job(spec, rows, cols, &stream, &signs);
+
+        status = quantize_real(context, &job, x, codes, values, stats, err);
+    }
+    nyb_cpu_fp_restore(former);
+    return status;
+}
+
+size_t nyb_quant_group_count(const nyb_spec *spec, size_t rows, size_t cols)
+{
+    const nyb_view view = view_of(rows, cols);
+
+    return rows * cols > 0 ? nyb_round_groups(spec, &view) : 0;
+}
+
+nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec, const float *x,
+                               size_t rows, size_t cols, uint64_t seed, uint32_t step,
+                               uint32_t draw, uint8_t *codes, float *values, float *scales,
+                               float *offsets, float *level, nyb_error *err)
+{
+    const nyb_stream stream = stream_of(seed, step, draw, NYB_RNG_OTHER);
+    const nyb_stream signs = stream_of(seed, step, draw, NYB_RNG_HADAMARD);
+    nyb_level shared = {.scale = 1.0f};
+    nyb_quant_stats stats;
+    nyb_status status;
+    uint32_t former;
+
+    NYB_TRY(check(context, spec, x, rows, cols, draw, codes, err));
+    if (spec->format->grid == NYB_GRID_REAL || spec->mix == NYB_MIX_HOUSEHOLDER)
+        return nyb_fail(err, NYB_INVALID, "%s has no groups with a scale",
+                        spec->mix == NYB_MIX_HOUSEHOLDER ? "a Householder mix" : "f32");
+    former = nyb_cpu_fp_enter();
+    if (packs(spec)) {
+        status = quantize(context, spec, x, rows, cols, &stream, codes, values, &stats, err);
+        if (status == NYB_OK && rows * cols > 0)
+            put_scale((float)stats.scale, scales, offsets);
+    } else {
+        const nyb_round_job job = real_job(spec, rows, cols, &stream, &signs);
+
+        status = quantize_parts(context, &job, x, codes, values, scales, offsets, &shared, err);
+    }
+    if (level)
+        *level = shared.scale;
     nyb_cpu_fp_restore(former);
     return status;
 }

@@ -795,14 +795,14 @@ static void prepare(const nyb_context *context, work *w, nyb_group_stats *tensor
         w->one = nyb_round_scale(context, w->job, w->x, &stats);
     if (w->job->scales && w->spec->group == NYB_GROUP_TENSOR)
         w->job->scales[0] = w->one;
-    if (w->job->scales && (w->spec->group == NYB_GROUP_ROW || w->spec->group == NYB_GROUP_CHANNEL))
-        memcpy(w->job->scales, w->groups, nyb_round_groups(w->spec, &w->view) * sizeof *w->groups);
     if (w->job->level)
         *w->job->level = (nyb_level){.scale = w->level.scale * w->job->post, .aux = w->level.aux};
     if (w->spec->group == NYB_GROUP_ROW)
         nyb_pool_run(context->pool, row_scale_task, w, nyb_round_groups(w->spec, &w->view));
     if (w->spec->group == NYB_GROUP_CHANNEL)
         nyb_pool_run(context->pool, channel_scale_task, w, w->view.cols);
+    if (w->job->scales && (w->spec->group == NYB_GROUP_ROW || w->spec->group == NYB_GROUP_CHANNEL))
+        memcpy(w->job->scales, w->groups, nyb_round_groups(w->spec, &w->view) * sizeof *w->groups);
     if (tensor)
         *tensor = stats;
 }

@@ -75,6 +75,11 @@ static bool per_tensor_or_channel(nyb_group group)
     return group == NYB_GROUP_TENSOR || group == NYB_GROUP_ROW || group == NYB_GROUP_CHANNEL;
 }
 
+static bool per_tensor_or_row(nyb_group group)
+{
+    return group == NYB_GROUP_TENSOR || group == NYB_GROUP_ROW;
+}
+
 static float mean_abs_of(const nyb_group_stats *stats)
 {
     return stats->n > 0 ? (float)(stats->sum_abs / (double)stats->n) : 0.0f;
@@ -127,6 +132,7 @@ const nyb_scale_rule nyb_scale_bitnet = {
     .source = "Ma et al., BitNet b1.58, arXiv:2402.17764 (NUMERICS 6.8)",
     .fits = is_ternary,
     .group = bitnet_group,
+    .affine = true,
     .groups = per_tensor_or_channel,
 };
 
@@ -163,5 +169,6 @@ const nyb_scale_rule nyb_scale_twn = {
     .source = "Li et al., Ternary Weight Networks, arXiv:1605.04711 (NUMERICS 6.8)",
     .fits = is_ternary,
     .search = twn_search,
-    .groups = per_tensor_or_channel,
+    .affine = true,
+    .groups = per_tensor_or_row,
 };

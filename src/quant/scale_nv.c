@@ -68,6 +68,12 @@ static bool is_block(nyb_group group)
     return group == NYB_GROUP_BLOCK16 || group == NYB_GROUP_BLOCK32 || group == NYB_GROUP_BLOCK64;
 }
 
+/* Groups whose elements are at hand for trials. */
+static bool is_small(nyb_group group)
+{
+    return is_block(group) || group == NYB_GROUP_TILE16;
+}
+
 /* The tensor's scale and its reciprocal in aux; 0 for one whose blocks would be subnormal. Near
  * FLT_MAX it stops where the largest value, or 1 / (sb s_dec), would leave the normal numbers. */
 static void set_level(const nyb_format *format, float s_enc, float s_dec, nyb_level *level)
@@ -205,7 +211,7 @@ const nyb_scale_rule nyb_scale_e4m3_46 = {
     .group = four_six_group,
     .n_trials = 2,
     .absmax_only = true,
-    .groups = below_tensor,
+    .groups = is_small,
 };
 
 /* ---- ms_eden ----------------------------------------------------------------------------------

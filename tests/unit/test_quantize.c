@@ -139,6 +139,112 @@ static void every_format_and_rule_quantizes(void **state)
         }
 }
 
+/* A spec of any group in its parts, and the same values from nyb_quantize. */
+static void compose(const nyb_spec *s, const float *x, size_t rows, size_t cols)
+{
+    const size_t n = rows * cols, n_groups = nyb_quant_group_count(s, rows, cols);
+    float values[18 * 20], parts[18 * 20], scales[18 * 20], offsets[18 * 20], level;
+    uint8_t codes[18 * 20], again[18 * 20];
+    const bool coded = nyb_format_bits(s->format) <= 8;
+    nyb_quant_stats stats;
+
+    assert_in_range(n_groups, 1, n);
+    for (size_t g = 0; g < n_groups; g++)
+        scales[g] = offsets[g] = NAN;
+    assert_int_equal(nyb_quantize_groups(context, s, x, rows, cols, 1, 2, 3, coded ? codes : NULL,
+                                         parts, scales, offsets, &level, NULL),
+                     NYB_OK);
+    assert_int_equal(nyb_quantize(context, s, x, rows, cols, 1, 2, 3, coded ? again : NULL, values,
+                                  &stats, NULL),
+                     NYB_OK);
+    assert_memory_equal(values, parts, n * sizeof *values);
+    for (size_t g = 0; g < n_groups; g++)
+        assert_true(isfinite(scales[g]) && isfinite(offsets[g]));
+    for (size_t i = 0; i < n && coded; i++) {
+        const size_t row = i / cols, col = i % cols;
+        size_t g = 0;
+
+        switch (s->group) {
+        case NYB_GROUP_TENSOR:
+            break;
+        case NYB_GROUP_ROW:
+            g = row;
+            break;
+        case NYB_GROUP_CHANNEL:
+            g = col;
+            break;
+        case NYB_GROUP_BLOCK16:
+            g = row * ((cols + 15) / 16) + col / 16;
+            break;
+        case NYB_GROUP_BLOCK32:
+            g = row * ((cols + 31) / 32) + col / 32;
+            break;
+        case NYB_GROUP_BLOCK64:
+            g = row * ((cols + 63) / 64) + col / 64;
+            break;
+        case NYB_GROUP_TILE16:
+            g = row / 16 * ((cols + 15) / 16) + col / 16;
+            break;
+        }
+        assert_int_equal(codes[i], again[i]);
+        assert_true(parts[i] ==
+                    offsets[g] + nyb_format_decode(s->format, codes[i]) * scales[g] * level);
+    }
+}
+
+static void every_group_quantizes(void **state)
+{
+    static const size_t shapes[][2] = {{18, 20}, {5, 72}, {4, 33}, {1, 1}, {0, 3}};
+    float x[18 * 20];
+    size_t n_seen = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 18 * 20; i++)
+        x[i] = (float)(int32_t)known_u32(1, 0, 0, 0, 0, i) * 0x1p-31f;
+    for (size_t f = 1; f < nyb_format_count(); f++)
+        for (size_t r = 0; r < nyb_scale_rule_count(); r++)
+            for (int g = 0; g <= NYB_GROUP_TILE16; g++)
+                for (int rounding = 0; rounding < 2; rounding++) {
+                    nyb_spec s = parsed(nyb_format_name(nyb_format_at(f)));
+
+                    s.scale = nyb_scale_rule_at(r);
+                    s.group = (nyb_group)g;
+                    s.rounding = rounding ? NYB_ROUND_STOCHASTIC : NYB_ROUND_NEAREST;
+                    if (nyb_spec_check(&s, NULL) != NYB_OK)
+                        continue;
+                    assert_int_equal(nyb_quant_group_count(&s, 0, 3), 0);
+                    for (size_t k = 0; k < 4; k++)
+                        compose(&s, x, shapes[k][0], shapes[k][1]);
+                    assert_int_equal(nyb_quantize_groups(context, &s, x, 0, 3, 0, 0, 0, NULL, NULL,
+                                                         NULL, NULL, NULL, NULL),
+                                     NYB_OK);
+                    n_seen++;
+                }
+    assert_true(n_seen > 300);
+}
+
+/* A mix is taken back: with int8 what comes out is close to what went in, and its codes are not. */
+static void mixes_are_taken_back(void **state)
+{
+    float x[4 * 40], values[4 * 40], mixed[4 * 40];
+    const nyb_spec s = parsed("int8/absmax/block16/nearest/random_hadamard16");
+
+    (void)state;
+    for (size_t i = 0; i < 4 * 40; i++)
+        x[i] = (float)(int32_t)known_u32(1, 0, 0, 0, 0, i) * 0x1p-31f;
+    assert_int_equal(nyb_quantize(context, &s, x, 4, 40, 1, 2, 3, NULL, values, NULL, NULL),
+                     NYB_OK);
+    assert_int_equal(
+        nyb_quantize_groups(context, &s, x, 4, 40, 1, 2, 3, NULL, mixed, NULL, NULL, NULL, NULL),
+        NYB_OK);
+    double error = 0, far = 0;
+    for (size_t i = 0; i < 4 * 40; i++) {
+        error = fmax(error, fabs((double)(values[i] - x[i])));
+        far = fmax(far, fabs((double)(mixed[i] - x[i])));
+    }
+    assert_true(error < 0.05 && far > 0.2);
+}
+
 static void f32_is_a_copy(void **state)
 {
     static const float x[3] = {1.5f, -2, NAN};
@@ -255,6 +361,8 @@ int main(void)
         cmocka_unit_test(a_clip_below_the_maximum_is_counted),
         cmocka_unit_test(the_arguments_decide_the_draws),
         cmocka_unit_test(every_format_and_rule_quantizes),
+        cmocka_unit_test(every_group_quantizes),
+        cmocka_unit_test(mixes_are_taken_back),
         cmocka_unit_test(f32_is_a_copy),
         cmocka_unit_test(nothing_and_zeros_are_fine),
         cmocka_unit_test(bad_arguments_are_refused),
