@@ -65,10 +65,11 @@ struct nyb_level {
 struct nyb_round_kernel {
     const char *name; /* "avx512", "avx2", "ref" */
     uint32_t needs;   /* NYB_CPU_* */
-    /* y[i] = the value at scale 1 of the code of t[i] (in place allowed): saturating, NaN to 0,
-     * +-Inf to the largest. Any format with a grid, any n. r23: a field of 23 random bits per
-     * element (roundings that draw: round |t| up iff r23 + floor(frac * 2^23) >= 2^23, frac the
-     * position between the two neighbours on the grid), else NULL. */
+    /* y[i] = the value at scale 1 of the code of t[i] (in place allowed): saturating, NaN as 0,
+     * +-Inf to the largest; zeros are +0, subnormals of f32 are zeros. Any format with a grid, any
+     * n. r23: a field of 23 random bits per element (roundings that draw: round |t| up iff r23 +
+     * floor(frac * 2^23) >= 2^23, frac the position between the two neighbours on the grid), else
+     * NULL. */
     void (*round)(const nyb_format *format, nyb_rounding rounding, const float *t,
                   const uint32_t *r23, size_t n, float *y);
     /* r23[i] for elements first + i of a stream: sr_bits 16: U16 << 7 | 64, 32: U32 >> 9. Any

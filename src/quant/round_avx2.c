@@ -1,7 +1,9 @@
 /* Rounding to a grid for AVX2 with AES-NI. */
 #include "quant/round.h"
 
+#include <float.h>
 #include <immintrin.h>
+#include <math.h>
 
 #define LANES  8
 #define INLINE static inline __attribute__((always_inline))

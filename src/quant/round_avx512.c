@@ -1,7 +1,9 @@
 /* Rounding to a grid for AVX-512 with VAES. */
 #include "quant/round.h"
 
+#include <float.h>
 #include <immintrin.h>
+#include <math.h>
 
 #define LANES   16
 #define TO_ZERO (_MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)

@@ -136,7 +136,8 @@ static void round_log2(const nyb_format *f, nyb_rounding rounding, const float *
  * subnormals, or a gap: nothing but zero. */
 typedef struct float_plan {
     vec max, least, half_least;
-    vec up; /* least; 0 if all below least are subnormals of f32, that is, zeros */
+    vec away; /* in a gap, with ties away: 2^-bias is rounded to, and is 0 */
+    vec up;   /* least; 0 if all below least are subnormals of f32, that is, zeros */
     even_plan even;
     ivec lowest, big; /* float_nearest */
     ivec half, flip;  /* float_by_bits */
@@ -182,6 +183,7 @@ INLINE float_plan float_begin(const nyb_format *f)
     float_plan p = {.max = vec_set(f->max), .least = vec_set(least), .man_bits = g->man_bits};
 
     p.half_least = vec_set(0.5f * least);
+    p.away = vec_set(drop > 0 ? nyb_float_of((uint32_t)(e + 127) << 23 | 1u << (drop - 1)) : least);
     p.up = vec_set(tiny ? 0 : least);
     p.even = even_begin(gap ? 0 : e - g->man_bits);
     p.lowest = ivec_set((e + 127) << 23);
@@ -248,41 +250,36 @@ INLINE vec float_by_bits_gap(const float_plan *p, vec x, ivec r)
     return float_by_bits(p, true, x);
 }
 
-/* r23 scaled to the bits that are dropped; r23 = HALF is nearest, ties away. In a gap: up if
- * a >= (1 - r23 2^-23) least, which the sign of a fused difference tells exactly. */
-INLINE vec float_drawn(const float_plan *p, bool gap, vec x, ivec r)
+/* Above least r23, scaled to the bits that are dropped, is added; r23 = HALF is nearest, ties away.
+ */
+INLINE vec float_drawn(const float_plan *p, vec x, vec a, vec low, ivec r)
 {
-    const vec a = vec_magnitude(x, p->max);
     const ivec q = ivec_and(ivec_add(vec_bits(a), ivec_shift(r, p->man_bits)), p->keep);
-    vec low;
 
-    if (gap) {
-        const vec miss = vec_fnma(vec_sub(vec_set(2), vec_one_and(r)), p->least, a);
-
-        low = vec_select(vec_less(miss, vec_set(0)), vec_set(0), p->up);
-    } else {
-        low = vec_drawn(a, r, p->even.step, p->even.inv);
-    }
     return with_sign(vec_select(vec_less(a, p->least), low, vec_of(q)), x);
 }
 
 INLINE vec float_drawn_small(const float_plan *p, vec x, ivec r)
 {
-    return float_drawn(p, false, x, r);
+    const vec a = vec_magnitude(x, p->max);
+
+    return float_drawn(p, x, a, vec_drawn(a, r, p->even.step, p->even.inv), r);
 }
 
+/* Up if a >= (1 - r23 2^-23) least, which the sign of a fused difference tells exactly. */
 INLINE vec float_drawn_gap(const float_plan *p, vec x, ivec r)
 {
-    return float_drawn(p, true, x, r);
+    const vec a = vec_magnitude(x, p->max);
+    const vec miss = vec_fnma(vec_sub(vec_set(2), vec_one_and(r)), p->least, a);
+
+    return float_drawn(p, x, a, vec_select(vec_less(miss, vec_set(0)), vec_set(0), p->up), r);
 }
 
-/* DLFloat16: 2^-bias is a number while it rounds, and then zero. r is HALF. */
 INLINE vec float_away_gap(const float_plan *p, vec x, ivec r)
 {
-    const ivec a = vec_bits(vec_magnitude(x, p->max));
-    const vec q = vec_of(ivec_and(ivec_add(a, ivec_shift(r, p->man_bits)), p->keep));
+    const vec a = vec_magnitude(x, p->max);
 
-    return with_sign(vec_select(vec_less(q, p->least), vec_set(0), q), x);
+    return float_drawn(p, x, a, vec_select(vec_less(a, p->away), vec_set(0), p->up), r);
 }
 
 static void round_float(const nyb_format *f, nyb_rounding rounding, const float *t,
@@ -295,10 +292,8 @@ static void round_float(const nyb_format *f, nyb_rounding rounding, const float 
         FOR_VECTORS(float_drawn_gap, t, y, r23);
     else if (drawn)
         FOR_VECTORS(float_drawn_small, t, y, r23);
-    else if (f->fp.ties_away && !f->fp.subnormals)
-        FOR_VECTORS(float_away_gap, t, y, NULL);
     else if (f->fp.ties_away && gap)
-        FOR_VECTORS(float_drawn_gap, t, y, NULL);
+        FOR_VECTORS(float_away_gap, t, y, NULL);
     else if (f->fp.ties_away)
         FOR_VECTORS(float_drawn_small, t, y, NULL);
     else if (float_adds(f) && gap)
@@ -309,6 +304,126 @@ static void round_float(const nyb_format *f, nyb_rounding rounding, const float 
         FOR_VECTORS(float_by_bits_gap, t, y, NULL);
     else
         FOR_VECTORS(float_by_bits_small, t, y, NULL);
+}
+
+/* ---- TABLE ---------------------------------------------------------------------------------- */
+
+#define TABLE_MAX 16
+
+typedef struct table_plan {
+    int n;
+    bool signs;                 /* values are magnitudes, signs are copied */
+    float value[TABLE_MAX];     /* ascending */
+    float least[TABLE_MAX - 1]; /* f32 whose nearest is value[i + 1] */
+} table_plan;
+
+/* The first number of f32 above x; subnormals are zeros. */
+static float next_above(float x)
+{
+    const uint32_t b = nyb_bits_of(x);
+
+    if (fabsf(x) < FLT_MIN)
+        return FLT_MIN;
+    return nyb_float_of(x > 0 ? b + 1 : b - 1);
+}
+
+/* False if the table is too long. */
+static bool table_begin(const nyb_format *f, table_plan *p)
+{
+    p->signs = f->is_signed && !f->ascending;
+    p->n = (int)(p->signs ? f->n_codes / 2 : f->n_codes);
+    if (p->n > TABLE_MAX)
+        return false;
+    for (int i = 0; i < p->n; i++)
+        p->value[i] = f->units ? (float)f->units[i] * f->unit : f->value[i];
+    for (int i = 0; i + 1 < p->n; i++) {
+        const double middle = ((double)p->value[i] + (double)p->value[i + 1]) / 2;
+        const bool tie_up = f->ties_up || (!f->ascending && i % 2 != 0);
+
+        p->least[i] = (float)middle;
+        if ((double)p->least[i] < middle || ((double)p->least[i] <= middle && !tie_up))
+            p->least[i] = next_above(p->least[i]);
+    }
+    return true;
+}
+
+INLINE vec table_clamped(const table_plan *p, vec x)
+{
+    return p->signs ? vec_magnitude(x, vec_set(p->value[p->n - 1]))
+                    : vec_between(x, vec_set(p->value[0]), vec_set(p->value[p->n - 1]));
+}
+
+INLINE vec table_nearest(const table_plan *p, vec x, ivec r)
+{
+    const vec v = table_clamped(p, x);
+    vec y = vec_set(p->value[0]);
+
+    (void)r;
+    for (int i = 0; i + 1 < p->n; i++)
+        y = vec_select(vec_less(v, vec_set(p->least[i])), y, vec_set(p->value[i + 1]));
+    return p->signs ? with_sign(y, x) : y;
+}
+
+/* Of the neighbours value[i] and value[i + 1] the one nearer to zero, and the other. */
+static float table_inner(const table_plan *p, int i)
+{
+    return p->value[i + (p->value[i] < 0 && p->value[i + 1] <= 0)];
+}
+
+static float table_outer(const table_plan *p, int i)
+{
+    return p->value[i + !(p->value[i] < 0 && p->value[i + 1] <= 0)];
+}
+
+/* True if v - inner and outer - inner are exact for every v between neighbours, so that table_drawn
+ * is; nf4 and powers of four pass. */
+static bool table_is_exact(const table_plan *p)
+{
+    for (int i = 0; i + 1 < p->n; i++) {
+        const float inner = table_inner(p, i), outer = table_outer(p, i);
+        const uint32_t b = nyb_bits_of(inner);
+
+        if (fabsf(outer - inner) < 0x1p-60f ||
+            (inner != 0 &&
+             ((inner < 0) != (outer < 0) ||
+              ((b & 0x7fffff) != 0 && fabsf(outer - inner) > 2.0f * nyb_float_of(b & EXPONENT)))))
+            return false;
+    }
+    return true;
+}
+
+/* Up if |v - inner| >= (1 - r23 2^-23) |outer - inner|: see float_drawn_gap. */
+INLINE vec table_drawn(const table_plan *p, vec x, ivec r)
+{
+    const vec v = table_clamped(p, x);
+    vec inner = vec_set(table_inner(p, 0)), outer = vec_set(table_outer(p, 0)), miss, y;
+
+    for (int i = 1; i + 1 < p->n; i++) {
+        const mask below = vec_less(v, vec_set(p->value[i]));
+        inner = vec_select(below, inner, vec_set(table_inner(p, i)));
+        outer = vec_select(below, outer, vec_set(table_outer(p, i)));
+    }
+    miss = vec_fnma(vec_sub(vec_set(2), vec_one_and(r)), vec_abs(vec_sub(outer, inner)),
+                    vec_abs(vec_sub(v, inner)));
+    y = vec_select(vec_less(miss, vec_set(0)), inner, outer);
+    return p->signs ? with_sign(y, x) : y;
+}
+
+/* False if this is for the reference. */
+static bool round_table(const nyb_format *f, nyb_rounding rounding, const float *t,
+                        const uint32_t *r23, size_t n, float *y)
+{
+    table_plan plan;
+
+    if (!table_begin(f, &plan))
+        return false;
+    if (!nyb_rounding_draws(rounding))
+        FOR_VECTORS(table_nearest, t, y, NULL);
+    else if (table_is_exact(&plan))
+        FOR_VECTORS(table_drawn, t, y, r23);
+    else
+        return false;
+    return true;
 }
 
 /* ---- scales --------------------------------------------------------------------------------- */
@@ -450,8 +565,11 @@ static void round_all(const nyb_format *format, nyb_rounding rounding, const flo
             return;
         }
         break;
-    case NYB_GRID_REAL:
     case NYB_GRID_TABLE:
+        if (round_table(format, rounding, t, r23, n, y))
+            return;
+        break;
+    case NYB_GRID_REAL:
         break;
     }
     nyb_round_ref.round(format, rounding, t, r23, n, y);

@@ -250,7 +250,10 @@ static void bench(ck *c, const nyb_round_kernel *k)
         grid_float("e4m3", (nyb_float_grid){4, 3, 7, true, false, NYB_SPECIAL_FN}),
         grid_float("dlfloat16", (nyb_float_grid){6, 9, 31, false, true, NYB_SPECIAL_MERGED}),
         grid_float("bf16", (nyb_float_grid){8, 7, 127, true, false, NYB_SPECIAL_IEEE}),
-        nyb_format_int4, nyb_format_e3m0};
+        nyb_format_int4,
+        nyb_format_e3m0,
+        nyb_format_e3m0r4,
+        nyb_format_nf4};
     timing *t = calloc(1, sizeof *t);
 
     if (!t)

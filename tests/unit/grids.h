@@ -17,15 +17,20 @@ static inline nyb_format grid_float(const char *name, nyb_float_grid fp)
         codes - 1 -
         ((fp.special == NYB_SPECIAL_FN || fp.special == NYB_SPECIAL_MERGED) && fp.man_bits > 0);
 
-    return (nyb_format){.name = name,
-                        .grid = NYB_GRID_FLOAT,
-                        .bits = fp.exp_bits + fp.man_bits < 8 ? 8 : 32,
-                        .is_signed = true,
-                        .unit = 1.0f,
-                        .max = (float)ldexp(1 + (double)man / codes, top - fp.bias),
-                        .fp = fp};
+    return (nyb_format){
+        .name = name,
+        .grid = NYB_GRID_FLOAT,
+        .bits = fp.exp_bits + fp.man_bits < 8 ? 8 : 32,
+        .n_codes = fp.exp_bits + fp.man_bits < 31 ? 1u << (1 + fp.exp_bits + fp.man_bits) : 0,
+        .is_signed = true,
+        .unit = 1.0f,
+        .max = (float)ldexp(1 + (double)man / codes, top - fp.bias),
+        .fp = fp};
 }
 
+static float grid_integers[1 << 16]; /* by code; grids_make fills it */
+
+/* In two's complement of 16 bits. */
 static inline nyb_format grid_int(const char *name, int16_t lo, int16_t hi)
 {
     return (nyb_format){.name = name,
@@ -36,14 +41,35 @@ static inline nyb_format grid_int(const char *name, int16_t lo, int16_t hi)
                         .lo = lo,
                         .hi = hi,
                         .unit = 1.0f,
-                        .max = hi};
+                        .max = hi,
+                        .value = grid_integers};
+}
+
+static inline nyb_format grid_table(const char *name, bool is_signed, const float value[16])
+{
+    return (nyb_format){.name = name,
+                        .grid = NYB_GRID_TABLE,
+                        .bits = 4,
+                        .n_codes = 16,
+                        .is_signed = is_signed,
+                        .unit = 1.0f,
+                        .max = value[is_signed ? 7 : 15],
+                        .value = value};
 }
 
 /* Fills grids, returns how many. */
 static inline size_t grids_make(nyb_format grids[GRIDS_MAX])
 {
+    static const float evens[16] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
+                                    -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    static const float odds[16] = {0,     0.3f,  1.1f,  5.3f,  5.4f,  99,  1000.7f,  1e9f,
+                                   -0.0f, -0.3f, -1.1f, -5.3f, -5.4f, -99, -1000.7f, -1e9f};
+    static const float fibonacci[16] = {0,  1,  2,  3,   5,   8,   13,  21,
+                                        34, 55, 89, 144, 233, 377, 610, 987};
     size_t n = 0;
 
+    for (int i = 0; i < 1 << 16; i++)
+        grid_integers[i] = (float)(i < 1 << 15 ? i : i - (1 << 16));
 #define FLOAT(...) grids[n++] = grid_float(#__VA_ARGS__, (nyb_float_grid){__VA_ARGS__})
     FLOAT(2, 1, 1, true, false, NYB_SPECIAL_NONE);     /* e2m1 */
     FLOAT(1, 2, 1, true, false, NYB_SPECIAL_NONE);     /* e1m2 */
@@ -76,7 +102,8 @@ static inline size_t grids_make(nyb_format grids[GRIDS_MAX])
     FLOAT(5, 21, 15, true, false, NYB_SPECIAL_NONE);
     FLOAT(5, 22, 15, true, false, NYB_SPECIAL_NONE);
     FLOAT(5, 23, 15, true, false, NYB_SPECIAL_NONE);
-    FLOAT(5, 23, 15, false, true, NYB_SPECIAL_NONE);
+    FLOAT(5, 22, 15, false, true, NYB_SPECIAL_NONE);
+    FLOAT(2, 1, 140, true, false, NYB_SPECIAL_NONE); /* f32 subnormals alone */
     FLOAT(8, 23, 127, true, false, NYB_SPECIAL_IEEE);
     FLOAT(7, 8, 63, true, false, NYB_SPECIAL_NONE);
     FLOAT(7, 8, 0, true, false, NYB_SPECIAL_NONE);
@@ -95,6 +122,9 @@ static inline size_t grids_make(nyb_format grids[GRIDS_MAX])
     grids[n++] = grid_int("-8..15", -8, 15);
     grids[n++] = grid_int("0..255", 0, 255);
     grids[n++] = grid_int("-32767..32767", -32767, 32767);
+    grids[n++] = grid_table("evens", true, evens); /* ties to even codes */
+    grids[n++] = grid_table("odds", true, odds);   /* differences are not numbers of f32 */
+    grids[n++] = grid_table("fibonacci", false, fibonacci);
     return n;
 }
 
