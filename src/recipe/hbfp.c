@@ -1,0 +1,18 @@
+#include "recipe/recipe.h"
+
+const nyb_recipe_record nyb_recipe_hbfp = {
+    .name = "hbfp",
+    .about = "HBFP4: block floating point of 64, nearest forward, stochastic backward",
+    .source = "Harma et al.: Accuracy Booster, 2022, arXiv:2211.10737; Drumond et al., "
+              "NeurIPS 2018, arXiv:1804.01526",
+    .differs = "the last epoch in HBFP6 is left off; first and last layers in HBFP6 are f32 "
+               "here",
+    .fields = "fwd.x    = int4/hbfp/block64/nearest\n"
+              "fwd.w    = int4/hbfp/block64/nearest\n"
+              "dgrad.dy = int4/hbfp/block64/stochastic\n"
+              "dgrad.w  = int4/hbfp/block64/nearest\n"
+              "wgrad.dy = int4/hbfp/block64/stochastic\n"
+              "wgrad.x  = int4/hbfp/block64/nearest\n"
+              "edges    = f32\n"
+              "shortcut = recipe\n",
+};

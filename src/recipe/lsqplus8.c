@@ -1,0 +1,17 @@
+#include "recipe/recipe.h"
+
+const nyb_recipe_record nyb_recipe_lsqplus8 = {
+    .name = "lsqplus8",
+    .about = "8-bit weights and activations with learned steps and offsets, f32 gradients",
+    .source = "Bhalgat et al.: LSQ+, CVPR Workshops 2020, arXiv:2004.09576",
+    .differs = "weights have no offset; signed grids are symmetric; first and last layers "
+               "are int8 with absmax scales, their gradients stochastic",
+    .fields = "fwd.x          = int8/lsqplus\n"
+              "fwd.x.nonneg   = uint8\n"
+              "fwd.w          = int8/lsqplus_w\n"
+              "dgrad.w        = int8/lsqplus_w\n"
+              "wgrad.x        = int8/lsqplus\n"
+              "wgrad.x.nonneg = uint8\n"
+              "edges          = int8\n"
+              "shortcut       = int8\n",
+};

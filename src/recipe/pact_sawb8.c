@@ -1,0 +1,18 @@
+#include "recipe/recipe.h"
+
+const nyb_recipe_record nyb_recipe_pact_sawb8 = {
+    .name = "pact_sawb8",
+    .about = "8-bit weights (SAWB) and activations (PACT), f32 gradients",
+    .source = "Choi et al.: Accurate and Efficient 2-bit Quantized Neural Networks, SysML "
+              "2019; PACT, 2018, arXiv:1805.06085",
+    .differs = "SAWB passes the gradient straight through; inputs that may be negative are "
+               "clipped on both sides",
+    .fields = "fwd.x          = int8/pact\n"
+              "fwd.x.nonneg   = uint8\n"
+              "fwd.w          = int8/sawb\n"
+              "dgrad.w        = int8/sawb\n"
+              "wgrad.x        = int8/pact\n"
+              "wgrad.x.nonneg = uint8\n"
+              "edges          = f32\n"
+              "shortcut       = f32\n",
+};

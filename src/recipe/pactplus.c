@@ -1,0 +1,17 @@
+#include "recipe/recipe.h"
+
+const nyb_recipe_record nyb_recipe_pactplus = {
+    .name = "pactplus",
+    .about = "4-bit weights (SAWB) and activations (PACT+), f32 gradients",
+    .source = "Choi et al., SysML 2019; PACT+ as in the foundation-model-stack's optimizer",
+    .differs = "SAWB passes the gradient straight through (SAWB+); inputs that may be "
+               "negative are clipped on both sides",
+    .fields = "fwd.x          = int4/pactplus\n"
+              "fwd.x.nonneg   = uint4\n"
+              "fwd.w          = int4/sawb\n"
+              "dgrad.w        = int4/sawb\n"
+              "wgrad.x        = int4/pactplus\n"
+              "wgrad.x.nonneg = uint4\n"
+              "edges          = f32\n"
+              "shortcut       = f32\n",
+};
