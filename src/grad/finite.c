@@ -1,4 +1,4 @@
-/* Whether all gradients are finite: a test on integers, cheaper than a norm. */
+/* Whether all gradients are finite, and what was lost on the way: for the scale of the loss. */
 #include "grad/grad.h"
 
 #include <stdatomic.h>
@@ -11,7 +11,7 @@ typedef struct finite_job {
 
 #define FINITE_CHUNK 16384
 
-/* The exponent field is all ones in NaN and Inf alone. */
+/* A test on integers, cheaper than a norm: the exponent field is all ones in NaN and Inf alone. */
 static void finite_task(void *arg, size_t task, size_t worker)
 {
     const finite_job *job = arg;
@@ -37,4 +37,19 @@ bool nyb_grad_finite(const nyb_graph *g)
                          (job.n + FINITE_CHUNK - 1) / FINITE_CHUNK);
     }
     return !found;
+}
+
+bool nyb_grad_saturated(const nyb_graph *g, nyb_mode mode)
+{
+    const nyb_program *p = &g->programs[mode];
+
+    for (int i = 0; i < p->n_quants; i++) {
+        const nyb_quant *q = &p->quants[i];
+        const bool is_gradient = q->slot == NYB_SLOT_DGRAD_DY || q->slot == NYB_SLOT_WGRAD_DY;
+
+        if (is_gradient && q->spec.scale == &nyb_scale_unit &&
+            q->moments.absmax * (q->rounds ? q->pre : 1.0f) > q->spec.format->max)
+            return true;
+    }
+    return false;
 }

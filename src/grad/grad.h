@@ -14,6 +14,10 @@ double nyb_grad_norm(const nyb_graph *graph, void *scratch);
 /* False if any gradient is NaN or infinite. */
 bool nyb_grad_finite(const nyb_graph *graph);
 
+/* True if the backward pass clipped a gradient at the largest value of a format without a scale:
+ * what is infinity to IEEE's encoders saturates in ours. */
+bool nyb_grad_saturated(const nyb_graph *graph, nyb_mode mode);
+
 /* Multiplies all gradients. */
 void nyb_grad_scale(const nyb_graph *graph, float factor);
 

@@ -76,6 +76,7 @@ struct nyb_scale_rule {
 };
 
 extern const nyb_scale_rule *const nyb_scale_rules[]; /* NULL-terminated */
+extern const nyb_scale_rule nyb_scale_unit;           /* scale.c */
 extern const nyb_scale_rule nyb_scale_luq_ref;        /* scale_luq_ref.c */
 /* scale_mx.c */
 extern const nyb_scale_rule nyb_scale_e8m0, nyb_scale_e8m0_ceil, nyb_scale_e8m0_even,

@@ -127,7 +127,7 @@ static float unit_choose(const nyb_format *format, const nyb_moments *moments, f
     return moments->absmax > 0.0f ? format->max : 0.0f;
 }
 
-static const nyb_scale_rule unit = {
+const nyb_scale_rule nyb_scale_unit = {
     .name = "unit",
     .about = "no scale: values are those of the format itself",
     .source = "Wang et al., NeurIPS 2018; Sun et al., NeurIPS 2019 (NUMERICS 3)",
@@ -145,7 +145,7 @@ const nyb_scale_rule *const nyb_scale_rules[] = {
     &hindsight,
     &pow2,
     &hindsight_pow2,
-    &unit,
+    &nyb_scale_unit,
     &nyb_scale_luq_ref,
     &nyb_scale_pact,
     &nyb_scale_pactplus,

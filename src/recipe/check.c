@@ -52,6 +52,19 @@ static nyb_status check_samples(const char *key, const nyb_row *row, nyb_error *
     return NYB_OK;
 }
 
+/* Only a power of two can be taken back exactly. */
+static nyb_status check_loss_scale(const nyb_recipe *recipe, nyb_error *err)
+{
+    const float start = recipe->loss_scale_start;
+
+    if (recipe->loss_scale != NYB_LOSS_SCALE_NONE && (nyb_bits_of(start) & 0x7fffff) != 0)
+        return nyb_fail(err, NYB_INVALID,
+                        "loss_scale.start = %g is not a power of two; the next ones are %g and %g",
+                        (double)start, (double)nyb_float_of(nyb_bits_of(start) & 0x7f800000),
+                        2 * (double)nyb_float_of(nyb_bits_of(start) & 0x7f800000));
+    return NYB_OK;
+}
+
 nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
 {
     static const struct {
@@ -68,6 +81,7 @@ nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
         NYB_TRY(check_row(rows[i].key, row, err));
         NYB_TRY(check_samples(rows[i].key, row, err));
     }
+    NYB_TRY(check_loss_scale(recipe, err));
     NYB_TRY(check_mixes("the forward product", &recipe->fwd_x, &recipe->fwd_w, err));
     NYB_TRY(check_mixes("the input gradient", &recipe->dgrad_dy, &recipe->dgrad_w, err));
     return check_mixes("the weight gradient", &recipe->wgrad_dy, &recipe->wgrad_x, err);

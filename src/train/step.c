@@ -123,7 +123,7 @@ typedef struct verdict {
     double norm;   /* if they are to be clipped */
 } verdict;
 
-static verdict judge(nyb_train *t, bool forward_finite)
+static verdict judge(nyb_train *t, nyb_mode mode, bool forward_finite)
 {
     const nyb_graph *g = t->graph;
     const nyb_loss_scale kind = t->recipe.loss_scale;
@@ -134,9 +134,12 @@ static verdict judge(nyb_train *t, bool forward_finite)
     /* Rounded updates would turn NaN into numbers: look before. */
     if (v.finite && (kind != NYB_LOSS_SCALE_NONE || nyb_update_rounds(&t->recipe.update)))
         v.finite = nyb_grad_finite(g);
-    if (kind == NYB_LOSS_SCALE_DYNAMIC && forward_finite &&
-        (v.finite || scale > NYB_LOSS_SCALE_MIN))
-        v.overflow = !nyb_loss_scaler_judge(scaler, v.finite);
+    if (kind == NYB_LOSS_SCALE_DYNAMIC && forward_finite) {
+        const bool fits = v.finite && !nyb_grad_saturated(g, mode);
+
+        if (fits || scale > NYB_LOSS_SCALE_MIN)
+            v.overflow = !nyb_loss_scaler_judge(scaler, fits);
+    }
     if (v.overflow)
         return v;
     if (scale != 1.0f)
@@ -163,7 +166,7 @@ nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct, nyb_e
     forward_finite = isfinite(*loss) && g->n_nonfinite == 0;
     g->loss.loss_scale = t->progress.scaler.scale;
     nyb_graph_backward(g, mode, step);
-    v = judge(t, forward_finite);
+    v = judge(t, mode, forward_finite);
     if (v.overflow)
         return skip(t);
     if (!v.finite) {

@@ -60,17 +60,17 @@ static void a_power_of_two_changes_nothing(void **state)
         fixture f;
 
         init(&f, 1, recipes[k], NYB_LOSS_SCALE_NONE, 1);
-        f.options.clip_norm = 1;
+        f.options.clip_norm = k ? 1 : 0;
         fixture_hash(&f, want);
         fixture_free(&f);
         init(&f, 2, recipes[k], NYB_LOSS_SCALE_FIXED, 1024);
-        f.options.clip_norm = 1;
+        f.options.clip_norm = k ? 1 : 0;
         fixture_hash(&f, got);
         assert_string_equal(got, want);
         assert_true(f.train->graph->loss.loss_scale == 1024);
         fixture_free(&f);
         init(&f, 1, recipes[k], NYB_LOSS_SCALE_DYNAMIC, 0x1p16f);
-        f.options.clip_norm = 1;
+        f.options.clip_norm = k ? 1 : 0;
         fixture_hash(&f, got);
         assert_string_equal(got, want);
         assert_int_equal(f.train->progress.scaler.n_good, 6);
@@ -121,6 +121,37 @@ static void overflow_skips_and_halves(void **state)
     assert_in_range(halvings, 1, 60);
     assert_int_equal(nyb_weights_sha256(f.train->graph, after, NULL), NYB_OK);
     assert_string_not_equal(before, after);
+    fixture_free(&f);
+}
+
+/* Formats saturate where IEEE's would be infinite: a gradient beyond the largest value of a format
+ * without a scale is an overflow, too. */
+static void saturated_gradients_are_an_overflow(void **state)
+{
+    static const nyb_format e3m4 = {
+        .name = "e3m4",
+        .grid = NYB_GRID_FLOAT,
+        .bits = 16,
+        .n_codes = 256,
+        .is_signed = true,
+        .max = 31,
+        .fp = {.exp_bits = 3, .man_bits = 4, .bias = 3, .subnormals = true}};
+    double loss, n;
+    fixture f;
+
+    (void)state;
+    init(&f, 1, "f32", NYB_LOSS_SCALE_DYNAMIC, 0x1p24f);
+    f.recipe->dgrad_dy.spec = f.recipe->wgrad_dy.spec =
+        (nyb_spec){.format = &e3m4, .scale = &nyb_scale_unit};
+    fixture_start(&f);
+    for (int i = 0; i < 40 && f.train->progress.scaler.n_good == 0; i++) {
+        batch(&f);
+        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_grad_saturated(f.train->graph, NYB_MODE_TRAIN),
+                         f.train->progress.scaler.n_good == 0);
+    }
+    assert_in_range(f.train->progress.n_skipped, 3, 30);
+    assert_true(f.train->progress.scaler.scale == ldexpf(1, 24 - (int)f.train->progress.n_skipped));
     fixture_free(&f);
 }
 
@@ -251,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_power_of_two_changes_nothing),
         cmocka_unit_test(overflow_skips_and_halves),
+        cmocka_unit_test(saturated_gradients_are_an_overflow),
         cmocka_unit_test(a_bad_loss_is_not_an_overflow),
         cmocka_unit_test_setup_teardown(resume_keeps_the_scale, make_folder, remove_folder),
         cmocka_unit_test(weights_stay_in_their_format),

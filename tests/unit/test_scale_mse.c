@@ -154,6 +154,34 @@ static void mse_beats_every_other_clip(void **state)
         }
 }
 
+/* The clip does not depend on which kernel rounds. */
+static void mse_is_the_same_on_every_kernel(void **state)
+{
+    static const nyb_format *const formats[] = {&nyb_format_int4, &nyb_format_uint4,
+                                                &nyb_format_e2m1, &nyb_format_int8};
+    enum { N = 5003 };
+    static float x[N];
+    const uint32_t cpu = nyb_cpu_detect();
+
+    (void)state;
+    for (size_t i = 0; i < N; i++)
+        x[i] = powf((float)known_u32(7, 9, 0, 0, 0, i) * 0x1p-32f, 3);
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        const nyb_group_stats stats = stats_of(x, N);
+        const float want = searched("ptq_mse", formats[f], x, N).scale;
+
+        for (const nyb_round_kernel *const *k = nyb_round_kernels; *k; k++)
+            if (!((*k)->needs & ~cpu)) {
+                const uint32_t former = nyb_cpu_fp_enter();
+                nyb_group_scale s;
+
+                nyb_scale_ptq_mse.search(formats[f], *k, x, N, &stats, &s);
+                nyb_cpu_fp_restore(former);
+                assert_true(s.scale == want);
+            }
+    }
+}
+
 static void mse_of_odd_data(void **state)
 {
     float x[100], y[100];
@@ -250,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mse_finds_the_optimum_of_gauss),
         cmocka_unit_test(mse_beats_every_other_clip),
+        cmocka_unit_test(mse_is_the_same_on_every_kernel),
         cmocka_unit_test(mse_of_odd_data),
         cmocka_unit_test(percentiles_agree_with_a_sort),
         cmocka_unit_test(percentiles_of_odd_data),
