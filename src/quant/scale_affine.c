@@ -31,15 +31,15 @@ static float position(const nyb_group_scale *s, float x)
     return (x - s->offset) * s->inv;
 }
 
-/* Steps of one ulp that the errors of position (three roundings of 2^-24) can ask for, with room.
- */
-#define ULPS_MAX 64
+/* The next larger scale, `step` ulps above; false after too many: half of all steps of align do,
+ * and span needs three. Ranges beyond the largest f32 never do: what is left saturates. */
+#define STEPS_MAX 64
 
-static bool grow(nyb_group_scale *s, int *n_ulps)
+static bool grow(nyb_group_scale *s, uint32_t step, int *n_steps)
 {
-    if (++*n_ulps > ULPS_MAX)
-        return false; /* ranges beyond the largest f32: what is left saturates */
-    set_scale(s, nyb_float_of(nyb_bits_of(s->scale) + 1));
+    if (++*n_steps > STEPS_MAX)
+        return false;
+    set_scale(s, nyb_float_of(nyb_bits_of(s->scale) + step));
     return true;
 }
 
@@ -50,28 +50,29 @@ static void shrink_to_finite(nyb_group_scale *s, float top)
         set_scale(s, nyb_float_of(nyb_bits_of(s->scale) - 1));
 }
 
-/* Codes 0 .. top for min .. max. A constant is its offset, exactly. */
+/* Codes 0 .. top for min .. max. */
 static void span(float min, float max, float top, nyb_group_scale *s)
 {
-    int n_ulps = 0;
+    int n_steps = 0;
 
     s->offset = min;
     set_scale(s, (float)(((double)max - (double)min) / (double)top));
-    while (position(s, max) > top && grow(s, &n_ulps))
+    while (position(s, max) > top && grow(s, 1, &n_steps))
         continue;
     if (min > -1.0f)
         shrink_to_finite(s, top);
 }
 
-/* The least scale >= `scale` with which code `zero` is 0 exactly and max is not above top. */
+/* The least scale >= `scale`, of 16 significant bits, with which code `zero` (8 bits) is 0: the
+ * offset is exact, and so is the position of 0. max is not above top. */
 static void align(float scale, float zero, float max, float top, nyb_group_scale *s)
 {
-    int n_ulps = 0;
+    int n_steps = 0;
 
-    set_scale(s, scale);
+    set_scale(s, nyb_float_of((nyb_bits_of(scale) + 0xff) & ~0xffu));
     do {
         s->offset = -(zero * s->scale);
-    } while ((position(s, 0.0f) != zero || position(s, max) > top) && grow(s, &n_ulps));
+    } while ((position(s, 0.0f) != zero || position(s, max) > top) && grow(s, 0x100, &n_steps));
     if (zero == 0.0f)
         shrink_to_finite(s, top);
 }
