@@ -5,7 +5,7 @@ update=0
 [ "${2:-}" = --update ] && update=1
 . "$here/lib.sh"
 
-verbs="train eval recipe format explain quantize matmul bench info"
+verbs="train eval recipe format explain quantize matmul bench vectors info"
 
 # ---- help and usage ----------------------------------------------------------------------------
 run 0 --help

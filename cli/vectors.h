@@ -1,0 +1,32 @@
+/* Test vectors in a folder: one generator, whose files are written or compared with what is there.
+ */
+#ifndef VECTORS_H
+#define VECTORS_H
+
+#include "cli.h"
+
+#define VECTORS_LAYOUT 1 /* of folder and files: docs/vectors.md */
+
+typedef struct vectors {
+    const char *dir;
+    bool check; /* compare instead of writing */
+    nyb_context *context;
+    uint64_t n_files, n_numbers;
+} vectors;
+
+/* All return CLI_OK, or CLI_FAILURE once a problem has been reported. `path` is relative to the
+ * folder. cases, if not NULL, names the indices of the first dimension in reports. */
+int vectors_folder(const vectors *v, const char *path);
+int vectors_floats(vectors *v, const char *path, const float *values, int n_dims,
+                   const size_t *dims, const char *const *cases);
+int vectors_bytes(vectors *v, const char *path, const unsigned char *bytes, int n_dims,
+                  const size_t *dims, const char *const *cases);
+/* Releases json. */
+int vectors_json(vectors *v, const char *path, json_t *json);
+
+/* The generators: each writes (or checks) the files of its folder. */
+int vectors_formats(vectors *v);
+int vectors_quantizers(vectors *v);
+int vectors_products(vectors *v);
+
+#endif

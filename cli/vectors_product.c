@@ -1,0 +1,163 @@
+/* Test vectors of products: for every pair of formats that can be packed, the three of a layer. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "vectors.h"
+
+/* x [M][K], w [N][K], dy [M][N], all of one format's codes at scale 1. */
+#define M 4
+#define N 3
+#define K 21
+
+enum { X, W, DY, N_OPERANDS };
+static const size_t shapes[N_OPERANDS][2] = {{M, K}, {N, K}, {M, N}};
+static const char *const words[N_OPERANDS] = {"x", "w", "dy"};
+
+typedef struct operands {
+    const nyb_format *format;
+    nyb_matrix *at[N_OPERANDS];
+} operands;
+
+/* 32 bits of a multiplicative generator (Lehmer, 48271 modulo 2^31 - 1), for codes. */
+static uint32_t next(uint32_t *state)
+{
+    *state = (uint32_t)((uint64_t)*state * 48271 % 2147483647);
+    return *state;
+}
+
+/* Codes of every kind of value; those that encoders never produce are replaced by what they do. */
+static nyb_status make(vectors *v, const nyb_format *f, uint32_t *state, size_t operand,
+                       nyb_matrix **matrix, nyb_error *err)
+{
+    const size_t n = shapes[operand][0] * shapes[operand][1];
+    float values[M * K];
+    char text[120];
+    nyb_spec spec;
+
+    snprintf(text, sizeof text, "%s/unit/tensor/nearest", nyb_format_name(f));
+    NYB_TRY(nyb_spec_parse(text, &spec, err));
+    for (size_t i = 0; i < n; i++) {
+        const float value =
+            nyb_format_decode(f, (next(state) >> 7) & ((1u << nyb_format_bits(f)) - 1));
+
+        values[i] = isfinite(value) ? value : nyb_format_max(f);
+    }
+    return nyb_matrix_create(v->context, &spec, values, shapes[operand][0], shapes[operand][1], 0,
+                             0, 0, matrix, err);
+}
+
+static void destroy(operands *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (int k = 0; k < N_OPERANDS; k++)
+            nyb_matrix_destroy(&all[i].at[k]);
+    free(all);
+}
+
+/* Operands, not scales (e8m0): formats that have packed matrices. */
+static bool is_operand(const nyb_format *f)
+{
+    return nyb_format_bits(f) <= 8 && nyb_format_max(f) < 0x1p64f;
+}
+
+static size_t make_all(vectors *v, operands *all)
+{
+    size_t n = 0;
+    nyb_error err;
+
+    for (size_t i = 0; i < nyb_format_count(); i++) {
+        const nyb_format *f = nyb_format_at(i);
+        uint32_t state = 1;
+        nyb_status status = NYB_OK;
+
+        all[n] = (operands){.format = f};
+        for (size_t k = 0; k < N_OPERANDS && is_operand(f) && status == NYB_OK; k++)
+            status = make(v, f, &state, k, &all[n].at[k], &err);
+        n += is_operand(f) && status == NYB_OK;
+    }
+    return n;
+}
+
+static int write_operands(vectors *v, const operands *o)
+{
+    unsigned char codes[M * K];
+    char path[120];
+
+    for (size_t k = 0; k < N_OPERANDS; k++) {
+        const size_t rows = shapes[k][0], cols = shapes[k][1];
+
+        for (size_t i = 0; i < rows * cols; i++)
+            codes[i] = (unsigned char)nyb_matrix_code(o->at[k], i / cols, i % cols);
+        snprintf(path, sizeof path, "products/%s.%s.npy", nyb_format_name(o->format), words[k]);
+        if (vectors_bytes(v, path, codes, 2, shapes[k], NULL) != CLI_OK)
+            return CLI_FAILURE;
+    }
+    return CLI_OK;
+}
+
+/* y = x w', dx = dy w, dw = dy' x, with the first operand in format a, the second in b. */
+static nyb_status multiply(vectors *v, const operands *a, const operands *b, float *y, float *dx,
+                           float *dw, nyb_error *err)
+{
+    NYB_TRY(nyb_matmul_y(v->context, a->at[X], b->at[W], NULL, y, err));
+    NYB_TRY(nyb_matmul_dx(v->context, a->at[DY], b->at[W], dx, err));
+    return nyb_matmul_dw(v->context, a->at[DY], b->at[X], dw, err);
+}
+
+/* All pairs whose first operand has one format. */
+static int write_pairs(vectors *v, const operands *all, size_t n, size_t first)
+{
+    static const struct {
+        const char *word;
+        size_t dims[2];
+    } outs[3] = {{"y", {M, N}}, {"dx", {M, K}}, {"dw", {N, K}}};
+    const char *name = nyb_format_name(all[first].format);
+    const char **cases = cli_alloc(n, sizeof *cases);
+    float *out[3];
+    char path[120];
+    int exit_status = CLI_OK;
+    nyb_error err;
+
+    for (int k = 0; k < 3; k++)
+        out[k] = cli_alloc(n * outs[k].dims[0] * outs[k].dims[1], sizeof **out);
+    for (size_t j = 0; j < n && exit_status == CLI_OK; j++) {
+        cases[j] = nyb_format_name(all[j].format);
+        if (multiply(v, &all[first], &all[j], out[0] + j * M * N, out[1] + j * M * K,
+                     out[2] + j * N * K, &err) != NYB_OK)
+            exit_status = cli_fail("vectors", &err);
+    }
+    for (int k = 0; k < 3 && exit_status == CLI_OK; k++) {
+        snprintf(path, sizeof path, "products/%s.%s.npy", name, outs[k].word);
+        exit_status = vectors_floats(v, path, out[k], 3,
+                                     (const size_t[]){n, outs[k].dims[0], outs[k].dims[1]}, cases);
+    }
+    for (int k = 0; k < 3; k++)
+        free(out[k]);
+    free(cases);
+    return exit_status;
+}
+
+static json_t *describe(const operands *all, size_t n)
+{
+    json_t *names = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(names, json_string(nyb_format_name(all[i].format)));
+    return json_pack("{s:i, s:i, s:i, s:o}", "m", M, "n", N, "k", K, "formats", names);
+}
+
+int vectors_products(vectors *v)
+{
+    operands *all = cli_alloc(nyb_format_count(), sizeof *all);
+    const size_t n = make_all(v, all);
+    int exit_status = vectors_folder(v, "products");
+
+    if (exit_status == CLI_OK)
+        exit_status = vectors_json(v, "products/products.json", describe(all, n));
+    for (size_t i = 0; i < n && exit_status == CLI_OK; i++)
+        exit_status = write_operands(v, &all[i]);
+    for (size_t i = 0; i < n && exit_status == CLI_OK; i++)
+        exit_status = write_pairs(v, all, n, i);
+    destroy(all, n);
+    return exit_status;
+}
