@@ -1,4 +1,5 @@
 /* The pipeline of round.h: mix, group, scale, round, back to real values. */
+#include "quant/householder.h"
 #include "quant/mix.h"
 
 #include <float.h>
@@ -705,9 +706,11 @@ static size_t own_scratch_bytes(const nyb_spec *spec, const nyb_view *view)
 
 size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view)
 {
-    size_t n_bytes = own_scratch_bytes(spec, view);
+    const size_t n_bytes = own_scratch_bytes(spec, view);
 
-    return n_bytes;
+    if (spec->mix != NYB_MIX_HOUSEHOLDER)
+        return n_bytes;
+    return nyb_max(n_bytes, nyb_householder_scratch_bytes(nyb_round_groups(spec, view)));
 }
 
 static bool has_blocks(nyb_group group)
@@ -830,6 +833,21 @@ static void run_elements(const nyb_context *context, work *w)
     }
 }
 
+/* Samples against each other; pre and post are those of a linear transform. */
+static void run_householder(const nyb_context *context, const nyb_round_job *job, const float *x,
+                            float *values, nyb_group_stats *tensor, void *scratch)
+{
+    const size_t n = job->view.rows * job->view.cols, samples = n / job->view.run;
+    const float factor = job->pre * job->post;
+
+    if (tensor)
+        *tensor = nyb_round_stats(context, x, n, scratch);
+    nyb_householder_round(context, job->spec, job->stream, job->first, x, samples, job->view.run,
+                          values, scratch);
+    for (size_t i = 0; factor != 1.0f && i < n; i++)
+        values[i] *= factor;
+}
+
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
                    float *values, nyb_group_stats *tensor, void *scratch)
 {
@@ -837,6 +855,10 @@ void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const f
 
     if (job->view.rows * job->view.cols == 0)
         return;
+    if (job->spec->mix == NYB_MIX_HOUSEHOLDER) {
+        run_householder(context, job, x, values, tensor, scratch);
+        return;
+    }
     prepare(context, &w, tensor, true);
     run_elements(context, &w);
 }

@@ -207,6 +207,12 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
     if (spec->scale->groups && !spec->scale->groups(spec->group))
         return nyb_fail(err, NYB_INVALID, "scale rule '%s' does not know group '%s'",
                         spec->scale->name, group_word(spec->group));
+    if (spec->mix == NYB_MIX_HOUSEHOLDER &&
+        (spec->scale != &nyb_scale_psq || spec->group != NYB_GROUP_ROW))
+        return nyb_fail(
+            err, NYB_INVALID,
+            "mix '%s' is of samples, scaled one by one: it goes with psq/row, not %s/%s",
+            mix_word(spec->mix), spec->scale->name, group_word(spec->group));
     if (strcmp(rounding_word(spec->rounding), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "rounding %d does not exist", (int)spec->rounding);
     if (only_log2(spec->rounding) && f->grid != NYB_GRID_LOG2)

@@ -628,6 +628,45 @@ static void householder_rounding_is_unbiased(void **state)
     nyb_context_destroy(&context);
 }
 
+/* Through the pipeline of round.h: the sample is what lies in view.run; post scales the values. */
+static void the_pipeline_rounds_samples_by_householder(void **state)
+{
+    enum { SAMPLES = 6, PIXELS = 4, CHANNELS = 10, N = SAMPLES * PIXELS * CHANNELS };
+    float x[N], want[N], got[N], range[SAMPLES];
+    const nyb_stream stream = {.seed = 9, .role = NYB_RNG_DY_DX};
+    nyb_context *context = context_of(NULL, 2);
+    nyb_group_stats stats;
+    nyb_spec spec;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("uint4/psq/row/stochastic/householder", &spec, NULL), NYB_OK);
+    assert_int_equal(nyb_spec_parse("uint4/psq/channel/stochastic/householder", &spec, NULL),
+                     NYB_INVALID);
+    assert_int_equal(nyb_spec_parse("int4/absmax/tensor/stochastic/householder", &spec, NULL),
+                     NYB_INVALID);
+    nyb_round_job job = {
+        .spec = &spec,
+        .view = {.rows = SAMPLES * PIXELS, .cols = CHANNELS, .run = PIXELS * CHANNELS},
+        .stream = &stream,
+        .first = 3,
+        .pre = 1,
+        .post = 1,
+    };
+    void *scratch = nyb_alloc(nyb_round_scratch_bytes(&spec, &job.view));
+    assert_non_null(scratch);
+    make_batch(x, SAMPLES, PIXELS * CHANNELS, range);
+    bhq(NULL, 1, &spec, &stream, 3, x, SAMPLES, PIXELS * CHANNELS, want);
+    nyb_round_run(context, &job, x, got, &stats, scratch);
+    assert_memory_equal(got, want, sizeof want);
+    assert_true(stats.n == N);
+    job.post = 0.25f;
+    nyb_round_run(context, &job, x, x, NULL, scratch);
+    for (size_t i = 0; i < N; i++)
+        assert_true(x[i] == want[i] * 0.25f);
+    nyb_free(scratch);
+    nyb_context_destroy(&context);
+}
+
 /* ---- means and variances ----------------------------------------------------------------------
  */
 
@@ -825,6 +864,7 @@ int main(void)
         cmocka_unit_test(zeros_and_equal_rows),
         cmocka_unit_test(householder_bits_do_not_depend_on_the_machine),
         cmocka_unit_test(householder_rounding_is_unbiased),
+        cmocka_unit_test(the_pipeline_rounds_samples_by_householder),
         cmocka_unit_test(means_and_variances_are_those_of_the_closed_form),
         cmocka_unit_test(variances_are_ordered),
     };
