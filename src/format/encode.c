@@ -228,16 +228,11 @@ static double widen(float x)
     return nyb_bits_of(x) >> 31 ? -a : a;
 }
 
-/* floor(2^23 a / b) for 0 <= a < b: k has 23 bits, b at most 30, so that the products are exact. */
+/* floor(2^23 a / b), 0 <= a < b. A gap b has at most 29 bits (most are powers of two): a quotient
+ * that is not an integer is then at least 2^-29 away from one, and rounded by at most 2^-31. */
 static uint32_t part_of(double a, double b)
 {
-    double k = floor(a * 0x1p23 / b);
-
-    while (k * b > a * 0x1p23)
-        k--;
-    while ((k + 1) * b <= a * 0x1p23)
-        k++;
-    return (uint32_t)k;
+    return (uint32_t)(a * 0x1p23 / b);
 }
 
 /* The greatest of n codes, whose values ascend, that is not above y; 0 if all are. */
