@@ -111,6 +111,7 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
         plan_grid(conv, grid, i / n, i % n);
         conv->max_steps = nyb_max(conv->max_steps, grid->n_steps);
         conv->lds = nyb_max(conv->lds, grid->n_groups);
+        conv->row_slots = nyb_max(conv->row_slots, grid->rows.n_taps);
         block = nyb_max(block, grid->block);
         blocks += grid->n_blocks;
     }
@@ -121,6 +122,10 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
     conv->sa_bytes = block * conv->lds * sizeof(float);
     conv->c_bytes = block * NYB_TILE_COLS * sizeof(float);
     conv->pack_bytes = NYB_TILE_COLS * conv->lda;
+    conv->row_bytes = conv->grids[0].cols.src * conv->k_pitch;
+    if (conv->shape.r * conv->shape.s == 1 || conv->row_bytes > NYB_GROUP_ROW_BYTES ||
+        conv->row_slots > NYB_GROUP_LINES)
+        conv->row_slots = 0;
     return NYB_OK;
 }
 
@@ -181,9 +186,10 @@ static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
     conv->a_bytes = nyb_round_up(conv->a_bytes, NYB_ALIGN);
     conv->sa_bytes = nyb_round_up(conv->sa_bytes, NYB_ALIGN);
     /* Panels are packed before any A is read. */
-    conv->worker_bytes =
-        dw ? conv->a_bytes + conv->sa_bytes + conv->c_bytes + conv->pack_bytes
-           : nyb_max(conv->a_bytes + conv->sa_bytes + conv->c_bytes, conv->pack_bytes);
+    conv->worker_bytes = dw ? conv->a_bytes + conv->sa_bytes + conv->c_bytes + conv->pack_bytes
+                            : nyb_max(conv->a_bytes + conv->sa_bytes + conv->c_bytes +
+                                          conv->row_slots * conv->row_bytes,
+                                      conv->pack_bytes);
     conv->worker_bytes = nyb_round_up(conv->worker_bytes, 128); /* no false sharing */
     return NYB_OK;
 }

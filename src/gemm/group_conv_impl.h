@@ -7,6 +7,9 @@
 
 /* k of one call of a tile: 16 KB of a panel, which stays in L1 while the rows pass by. */
 #define NYB_GROUP_CHUNK 512
+/* Rows of the source that are unpacked once for all their taps, if they are no longer than this. */
+#define NYB_GROUP_ROW_BYTES ((size_t)32 * 1024)
+#define NYB_GROUP_LINES     16 /* at most: taps down a kernel */
 /* A of a task stays in L2. */
 #define NYB_GROUP_A_BYTES ((size_t)192 * 1024)
 
@@ -48,7 +51,9 @@ struct nyb_group_conv {
     uint32_t *step_offset;   /* 0, 64, 128 ... */
     uint8_t *step_valid;     /* 64 */
     size_t max_steps;
-    /* Scratch: shared panels; per worker A, its scales, sums, and rows of b to be packed. */
+    size_t row_bytes, row_slots; /* FWD, DX: unpacked rows of the source; 0: read pixel by pixel */
+    /* Scratch: shared panels; per worker A, its scales, sums, rows of the source; or
+     * rows of b to be packed. */
     size_t shared_bytes, lda, lds, a_bytes, sa_bytes, c_bytes, pack_bytes, worker_bytes;
 };
 

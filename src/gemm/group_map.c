@@ -100,31 +100,61 @@ static void valid_taps(const nyb_group_axis *axis, size_t i, size_t *first, size
     *source = at + lo * axis->a_move;
 }
 
-/* Pixels first .. first + n - 1 of the source to tap t and following. */
-static void read_pixels(const nyb_group_job *job, size_t first, size_t n, size_t t, uint8_t *row,
-                        float *sa)
-{
-    const nyb_group_conv *conv = job->conv;
-    const size_t groups = conv->row_groups;
+typedef struct work {
+    const nyb_group_job *job;
+    const nyb_group_grid *grid;
+    size_t first, rows; /* outputs */
+    uint8_t *a;
+    float *sa, *c;
+    uint8_t *lines;                  /* unpacked rows of the source: row y in slot y % row_slots */
+    size_t line_at[NYB_GROUP_LINES]; /* which row of all images a slot holds */
+} work;
 
-    nyb_group_read(conv, job->a, job->a_bytes, first * conv->k_pitch, n * conv->k_pitch,
-                   row + t * conv->k_pitch);
-    sa += t * groups;
-    if (!job->a->scales) {
-        for (size_t g = 0; g < n * groups; g++)
-            sa[g] = 1.0f;
-        return;
+/* Row `line` of all images, unpacked: neighbouring taps and outputs need it again. */
+static const uint8_t *unpacked_line(work *w, size_t line)
+{
+    const nyb_group_conv *conv = w->job->conv;
+    const size_t slot = line % conv->row_slots;
+    uint8_t *bytes = w->lines + slot * conv->row_bytes;
+
+    if (w->line_at[slot] != line) {
+        nyb_group_read(conv, w->job->a, w->job->a_bytes, line * conv->row_bytes, conv->row_bytes,
+                       bytes);
+        w->line_at[slot] = line;
     }
-    const float *scales = job->a->scales + first * groups;
+    return bytes;
+}
+
+/* n_bytes is a multiple of 16 and short. */
+static inline void copy_codes(uint8_t *to, const uint8_t *from, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i += 16)
+        memcpy(to + i, from + i, 16);
+}
+
+/* Pixels x .. x + n - 1 of a line (a row of all images) to tap t and following. */
+static void read_pixels(work *w, size_t line, size_t x, size_t n, size_t t, uint8_t *row, float *sa)
+{
+    const nyb_group_job *job = w->job;
+    const nyb_group_conv *conv = job->conv;
+    const size_t first = line * w->grid->cols.src + x, groups = conv->row_groups;
+    const size_t pitch = conv->k_pitch;
+
+    if (conv->row_slots)
+        copy_codes(row + t * pitch, unpacked_line(w, line) + x * pitch, n * pitch);
+    else
+        nyb_group_read(conv, job->a, job->a_bytes, first * pitch, n * pitch, row + t * pitch);
+    sa += t * groups;
+    const float *scales = job->a->scales ? job->a->scales + first * groups : NULL;
     for (size_t g = 0; g < n * groups; g++)
-        sa[g] = scales[g];
+        sa[g] = scales ? scales[g] : 1.0f;
 }
 
 /* The patch of one output: its taps' codes and scales, zeros beside the image. */
-static void read_patch(const nyb_group_job *job, const nyb_group_grid *grid, const pixel *p,
-                       uint8_t *row, float *sa)
+static void read_patch(work *w, const pixel *p, uint8_t *row, float *sa)
 {
-    const nyb_group_conv *conv = job->conv;
+    const nyb_group_grid *grid = w->grid;
+    const nyb_group_conv *conv = w->job->conv;
     const size_t n_taps = grid->cols.n_taps;
     size_t a0, a1, b0, b1;
     ptrdiff_t y, x;
@@ -136,33 +166,26 @@ static void read_patch(const nyb_group_job *job, const nyb_group_grid *grid, con
         memset(sa, 0, grid->n_groups * sizeof *sa);
     }
     for (size_t a = a0; a < a1 && b0 < b1; a++, y += grid->rows.a_move) {
-        const size_t line = (p->image * grid->rows.src + (size_t)y) * grid->cols.src;
+        const size_t line = p->image * grid->rows.src + (size_t)y;
         if (grid->cols.a_move > 0) {
-            read_pixels(job, line + (size_t)x, b1 - b0, a * n_taps + b0, row, sa);
+            read_pixels(w, line, (size_t)x, b1 - b0, a * n_taps + b0, row, sa);
             continue;
         }
         for (size_t b = b0; b < b1; b++)
-            read_pixels(job, line + (size_t)x - (b - b0), 1, a * n_taps + b, row, sa);
+            read_pixels(w, line, (size_t)x - (b - b0), 1, a * n_taps + b, row, sa);
     }
 }
 
 /* ---- tasks ---- */
 
-typedef struct work {
-    const nyb_group_job *job;
-    const nyb_group_grid *grid;
-    size_t first, rows; /* outputs */
-    uint8_t *a;
-    float *sa, *c;
-} work;
-
-static void gather(const work *w)
+static void gather(work *w)
 {
+    const nyb_group_conv *conv = w->job->conv;
     pixel p = pixel_of(w->grid, w->first);
 
+    memset(w->line_at, 0xff, sizeof w->line_at);
     for (size_t m = 0; m < w->rows; m++, pixel_next(w->grid, &p))
-        read_patch(w->job, w->grid, &p, w->a + m * w->job->conv->lda,
-                   w->sa + m * w->job->conv->lds);
+        read_patch(w, &p, w->a + m * conv->lda, w->sa + m * conv->lds);
 }
 
 static void store(const work *w, size_t panel)
@@ -228,7 +251,7 @@ static void run_task(void *arg, size_t task, size_t worker)
     for (; block >= grid->n_blocks; grid++)
         block -= grid->n_blocks;
     uint8_t *own = job->workers + worker * conv->worker_bytes;
-    const work w = {
+    work w = {
         .job = job,
         .grid = grid,
         .first = block * grid->block,
@@ -236,6 +259,7 @@ static void run_task(void *arg, size_t task, size_t worker)
         .a = own,
         .sa = (float *)(own + conv->a_bytes),
         .c = (float *)(own + conv->a_bytes + conv->sa_bytes),
+        .lines = own + conv->a_bytes + conv->sa_bytes + conv->c_bytes,
     };
     gather(&w);
     conv->kernel->begin(conv->group);

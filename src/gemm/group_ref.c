@@ -12,32 +12,38 @@ static void end(void)
 {
 }
 
-/* The 32 exact sums of one row and one group. */
-static void sum_group(const nyb_group_args *args, size_t m, size_t g, int32_t sum[NYB_TILE_COLS])
+/* Adds group g to all rows: sums of 32 columns at a time. */
+static void add_group(const nyb_group_args *args, size_t g)
 {
-    memcpy(sum, args->start + g * NYB_TILE_COLS, NYB_TILE_COLS * sizeof *sum);
-    for (size_t k = g * args->group; k < (g + 1) * args->group; k++) {
+    const float *sb = args->sb + g * NYB_TILE_COLS;
+    int16_t b[NYB_TILE_STEP][NYB_TILE_COLS];
+
+    for (size_t i = 0; i < args->group; i++) {
+        const size_t k = g * args->group + i;
         const int8_t *step = args->b + k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES;
-        const int32_t a = (int8_t)args->a[m * args->lda + k];
         for (size_t n = 0; n < NYB_TILE_COLS; n++)
-            sum[n] += a * step[nyb_tile_s8_offset(k % NYB_TILE_STEP, n)];
+            b[i][n] = step[nyb_tile_s8_offset(k % NYB_TILE_STEP, n)];
+    }
+    for (size_t m = 0; m < args->rows; m++) {
+        const int8_t *a = (const int8_t *)args->a + m * args->lda + g * args->group;
+        const float sa = args->sa[m * args->lds + g];
+        float *c = args->c + m * NYB_TILE_COLS;
+        int32_t sum[NYB_TILE_COLS];
+        memcpy(sum, args->start + g * NYB_TILE_COLS, sizeof sum);
+        for (size_t i = 0; i < args->group; i++)
+            for (size_t n = 0; n < NYB_TILE_COLS; n++)
+                sum[n] += a[i] * b[i][n];
+        for (size_t n = 0; n < NYB_TILE_COLS; n++)
+            c[n] = fmaf((float)sum[n], sa * sb[n], c[n]);
     }
 }
 
 static void run(const nyb_group_args *args)
 {
-    for (size_t m = 0; m < args->rows; m++) {
-        float *c = args->c + m * NYB_TILE_COLS;
-        if (!args->accumulate)
-            memset(c, 0, NYB_TILE_COLS * sizeof *c);
-        for (size_t g = 0; g < args->n_groups; g++) {
-            const float sa = args->sa[m * args->lds + g], *sb = args->sb + g * NYB_TILE_COLS;
-            int32_t sum[NYB_TILE_COLS];
-            sum_group(args, m, g, sum);
-            for (size_t n = 0; n < NYB_TILE_COLS; n++)
-                c[n] = fmaf((float)sum[n], sa * sb[n], c[n]);
-        }
-    }
+    if (!args->accumulate)
+        memset(args->c, 0, args->rows * NYB_TILE_COLS * sizeof *args->c);
+    for (size_t g = 0; g < args->n_groups; g++)
+        add_group(args, g);
 }
 
 static void store(const float *c, size_t rows, size_t n_valid, float scale, const float *bias,

@@ -1,5 +1,6 @@
 /* Encoding of grouped codes with AVX2. */
 #include "base/cpu.h"
+#define WIDTH 32
 #include "packed/grouped_codes.h"
 
 const nyb_grouped_kernel nyb_grouped_avx2 = {

@@ -48,6 +48,7 @@ uint32_t ck_cpu(const ck *c);
 void check_accumulate(ck *c);
 void check_encode(ck *c);
 void check_elem(ck *c);
+void check_group(ck *c);
 void check_moments(ck *c);
 void check_round(ck *c);
 void check_tile_s8(ck *c);
