@@ -5,7 +5,7 @@
 #include "verbs.h"
 
 typedef struct values {
-    const char *a, *b, *cpu;
+    const char *a, *b, *acc, *cpu;
     size_t threads;
     uint64_t seed;
     bool json;
@@ -16,6 +16,9 @@ static const cli_option options[] = {
      0},
     {"b", "SPEC", "how B is quantized (default: f32, not at all)", CLI_TEXT, offsetof(values, b), 0,
      0},
+    {"acc", "FORMAT[/CHUNK]",
+     "format of the partial sums: e6m9/64, fp16, int16/32 (default: f32, the engine's own)",
+     CLI_TEXT, offsetof(values, acc), 0, 0},
     {"seed", "N", "of the random bits of stochastic rounding (default: 0)", CLI_U64,
      offsetof(values, seed), 0, 0},
     CLI_CPU_OPTION(values),
@@ -29,6 +32,7 @@ typedef struct product {
     nyb_context *context;
     size_t m, n, k;
     nyb_spec a_spec, b_spec;
+    nyb_accum accum;
     float *a, *bt, *c;
     char engine[16], kernel[32];
     double seconds;
@@ -41,6 +45,27 @@ static bool is_real(const nyb_spec *spec)
            spec->mix != NYB_MIX_NONE;
 }
 
+/* The product itself, of matrices or, where they are NULL, of real arrays. */
+static nyb_status run_plan(product *p, const nyb_matrix *a, const nyb_matrix *b, nyb_error *err)
+{
+    const nyb_format *f32 = nyb_format_find("f32");
+    nyb_plan *plan;
+
+    NYB_TRY(nyb_plan_create_accum(p->context, NYB_PLAN_Y, (nyb_image){1, 1, p->m, p->k}, p->n, 1, 1,
+                                  1, 0, a ? p->a_spec.format : f32, b ? p->b_spec.format : f32,
+                                  &p->accum, &plan, err));
+    const double start = cli_now();
+    if (a)
+        nyb_plan_run(plan, a, b, p->c);
+    else
+        nyb_plan_run_f32(plan, p->a, p->bt, p->c);
+    p->seconds = cli_now() - start;
+    snprintf(p->engine, sizeof p->engine, "%s", nyb_plan_engine(plan));
+    snprintf(p->kernel, sizeof p->kernel, "%s", nyb_plan_kernel(plan));
+    nyb_plan_destroy(&plan);
+    return NYB_OK;
+}
+
 /* Both operands packed: A draws with draw 0, B with draw 1. */
 static nyb_status multiply_codes(product *p, uint64_t seed, nyb_error *err)
 {
@@ -49,11 +74,8 @@ static nyb_status multiply_codes(product *p, uint64_t seed, nyb_error *err)
         nyb_matrix_create(p->context, &p->a_spec, p->a, p->m, p->k, seed, 0, 0, &a, err);
     if (status == NYB_OK)
         status = nyb_matrix_create(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, &b, err);
-    if (status == NYB_OK) {
-        double start = cli_now();
-        status = nyb_matmul_y(p->context, a, b, NULL, p->c, err);
-        p->seconds = cli_now() - start;
-    }
+    if (status == NYB_OK)
+        status = run_plan(p, a, b, err);
     nyb_matrix_destroy(&a);
     nyb_matrix_destroy(&b);
     return status;
@@ -68,39 +90,22 @@ static nyb_status multiply_real(product *p, uint64_t seed, nyb_error *err)
     if (nyb_format_bits(p->b_spec.format) < 32)
         NYB_TRY(nyb_quantize(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, NULL, p->bt,
                              NULL, err));
-    double start = cli_now();
-    nyb_status status =
-        nyb_matmul_f32_y(p->context, p->a, p->bt, NULL, p->m, p->n, p->k, p->c, err);
-    p->seconds = cli_now() - start;
-    return status;
-}
-
-static nyb_status name_kernel(product *p, nyb_error *err)
-{
-    bool real = is_real(&p->a_spec) || is_real(&p->b_spec);
-    const nyb_format *f32 = nyb_format_find("f32");
-    nyb_plan *plan;
-    NYB_TRY(nyb_plan_create(p->context, NYB_PLAN_Y, (nyb_image){1, 1, p->m, p->k}, p->n, 1, 1, 1, 0,
-                            real ? f32 : p->a_spec.format, real ? f32 : p->b_spec.format, &plan,
-                            err));
-    snprintf(p->engine, sizeof p->engine, "%s", nyb_plan_engine(plan));
-    snprintf(p->kernel, sizeof p->kernel, "%s", nyb_plan_kernel(plan));
-    nyb_plan_destroy(&plan);
-    return NYB_OK;
+    return run_plan(p, NULL, NULL, err);
 }
 
 static int report(const product *p, bool json)
 {
-    char a[96], b[96], macs[32];
+    char a[96], b[96], acc[96], macs[32];
     nyb_spec_print(&p->a_spec, a, sizeof a);
     nyb_spec_print(&p->b_spec, b, sizeof b);
+    nyb_accum_print(&p->accum, acc, sizeof acc);
     double n_macs = (double)p->m * (double)p->n * (double)p->k;
     if (json)
-        return cli_print_json(
-            json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:f}", "m", (json_int_t)p->m,
-                      "n", (json_int_t)p->n, "k", (json_int_t)p->k, "a", a, "b", b, "engine",
-                      p->engine, "kernel", p->kernel, "cpu", nyb_context_cpu(p->context), "threads",
-                      (json_int_t)nyb_context_threads(p->context), "seconds", p->seconds));
+        return cli_print_json(json_pack(
+            "{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:f}", "m", (json_int_t)p->m, "n",
+            (json_int_t)p->n, "k", (json_int_t)p->k, "a", a, "b", b, "acc", acc, "engine",
+            p->engine, "kernel", p->kernel, "cpu", nyb_context_cpu(p->context), "threads",
+            (json_int_t)nyb_context_threads(p->context), "seconds", p->seconds));
     printf("%zu x %zu x %zu (m n k), a %s, b %s\n", p->m, p->n, p->k, a, b);
     printf("engine %s, kernel %s, %.6f s, %sMAC/s\n", p->engine, p->kernel, p->seconds,
            cli_format_count(p->seconds > 0 ? n_macs / p->seconds : 0, macs));
@@ -142,8 +147,6 @@ static int multiply(product *p, const nyb_array *a, const nyb_array *b, const ch
     bool real = is_real(&p->a_spec) || is_real(&p->b_spec);
     nyb_status status = real ? multiply_real(p, v->seed, &err) : multiply_codes(p, v->seed, &err);
     if (status == NYB_OK)
-        status = name_kernel(p, &err);
-    if (status == NYB_OK)
         status = nyb_array_save(out, p->c, 2, (const size_t[]){p->m, p->n}, &err);
     free(p->bt);
     free(p->c);
@@ -169,7 +172,7 @@ static int run_with(product *p, const cli_args *args, const values *v)
 
 static int run(const cli_verb *verb, int argc, char **argv)
 {
-    values v = {.a = "f32", .b = "f32"};
+    values v = {.a = "f32", .b = "f32", .acc = "f32"};
     cli_args args;
     int exit_status = cli_parse(verb, argc, argv, &v, &args);
     if (exit_status != CLI_GO_ON)
@@ -180,6 +183,8 @@ static int run(const cli_verb *verb, int argc, char **argv)
         return cli_fail_argument("--a", &err);
     if (nyb_spec_parse(v.b, &p.b_spec, &err) != NYB_OK)
         return cli_fail_argument("--b", &err);
+    if (nyb_accum_parse(v.acc, &p.accum, &err) != NYB_OK)
+        return cli_fail_argument("--acc", &err);
     exit_status = cli_open_context(v.cpu, v.threads, &p.context);
     if (exit_status != CLI_OK)
         return exit_status;
@@ -195,8 +200,11 @@ const cli_verb cli_verb_matmul = {
     .description =
         "OUT (M, N) = A (M, K) x B (K, N). Operands are quantized and packed as SPEC says, then "
         "multiplied: with two integer formats on the s8 engine, where products of codes are summed "
-        "exactly in int32 and the sum is scaled once; else on the f32 engine.",
-    .example = "  nybble matmul x.npy w.npy y.npy --a uint4/sawb --b int4/sawb\n",
+        "exactly in int32 and the sum is scaled once; else on the f32 engine. With --acc every "
+        "partial sum is rounded to FORMAT (clamped, if it is an integer), in chunks of CHUNK "
+        "products whose sums are then added in order.",
+    .example = "  nybble matmul x.npy w.npy y.npy --a uint4/sawb --b int4/sawb\n"
+               "  nybble matmul x.npy w.npy y.npy --a e5m2/unit --b e5m2/unit --acc e6m9/64\n",
     .options = options,
     .min_args = 3,
     .max_args = 3,

@@ -4,17 +4,9 @@
 #include "verbs.h"
 
 const cli_verb *const cli_verbs[] = {
-    &cli_verb_train,
-    &cli_verb_eval,
-    &cli_verb_recipe,
-    &cli_verb_format,
-    &cli_verb_explain,
-    &cli_verb_quantize,
-    &cli_verb_matmul,
-    &cli_verb_bench,
-    &cli_verb_vectors,
-    &cli_verb_info,
-    NULL,
+    &cli_verb_train,   &cli_verb_eval,     &cli_verb_recipe, &cli_verb_format,
+    &cli_verb_explain, &cli_verb_quantize, &cli_verb_matmul, &cli_verb_accumulate,
+    &cli_verb_bench,   &cli_verb_vectors,  &cli_verb_info,   NULL,
 };
 
 static const cli_verb *find_verb(const char *name)

@@ -52,6 +52,13 @@ static double least_value(const nyb_format *f)
     return f->fp.subnormals ? 0x1p-126 : fmax(least, 0x1p-126);
 }
 
+/* Nothing lies between 0 and the least number, which rounding takes as it is; DLFloat16's adder
+ * (ties away) rounds as if there were numbers, and flushes them. */
+static bool has_gap(const nyb_format *f)
+{
+    return !f->fp.subnormals && !f->fp.ties_away;
+}
+
 float nyb_accum_round(const nyb_format *f, float x)
 {
     const double size = fabs((double)x);
@@ -63,6 +70,8 @@ float nyb_accum_round(const nyb_format *f, float x)
         return copysignf(f->max, x);
     if (f->grid == NYB_GRID_INT)
         return x;
+    if (has_gap(f) && size < least_value(f))
+        return size > least_value(f) / 2 ? copysignf((float)least_value(f), x) : 0.0f;
     frexp(size, &e);
     e -= 1;
     if (f->fp.subnormals && e < least_exponent(f))
@@ -91,18 +100,19 @@ static float counted(nyb_accum_stats *stats, float s, float p, float y)
 float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size_t n,
                     nyb_accum_stats *stats)
 {
-    const nyb_format *f = accum->format;
-    const size_t chunk = accum->chunk ? (size_t)accum->chunk : n;
+    const nyb_format *f = nyb_accum_is_exact(accum) ? NULL : accum->format;
+    const size_t most = f ? n : NYB_ACCUM_F32_CHUNK;
+    const size_t chunk = accum->chunk ? (size_t)accum->chunk : most;
     float tot = 0;
 
     for (size_t first = 0; first < n; first += chunk) {
         float s = 0;
         for (size_t i = first; i < n && i < first + chunk; i++) {
             const float p = a[i] * b[i];
-            s = counted(stats, s, p, nyb_accum_round(f, s + p));
+            s = counted(stats, s, p, f ? nyb_accum_round(f, s + p) : s + p);
         }
-        const float sum = tot + s;
-        tot = counted(stats, tot, s, f->grid == NYB_GRID_INT ? sum : nyb_accum_round(f, sum));
+        const bool rounds = f && f->grid != NYB_GRID_INT;
+        tot = counted(stats, tot, s, rounds ? nyb_accum_round(f, tot + s) : tot + s);
     }
     return tot;
 }
@@ -122,7 +132,7 @@ void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_format *f)
         grid->least_exponent = nyb_bits_of(ldexpf(1, least_exponent(f)));
         grid->magic = ldexpf(1.5f, 23 - m);
     } else {
-        grid->mode = f->fp.ties_away ? NYB_ACCUM_AWAY : NYB_ACCUM_EVEN;
+        grid->mode = has_gap(f) ? NYB_ACCUM_GAP : f->fp.ties_away ? NYB_ACCUM_AWAY : NYB_ACCUM_EVEN;
         grid->dropped = (uint32_t)(23 - m);
         grid->least = (float)least_value(f);
     }
@@ -170,20 +180,35 @@ nyb_status nyb_accum_check(const nyb_accum *accum, nyb_error *err)
                               accum->chunk);
     if (accum->rounding != NYB_ROUND_NEAREST)
         return nyb_fail(err, NYB_INVALID,
-                        "an accumulator rounds to nearest: products have no random bits");
-    if (f->grid == NYB_GRID_INT && f->is_signed)
+                        "an accumulator rounds to nearest: there are no random bits for each "
+                        "addition");
+    if (f->grid == NYB_GRID_INT && f->is_signed && f->lo == -f->hi)
         return NYB_OK;
-    if (f->grid != NYB_GRID_FLOAT)
+    if (f->grid != NYB_GRID_FLOAT || !f->is_signed)
         return nyb_fail(err, NYB_INVALID,
                         "format '%s' cannot accumulate; floating formats (fp16, e6m9) and signed "
                         "integers (int8, int16) can",
                         f->name);
-    if (f->fp.man_bits > 21 || (f->fp.ties_away && f->fp.subnormals) || !isfinite(f->max) ||
-        (f->fp.subnormals && !has_magic(f) && least_exponent(f) > -126))
+    if (f->fp.man_bits < 1 || f->fp.man_bits > 21 || (f->fp.ties_away && f->fp.subnormals) ||
+        !isfinite(f->max) || (f->fp.subnormals && !has_magic(f) && least_exponent(f) > -126))
         return nyb_fail(err, NYB_INVALID,
-                        "format '%s' cannot accumulate: at most 21 mantissa bits, no ties away "
+                        "format '%s' cannot accumulate: 1 .. 21 mantissa bits, no ties away "
                         "from zero beside subnormals, and the range of f32",
                         f->name);
+    return NYB_OK;
+}
+
+nyb_status nyb_accum_check_operands(const nyb_accum *accum, const nyb_format *a,
+                                    const nyb_format *b, nyb_error *err)
+{
+    const nyb_format *const bad = a->max_unit > 0 ? b : a;
+
+    NYB_TRY(nyb_accum_check(accum, err));
+    if (!nyb_accum_is_exact(accum) && accum->format->grid == NYB_GRID_INT && bad->max_unit == 0)
+        return nyb_fail(err, NYB_INVALID,
+                        "accumulator '%s' sums integer codes, and an operand is '%s'; floating "
+                        "accumulators (fp16, e6m9) take any",
+                        accum->format->name, bad->name);
     return NYB_OK;
 }
 
@@ -252,4 +277,11 @@ int nyb_accum_print(const nyb_accum *accum, char *text, size_t n_bytes)
 
     return accum->chunk ? snprintf(text, n_bytes, "%s/%d", name, accum->chunk)
                         : snprintf(text, n_bytes, "%s", name);
+}
+
+int nyb_accum_mantissa(const nyb_accum *accum)
+{
+    if (nyb_accum_is_exact(accum))
+        return 23;
+    return accum->format->grid == NYB_GRID_INT ? 0 : accum->format->fp.man_bits;
 }

@@ -10,6 +10,10 @@
 /* Whether an accumulator can exist: format, chunk and rounding. */
 NYB_MUST_CHECK nyb_status nyb_accum_check(const nyb_accum *accum, nyb_error *err);
 
+/* And with these operands: an integer accumulator sums codes, and real values have no unit. */
+NYB_MUST_CHECK nyb_status nyb_accum_check_operands(const nyb_accum *accum, const nyb_format *a,
+                                                   const nyb_format *b, nyb_error *err);
+
 /* NULL, or a format that is not rounded to: the engines' own sums. */
 static inline bool nyb_accum_is_exact(const nyb_accum *accum)
 {
@@ -24,7 +28,9 @@ static inline bool nyb_accum_is_exact(const nyb_accum *accum)
  * and max. x is a sum that f32 has rounded. */
 float nyb_accum_round(const nyb_format *format, float x);
 
-/* sum of a[i] * b[i], 0 <= i < n, as nyb_accum says; adds to stats unless it is NULL. */
+/* sum of a[i] * b[i], 0 <= i < n, as nyb_accum says; adds to stats unless it is NULL.
+ * f32: in chunks of 4096. */
+#define NYB_ACCUM_F32_CHUNK 4096
 float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size_t n,
                     nyb_accum_stats *stats);
 
@@ -35,7 +41,8 @@ float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size
 typedef enum nyb_accum_mode {
     NYB_ACCUM_MAGIC, /* x + M - M with M = 1.5 * 2^(23 - man_bits) * 2^max(e, emin): ties to even */
     NYB_ACCUM_EVEN,  /* in the bits of f32, ties to even; what is below `least` becomes 0 */
-    NYB_ACCUM_AWAY,  /* the same with ties away from zero */
+    NYB_ACCUM_GAP,   /* the same, but what is below `least` goes to it or to 0, to the nearer */
+    NYB_ACCUM_AWAY,  /* as EVEN, ties away from zero */
     NYB_ACCUM_INT    /* no rounding: integers below 2^24; chunk sums do not clamp */
 } nyb_accum_mode;
 
@@ -44,8 +51,8 @@ typedef struct nyb_accum_grid {
     float max;
     uint32_t least_exponent; /* MAGIC: bits of 2^emin */
     float magic;             /* MAGIC: 1.5 * 2^(23 - man_bits) */
-    uint32_t dropped;        /* EVEN, AWAY: mantissa bits of f32 that the format lacks */
-    float least;             /* EVEN, AWAY: least positive value */
+    uint32_t dropped;        /* but MAGIC, INT: mantissa bits of f32 that the format lacks */
+    float least;             /* but MAGIC, INT: least positive value */
     bool fuses; /* a * b + s in one operation gives the same, if a * b is exact in 24 bits */
 } nyb_accum_grid;
 

@@ -102,6 +102,21 @@ static inline vec vec_above(vec x, float least)
     return (vec){above(x.lo, least), above(x.hi, least)};
 }
 
+static inline __m256 gap(__m256 y, __m256 x, float least)
+{
+    const __m256 minus = _mm256_set1_ps(-0.0f), limit = _mm256_set1_ps(least);
+    const __m256 size = _mm256_andnot_ps(minus, x);
+    const __m256 up = _mm256_cmp_ps(size, _mm256_set1_ps(least / 2), _CMP_GT_OQ);
+    const __m256 low = _mm256_and_ps(up, _mm256_or_ps(_mm256_and_ps(x, minus), limit));
+
+    return _mm256_blendv_ps(y, low, _mm256_cmp_ps(size, limit, _CMP_LT_OQ));
+}
+
+static inline vec vec_gap(vec y, vec x, float least)
+{
+    return (vec){gap(y.lo, x.lo, least), gap(y.hi, x.hi, least)};
+}
+
 #define ACCUM_RECORD nyb_accum_avx2
 #define ACCUM_NAME   "avx2"
 #define ACCUM_NEEDS  NYB_CPU_AVX2

@@ -78,6 +78,16 @@ static inline vec vec_above(vec x, float least)
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(size, _mm512_set1_ps(least), _CMP_NLT_UQ), x);
 }
 
+static inline vec vec_gap(vec y, vec x, float least)
+{
+    const __m512 size = _mm512_abs_ps(x), limit = _mm512_set1_ps(least);
+    const __mmask16 up = _mm512_cmp_ps_mask(size, _mm512_set1_ps(least / 2), _CMP_GT_OQ);
+    const __m512 sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f));
+
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(size, limit, _CMP_LT_OQ),
+                              _mm512_maskz_or_ps(up, sign, limit));
+}
+
 #define ACCUM_RECORD nyb_accum_avx512
 #define ACCUM_NAME   "avx512"
 #define ACCUM_NEEDS  NYB_CPU_AVX512

@@ -25,6 +25,8 @@ static ALWAYS_INLINE vec nearest(const chain c, const nyb_accum_grid *grid, vec 
         vec y = vec_round_bits(x, grid->dropped, c.mode == NYB_ACCUM_AWAY);
         if (!c.free) /* else there is no NaN, whose bits must not be rounded */
             y = vec_but_nan(y, x);
+        if (c.mode == NYB_ACCUM_GAP)
+            return vec_gap(y, x, grid->least);
         return vec_above(y, grid->least);
     }
     /* In x + M the last bit of f32 is worth the last bit of the format, so the sum rounds as the
@@ -145,6 +147,7 @@ RUN_CHAIN(run_magic_fused, NYB_ACCUM_MAGIC, true, false)
 RUN_CHAIN(run_magic_fused_free, NYB_ACCUM_MAGIC, true, true)
 RUN_CHAIN(run_even, NYB_ACCUM_EVEN, false, false)
 RUN_CHAIN(run_even_free, NYB_ACCUM_EVEN, false, true)
+RUN_CHAIN(run_gap, NYB_ACCUM_GAP, false, false)
 RUN_CHAIN(run_away, NYB_ACCUM_AWAY, false, false)
 RUN_CHAIN(run_away_free, NYB_ACCUM_AWAY, false, true)
 RUN_CHAIN(run_away_fused_free, NYB_ACCUM_AWAY, true, true)
@@ -161,6 +164,9 @@ static void run(const nyb_accum_args *args)
         return;
     case NYB_ACCUM_EVEN:
         (args->free ? run_even_free : run_even)(args);
+        return;
+    case NYB_ACCUM_GAP:
+        run_gap(args);
         return;
     case NYB_ACCUM_AWAY:
         if (args->fused && args->free)

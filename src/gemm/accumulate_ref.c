@@ -106,6 +106,18 @@ static inline vec vec_above(vec x, float least)
     return x;
 }
 
+/* y, but where |x| < least: least with x's sign if |x| > least / 2, else +0. */
+static inline vec vec_gap(vec y, vec x, float least)
+{
+    LANES
+    {
+        const float size = fabsf(x.lane[i]);
+        if (size < least)
+            y.lane[i] = size > least / 2 ? copysignf(least, x.lane[i]) : 0.0f;
+    }
+    return y;
+}
+
 #define ACCUM_RECORD nyb_accum_ref
 #define ACCUM_NAME   "ref"
 #define ACCUM_NEEDS  0

@@ -99,21 +99,6 @@ static nyb_status plan(nyb_conv *conv, nyb_error *err)
     return conv->s8 ? nyb_dw_s8_plan(conv, err) : nyb_dw_f32_plan(conv, err);
 }
 
-/* An integer accumulator sums codes; real values have no unit. */
-static nyb_status check_accum(const nyb_accum *accum, const nyb_format *a, const nyb_format *b,
-                              nyb_error *err)
-{
-    const nyb_format *const bad = a->max_unit > 0 ? b : a;
-
-    NYB_TRY(nyb_accum_check(accum, err));
-    if (accum->format->grid == NYB_GRID_INT && bad->max_unit == 0)
-        return nyb_fail(err, NYB_INVALID,
-                        "accumulator '%s' sums integer codes, and an operand is '%s'; floating "
-                        "accumulators (fp16, e6m9) take any",
-                        accum->format->name, bad->name);
-    return NYB_OK;
-}
-
 typedef struct request {
     nyb_product product;
     const nyb_conv_shape *shape;
@@ -132,7 +117,7 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
     if (r->n_samples < 1 || (r->n_samples > 1 && r->product != NYB_PRODUCT_DW))
         return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", r->n_samples);
     if (!nyb_accum_is_exact(r->accum))
-        NYB_TRY(check_accum(r->accum, r->a, r->b, err));
+        NYB_TRY(nyb_accum_check_operands(r->accum, r->a, r->b, err));
     nyb_conv *made = nyb_alloc(sizeof *made);
     if (!made)
         return nyb_fail(err, NYB_MEMORY, "no memory for a product");

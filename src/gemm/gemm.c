@@ -117,9 +117,9 @@ static void run(const nyb_conv *conv, const nyb_context *context, const nyb_oper
 
 static nyb_status create(const nyb_context *context, nyb_product product,
                          const nyb_conv_shape *shape, const nyb_format *a, const nyb_format *b,
-                         nyb_conv **conv, void **scratch, nyb_error *err)
+                         const nyb_accum *accum, nyb_conv **conv, void **scratch, nyb_error *err)
 {
-    NYB_TRY(nyb_conv_create(context, product, shape, a, b, 1, NULL, conv, err));
+    NYB_TRY(nyb_conv_create(context, product, shape, a, b, 1, accum, conv, err));
     *scratch = nyb_alloc(nyb_conv_scratch_bytes(*conv));
     if (*scratch)
         return NYB_OK;
@@ -137,7 +137,7 @@ static nyb_status multiply(const nyb_context *context, nyb_product product,
     void *scratch;
 
     NYB_TRY(create(context, product, shape, a->packed ? a->packed->format : f32,
-                   b->packed ? b->packed->format : f32, &conv, &scratch, err));
+                   b->packed ? b->packed->format : f32, NULL, &conv, &scratch, err));
     run(conv, context, a, b, bias, out, scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
@@ -286,6 +286,14 @@ nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind, nyb_image i
                            size_t r, size_t s, size_t stride, size_t pad, const nyb_format *a,
                            const nyb_format *b, nyb_plan **plan, nyb_error *err)
 {
+    return nyb_plan_create_accum(context, kind, image, o, r, s, stride, pad, a, b, NULL, plan, err);
+}
+
+nyb_status nyb_plan_create_accum(nyb_context *context, nyb_plan_kind kind, nyb_image image,
+                                 size_t o, size_t r, size_t s, size_t stride, size_t pad,
+                                 const nyb_format *a, const nyb_format *b, const nyb_accum *accum,
+                                 nyb_plan **plan, nyb_error *err)
+{
     const nyb_conv_shape shape = shape_of(image, o, r, s, stride, pad);
 
     *plan = NULL;
@@ -295,7 +303,7 @@ nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind, nyb_image i
         return nyb_fail(err, NYB_MEMORY, "no memory for a plan");
     p->context = context;
     const nyb_status status =
-        create(context, product_of(kind), &shape, a, b, &p->conv, &p->scratch, err);
+        create(context, product_of(kind), &shape, a, b, accum, &p->conv, &p->scratch, err);
     if (status != NYB_OK) {
         nyb_free(p);
         return status;

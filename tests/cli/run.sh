@@ -5,7 +5,7 @@ update=0
 [ "${2:-}" = --update ] && update=1
 . "$here/lib.sh"
 
-verbs="train eval recipe format explain quantize matmul bench vectors info"
+verbs="train eval recipe format explain quantize matmul accumulate bench vectors info"
 
 # ---- help and usage ----------------------------------------------------------------------------
 run 0 --help
@@ -174,6 +174,42 @@ run 2 matmul a.npy b.npy y.npy --a int9
 says "--a" "int9"
 run 1 matmul a.npy none.npy y.npy
 says "none.npy"
+# bf16 keeps 8 bits: 256 + 1 is 256, 256 + 2 is 258
+npy write long.npy 1,4 256 1 1 1
+npy write ones.npy 4,1 1 1 1 1
+for acc in bf16:256 bf16/2:258 f32:259; do
+    run 0 matmul long.npy ones.npy y.npy --acc "${acc%:*}" --json
+    same "$(json "$work/out" 'j["acc"], j["engine"]')" \
+        "('${acc%:*}', '$([ "$acc" = f32:259 ] && echo f32 || echo accumulate)')" "--acc"
+    npy print y.npy
+    prints "1,1: ${acc#*:}"
+done
+# int8 clamps sums of codes, chunk by chunk: 49 + 49 + 49
+npy write sevens.npy 1,3 7 7 7
+npy write column.npy 3,1 7 7 7
+for acc in int8:127 int8/2:147 int16:147; do
+    run 0 matmul sevens.npy column.npy y.npy --a int4/absmax --b int4/absmax --acc "${acc%:*}"
+    npy print y.npy
+    prints "1,1: ${acc#*:}"
+done
+run 1 matmul sevens.npy column.npy y.npy --acc int8
+says "int8" "f32"
+run 2 matmul sevens.npy column.npy y.npy --acc e3m0
+says "--acc" "e3m0" "fp16"
+
+# ---- accumulate --------------------------------------------------------------------------------
+run 0 accumulate --n 64 --accum bf16,bf16/16,int8/16 --a int4/absmax --b int4/absmax
+matches accumulate
+run 0 accumulate --n 100,1000 --accum e6m9/64 --json
+is_json
+same "$(json "$work/out" 'len(j["lines"]), j["lines"][1]["n"], j["lines"][1]["needs_plain"]')" \
+    "(2, 1000, 7)" "accumulate"
+run 2 accumulate --n 0
+says "--n" "1..4194304"
+run 2 accumulate --accum e6m9/64/stochastic
+says "--accum" "nearest"
+run 1 accumulate --accum int8
+says "int8" "e5m2"
 
 # ---- explain, bench, info ----------------------------------------------------------------------
 run 0 explain --model mlp --recipe luq --cpu ref --threads 1 --batch 32

@@ -27,6 +27,7 @@ static nyb_accum_grid random_grid(ck *c)
          .magic = 0x1.8p21f,
          .fuses = true},                                                                 /* e5m2 */
         {.mode = NYB_ACCUM_EVEN, .max = 0x1.fep127f, .dropped = 16, .least = 0x1p-126f}, /* bf16 */
+        {.mode = NYB_ACCUM_GAP, .max = 98304, .dropped = 21, .least = 0x1.4p-15f, .fuses = true},
         {.mode = NYB_ACCUM_AWAY,
          .max = 8573157376,
          .dropped = 14,

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "gemm/conv_impl.h"
+#include "quant/round.h"
 
 static uint64_t seed;
 
@@ -44,6 +45,7 @@ static const nyb_format accumulators[] = {
     FLOAT("fp16", 5, 10, 15, true, false, 65504),
     FLOAT("bf16", 8, 7, 127, true, false, 0x1.fep127f),
     FLOAT("dlfloat16", 6, 9, 31, false, true, 8573157376),
+    FLOAT("e5m2dl15", 5, 2, 15, false, false, 98304),
     FLOAT("e5m2", 5, 2, 15, true, false, 57344),
     FLOAT("e4m3", 4, 3, 7, true, false, 448),
     FLOAT("e8m21", 8, 21, 127, true, false, 0x1.fffff8p127f),
@@ -107,6 +109,12 @@ static wide round_sum(const nyb_format *f, wide v, bool is_total)
     if (f->fp.subnormals)
         return clamp(
             f, round_wide(v, f->fp.man_bits + 1, 1 - f->fp.bias - f->fp.man_bits, f->fp.ties_away));
+    if (!f->fp.ties_away) {
+        const wide least = ((wide)1 << f->fp.man_bits | 1) << (UNIT - f->fp.bias - f->fp.man_bits);
+        const wide size = v < 0 ? -v : v;
+        if (size < least)
+            return 2 * size <= least ? 0 : v < 0 ? -least : least;
+    }
     /* DLFloat16: the code of 2^-bias means 0. */
     v = round_wide(v, f->fp.man_bits + 1, -1000, f->fp.ties_away);
     return (v < 0 ? -v : v) <= (wide)1 << (UNIT - f->fp.bias) ? 0 : clamp(f, v);
@@ -339,6 +347,47 @@ static void known_values_round_as_published(void **state)
     }
     for (size_t i = 0; i < N_ACCUMULATORS; i++)
         assert_true(isnan(nyb_accum_round(&accumulators[i], NAN)));
+}
+
+/* Saturating to nearest is defined twice in the library: encoders, and sums. */
+static void check_as_encoder(const nyb_format *f)
+{
+    const nyb_accum accum = {.format = f};
+    float x[4096], y[4096];
+
+    if (nyb_accum_check(&accum, NULL) != NYB_OK || nyb_accum_is_exact(&accum))
+        return;
+    for (size_t i = 0; i < 4096; i++)
+        x[i] = i % 2 ? nyb_float_of(draw() * 2u & 0xfff80000) /* ties, too */
+                     : ldexpf((float)(int32_t)draw(), (int)(draw() % 60) - 70);
+    for (size_t i = 0; i < 4096; i++)
+        if (isnan(x[i]))
+            x[i] = INFINITY;
+    nyb_round_ref.round(f, NYB_ROUND_NEAREST, x, NULL, 4096, y);
+    for (size_t i = 0; i < 4096; i++) {
+        /* A clamped sum need not be an integer; a zero has no sign. */
+        const float sum = nyb_accum_round(f, f->grid == NYB_GRID_INT ? rintf(x[i]) : x[i]);
+        if (sum != y[i])
+            fail_msg("%s: %a becomes %a, the encoder says %a", f->name, (double)x[i], (double)sum,
+                     (double)y[i]);
+    }
+}
+
+static void sums_round_as_encoders_do(void **state)
+{
+    static const char *const generic[] = {"e6m9", "e5m7", "e4m10b3", "e7m6", "e8m9", "e3m12"};
+
+    (void)state;
+    const uint32_t former = nyb_cpu_fp_enter();
+    seed = 11;
+    for (size_t i = 0; i < nyb_format_count(); i++)
+        check_as_encoder(nyb_format_at(i));
+    for (size_t i = 0; i < sizeof generic / sizeof *generic; i++) {
+        const nyb_format *f;
+        assert_int_equal(nyb_format_parse(generic[i], &f, NULL), NYB_OK);
+        check_as_encoder(f);
+    }
+    nyb_cpu_fp_restore(former);
 }
 
 /* ---- whole products ---------------------------------------------------------------------------
@@ -645,6 +694,40 @@ static void swamping_is_counted(void **state)
     assert_true(nyb_accum_dot(&chunked, ones, ones, 300, NULL) == 300);
 }
 
+static void losses_are_measured(void **state)
+{
+    nyb_accum accums[4];
+    nyb_accum_loss losses[4];
+    nyb_spec spec, f32;
+    nyb_error err;
+
+    (void)state;
+    assert_int_equal(nyb_accum_parse("f32", &accums[0], &err), NYB_OK);
+    assert_int_equal(nyb_accum_parse("int8/32", &accums[1], &err), NYB_OK);
+    accums[2] = (nyb_accum){.format = accumulator("e5m2")};
+    accums[3] = (nyb_accum){.format = accumulator("e5m2"), .chunk = 16};
+    assert_int_equal(nyb_spec_parse("int4/absmax", &spec, &err), NYB_OK);
+    assert_int_equal(nyb_spec_parse("f32", &f32, &err), NYB_OK);
+    assert_int_equal(
+        nyb_accum_measure(contexts[0][0], accums, 4, &spec, &spec, 1000, 3, losses, &err), NYB_OK);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(losses[i].n, 1000);
+        assert_int_equal(losses[i].trials, 2097);
+        assert_int_equal(losses[i].product_bits, 5);
+    }
+    /* Products of int4 are exact in f32; int8 clamps few chunks; two bits hold little. */
+    assert_true(losses[0].retention == 1 && losses[0].error == 0 && losses[0].adds.partial == 0);
+    assert_true(losses[1].error > 0 && losses[1].error < 0.2);
+    assert_true(losses[2].retention < 0.5 && losses[2].error > 0.3);
+    assert_true(losses[3].error < losses[2].error / 1.5);
+    assert_true(losses[3].adds.full < losses[2].adds.full);
+
+    assert_int_equal(nyb_accum_measure(contexts[0][0], accums, 4, &f32, &spec, 10, 3, losses, &err),
+                     NYB_INVALID); /* int8 of f32 */
+    assert_int_equal(nyb_accum_measure(contexts[0][0], accums, 1, &spec, &spec, 0, 3, losses, &err),
+                     NYB_INVALID);
+}
+
 /* ---- words ------------------------------------------------------------------------------------
  */
 
@@ -713,10 +796,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_values_round_as_published),
+        cmocka_unit_test(sums_round_as_encoders_do),
         cmocka_unit_test(dots_equal_exact_integers),
         cmocka_unit_test(products_add_up_chunk_by_chunk),
         cmocka_unit_test(long_products_add_up_too),
         cmocka_unit_test(swamping_is_counted),
+        cmocka_unit_test(losses_are_measured),
         cmocka_unit_test(words_are_read_and_written),
         cmocka_unit_test(words_that_cannot_be_are_refused),
     };
