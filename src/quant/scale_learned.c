@@ -38,8 +38,7 @@ static bool is_integer(const nyb_format *format)
     return format->grid == NYB_GRID_INT && format->lo <= 0 && format->hi > 0;
 }
 
-/* ---- sums over a tensor -----------------------------------------------------------------------
- */
+/* ---- sums over a tensor --------------------------------------------------------------------- */
 
 /* What an element contributes to the gradient of a parameter, times the gradient of its value. */
 typedef struct terms {
@@ -51,26 +50,46 @@ typedef struct terms {
 
 #define LANES 16
 #define BLOCK (256 * LANES)
-#define RINT_BIAS                                                                                  \
-    0x1.8p+23f /* adding and taking away rounds |t| < 2^22 to nearest, ties to even                \
-                */
+#define PART  512 /* elements of one buffer; a multiple of LANES */
+/* Adding and taking it away rounds |t| < 2^22 to nearest, ties to even. */
+#define RINT_BIAS 0x1.8p+23f
 
-/* Elements 0..n-1, one in each lane; those clipped, or NaN, get no gradient. */
-static inline __attribute__((always_inline)) void add_row(const terms *k, const float *x, float *dx,
-                                                          size_t n, float *lane, float *outside)
+/* All ones, or 0: selections without branches, which compilers turn into vectors. */
+static inline uint32_t mask(bool yes)
 {
-    for (size_t j = 0; j < n; j++) {
-        const float y = x[j] - k->s.offset, t = y * k->s.inv;
-        const float q = (t + RINT_BIAS) - RINT_BIAS;
-        const bool above = y >= k->top, below = y <= k->bottom,
-                   inside = y > k->bottom && y < k->top;
-        const float inner = inside ? k->residual * (q - t) : 0.0f;
-        const float term = above ? k->high : below ? k->low : inner;
+    return 0 - (uint32_t)yes;
+}
 
-        lane[j] += dx[j] * term;
-        outside[j] += above || below ? dx[j] : 0.0f;
-        dx[j] = inside ? dx[j] : 0.0f;
+/* What n elements add to the two sums; those clipped, or NaN, get no gradient. */
+static void find_terms(const terms *k, const float *restrict x, float *restrict dx, size_t n,
+                       float *restrict sum, float *restrict outside)
+{
+    const terms c = *k;
+
+    for (size_t j = 0; j < n; j++) {
+        const float y = x[j] - c.s.offset, t = y * c.s.inv;
+        const float q = (t + RINT_BIAS) - RINT_BIAS;
+        const uint32_t above = mask(y >= c.top), below = mask(y <= c.bottom);
+        const uint32_t inside = mask(y > c.bottom) & mask(y < c.top), d = nyb_bits_of(dx[j]);
+        const uint32_t term = (nyb_bits_of(c.high) & above) | (nyb_bits_of(c.low) & below) |
+                              (nyb_bits_of(c.residual * (q - t)) & inside);
+
+        sum[j] = dx[j] * nyb_float_of(term);
+        outside[j] = nyb_float_of(d & (above | below));
+        dx[j] = nyb_float_of(d & inside);
     }
+}
+
+/* lane[j] += v[j], v[j + LANES] ... in this order. */
+static void add_rows(const float *v, size_t n, float lane[LANES])
+{
+    size_t i = 0;
+
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += v[i + j];
+    for (size_t j = 0; i + j < n; j++)
+        lane[j] += v[i + j];
 }
 
 static float fold(float lane[LANES])
@@ -91,19 +110,22 @@ static double add_up(const terms *k, const float *x, float *dx, size_t n, double
     for (size_t at = 0; at < n; at += BLOCK) {
         const size_t end = nyb_min(at + BLOCK, n);
         float lane[LANES] = {0}, beyond[LANES] = {0};
-        size_t i = at;
 
-        for (; i + LANES <= end; i += LANES)
-            add_row(k, x + i, dx + i, LANES, lane, beyond);
-        add_row(k, x + i, dx + i, end - i, lane, beyond);
+        for (size_t i = at; i < end; i += PART) {
+            const size_t m = nyb_min(PART, end - i);
+            float sum[PART], clipped[PART];
+
+            find_terms(k, x + i, dx + i, m, sum, clipped);
+            add_rows(sum, m, lane);
+            add_rows(clipped, m, beyond);
+        }
         total += (double)fold(lane);
         *outside += (double)fold(beyond);
     }
     return total;
 }
 
-/* ---- PACT -------------------------------------------------------------------------------------
- */
+/* ---- PACT ----------------------------------------------------------------------------------- */
 
 /* 0..hi or -hi..hi. */
 static bool pact_fits(const nyb_format *format)
@@ -190,8 +212,7 @@ const nyb_scale_rule nyb_scale_pactplus = {
     .backward = pactplus_backward,
 };
 
-/* ---- LSQ --------------------------------------------------------------------------------------
- */
+/* ---- LSQ ------------------------------------------------------------------------------------ */
 
 /* s0 = 2 E|x| / sqrt(hi) */
 static void lsq_init(const nyb_format *format, const nyb_group_stats *tensor, float *params)
@@ -251,8 +272,7 @@ const nyb_scale_rule nyb_scale_lsq = {
     .backward = lsq_backward,
 };
 
-/* ---- LSQ+ -------------------------------------------------------------------------------------
- */
+/* ---- LSQ+ ----------------------------------------------------------------------------------- */
 
 /* Weights: LSQ with s0 = max |mean +- 3 sigma| / 2^(bits - 1), bits those of -hi-1 .. hi. */
 static void lsqplus_w_init(const nyb_format *format, const nyb_group_stats *tensor, float *params)

@@ -52,10 +52,9 @@ static void add_errors(const float *t, const float *q, float scale, size_t n, fl
 static void load(const task *k, size_t at, size_t n, float inv, float *t, float *scaled)
 {
     for (size_t i = 0; i < n; i++) {
-        const float v = k->x[at + i];
-        const float in_units = v * k->unit;
+        const uint32_t finite = (nyb_bits_of(k->x[at + i]) & 0x7f800000u) != 0x7f800000u;
 
-        t[i] = fabsf(v) < INFINITY ? in_units : 0.0f;
+        t[i] = nyb_float_of(nyb_bits_of(k->x[at + i] * k->unit) & (0 - finite));
         scaled[i] = t[i] * inv;
     }
 }
