@@ -1,4 +1,4 @@
-/* nybble format list | show NAME: every code and its value. */
+/* nybble format list | show NAME: what its codes are worth. */
 #include <math.h>
 #include <string.h>
 
@@ -48,6 +48,33 @@ static int list(bool json)
     return cli_close_output();
 }
 
+/* What the fields of a code mean. */
+static void add_fields(json_t *json, const nyb_format *f)
+{
+    nyb_format_fields g;
+    if (!nyb_format_get_fields(f, &g))
+        return;
+    json_object_set_new(json, "fields",
+                        json_pack("{s:i, s:i, s:i, s:b, s:f, s:f, s:s, s:s}", "exp_bits",
+                                  g.exp_bits, "man_bits", g.man_bits, "bias", g.bias, "subnormals",
+                                  g.subnormals, "min_normal", (double)g.min_normal, "min",
+                                  (double)g.min, "specials", g.specials, "ties", g.ties));
+}
+
+static void print_fields(const nyb_format *f)
+{
+    nyb_format_fields g;
+    if (!nyb_format_get_fields(f, &g))
+        return;
+    printf("fields: 1 sign, %d exponent, %d mantissa bit%s   bias: %d\n", g.exp_bits, g.man_bits,
+           g.man_bits == 1 ? "" : "s", g.bias);
+    if (g.subnormals)
+        printf("smallest normal: %.9g   smallest: %.9g\n", (double)g.min_normal, (double)g.min);
+    else
+        printf("smallest: %.9g   no subnormals\n", (double)g.min);
+    printf("%s   nearest: ties %s\n", g.specials, g.ties);
+}
+
 static int show_json(const nyb_format *f, unsigned n_codes)
 {
     json_t *json = describe(f);
@@ -57,6 +84,7 @@ static int show_json(const nyb_format *f, unsigned n_codes)
         json_array_append_new(codes, isfinite(value) ? json_real(value) : json_null());
     }
     json_object_set_new(json, "values", codes);
+    add_fields(json, f);
     return cli_print_json(json);
 }
 
@@ -72,8 +100,10 @@ static int show(const char *name, bool json)
         return show_json(f, n_codes);
     printf("%s: %s\nbits: %d   largest value at scale 1: %g   engine: %s\n", nyb_format_name(f),
            nyb_format_about(f), bits, (double)nyb_format_max(f), engine_of(f));
+    print_fields(f);
     if (n_codes == 0) {
-        printf("values are stored as they are; there are no codes\n");
+        if (strcmp(nyb_format_name(f), "f32") == 0)
+            printf("values are stored as they are; there are no codes\n");
         return cli_close_output();
     }
     putchar('\n');
@@ -117,8 +147,10 @@ const cli_verb cli_verb_format = {
         "A number format gives each code a value; a tensor's scale multiplies it. Formats of the "
         "s8 "
         "engine are small integers times one unit: their products are summed exactly in int32. "
-        "Products with any other format run on the f32 engine.",
-    .example = "  nybble format show e3m0\n",
+        "Products with any other format run on the f32 engine. Beside those of the list there are "
+        "generic formats: eXmY or eXmYbB has a sign, X exponent bits (1..8), Y mantissa bits "
+        "(0..23) and the bias B (default 2^(X-1)-1); subnormals, neither Inf nor NaN, saturating.",
+    .example = "  nybble format show e3m0\n  nybble format show e6m9\n",
     .options = options,
     .min_args = 1,
     .max_args = 2,

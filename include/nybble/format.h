@@ -58,6 +58,18 @@ NYB_API unsigned nyb_format_encode(const nyb_format *format, float x, nyb_roundi
                                    uint32_t r23, int saturate);
 /* Largest finite magnitude at scale 1 that an encoder produces. */
 NYB_API float nyb_format_max(const nyb_format *format);
+
+/* What codes of a sign, an exponent and a mantissa have beside their bits. */
+typedef struct nyb_format_fields {
+    int exp_bits, man_bits, bias;
+    int subnormals;       /* exponent 0 holds numbers below min_normal, too  */
+    float min_normal;     /* smallest with a full mantissa                   */
+    float min;            /* smallest positive                               */
+    const char *specials; /* where Inf and NaN are                           */
+    const char *ties;     /* where nearest takes them                        */
+} nyb_format_fields;
+/* False, and fields as they were, if a format's codes are not made so (integers, tables, f32). */
+NYB_API int nyb_format_get_fields(const nyb_format *format, nyb_format_fields *fields);
 /* True if all codes are small integers times one unit: operands of the exact s8 engine. */
 NYB_API int nyb_format_is_integer(const nyb_format *format);
 

@@ -148,3 +148,39 @@ int nyb_format_is_integer(const nyb_format *format)
 {
     return format->max_unit > 0;
 }
+
+static const char *specials(nyb_special special)
+{
+    switch (special) {
+    case NYB_SPECIAL_NONE:
+        return "neither Inf nor NaN";
+    case NYB_SPECIAL_IEEE:
+        return "Inf and NaN are the top exponent";
+    case NYB_SPECIAL_FN:
+        return "NaN is all ones, no Inf";
+    case NYB_SPECIAL_FNUZ:
+        return "NaN is the code of -0, no Inf, no -0";
+    case NYB_SPECIAL_MERGED:
+        return "all ones is Inf and NaN in one";
+    }
+    return "?";
+}
+
+int nyb_format_get_fields(const nyb_format *format, nyb_format_fields *fields)
+{
+    const nyb_float_grid *fp = &format->fp;
+
+    if (format->grid != NYB_GRID_FLOAT)
+        return 0;
+    *fields = (nyb_format_fields){
+        .exp_bits = fp->exp_bits,
+        .man_bits = fp->man_bits,
+        .bias = fp->bias,
+        .subnormals = fp->subnormals,
+        .min_normal = nyb_format_decode(format, fp->subnormals ? 1u << fp->man_bits : 1),
+        .min = nyb_format_decode(format, 1),
+        .specials = specials(fp->special),
+        .ties = fp->ties_away ? "away from zero" : "to even",
+    };
+    return 1;
+}
