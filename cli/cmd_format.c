@@ -18,11 +18,26 @@ static const char *engine_of(const nyb_format *format)
     return nyb_format_is_integer(format) ? "s8" : "f32";
 }
 
+/* What the fields of a code mean. */
+static void add_fields(json_t *json, const nyb_format *f)
+{
+    nyb_format_fields g;
+    if (!nyb_format_get_fields(f, &g))
+        return;
+    json_object_set_new(json, "fields",
+                        json_pack("{s:i, s:i, s:i, s:b, s:f, s:f, s:s, s:s}", "exp_bits",
+                                  g.exp_bits, "man_bits", g.man_bits, "bias", g.bias, "subnormals",
+                                  g.subnormals, "min_normal", (double)g.min_normal, "min",
+                                  (double)g.min, "specials", g.specials, "ties", g.ties));
+}
+
 static json_t *describe(const nyb_format *f)
 {
-    return json_pack("{s:s, s:s, s:i, s:f, s:s}", "name", nyb_format_name(f), "about",
-                     nyb_format_about(f), "bits", nyb_format_bits(f), "max",
-                     (double)nyb_format_max(f), "engine", engine_of(f));
+    json_t *json = json_pack("{s:s, s:s, s:i, s:f, s:s}", "name", nyb_format_name(f), "about",
+                             nyb_format_about(f), "bits", nyb_format_bits(f), "max",
+                             (double)nyb_format_max(f), "engine", engine_of(f));
+    add_fields(json, f);
+    return json;
 }
 
 static int list(bool json)
@@ -48,19 +63,6 @@ static int list(bool json)
     return cli_close_output();
 }
 
-/* What the fields of a code mean. */
-static void add_fields(json_t *json, const nyb_format *f)
-{
-    nyb_format_fields g;
-    if (!nyb_format_get_fields(f, &g))
-        return;
-    json_object_set_new(json, "fields",
-                        json_pack("{s:i, s:i, s:i, s:b, s:f, s:f, s:s, s:s}", "exp_bits",
-                                  g.exp_bits, "man_bits", g.man_bits, "bias", g.bias, "subnormals",
-                                  g.subnormals, "min_normal", (double)g.min_normal, "min",
-                                  (double)g.min, "specials", g.specials, "ties", g.ties));
-}
-
 static void print_fields(const nyb_format *f)
 {
     nyb_format_fields g;
@@ -84,7 +86,6 @@ static int show_json(const nyb_format *f, unsigned n_codes)
         json_array_append_new(codes, isfinite(value) ? json_real(value) : json_null());
     }
     json_object_set_new(json, "values", codes);
-    add_fields(json, f);
     return cli_print_json(json);
 }
 

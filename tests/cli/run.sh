@@ -58,14 +58,16 @@ run 0 format list
 matches format_list
 run 0 format list --json
 is_json
-for format in f32 int4 uint4 e3m0; do
+for format in f32 int4 uint4 e3m0 e3m2 nf4 dlfloat16 e6m9; do
     run 0 format show $format
     matches "format_$format"
     run 0 format show $format --json
     is_json
 done
 run 2 format show int9
-says "int9" "e3m0"
+says "int9" "e3m0" "eXmYbB"
+run 2 format show e9m3
+says "e9m3" "X 1..8"
 run 0 recipe list
 matches recipe_list
 for recipe in $(awk 'NR > 2 {print $1}' "$work/out"); do

@@ -426,6 +426,22 @@ static void draws_decide_by_the_exact_fraction(void **state)
     }
 }
 
+static void fields_are_those_of_the_record(void **state)
+{
+    nyb_format_fields g = {.bias = 77};
+
+    (void)state;
+    assert_false(nyb_format_get_fields(&nyb_format_int4, &g));
+    assert_false(nyb_format_get_fields(&nyb_format_f32, &g));
+    assert_int_equal(g.bias, 77);
+    assert_true(nyb_format_get_fields(&nyb_format_fp16, &g));
+    assert_true(g.exp_bits == 5 && g.man_bits == 10 && g.bias == 15 && g.subnormals);
+    assert_true(g.min_normal == 0x1p-14f && g.min == 0x1p-24f);
+    assert_true(nyb_format_get_fields(&nyb_format_dlfloat16, &g));
+    assert_true(!g.subnormals && g.min == 0x1.008p-31f && g.min_normal == g.min);
+    assert_string_equal(g.ties, "away from zero");
+}
+
 /* ---- names ----------------------------------------------------------------------------------- */
 
 static void generic_names_are_interned(void **state)
@@ -527,6 +543,7 @@ int main(void)
         cmocka_unit_test(midpoints_go_where_the_format_says),
         cmocka_unit_test(edges_of_floats),
         cmocka_unit_test(draws_decide_by_the_exact_fraction),
+        cmocka_unit_test(fields_are_those_of_the_record),
         cmocka_unit_test(generic_names_are_interned),
         cmocka_unit_test(threads_get_the_same_records),
         cmocka_unit_test(e8m23_is_f32),
