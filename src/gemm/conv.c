@@ -1,5 +1,6 @@
 /* A planned product: shape, engine, and what depends on neither FWD, DX nor DW. */
 #include "gemm/conv_impl.h"
+#include "gemm/mf.h"
 
 /* True if a * b * c * d with c rounded up to 16 codes, as floats, fits a size. */
 static bool fits(size_t a, size_t b, size_t c, size_t d)
@@ -61,18 +62,22 @@ static int32_t largest_unit(const nyb_format *f)
     return largest;
 }
 
-static void choose_engine(nyb_conv *conv, const nyb_context *context, size_t exact_k)
+static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine engine,
+                          size_t exact_k)
 {
     const nyb_format *a = conv->a, *b = conv->b;
     const int32_t max_a = largest_unit(a), max_b = largest_unit(b);
 
-    conv->s8 = !conv->accum.format && a->max_unit > 0 && b->max_unit > 0;
+    conv->mf = engine == NYB_ENGINE_MF;
+    conv->s8 =
+        !conv->accum.format && engine != NYB_ENGINE_F32 && a->max_unit > 0 && b->max_unit > 0;
     if (!conv->s8) {
         conv->tile_f32 = nyb_tile_f32_choose(context->cpu);
         conv->accum_kernel = nyb_accum_kernel_choose(context->cpu);
         return;
     }
-    conv->tile = nyb_tile_s8_choose(context->cpu, max_a, a->is_signed, max_b);
+    conv->tile = conv->mf ? nyb_mf_choose(context->cpu, a, b)
+                          : nyb_tile_s8_choose(context->cpu, max_a, a->is_signed, max_b);
     conv->bias = conv->tile->a_biased && a->is_signed ? max_a : 0;
     conv->max_a = max_a + conv->bias;
     conv->max_b = max_b;
@@ -99,12 +104,28 @@ static nyb_status plan(nyb_conv *conv, nyb_error *err)
     return conv->s8 ? nyb_dw_s8_plan(conv, err) : nyb_dw_f32_plan(conv, err);
 }
 
+/* The multiplication-free products are few. */
+static nyb_status check_mf(const nyb_accum *accum, const nyb_format *a, const nyb_format *b,
+                           nyb_error *err)
+{
+    if (!nyb_mf_can(a, b))
+        return nyb_fail(err, NYB_INVALID,
+                        "engine 'mf' multiplies e3m0 by integers of at most 15 (int4, uint4, int2 "
+                        "...), not %s by %s",
+                        a->name, b->name);
+    if (!nyb_accum_is_exact(accum))
+        return nyb_fail(err, NYB_INVALID, "engine 'mf' sums exactly, not in accumulator '%s'",
+                        accum->format->name);
+    return NYB_OK;
+}
+
 typedef struct request {
     nyb_product product;
     const nyb_conv_shape *shape;
     const nyb_format *a, *b;
     size_t n_samples, exact_k;
     const nyb_accum *accum;
+    nyb_engine engine;
 } request;
 
 static nyb_status create(const nyb_context *context, const request *r, nyb_conv **conv,
@@ -118,6 +139,8 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
         return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", r->n_samples);
     if (!nyb_accum_is_exact(r->accum))
         NYB_TRY(nyb_accum_check_operands(r->accum, r->a, r->b, err));
+    if (r->engine == NYB_ENGINE_MF)
+        NYB_TRY(check_mf(r->accum, r->a, r->b, err));
     nyb_conv *made = nyb_alloc(sizeof *made);
     if (!made)
         return nyb_fail(err, NYB_MEMORY, "no memory for a product");
@@ -134,7 +157,7 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
                  axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o * r->n_samples;
     flatten(&s);
     made->shape = s;
-    choose_engine(made, context, r->exact_k);
+    choose_engine(made, context, r->engine, r->exact_k);
     const nyb_status status = plan(made, err);
     if (status != NYB_OK) {
         nyb_conv_destroy(&made);
@@ -153,7 +176,7 @@ nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product
                                  const nyb_format *b, size_t n_samples, size_t exact_k,
                                  nyb_conv **conv, nyb_error *err)
 {
-    const request r = {product, shape, a, b, n_samples, exact_k, NULL};
+    const request r = {product, shape, a, b, n_samples, exact_k, NULL, NYB_ENGINE_AUTO};
 
     return create(context, &r, conv, err);
 }
@@ -163,7 +186,18 @@ nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
                            size_t n_samples, const nyb_accum *accum, nyb_conv **conv,
                            nyb_error *err)
 {
-    const request r = {product, shape, a, b, n_samples, 0, accum};
+    const request r = {product, shape, a, b, n_samples, 0, accum, NYB_ENGINE_AUTO};
+
+    return create(context, &r, conv, err);
+}
+
+nyb_status nyb_conv_create_with(const nyb_context *context, nyb_product product,
+                                const nyb_conv_shape *shape, const nyb_format *a,
+                                const nyb_format *b, size_t n_samples,
+                                const nyb_conv_options *options, nyb_conv **conv, nyb_error *err)
+{
+    const nyb_conv_options o = options ? *options : (nyb_conv_options){0};
+    const request r = {product, shape, a, b, n_samples, 0, o.accum, o.engine};
 
     return create(context, &r, conv, err);
 }
@@ -180,7 +214,9 @@ void nyb_conv_destroy(nyb_conv **conv)
 
 const char *nyb_conv_engine(const nyb_conv *conv)
 {
-    return conv->accum.format ? "accumulate" : conv->s8 ? "s8" : "f32";
+    if (conv->accum.format)
+        return "accumulate";
+    return conv->mf ? "mf" : conv->s8 ? "s8" : "f32";
 }
 
 const char *nyb_conv_kernel(const nyb_conv *conv)
@@ -223,6 +259,10 @@ void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_op
 
     nyb_reader_init(&job.reader_a, a, y ? conv->shape.c : conv->shape.o, conv->tile, conv->bias);
     nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, 0);
+    if (conv->mf) {
+        nyb_mf_bytes(a->packed->format, job.reader_a.bytes);
+        nyb_mf_bytes(b->packed->format, job.reader_b.bytes);
+    }
     if (conv->s8)
         job.scale = unit_value(a) * unit_value(b);
     if (conv->accum.format)

@@ -53,9 +53,23 @@ NYB_MUST_CHECK nyb_status nyb_conv_create(const nyb_context *context, nyb_produc
                                           const nyb_conv_shape *shape, const nyb_format *a,
                                           const nyb_format *b, size_t n_samples,
                                           const nyb_accum *accum, nyb_conv **conv, nyb_error *err);
+
+/* Zeros are the defaults. */
+typedef struct nyb_conv_options {
+    const nyb_accum *accum;
+    /* mf: both operands packed, e3m0 by integers of 15 or less (int4, uint4), summed exactly; else
+     * NYB_INVALID. The bits are those of s8. */
+    nyb_engine engine;
+} nyb_conv_options;
+/* As nyb_conv_create. options NULL: defaults. */
+NYB_MUST_CHECK nyb_status nyb_conv_create_with(const nyb_context *context, nyb_product product,
+                                               const nyb_conv_shape *shape, const nyb_format *a,
+                                               const nyb_format *b, size_t n_samples,
+                                               const nyb_conv_options *options, nyb_conv **conv,
+                                               nyb_error *err);
 void nyb_conv_destroy(nyb_conv **conv);
 
-const char *nyb_conv_engine(const nyb_conv *conv); /* "s8", "f32", "accumulate" */
+const char *nyb_conv_engine(const nyb_conv *conv); /* "s8", "f32", "mf", "accumulate" */
 const char *nyb_conv_kernel(const nyb_conv *conv); /* tile name: "amx" ... */
 size_t nyb_conv_scratch_bytes(const nyb_conv *conv);
 uint64_t nyb_conv_macs(const nyb_conv *conv); /* useful multiply-adds, padding not counted */

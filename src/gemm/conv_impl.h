@@ -182,6 +182,7 @@ struct nyb_conv {
     const nyb_format *a, *b;
     size_t n_samples;
     bool s8;
+    bool mf; /* the s8 engine on a multiplication-free tile */
     const nyb_tile_s8 *tile;
     const nyb_tile_f32 *tile_f32;
     int32_t bias, max_a, max_b; /* as nyb_tile_s8_args */
