@@ -147,8 +147,8 @@ typedef struct kind {
 } kind;
 
 static const kind kinds[] = {
-    {12, -6, 2},  {24, -8, 2},    {3, -4, 4},    {1, -3, 3},
-    {12, 10, 16}, {12, -20, -14}, {24, -17, 16}, {12, -26, 5},
+    {12, -6, 2},    {24, -8, 2},   {3, -4, 4},   {1, -3, 3},  {12, 10, 16},
+    {12, -20, -14}, {24, -17, 16}, {12, -26, 5}, {3, -9, -6},
 };
 #define N_KINDS (sizeof kinds / sizeof *kinds)
 
@@ -318,6 +318,9 @@ static void known_values_round_as_published(void **state)
         {"dlfloat16", 0x1.00cp0f, 0x1.01p0f},
         {"dlfloat16", 0x1.003ffep0f, 1},
         {"dlfloat16", -0.0f, 0},
+        {"e5m2dl15", 0x1.4p-16f, 0}, /* a half of the least value: a tie, to even */
+        {"e5m2dl15", -0x1.400002p-16f, -0x1.4p-15f},
+        {"e5m2dl15", 0x1.2p-15f, 0x1.4p-15f},
         {"fp16", 65519, 65504},
         {"fp16", 1e30f, 65504},
         {"fp16", -INFINITY, -65504},
