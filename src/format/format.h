@@ -51,8 +51,10 @@ struct nyb_format {
     int16_t lo, hi;   /* GRID_INT: the integers an encoder produces                        */
     int16_t max_unit; /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);
                          0: not an operand of the s8 engine                                */
-    float unit;       /* value of one unit: 1; e2m1 0.5                                    */
-    float max;        /* largest finite magnitude at scale 1: max_unit * unit, or own      */
+    uint8_t multiples; /* packed only: each 16 codes of a row share a factor 1 .. multiples, so that
+                          multiples * max_unit <= 127 is an operand of the s8 engine; 0: none */
+    float unit;        /* value of one unit: 1; e2m1 0.5                                    */
+    float max;         /* largest finite magnitude at scale 1: max_unit * unit, or own      */
     const int8_t *units; /* [2^bits] integer worth of each code, or NULL                      */
     nyb_float_grid fp;   /* GRID_FLOAT, with units if they are small integers (e2m1)          */
     const float *value;  /* [n_codes] other grids without units: value of each code           */
@@ -69,6 +71,12 @@ unsigned nyb_format_encode_log2(const nyb_format *format, float inv, float x, ny
 NYB_MUST_CHECK nyb_status nyb_format_generic(const char *name, const nyb_format **format,
                                              nyb_error *err);
 #define NYB_FORMAT_GENERIC_SYNTAX "eXmY or eXmYbB with X 1..8, Y 0..23"
+
+/* Largest magnitude at scale 1, factor included. */
+static inline float nyb_format_reach(const nyb_format *format)
+{
+    return format->multiples ? format->max * (float)format->multiples : format->max;
+}
 
 /* All formats, NULL-terminated; f32 first. Adding one: its file, and its word in the list of
  * src/format/meson.build. */

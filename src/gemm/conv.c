@@ -59,7 +59,7 @@ static int32_t largest_unit(const nyb_format *f)
         largest = f->units[code] > largest    ? f->units[code]
                   : -f->units[code] > largest ? -f->units[code]
                                               : largest;
-    return largest;
+    return f->multiples ? largest * f->multiples : largest;
 }
 
 static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine engine,

@@ -66,6 +66,7 @@ typedef struct nyb_reader {
     unsigned bits;
     size_t pitch, cols; /* of a row (pixel), in codes */
     size_t pixel_bytes; /* out: pitch bytes (s8), cols floats (f32) */
+    size_t factors;     /* s8, formats with multiples: codes + factors are the factors; 0: none */
     uint8_t zero;       /* the byte that means 0 (s8) */
     bool clear_pads;    /* code 0 is not 0: s8 weights need their pad channels cleared */
     uint8_t bytes[256]; /* s8: what each code becomes */

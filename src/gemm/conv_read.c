@@ -16,15 +16,30 @@ void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols
 
     const nyb_format *format = operand->packed->format;
     reader->codes = operand->packed->codes;
+    if (format->multiples)
+        reader->factors =
+            nyb_packed_code_bytes(format, operand->packed->rows, operand->packed->pitch);
     reader->bits = format->bits;
     for (unsigned code = 0; code < (format->bits == 4 ? 16u : 256u); code++) {
         if (tile)
-            reader->bytes[code] = (uint8_t)(format->units[code % format->n_codes] + bias);
+            reader->bytes[code] =
+                (uint8_t)(format->units[code % format->n_codes] + (format->multiples ? 0 : bias));
         else
             reader->values[code] =
                 nyb_format_decode(format, code % format->n_codes) * operand->packed->scale;
     }
     reader->clear_pads = tile && format->units[0] != 0 && reader->pitch != cols;
+}
+
+/* Units to units times their factors, plus what zero is. */
+static void multiply(const uint8_t *factors, size_t n_groups, uint8_t zero, uint8_t *bytes)
+{
+    for (size_t g = 0; g < n_groups; g++, bytes += NYB_PITCH) {
+        const uint8_t factor = factors[g];
+
+        for (size_t i = 0; i < NYB_PITCH; i++)
+            bytes[i] = (uint8_t)(bytes[i] * factor + zero);
+    }
 }
 
 static void read_values(const nyb_reader *reader, size_t first, size_t n, float *out)
@@ -39,7 +54,9 @@ static void read_values(const nyb_reader *reader, size_t first, size_t n, float 
                        15u;
             else
                 code = reader->codes[i];
-            *out++ = reader->values[code];
+            *out++ = reader->factors ? reader->values[code] *
+                                           (float)reader->codes[reader->factors + i / NYB_PITCH]
+                                     : reader->values[code];
         }
     }
 }
@@ -63,6 +80,9 @@ void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *o
         for (size_t i = 0; i < n * reader->pitch; i++)
             bytes[i] = reader->bytes[codes[i]];
     }
+    if (reader->factors)
+        multiply(reader->codes + reader->factors + first * reader->pitch / NYB_PITCH,
+                 n * reader->pitch / NYB_PITCH, reader->zero, bytes);
     for (size_t i = 0; reader->clear_pads && i < n; i++)
         memset(bytes + i * reader->pitch + reader->cols, reader->zero,
                reader->pitch - reader->cols);

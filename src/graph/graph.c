@@ -276,6 +276,7 @@ nyb_status nyb_graph_create(nyb_context *context, const nyb_model *model,
     if (batch == 0)
         return nyb_fail(err, NYB_INVALID, "batch is 0");
     NYB_TRY(check_sizes(model, batch, err));
+    NYB_TRY(nyb_recipe_check(recipe, err));
     g = nyb_alloc(sizeof *g);
     if (!g)
         return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", model->name);

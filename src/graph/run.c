@@ -62,7 +62,7 @@ static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
     else
         q->packed.scale = other_scale(g, p, q, training, scratch);
     if (training)
-        nyb_observe_clip(g, q, q->packed.scale * q->spec.format->max);
+        nyb_observe_clip(g, q, q->packed.scale * nyb_format_reach(q->spec.format));
 }
 
 static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step)

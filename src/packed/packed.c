@@ -7,8 +7,8 @@ size_t nyb_packed_bytes(const nyb_format *format, size_t rows, size_t cols)
     if (cols > SIZE_MAX - NYB_PITCH || !nyb_mul_size(rows, nyb_packed_pitch(cols), &n) ||
         n > SIZE_MAX - NYB_BLOCK_CODES)
         return 0;
-    n = nyb_round_up(n, NYB_BLOCK_CODES);
-    return format->bits == 4 ? n / 2 : n;
+    return nyb_packed_code_bytes(format, rows, nyb_packed_pitch(cols)) +
+           (format->multiples ? n / NYB_PITCH : 0);
 }
 
 /* Byte of a flat code index, and how far to shift it. */
@@ -49,7 +49,8 @@ void nyb_packed_decode(const nyb_packed *p, float *real)
         lut[code] = nyb_format_decode(p->format, code) * p->scale;
     for (size_t row = 0; row < p->rows; row++)
         for (size_t col = 0; col < p->cols; col++)
-            real[row * p->cols + col] = lut[nyb_packed_get(p, row, col) % p->format->n_codes];
+            real[row * p->cols + col] = lut[nyb_packed_get(p, row, col) % p->format->n_codes] *
+                                        (float)nyb_packed_factor(p, row, col);
 }
 
 void nyb_packed_export(const nyb_packed *p, uint8_t *adjacent)

@@ -20,7 +20,10 @@
  * so one load, an AND and a shift give 128 codes in order, and any 16 codes whose flat index is a
  * multiple of 16 are one nybble of 16 adjacent bytes.
  * Formats of 8 bits: byte i is code i.
- * Codes past cols in a row, and past rows * pitch, are written as 0. */
+ * Codes past cols in a row, and past rows * pitch, are written as 0.
+ *
+ * Formats with multiples: behind the codes lies one byte for each 16 codes in order of their flat
+ * index, the factor 1 .. multiples of their units (rows * pitch / 16 bytes). */
 #define NYB_BLOCK_CODES 128
 #define NYB_BLOCK_BYTES 64
 #define NYB_PITCH       16
@@ -30,7 +33,7 @@
 typedef struct nyb_packed {
     const nyb_format *format;
     size_t rows, cols, pitch; /* in codes */
-    float scale;              /* value = units[code] * format->unit * scale */
+    float scale;              /* value = units[code] * factor * format->unit * scale */
     uint8_t *codes;           /* nyb_packed_bytes() bytes, 64-byte aligned */
 } nyb_packed;
 
@@ -39,7 +42,26 @@ static inline size_t nyb_packed_pitch(size_t cols)
     return nyb_round_up(cols, NYB_PITCH);
 }
 
-/* Bytes of the codes; 0 if rows * pitch overflows. */
+/* The factors of a format with multiples. */
+static inline size_t nyb_packed_code_bytes(const nyb_format *format, size_t rows, size_t pitch)
+{
+    const size_t n = nyb_round_up(rows * pitch, NYB_BLOCK_CODES);
+
+    return format->bits == 4 ? n / 2 : n;
+}
+
+static inline uint8_t *nyb_packed_factors(const nyb_packed *p)
+{
+    return p->codes + nyb_packed_code_bytes(p->format, p->rows, p->pitch);
+}
+
+/* What the units of a code are multiplied by: 1 for formats without multiples. */
+static inline unsigned nyb_packed_factor(const nyb_packed *p, size_t row, size_t col)
+{
+    return p->format->multiples ? nyb_packed_factors(p)[(row * p->pitch + col) / NYB_PITCH] : 1;
+}
+
+/* Bytes of codes and factors; 0 if rows * pitch overflows. */
 size_t nyb_packed_bytes(const nyb_format *format, size_t rows, size_t cols);
 
 /* Code at (row, col); for tests, tools and files, not for kernels. */

@@ -1,5 +1,5 @@
 /* The list of encoder variants, and the loop over a tensor. */
-#include "quant/quant.h"
+#include "quant/round.h"
 
 #include <float.h>
 
@@ -44,6 +44,67 @@ typedef struct job {
     size_t n_flat; /* rows * pitch */
 } job;
 
+/* ---- factors ----------------------------------------------------------------------------------
+ */
+
+/* The least factor whose largest value is not below a group's largest magnitude. */
+static unsigned choose_factor(const nyb_format *f, float absmax, float scale)
+{
+    const float reach = f->max * scale, wanted = absmax / reach;
+    unsigned factor = wanted < (float)f->multiples ? (unsigned)wanted : f->multiples;
+
+    factor += factor < f->multiples && (float)factor * reach < absmax;
+    return factor > 1 ? factor : 1;
+}
+
+/* x / (factor scale) of the elements base .. base + n, where base + n stays inside the tensor; the
+ * factors of the groups that begin there are written. Groups of a row are 16 columns; the last may
+ * have fewer. */
+static void divide(const job *j, size_t base, size_t n, float *real)
+{
+    const nyb_packed *p = j->out;
+    const nyb_round_kernel *kernel = nyb_round_kernel_choose(j->cpu);
+    uint8_t *factors = nyb_packed_factors(p);
+
+    for (size_t i = base, end = base + n, next; i < end; i = next) {
+        const size_t row = i / p->cols, col = i % p->cols, first = i - col % NYB_PITCH;
+        const size_t length = nyb_min(NYB_PITCH, p->cols - (col - col % NYB_PITCH));
+        unsigned factor;
+        float absmax;
+
+        next = nyb_min(first + length, end);
+        kernel->block_stats(j->x + first, 1, length, length, &absmax);
+        factor = choose_factor(p->format, absmax, p->scale);
+        factors[(row * p->pitch + col) / NYB_PITCH] = (uint8_t)factor;
+        kernel->scale(j->x + i, next - i, 1.0f / ((float)factor * p->scale), real + (i - base));
+    }
+}
+
+/* Whole blocks, where every group is full. */
+static void encode_factored(const job *j, size_t first, size_t n, uint8_t *codes)
+{
+    const nyb_packed *p = j->out;
+    const nyb_round_kernel *kernel = nyb_round_kernel_choose(j->cpu);
+    uint8_t *factors = nyb_packed_factors(p) + first / NYB_PITCH;
+    float real[NYB_BLOCK_CODES], absmax[NYB_BLOCK_CODES / NYB_PITCH];
+
+    for (size_t at = 0; at < n; at += NYB_BLOCK_CODES) {
+        const float *x = j->x + first + at;
+
+        kernel->block_stats(x, NYB_BLOCK_CODES / NYB_PITCH, NYB_PITCH, NYB_PITCH, absmax);
+        for (size_t g = 0; g < NYB_BLOCK_CODES / NYB_PITCH; g++) {
+            const unsigned factor = choose_factor(p->format, absmax[g], p->scale);
+            const float inv = 1.0f / ((float)factor * p->scale);
+
+            factors[at / NYB_PITCH + g] = (uint8_t)factor;
+            for (size_t i = g * NYB_PITCH; i < (g + 1) * NYB_PITCH; i++)
+                real[i] = x[i] * inv;
+        }
+        nyb_encode_blocks(j->cpu, j->spec, 1.0f, j->stream, first + at, real, NYB_BLOCK_CODES,
+                          codes + at / 2);
+    }
+}
+
 /* The block of 128 flat codes at `flat`, where rows are padded or the tensor ends. Its elements are
  * contiguous in x, one row's after the other's; they are encoded from an index that is a multiple
  * of 8, zeros follow the tensor's last, and are then placed one by one. */
@@ -58,8 +119,11 @@ static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
     size_t first = row * p->cols + col, base = first - first % 8, i = first;
 
     memset(codes, 0, p->format->bits == 4 ? NYB_BLOCK_BYTES : NYB_BLOCK_CODES);
-    memcpy(real, j->x + base,
-           nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8) * sizeof(float));
+    if (p->format->multiples)
+        divide(j, base, nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8), real);
+    else
+        memcpy(real, j->x + base,
+               nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8) * sizeof(float));
     nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, base, real, sizeof dense, dense);
     for (size_t at = 0; at < NYB_BLOCK_CODES; at++)
         if ((flat + at) % p->pitch < p->cols)
@@ -76,7 +140,9 @@ static void run_task(void *arg, size_t task, size_t worker)
     (void)worker;
     if (j->out->cols == j->out->pitch)
         whole = end - end % NYB_BLOCK_CODES;
-    if (whole > begin)
+    if (whole > begin && j->out->format->multiples)
+        encode_factored(j, begin, whole - begin, j->out->codes + begin / per_byte);
+    else if (whole > begin)
         nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, begin, j->x + begin,
                           whole - begin, j->out->codes + begin / per_byte);
     for (size_t flat = whole; flat < end; flat += NYB_BLOCK_CODES)
@@ -92,7 +158,7 @@ void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_
         memset(out->codes, 0, nyb_packed_bytes(out->format, out->rows, out->cols));
         return;
     }
-    j.inv_scale = 1.0f / out->scale;
+    j.inv_scale = out->format->multiples ? 1.0f : 1.0f / out->scale;
     j.n_flat = out->rows * out->pitch;
     nyb_pool_run(context->pool, run_task, &j, j.n_flat / TASK + (j.n_flat % TASK != 0));
 }

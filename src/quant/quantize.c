@@ -43,7 +43,7 @@ void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *sta
 {
     const nyb_format *f = p->format;
     const bool real = f->grid == NYB_GRID_REAL;
-    const double largest = (double)f->max * (double)p->scale;
+    const double largest = (double)nyb_format_reach(f) * (double)p->scale;
     double lut[256] = {0};
     tally t = {0};
 
@@ -54,7 +54,11 @@ void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *sta
         for (size_t col = 0; col < p->cols; col++) {
             const double v = (double)x[row * p->cols + col];
 
-            count(&t, stats, v, real ? v : lut[nyb_packed_get(p, row, col) % f->n_codes], largest);
+            count(&t, stats, v,
+                  real ? v
+                       : lut[nyb_packed_get(p, row, col) % f->n_codes] *
+                             nyb_packed_factor(p, row, col),
+                  largest);
         }
     finish(&t, stats);
 }

@@ -210,7 +210,7 @@ float nyb_scale_of_clip(const nyb_format *format, float clip)
 
     if (format->grid == NYB_GRID_REAL)
         return 1.0f;
-    scale = clip / format->max;
+    scale = clip / nyb_format_reach(format);
     if (!(scale >= FLT_MIN))
         return 0.0f;
     if (scale >= 0x1p126f)

@@ -198,6 +198,12 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
                         "scale rule '%s' searches contiguous elements; an output channel of "
                         "weights is group 'row'",
                         spec->scale->name);
+    if (f->multiples &&
+        (spec->group != NYB_GROUP_TENSOR || spec->mix != NYB_MIX_NONE || !spec->scale->choose))
+        return nyb_fail(err, NYB_INVALID,
+                        "format '%s' has factors of its own for each 16 codes: scale rules of one "
+                        "clip, group 'tensor', no mix",
+                        f->name);
     if (strcmp(mix_word(spec->mix), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "mix %d does not exist", (int)spec->mix);
     if (spec->group != NYB_GROUP_TENSOR && !spec->scale->groups)

@@ -42,6 +42,21 @@ static nyb_status check_mixes(const char *product, const nyb_row *a, const nyb_r
                     product, mix_words[left], mix_words[right]);
 }
 
+/* Factors live in packed codes: what only rounded values can do is out of their reach. */
+static nyb_status check_factors(const char *key, const nyb_row *row, nyb_error *err)
+{
+    const bool wgrad_dy = strcmp(key, "wgrad.dy") == 0;
+    if (nyb_row_is_f32(row) || !row->spec.format->multiples)
+        return NYB_OK;
+    if (row->pre == 1.0f && row->post == 1.0f && row->from == NYB_FROM_RAW &&
+        (row->samples == 1 || wgrad_dy))
+        return NYB_OK;
+    return nyb_fail(err, NYB_INVALID,
+                    "%s: format '%s' is stored as codes; pre, post, from and samples (but for "
+                    "wgrad.dy) are for formats whose values are rounded in f32",
+                    key, row->spec.format->name);
+}
+
 static nyb_status check_samples(const char *key, const nyb_row *row, nyb_error *err)
 {
     if (row->samples > 1 && (nyb_row_is_f32(row) || !nyb_rounding_draws(row->spec.rounding)))
@@ -65,7 +80,7 @@ static nyb_status check_loss_scale(const nyb_recipe *recipe, nyb_error *err)
     return NYB_OK;
 }
 
-nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
+nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_error *err)
 {
     static const struct {
         const char *key;
@@ -80,8 +95,15 @@ nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
         const nyb_row *row = (const nyb_row *)((const char *)recipe + rows[i].offset);
         NYB_TRY(check_row(rows[i].key, row, err));
         NYB_TRY(check_samples(rows[i].key, row, err));
+        NYB_TRY(check_factors(rows[i].key, row, err));
     }
     NYB_TRY(check_loss_scale(recipe, err));
+    return NYB_OK;
+}
+
+nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
+{
+    NYB_TRY(nyb_recipe_check_rows(recipe, err));
     NYB_TRY(check_mixes("the forward product", &recipe->fwd_x, &recipe->fwd_w, err));
     NYB_TRY(check_mixes("the input gradient", &recipe->dgrad_dy, &recipe->dgrad_w, err));
     return check_mixes("the weight gradient", &recipe->wgrad_dy, &recipe->wgrad_x, err);

@@ -141,7 +141,7 @@ nyb_status nyb_recipe_set(nyb_recipe *recipe, const char *key, const char *value
 {
     nyb_recipe changed = *recipe;
     NYB_TRY(nyb_recipe_set_field(&changed, key, value, err));
-    NYB_TRY(nyb_recipe_check(&changed, err));
+    NYB_TRY(nyb_recipe_check_rows(&changed, err));
     if (!is_description(key)) {
         size_t length = strlen(changed.name);
         int n = snprintf(changed.name + length, sizeof changed.name - length, "+%s=%s", key, value);

@@ -130,6 +130,8 @@ NYB_MUST_CHECK nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *k
                                                const char *value, nyb_error *err);
 /* check.c: what single fields cannot know: whether every operand and product can exist. */
 NYB_MUST_CHECK nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err);
+/* The part of it that holds after each change of a key: operands, not yet whole products. */
+NYB_MUST_CHECK nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_error *err);
 
 /* ---- text.c: recipe files ----------------------------------------------------------------- */
 

@@ -123,7 +123,8 @@ static void codes_are_those_of_other_libraries(void **state)
 
         while (j < n && strcmp(rows[j].name, nyb_format_name(nyb_format_at(i))) != 0)
             j++;
-        if (nyb_format_at(i)->n_codes > 0 && strncmp(nyb_format_at(i)->name, "int5", 4) != 0)
+        if (nyb_format_at(i)->n_codes > 0 && !nyb_format_at(i)->multiples &&
+            strncmp(nyb_format_at(i)->name, "int5", 4) != 0)
             assert_true(j < n);
     }
 }

@@ -95,7 +95,8 @@ static bool fits_the_bulk(const nyb_scale_rule *rule)
 static bool takes_blocks(const nyb_scale_rule *rule, const nyb_format *f)
 {
     return (rule->group || rule->search) && rule->n_params == 0 && !fits_the_bulk(rule) &&
-           f->grid != NYB_GRID_REAL && f->bits <= 8 && (!rule->fits || rule->fits(f));
+           f->grid != NYB_GRID_REAL && f->bits <= 8 && !f->multiples &&
+           (!rule->fits || rule->fits(f));
 }
 
 /* Whether a rule says that it may clip, or repairs the mean elsewhere. */
