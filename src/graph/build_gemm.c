@@ -1,4 +1,6 @@
 /* GEMM layers: which tensors are quantized, where quantizations are shared, the three products. */
+#include "gemm/accumulate.h"
+#include "gemm/mf.h"
 #include "graph/build.h"
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
@@ -307,6 +309,21 @@ static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
     return NULL;
 }
 
+/* The recipe's engine; mf only where it has the product, and does not add up in an accumulator of
+ * its own. */
+static nyb_conv_options product_options(const nyb_builder *b, nyb_product product,
+                                        const nyb_source *a, const nyb_source *second)
+{
+    nyb_conv_options options = {.accum = product_accum(b, product, a, second),
+                                .engine = b->g->recipe.engine};
+
+    if (options.engine == NYB_ENGINE_MF &&
+        (!nyb_accum_is_exact(options.accum) ||
+         !nyb_mf_can(source_format(b, a), source_format(b, second))))
+        options.engine = NYB_ENGINE_AUTO;
+    return options;
+}
+
 static void add_product(nyb_builder *b, int layer, nyb_product product, const nyb_source *a,
                         int n_a, const nyb_source *second, int out, bool add)
 {
@@ -315,6 +332,7 @@ static void add_product(nyb_builder *b, int layer, nyb_product product, const ny
 
     if (!s)
         return;
+    const nyb_conv_options options = product_options(b, product, a, second);
     s->product = product;
     s->n_a = n_a;
     memcpy(s->a, a, (size_t)n_a * sizeof *a);
@@ -323,9 +341,9 @@ static void add_product(nyb_builder *b, int layer, nyb_product product, const ny
     s->out = out;
     nyb_build_fail(b, nyb_conv_shape_check(&shape, b->err));
     if (b->status == NYB_OK)
-        nyb_build_fail(b, nyb_conv_create(b->g->context, product, &shape, source_format(b, a),
-                                          source_format(b, second), (size_t)n_a,
-                                          product_accum(b, product, a, second), &s->conv, b->err));
+        nyb_build_fail(b, nyb_conv_create_with(b->g->context, product, &shape, source_format(b, a),
+                                               source_format(b, second), (size_t)n_a, &options,
+                                               &s->conv, b->err));
     if (b->status != NYB_OK)
         return;
     for (int i = 0; i < n_a; i++)

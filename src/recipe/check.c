@@ -1,6 +1,8 @@
 /* What a recipe cannot be: the checks that need more than one field. */
 #include <stddef.h>
 
+#include "gemm/mf.h"
+#include "quant/round.h"
 #include "recipe/recipe.h"
 
 #define X(constant, word, length, sentence) word,
@@ -80,6 +82,24 @@ static nyb_status check_loss_scale(const nyb_recipe *recipe, nyb_error *err)
     return NYB_OK;
 }
 
+static bool is_mf_product(const nyb_row *a, const nyb_row *b)
+{
+    return !nyb_row_is_f32(a) && !nyb_row_is_f32(b) && nyb_spec_packs(&a->spec) &&
+           nyb_spec_packs(&b->spec) && nyb_mf_can(a->spec.format, b->spec.format);
+}
+
+/* Products that mf cannot do run on other engines; it must have one. */
+static nyb_status check_engine(const nyb_recipe *recipe, nyb_error *err)
+{
+    if (recipe->engine == NYB_ENGINE_MF && !is_mf_product(&recipe->fwd_x, &recipe->fwd_w) &&
+        !is_mf_product(&recipe->dgrad_dy, &recipe->dgrad_w) &&
+        !is_mf_product(&recipe->wgrad_dy, &recipe->wgrad_x))
+        return nyb_fail(err, NYB_INVALID,
+                        "engine = mf: no product of this recipe is e3m0 by int4 or uint4 (or "
+                        "smaller), each with one scale; engines auto and f32 take all");
+    return NYB_OK;
+}
+
 nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_error *err)
 {
     static const struct {
@@ -104,6 +124,7 @@ nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_error *err)
 nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err)
 {
     NYB_TRY(nyb_recipe_check_rows(recipe, err));
+    NYB_TRY(check_engine(recipe, err));
     NYB_TRY(check_mixes("the forward product", &recipe->fwd_x, &recipe->fwd_w, err));
     NYB_TRY(check_mixes("the input gradient", &recipe->dgrad_dy, &recipe->dgrad_w, err));
     return check_mixes("the weight gradient", &recipe->wgrad_dy, &recipe->wgrad_x, err);

@@ -3,9 +3,12 @@
 
 #include "check.h"
 #include "gemm/conv.h"
+#include "gemm/mf.h"
 #include "gemm/tile.h"
 
 #define MAX_MACS 30000 /* the reference tile takes some 20 us for it */
+
+typedef enum engine { S8, F32, MF } engine;
 
 typedef struct product {
     nyb_product kind;
@@ -20,7 +23,7 @@ static size_t one_of(ck *c, const size_t *choices, size_t n)
     return choices[ck_range(c, 0, n - 1)];
 }
 
-static void random_product(ck *c, bool s8, product *p)
+static void random_product(ck *c, engine which, product *p)
 {
     static const size_t channels[] = {1, 3, 8, 16, 17, 32, 33, 48, 64, 70, 100};
     static const char *const s8_formats[] = {"int4", "uint4", "e3m0", "e2m1", "int2", "int8"};
@@ -38,9 +41,20 @@ static void random_product(ck *c, bool s8, product *p)
         s->pad = ck_range(c, 0, nyb_min(s->r, s->s) - 1);
     } while (nyb_conv_shape_check(s, NULL) != NYB_OK ||
              s->n * s->oh * s->ow * s->c * s->o * s->r * s->s > MAX_MACS);
-    p->a = nyb_format_find(s8 ? s8_formats[ck_range(c, 0, 5)] : "f32");
-    p->b =
-        nyb_format_find(s8 ? s8_formats[ck_range(c, 0, 5)] : (ck_range(c, 0, 3) ? "f32" : "int4"));
+    switch (which) {
+    case S8:
+        p->a = nyb_format_find(s8_formats[ck_range(c, 0, 5)]);
+        p->b = nyb_format_find(s8_formats[ck_range(c, 0, 5)]);
+        break;
+    case F32:
+        p->a = &nyb_format_f32;
+        p->b = nyb_format_find(ck_range(c, 0, 3) ? "f32" : "int4");
+        break;
+    case MF:
+        p->a = &nyb_format_e3m0;
+        p->b = nyb_format_find(ck_range(c, 0, 1) ? "int4" : "uint4");
+        break;
+    }
     p->n_samples = p->kind == NYB_PRODUCT_DW ? ck_range(c, 1, 3) : 1;
     p->bias = p->kind == NYB_PRODUCT_FWD && ck_range(c, 0, 1);
     p->add = ck_range(c, 0, 1);
@@ -78,14 +92,15 @@ static nyb_operand random_operand(ck *c, const nyb_format *f, size_t rows, size_
 }
 
 /* False if there was no memory for the plan. */
-static bool run(ck *c, uint32_t cpu, const product *p, const nyb_operand *a, const nyb_operand *b,
-                const float *bias, float *out)
+static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const nyb_operand *a,
+                const nyb_operand *b, const float *bias, float *out)
 {
     const nyb_context context = {.cpu = cpu, .pool = NULL};
+    const nyb_conv_options options = {.engine = asked};
     nyb_conv *conv;
 
-    if (nyb_conv_create(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, NULL, &conv,
-                        NULL) != NYB_OK) {
+    if (nyb_conv_create_with(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, &options,
+                             &conv, NULL) != NYB_OK) {
         ck_fail(c, "no plan");
         return false;
     }
@@ -96,14 +111,14 @@ static bool run(ck *c, uint32_t cpu, const product *p, const nyb_operand *a, con
     return true;
 }
 
-static void check_case(ck *c, bool s8, uint32_t cpu)
+static void check_case(ck *c, engine which, uint32_t cpu)
 {
     product p;
     nyb_packed packed[4];
     nyb_operand a[3];
     float bias[100];
 
-    random_product(c, s8, &p);
+    random_product(c, which, &p);
     const nyb_conv_shape *s = &p.shape;
     const size_t x = s->n * s->h * s->w, y = s->n * s->oh * s->ow, w = s->o * s->r * s->s;
     const bool fwd = p.kind == NYB_PRODUCT_FWD;
@@ -118,7 +133,8 @@ static void check_case(ck *c, bool s8, uint32_t cpu)
         want[i] = got[i] = small_float(c);
     for (size_t i = 0; i < 100; i++)
         bias[i] = small_float(c);
-    if (run(c, 0, &p, a, &b, bias, want) && run(c, cpu, &p, a, &b, bias, got) &&
+    if (run(c, 0, NYB_ENGINE_AUTO, &p, a, &b, bias, want) &&
+        run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, &p, a, &b, bias, got) &&
         !ck_same(c, "out", want, got, n_out * sizeof *want))
         ck_fail(c,
                 "product %d of %s x %s: n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu "
@@ -127,14 +143,14 @@ static void check_case(ck *c, bool s8, uint32_t cpu)
                 s->stride, s->pad, p.n_samples);
 }
 
-static void check_variant(ck *c, const char *family, const char *name, uint32_t needs, bool s8)
+static void check_variant(ck *c, const char *word, const char *name, uint32_t needs, engine which)
 {
-    if (!ck_begin(c, family, name, needs))
+    if (!ck_begin(c, word, name, needs))
         return;
     const uint32_t former = nyb_cpu_fp_enter();
     for (size_t i = 0; i < ck_cases(c); i++)
         if (ck_case(c, i))
-            check_case(c, s8, needs);
+            check_case(c, which, needs);
     nyb_cpu_fp_restore(former);
     ck_end(c);
 }
@@ -143,7 +159,9 @@ void check_conv(ck *c)
 {
     /* The reference against itself would prove nothing: tests/unit/test_conv.c has its oracle. */
     for (const nyb_tile_s8 *const *t = nyb_tile_s8_list; t[1]; t++)
-        check_variant(c, "conv_s8", (*t)->name, (*t)->needs, true);
+        check_variant(c, "conv_s8", (*t)->name, (*t)->needs, S8);
     for (const nyb_tile_f32 *const *t = nyb_tile_f32_list; t[1]; t++)
-        check_variant(c, "conv_f32", (*t)->name, (*t)->needs, false);
+        check_variant(c, "conv_f32", (*t)->name, (*t)->needs, F32);
+    for (const nyb_tile_s8 *const *t = nyb_mf_list; *t; t++)
+        check_variant(c, "conv_mf", (*t)->name, (*t)->needs, MF);
 }

@@ -18,7 +18,8 @@ static const char luq_hash[] = "5b68d811ca52a0f6bb15aa4a431dfca9b541a5919d58c3a8
 static const char f32_hash[] = "241de6bd01c5d6bc15edd473f719a7ac1697d6ab595a4bd1b5ca3624f76c170d";
 
 /* The hash after n_steps; false if this machine lacks the level. */
-static bool hash_of(const char *cpu, size_t threads, const char *recipe, char hex[65])
+static bool hash_with(const char *cpu, size_t threads, const char *recipe, const char *const *sets,
+                      char hex[65])
 {
     nyb_context *probe;
     fixture f;
@@ -26,10 +27,15 @@ static bool hash_of(const char *cpu, size_t threads, const char *recipe, char he
     if (nyb_context_create(cpu, 1, &probe, NULL) != NYB_OK)
         return false;
     nyb_context_destroy(&probe);
-    fixture_init(&f, cpu, threads, "resnet14", recipe, NULL, 16, 16 * n_steps);
+    fixture_init(&f, cpu, threads, "resnet14", recipe, sets, 16, 16 * n_steps);
     fixture_hash(&f, hex);
     fixture_free(&f);
     return true;
+}
+
+static bool hash_of(const char *cpu, size_t threads, const char *recipe, char hex[65])
+{
+    return hash_with(cpu, threads, recipe, NULL, hex);
 }
 
 static void threads_do_not_matter(void **state)
@@ -65,6 +71,19 @@ static void instruction_sets_do_not_matter(void **state)
         }
         assert_string_equal(got, want);
     }
+}
+
+/* Backward products without multiplications. */
+static void nor_does_the_engine(void **state)
+{
+    static const char *const sets[] = {"engine=mf", NULL};
+    char got[65];
+
+    (void)state;
+    if (n_steps != 10)
+        skip();
+    hash_with("auto", 2, "luq", sets, got);
+    assert_string_equal(got, luq_hash);
 }
 
 static void f32_too(void **state)
@@ -104,9 +123,8 @@ static void another_seed_differs(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(instruction_sets_do_not_matter),
-        cmocka_unit_test(f32_too),
+        cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(instruction_sets_do_not_matter),
+        cmocka_unit_test(nor_does_the_engine),   cmocka_unit_test(f32_too),
         cmocka_unit_test(another_seed_differs),
     };
 
