@@ -1,0 +1,211 @@
+/* Formats with a factor for each 16 codes: the encoder's choice, and exact products. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "gemm/conv.h"
+#include "known.h"
+#include "quant/quant.h"
+
+static const char *const cpus[] = {"ref", "avx2", "avx512vnni", "amx"};
+
+static float noise(size_t i)
+{
+    const float u = (float)(int32_t)known_u32(7, 0, 0, 0, 0, i) * 0x1p-31f;
+
+    return u * u * u * (float)(1 + i / 40 % 9);
+}
+
+/* codes: 64-byte aligned; NULL: this machine has no such cpu level. */
+static nyb_packed encode(const char *cpu, size_t threads, const char *text, const float *x,
+                         size_t rows, size_t cols)
+{
+    const nyb_stream stream = {.seed = 3, .step = 1, .role = NYB_RNG_DY_DX};
+    nyb_packed p = {.rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)};
+    nyb_context *context;
+    nyb_moments moments;
+    nyb_spec spec;
+    void *scratch = nyb_alloc(nyb_moments_scratch_bytes(rows, cols));
+    float state[NYB_SCALE_STATE_MAX] = {0};
+    uint32_t former;
+
+    assert_int_equal(nyb_spec_parse(text, &spec, NULL), NYB_OK);
+    p.format = spec.format;
+    if (nyb_context_create(cpu, threads, &context, NULL) == NYB_OK) {
+        former = nyb_cpu_fp_enter();
+        p.codes = nyb_alloc(nyb_packed_bytes(p.format, rows, cols));
+        nyb_moments_run(context, x, rows, cols, scratch, &moments);
+        p.scale = nyb_scale_choose(&spec, &moments, state);
+        nyb_encode_run(context, &spec, &stream, x, &p);
+        nyb_cpu_fp_restore(former);
+        nyb_context_destroy(&context);
+    }
+    nyb_free(scratch);
+    return p;
+}
+
+static void check_choice(const float *x, const nyb_packed *p, bool nearest)
+{
+    const float max = p->format->max;
+
+    for (size_t row = 0; row < p->rows; row++)
+        for (size_t first = 0; first < p->cols; first += 16) {
+            const size_t end = nyb_min(first + 16, p->cols);
+            const unsigned factor = nyb_packed_factor(p, row, first);
+            float absmax = 0;
+
+            for (size_t col = first; col < end; col++)
+                absmax = fmaxf(absmax, fabsf(x[row * p->cols + col]));
+            assert_in_range(factor, 1, p->format->multiples);
+            /* covers the group, and no smaller one would */
+            assert_true((float)factor * p->scale * max >= absmax * 0.999999f);
+            assert_true(factor == 1 || (float)(factor - 1) * p->scale * max < absmax);
+            for (size_t col = first; col < end; col++) {
+                const float step = (float)factor * p->scale;
+                const float v = nyb_format_decode(p->format, nyb_packed_get(p, row, col)) * step;
+
+                assert_true(fabsf(v - x[row * p->cols + col]) <=
+                            step * (nearest ? 0.50001f : 1.00001f));
+            }
+        }
+}
+
+static void the_least_factor_that_covers_is_chosen(void **state)
+{
+    static const size_t shapes[][2] = {{40, 64}, {33, 43}, {5, 16}, {300, 7}, {1, 1}};
+    static const char *const specs[] = {"int4m/absmax/tensor/nearest",
+                                        "int4m/absmax/tensor/stochastic",
+                                        "uint4m/absmax/tensor/nearest"};
+    float x[40 * 64];
+
+    (void)state;
+    for (size_t s = 0; s < 5; s++)
+        for (size_t k = 0; k < 3; k++) {
+            const size_t rows = shapes[s][0], cols = shapes[s][1];
+            size_t n_bytes;
+            nyb_packed want;
+
+            for (size_t i = 0; i < rows * cols; i++)
+                x[i] = k == 2 ? fabsf(noise(i)) : noise(i);
+            want = encode("ref", 1, specs[k], x, rows, cols);
+            n_bytes = nyb_packed_bytes(want.format, rows, cols);
+            check_choice(x, &want, k != 1);
+            for (size_t c = 1; c < 4; c++) {
+                nyb_packed got = encode(cpus[c], c == 1 ? 7 : 2, specs[k], x, rows, cols);
+
+                if (got.codes)
+                    assert_memory_equal(got.codes, want.codes, n_bytes);
+                nyb_free(got.codes);
+            }
+            nyb_free(want.codes);
+        }
+}
+
+/* Units times factors as integers. */
+static int *integers(const nyb_packed *p)
+{
+    int *v = malloc(p->rows * p->cols * sizeof *v);
+
+    for (size_t row = 0; row < p->rows; row++)
+        for (size_t col = 0; col < p->cols; col++)
+            v[row * p->cols + col] =
+                p->format->units[nyb_packed_get(p, row, col)] * (int)nyb_packed_factor(p, row, col);
+    return v;
+}
+
+static void run(const char *cpu, nyb_product product, const nyb_conv_shape *shape,
+                const nyb_packed *a, const nyb_packed *b, float *out)
+{
+    nyb_context *context;
+    nyb_conv *conv;
+    void *scratch;
+
+    if (nyb_context_create(cpu, 2, &context, NULL) != NYB_OK)
+        return;
+    assert_int_equal(
+        nyb_conv_create(context, product, shape, a->format, b->format, 1, NULL, &conv, NULL),
+        NYB_OK);
+    assert_string_equal(nyb_conv_engine(conv), "s8");
+    scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
+    nyb_conv_run(conv, context, &(nyb_operand){.packed = a}, &(nyb_operand){.packed = b}, NULL,
+                 false, out, scratch);
+    nyb_free(scratch);
+    nyb_conv_destroy(&conv);
+    nyb_context_destroy(&context);
+}
+
+/* A 3x3 convolution's three products against integer loops. */
+static void products_are_exact(void **state)
+{
+    nyb_conv_shape s = {
+        .n = 3, .h = 7, .w = 6, .c = 20, .o = 19, .r = 3, .s = 3, .stride = 1, .pad = 1};
+    float x[3 * 7 * 6 * 20], w[19 * 9 * 20], dy[3 * 7 * 6 * 19];
+    static float y[3 * 7 * 6 * 19], dx[3 * 7 * 6 * 20], dw[19 * 9 * 20];
+
+    (void)state;
+    assert_int_equal(nyb_conv_shape_check(&s, NULL), NYB_OK);
+    for (size_t i = 0; i < sizeof x / 4; i++)
+        x[i] = fabsf(noise(i));
+    for (size_t i = 0; i < sizeof w / 4; i++)
+        w[i] = noise(i + 9000);
+    for (size_t i = 0; i < sizeof dy / 4; i++)
+        dy[i] = noise(i + 90000);
+    const nyb_packed px = encode("ref", 1, "uint4m/absmax/tensor/nearest", x, 126, 20);
+    const nyb_packed pw = encode("ref", 1, "int4m/absmax/tensor/nearest", w, 171, 20);
+    const nyb_packed pd = encode("ref", 1, "int4m/absmax/tensor/stochastic", dy, 126, 19);
+    int *ix = integers(&px), *iw = integers(&pw), *id = integers(&pd);
+    static long ey[3 * 7 * 6 * 19], edx[3 * 7 * 6 * 20], edw[19 * 9 * 20];
+
+    for (size_t n = 0; n < s.n; n++)
+        for (size_t i = 0; i < s.h * s.w; i++)
+            for (size_t t = 0; t < 9; t++) {
+                const size_t h = i / s.w + t / 3, v = i % s.w + t % 3;
+
+                if (h < 1 || v < 1 || h > s.h || v > s.w)
+                    continue;
+                const size_t in = (n * s.h + h - 1) * s.w + v - 1, out = n * s.h * s.w + i;
+
+                for (size_t o = 0; o < s.o; o++)
+                    for (size_t c = 0; c < s.c; c++) {
+                        const int a = ix[in * s.c + c], b = iw[(o * 9 + t) * s.c + c];
+                        const int d = id[out * s.o + o];
+
+                        ey[out * s.o + o] += (long)a * b;
+                        edx[in * s.c + c] += (long)d * b;
+                        edw[(o * 9 + t) * s.c + c] += (long)d * a;
+                    }
+            }
+    for (size_t k = 0; k < 4; k++) {
+        run(cpus[k], NYB_PRODUCT_FWD, &s, &px, &pw, y);
+        run(cpus[k], NYB_PRODUCT_DX, &s, &pd, &pw, dx);
+        run(cpus[k], NYB_PRODUCT_DW, &s, &pd, &px, dw);
+        for (size_t i = 0; i < sizeof y / 4; i++)
+            assert_true(y[i] == (float)ey[i] * (px.scale * pw.scale));
+        for (size_t i = 0; i < sizeof dx / 4; i++)
+            assert_true(dx[i] == (float)edx[i] * (pd.scale * pw.scale));
+        for (size_t i = 0; i < sizeof dw / 4; i++)
+            assert_true(dw[i] == (float)edw[i] * (pd.scale * px.scale));
+    }
+    free(ix);
+    free(iw);
+    free(id);
+    nyb_free(px.codes);
+    nyb_free(pw.codes);
+    nyb_free(pd.codes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_least_factor_that_covers_is_chosen),
+        cmocka_unit_test(products_are_exact),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
