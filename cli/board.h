@@ -114,11 +114,12 @@ typedef struct board_row {
     const char *recipe, *engine;
     bool emulated;
     size_t n_seeds, n_diverged, n_pairs;
-    double mean, sd;             /* fractions, of runs that did not diverge; sd NaN for one run */
-    double diff, diff_se;        /* from f32 by seed; NaN: none, or no error */
-    bool is_beyond;              /* |diff| > 2 diff_se, and no run diverged */
-    double samples_per_s;        /* median; NaN: emulated */
-    double kept, kept_quantized; /* bytes per batch */
+    double mean, sd;              /* fractions, of runs that did not diverge; sd NaN for one run */
+    double diff, diff_se;         /* from f32 by seed; NaN: none, or no error */
+    bool is_beyond;               /* |diff| > 2 diff_se, and no run diverged */
+    double samples_per_s;         /* median; NaN: emulated */
+    double kept, kept_quantized;  /* bytes per batch */
+    double energy, energy_of_f32; /* of a step's products: pJ; fraction of the f32 row's */
 } board_row;
 
 typedef struct board_table {

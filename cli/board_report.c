@@ -89,7 +89,9 @@ static board_row make_row(const group *g, const group *base, const json_t *clock
                      .emulated = is_true(g->at[0], "emulated"),
                      .n_seeds = g->n,
                      .kept = number_of(g->at[0], "saved_activation_bytes"),
-                     .kept_quantized = number_of(g->at[0], "saved_quantized_bytes")};
+                     .kept_quantized = number_of(g->at[0], "saved_quantized_bytes"),
+                     .energy = number_of(g->at[0], "energy_pj")};
+    row.energy_of_f32 = base->n ? row.energy / number_of(base->at[0], "energy_pj") : NAN;
     for (size_t i = 0; i < g->n; i++) {
         if (is_true(g->at[i], "diverged")) {
             row.n_diverged++;
@@ -255,6 +257,14 @@ static void kept_cell(const board_table *table, const board_row *row, char text[
     snprintf(text, CELL, "%.1f", row->kept / batch / 1024);
 }
 
+static void energy_cell(const board_row *row, char text[CELL])
+{
+    if (isnan(row->energy_of_f32))
+        snprintf(text, CELL, "-");
+    else
+        snprintf(text, CELL, "%.1f", 100 * row->energy_of_f32);
+}
+
 static void seeds_cell(const board_row *row, char text[CELL])
 {
     if (row->n_diverged)
@@ -263,9 +273,10 @@ static void seeds_cell(const board_row *row, char text[CELL])
         snprintf(text, CELL, "%zu", row->n_seeds);
 }
 
-#define COLUMNS 7
-static const char *const headers[COLUMNS] = {
-    "recipe", "engine", "accuracy, %", "vs f32, points", "samples/s", "kept, KiB/sample", "seeds"};
+#define COLUMNS 8
+static const char *const headers[COLUMNS] = {"recipe",           "engine",    "accuracy, %",
+                                             "vs f32, points",   "samples/s", "kept, KiB/sample",
+                                             "energy, % of f32", "seeds"};
 
 static void cells_of(const board_table *table, const board_row *row, char cells[COLUMNS][CELL])
 {
@@ -275,7 +286,8 @@ static void cells_of(const board_table *table, const board_row *row, char cells[
     difference_cell(row, cells[3]);
     rate_cell(row, cells[4]);
     kept_cell(table, row, cells[5]);
-    seeds_cell(row, cells[6]);
+    energy_cell(row, cells[6]);
+    seeds_cell(row, cells[7]);
 }
 
 static void print_machine(const board_table *table, FILE *out)
@@ -343,9 +355,10 @@ static void csv_text(FILE *out, const char *text)
 
 static void print_csv(const board_report *report, FILE *out)
 {
-    fprintf(out, "model,recipe,engine,emulated,seeds,diverged,accuracy_mean,accuracy_sd,pairs,"
-                 "diff_mean,diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,batch,"
-                 "setup\n");
+    fprintf(out,
+            "model,recipe,engine,emulated,seeds,diverged,accuracy_mean,accuracy_sd,pairs,"
+            "diff_mean,diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,energy_pj,batch,"
+            "setup\n");
     for (size_t t = 0; t < report->n_tables; t++)
         for (size_t i = 0; i < report->tables[t].n_rows; i++) {
             const board_table *table = &report->tables[t];
@@ -364,6 +377,7 @@ static void print_csv(const board_report *report, FILE *out)
             csv_number(out, row->samples_per_s);
             csv_number(out, row->kept);
             csv_number(out, row->kept_quantized);
+            csv_number(out, row->energy);
             csv_number(out, number_of(table->sample, "batch"));
             fputc(',', out);
             csv_text(out, table->setup);
@@ -407,7 +421,7 @@ int board_report_write(const board_report *report, const char *dir)
 
 static json_t *row_json(const board_row *row)
 {
-    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:b, s:o, s:o, s:o}",
+    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
                      "recipe", row->recipe, "engine", row->engine, "emulated", (int)row->emulated,
                      "seeds", (json_int_t)row->n_seeds, "diverged", (json_int_t)row->n_diverged,
                      "accuracy_mean", cli_json_real(row->mean), "accuracy_sd",
@@ -415,7 +429,7 @@ static json_t *row_json(const board_row *row)
                      cli_json_real(row->diff), "diff_se", cli_json_real(row->diff_se), "beyond_2se",
                      (int)row->is_beyond, "samples_per_s", cli_json_real(row->samples_per_s),
                      "kept_bytes", cli_json_real(row->kept), "kept_code_bytes",
-                     cli_json_real(row->kept_quantized));
+                     cli_json_real(row->kept_quantized), "energy_pj", cli_json_real(row->energy));
 }
 
 static int print_json(const board_report *report)
@@ -443,7 +457,7 @@ int board_report_print(const board_report *report, bool json)
     for (size_t t = 0; t < report->n_tables; t++) {
         const board_table *table = &report->tables[t];
         printf("%s%s: %s\n", t ? "\n" : "", table->model, table->setup);
-        cli_table *out = cli_table_create("llrrrrr", headers);
+        cli_table *out = cli_table_create("llrrrrrr", headers);
         for (size_t i = 0; i < table->n_rows; i++) {
             cells_of(table, &table->rows[i], cells);
             for (size_t c = 0; c < COLUMNS; c++)

@@ -133,6 +133,13 @@ static void add_engines(const nyb_train *train, json_t *record)
         strcat(engines, *engines ? "+" : "");
         strcat(engines, l.engine);
     }
+    nyb_energy step = {0};
+    for (size_t i = 0; i < nyb_train_explain_count(train); i++) {
+        nyb_energy e;
+        nyb_train_energy_at(train, i, &e);
+        nyb_energy_add(&step, &e);
+    }
+    json_object_set_new(record, "energy_pj", cli_json_real(step.picojoules));
     json_object_set_new(record, "engine", json_string(*engines ? engines : "f32"));
     json_object_set_new(record, "emulated", json_boolean(emulated));
 }

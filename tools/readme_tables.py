@@ -133,7 +133,8 @@ def board_row(recipe, runs, base, clock):
     row = {"recipe": recipe, "engine": runs[0]["engine"], "emulated": runs[0]["emulated"],
            "seeds": len(runs), "diverged": len(runs) - len(good), "mean": None, "sd": None,
            "diff": None, "se": None, "beyond": False, "rate": None,
-           "kept": runs[0]["saved_activation_bytes"], "codes": runs[0]["saved_quantized_bytes"]}
+           "kept": runs[0]["saved_activation_bytes"], "codes": runs[0]["saved_quantized_bytes"],
+           "energy": runs[0].get("energy_pj")}
     accuracies = [run["test_acc"] for run in good]
     rates = sorted(run["samples_per_s"] for run in good if machine_of(run) == clock
                    and not run["emulated"] and run["samples_per_s"])
@@ -187,12 +188,15 @@ def leaderboard(preset):
             diff = "-" if row["diff"] is None else plus_minus("{:+.2f}", row["diff"], row["se"])
             rate = "(emulated)" if row["emulated"] else f"{row['rate']:.0f}" if row["rate"] else "-"
             seeds = str(row["seeds"]) + (f", {row['diverged']} diverged" if row["diverged"] else "")
+            energy = "-"
+            if rows[0]["recipe"] == "f32" and rows[0]["energy"] and row["energy"]:
+                energy = f"{100 * row['energy'] / rows[0]['energy']:.1f}"
             cells.append([f"`{row['recipe']}`", row["engine"], accuracy,
                           diff + (" *" if row["beyond"] else ""), rate,
-                          f"{row['kept'] / runs[0]['batch'] / 1024:.1f}", seeds])
+                          f"{row['kept'] / runs[0]['batch'] / 1024:.1f}", energy, seeds])
         commits = ", ".join(sorted({run["commit"] for run in runs if run["commit"]})) or "-"
         out.append(table(["recipe", "engine", "accuracy, %", "vs f32, points", "samples/s",
-                          "kept, KiB/sample", "seeds"], cells) +
+                          "kept, KiB/sample", "energy, % of f32", "seeds"], cells) +
                    f"\nModel and options: `--models {model} {setup}`. Seeds: {unique(runs, 'seed')}. "
                    f"Accuracies from: {unique(runs, 'machine')}; commits {commits}. "
                    f"Times: {clock[0]}, {clock[1]}, {clock[2]} thread{'s' * (clock[2] != 1)}.\n")
@@ -207,14 +211,14 @@ def board_csv(path):
         return '"' + text.replace('"', '""') + '"'
 
     out = ["model,recipe,engine,emulated,seeds,diverged,accuracy_mean,accuracy_sd,pairs,diff_mean,"
-           "diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,batch,setup"]
+           "diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,energy_pj,batch,setup"]
     for (model, setup), rows, _, runs in board_tables(path):
         for row in rows:
             out.append(",".join([
                 quoted(model), quoted(row["recipe"]), row["engine"], str(int(row["emulated"])),
                 str(row["seeds"]), str(row["diverged"]), number(row["mean"]), number(row["sd"]),
                 str(row["pairs"]), number(row["diff"]), number(row["se"]), str(int(row["beyond"])),
-                number(row["rate"]), number(row["kept"]), number(row["codes"]),
+                number(row["rate"]), number(row["kept"]), number(row["codes"]), number(row["energy"]),
                 number(runs[0]["batch"]), quoted(setup)]))
     return "\n".join(out) + "\n"
 

@@ -5,6 +5,7 @@
 #include <nybble/accumulate.h>
 #include <nybble/context.h>
 #include <nybble/data.h>
+#include <nybble/energy.h>
 #include <nybble/format.h>
 #include <nybble/gemm.h>
 #include <nybble/io.h>

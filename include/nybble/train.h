@@ -7,6 +7,7 @@
 
 #include <nybble/context.h>
 #include <nybble/data.h>
+#include <nybble/energy.h>
 #include <nybble/model.h>
 #include <nybble/recipe.h>
 
@@ -119,6 +120,8 @@ typedef struct nyb_explain_line {
 } nyb_explain_line;
 NYB_API size_t nyb_train_explain_count(const nyb_train *train);
 NYB_API void nyb_train_explain_at(const nyb_train *train, size_t i, nyb_explain_line *line);
+/* Operations and energy of the product of line i. */
+NYB_API void nyb_train_energy_at(const nyb_train *train, size_t i, nyb_energy *energy);
 /* The step list and the memory plan as tables; the plan's rows add up to arena_bytes. */
 NYB_API void nyb_train_print_plan(const nyb_train *train, FILE *out);
 

@@ -226,6 +226,11 @@ const char *nyb_conv_kernel(const nyb_conv *conv)
     return conv->s8 ? conv->tile->name : conv->tile_f32->name;
 }
 
+const nyb_accum *nyb_conv_accum(const nyb_conv *conv)
+{
+    return conv->accum.format ? &conv->accum : NULL;
+}
+
 size_t nyb_conv_scratch_bytes(const nyb_conv *conv)
 {
     return conv->shared_bytes + conv->n_workers * conv->worker_bytes;

@@ -275,5 +275,11 @@ nyb_kept nyb_program_kept(const nyb_program *program);
 void nyb_graph_print(const nyb_graph *graph, FILE *out);
 size_t nyb_graph_explain_count(const nyb_graph *graph);
 void nyb_graph_explain_at(const nyb_graph *graph, size_t i, nyb_explain_line *line);
+/* The i-th product of a program, or NULL; its multiply-adds, all samples and taps. */
+const nyb_step *nyb_graph_product_step(const nyb_program *program, size_t i);
+uint64_t nyb_graph_step_macs(const nyb_step *step);
+
+/* energy.c: of the product of explain line i */
+void nyb_graph_energy_at(const nyb_graph *graph, size_t i, nyb_energy *energy);
 
 #endif

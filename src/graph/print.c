@@ -108,7 +108,7 @@ void nyb_graph_print(const nyb_graph *g, FILE *out)
 
 /* ---- explain: one line per product of the training program ----------------------------------- */
 
-static const nyb_step *product_step(const nyb_program *p, size_t i)
+const nyb_step *nyb_graph_product_step(const nyb_program *p, size_t i)
 {
     for (int s = 0; s < p->n_steps; s++)
         if ((p->steps[s].kind == NYB_STEP_PRODUCT || p->steps[s].kind == NYB_STEP_TAPS) && i-- == 0)
@@ -116,11 +116,18 @@ static const nyb_step *product_step(const nyb_program *p, size_t i)
     return NULL;
 }
 
+uint64_t nyb_graph_step_macs(const nyb_step *s)
+{
+    const uint64_t taps = s->kind == NYB_STEP_TAPS ? s->shape.r * s->shape.s : 1;
+
+    return nyb_conv_macs(s->conv) * taps;
+}
+
 size_t nyb_graph_explain_count(const nyb_graph *g)
 {
     size_t n = 0;
 
-    while (product_step(&g->programs[NYB_MODE_TRAIN], n))
+    while (nyb_graph_product_step(&g->programs[NYB_MODE_TRAIN], n))
         n++;
     return n;
 }
@@ -151,7 +158,7 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
 {
     static const char *const products[] = {"fwd", "dgrad", "wgrad"};
     const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
-    const nyb_step *s = product_step(p, i);
+    const nyb_step *s = nyb_graph_product_step(p, i);
 
     *line = (nyb_explain_line){0};
     if (!s)
@@ -162,9 +169,7 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
     print_source(p, &s->b, 1, line->b);
     line->engine = nyb_conv_engine(s->conv);
     line->kernel = nyb_conv_kernel(s->conv);
-    line->macs = nyb_conv_macs(s->conv);
-    if (s->kind == NYB_STEP_TAPS)
-        line->macs *= s->shape.r * s->shape.s;
+    line->macs = nyb_graph_step_macs(s);
     if (s->product == NYB_PRODUCT_DW)
         line->saved_bytes = kept_source(p, &s->b);
 }

@@ -63,6 +63,7 @@ struct nyb_scale_rule {
                    const float *grid, size_t length, size_t n_groups, const uint32_t *r23,
                    nyb_group_scale *scales);
     bool absmax_only; /* group reads only stats->absmax: the others are not computed for blocks */
+    bool pow2;        /* scales are powers of two */
     bool affine; /* group may set an offset, or inv is not 1 / scale: codes alone are not enough */
     bool (*groups)(nyb_group group); /* the groups that it can do; NULL: tensor only */
 

@@ -97,6 +97,7 @@ static void pow2_group(const nyb_format *format, const nyb_level *level,
 
 static const nyb_scale_rule pow2 = {
     .name = "pow2",
+    .pow2 = true,
     .about = "absmax, its scale rounded up to a power of two",
     .source = "Chmiel et al., ICLR 2023, App. A.7 (NUMERICS 1.5)",
     .choose = pow2_choose,
@@ -113,6 +114,7 @@ static float hindsight_pow2_choose(const nyb_format *format, const nyb_moments *
 
 static const nyb_scale_rule hindsight_pow2 = {
     .name = "hindsight_pow2",
+    .pow2 = true,
     .about = "hindsight, its scale rounded up to a power of two",
     .source = "NUMERICS 1.5: the two combined",
     .n_state = 1,

@@ -58,6 +58,7 @@ static void floor_group(const nyb_format *format, const nyb_level *level,
 
 const nyb_scale_rule nyb_scale_e8m0 = {
     .name = "e8m0",
+    .pow2 = true,
     .about = "2^(floor(log2 absmax) - emax); clips the top of a binade, so stochastic rounding is "
              "biased there",
     .source = "OCP Microscaling Formats v1.0, 6.3 (NUMERICS 7.1: FLOOR)",
@@ -84,6 +85,7 @@ static void ceil_group(const nyb_format *format, const nyb_level *level,
 
 const nyb_scale_rule nyb_scale_e8m0_ceil = {
     .name = "e8m0_ceil",
+    .pow2 = true,
     .about = "2^(ceil(log2 absmax) - emax): nothing is clipped, an octave is lost to most blocks",
     .source = "torchao's ScaleCalculationMode.CEIL (NUMERICS 7.1)",
     .fits = is_element,
@@ -125,6 +127,7 @@ static void even_group(const nyb_format *format, const nyb_level *level,
 
 const nyb_scale_rule nyb_scale_e8m0_even = {
     .name = "e8m0_even",
+    .pow2 = true,
     .about = "floor of absmax rounded to the format's mantissa; clips a little, so stochastic "
              "rounding is biased there",
     .source = "torchao's ScaleCalculationMode.EVEN (NUMERICS 7.1)",
@@ -151,6 +154,7 @@ static void rceil_group(const nyb_format *format, const nyb_level *level,
 
 const nyb_scale_rule nyb_scale_e8m0_rceil = {
     .name = "e8m0_rceil",
+    .pow2 = true,
     .about = "the least power of two with absmax <= max 2^e: nothing is clipped",
     .source = "TetraJet, arXiv:2502.20853; torchao's ScaleCalculationMode.RCEIL (NUMERICS 7.1)",
     .fits = is_element,
@@ -190,6 +194,7 @@ static void quest_group(const nyb_format *format, const nyb_level *level,
 
 const nyb_scale_rule nyb_scale_e8m0_quest = {
     .name = "e8m0_quest",
+    .pow2 = true,
     .about = "2^floor(log2(2.92 sigma / 6 + 1e-8)): least squared error of Gaussian blocks; clips, "
              "so stochastic rounding is biased there",
     .source = "Quartet, arXiv:2505.14669 (NUMERICS 7.6)",

@@ -306,6 +306,11 @@ void nyb_train_explain_at(const nyb_train *t, size_t i, nyb_explain_line *line)
     nyb_graph_explain_at(t->graph, i, line);
 }
 
+void nyb_train_energy_at(const nyb_train *t, size_t i, nyb_energy *energy)
+{
+    nyb_graph_energy_at(t->graph, i, energy);
+}
+
 void nyb_train_print_plan(const nyb_train *t, FILE *out)
 {
     nyb_graph_print(t->graph, out);

@@ -219,6 +219,13 @@ matches explain_mlp
 run 0 explain --model resnet8 --input 3x32x32 --set edges=recipe --json
 is_json
 run 0 explain --model resnet8 --input 3x32x32 --plan --batch 4
+run 0 explain --model mlp:32,16 --recipe luq --batch 32 --energy
+matches explain_energy
+run 0 explain --model mlp:32 --recipe luq --batch 32 --set edges=recipe --energy --json
+is_json
+# 32 samples x (784 x 32 x 2 products + 32 x 10 x 3), an int8 multiplication and an int32 addition
+same "$(json "$work/out" 'round(j["step"]["picojoules"], 1), round(j["step"]["f32_picojoules"], 1)')" \
+    "(490905.6, 7527219.2)" "energy of a step"
 # the sizes that the literature gives for these networks
 while read -r model input classes parameters; do
     run 0 explain --model "$model" --input "$input" --classes "$classes" --batch 1 --json

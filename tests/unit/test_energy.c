@@ -1,0 +1,285 @@
+/* Energy of products: layers small enough to be counted by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <nybble/nybble.h>
+
+typedef struct rig {
+    nyb_context *context;
+    nyb_model *model;
+    nyb_recipe *recipe;
+    nyb_train *train;
+} rig;
+
+/* keys: key, value, key, value, NULL */
+static void open_rig(rig *r, nyb_model *model, const char *recipe, const char *const *keys,
+                     int batch)
+{
+    nyb_train_options options;
+    nyb_error err;
+
+    *r = (rig){.model = model};
+    nyb_train_defaults(&options);
+    options.batch = batch;
+    assert_int_equal(nyb_context_create("ref", 1, &r->context, &err), NYB_OK);
+    assert_int_equal(nyb_recipe_create(recipe, &r->recipe, &err), NYB_OK);
+    for (; *keys; keys += 2)
+        if (nyb_recipe_set(r->recipe, keys[0], keys[1], &err) != NYB_OK)
+            fail_msg("%s", err.text);
+    if (nyb_train_create(r->context, model, r->recipe, NULL, &options, &r->train, &err) != NYB_OK)
+        fail_msg("%s", err.text);
+}
+
+static void close_rig(rig *r)
+{
+    nyb_train_destroy(&r->train);
+    nyb_recipe_destroy(&r->recipe);
+    nyb_model_destroy(&r->model);
+    nyb_context_destroy(&r->context);
+}
+
+/* x (2, 1, 1, in) -> linear (out) */
+static nyb_model *linear(size_t in, size_t out)
+{
+    nyb_model *model;
+
+    assert_int_equal(nyb_model_create("linear", &model, NULL), NYB_OK);
+    nyb_value x = nyb_input(model, 1, 1, in, 1);
+    assert_int_equal(nyb_model_finish(model, nyb_linear(model, x, "fc", out, 0), NULL), NYB_OK);
+    return model;
+}
+
+static nyb_energy energy_of(const rig *r, const char *product)
+{
+    nyb_energy e = {0};
+
+    for (size_t i = 0; i < nyb_train_explain_count(r->train); i++) {
+        nyb_explain_line line;
+
+        nyb_train_explain_at(r->train, i, &line);
+        if (strcmp(line.product, product) == 0) {
+            nyb_train_energy_at(r->train, i, &e);
+            return e;
+        }
+    }
+    fail_msg("no product %s", product);
+    return e;
+}
+
+static void check(const nyb_energy *e, const uint64_t mul[NYB_ARITHS],
+                  const uint64_t add[NYB_ARITHS], double picojoules)
+{
+    for (int i = 0; i < NYB_ARITHS; i++) {
+        assert_int_equal(e->mul[i], mul[i]);
+        assert_int_equal(e->add[i], add[i]);
+    }
+    assert_true(e->picojoules > picojoules * (1 - 1e-12));
+    assert_true(e->picojoules < picojoules * (1 + 1e-12));
+}
+
+/* 2 samples, 8 -> 4: 64 multiply-adds a product. Columns of counts: int8, int32, fp16, fp32. */
+#define EDGES "edges", "recipe"
+static const struct {
+    const char *recipe;
+    const char *keys[12];
+    const char *product;
+    uint64_t mul[NYB_ARITHS], add[NYB_ARITHS];
+    double picojoules;
+} cases[] = {
+    {"f32", {NULL}, "fwd", {0, 0, 0, 64}, {0, 0, 0, 64}, 64 * 3.7 + 64 * 0.9},
+    {"luq", {EDGES, NULL}, "fwd", {64, 0, 0, 0}, {0, 64, 0, 0}, 64 * 0.2 + 64 * 0.1},
+    {"luq", {EDGES, NULL}, "wgrad", {64, 0, 0, 0}, {0, 64, 0, 0}, 64 * 0.2 + 64 * 0.1},
+    /* two draws: twice the product */
+    {"luq",
+     {EDGES, "wgrad.dy.samples", "2", NULL},
+     "wgrad",
+     {128, 0, 0, 0},
+     {0, 128, 0, 0},
+     128 * 0.2 + 128 * 0.1},
+    /* the wider operand decides */
+    {"luq",
+     {EDGES, "fwd.w", "f32", NULL},
+     "fwd",
+     {0, 0, 0, 64},
+     {0, 0, 0, 64},
+     64 * 3.7 + 64 * 0.9},
+    {"luq",
+     {EDGES, "fwd.w", "e4m3fn", NULL},
+     "fwd",
+     {0, 0, 64, 0},
+     {0, 0, 0, 64},
+     64 * 1.1 + 64 * 0.9},
+    {"luq",
+     {EDGES, "fwd.x", "bf16", "fwd.x.nonneg", "none", "fwd.w", "bf16", NULL},
+     "fwd",
+     {0, 0, 64, 0},
+     {0, 0, 0, 64},
+     64 * 1.1 + 64 * 0.9},
+    /* radix 4 is no unit of int8, but its products are shifts */
+    {"luq",
+     {EDGES, "fwd.x", "e3m0r4", "fwd.x.nonneg", "none", NULL},
+     "fwd",
+     {64, 0, 0, 0},
+     {0, 64, 0, 0},
+     64 * 0.2 + 64 * 0.1},
+    {"luq",
+     {EDGES, "fwd.x", "nf4", "fwd.x.nonneg", "none", NULL},
+     "fwd",
+     {0, 0, 64, 0},
+     {0, 0, 0, 64},
+     64 * 1.1 + 64 * 0.9},
+    /* signs */
+    {"f32", {EDGES, "fwd.w", "binary", NULL}, "fwd", {0, 0, 0, 0}, {0, 0, 0, 64}, 64 * 0.9},
+    {"luq", {EDGES, "fwd.w", "ternary", NULL}, "fwd", {0, 0, 0, 0}, {0, 64, 0, 0}, 64 * 0.1},
+    /* 8 outputs of 8 products in chunks of 4: two more additions each */
+    {"luq",
+     {EDGES, "fwd.accum", "fp16/4", NULL},
+     "fwd",
+     {64, 0, 0, 0},
+     {0, 0, 64 + 16, 0},
+     64 * 0.2 + 80 * 0.4},
+    {"luq",
+     {EDGES, "fwd.accum", "int8/4", NULL},
+     "fwd",
+     {64, 0, 0, 0},
+     {64, 0, 0, 16},
+     64 * 0.2 + 64 * 0.03 + 16 * 0.9},
+    /* a chunk longer than the sum is one chunk */
+    {"luq",
+     {EDGES, "fwd.accum", "e6m9/64", NULL},
+     "fwd",
+     {64, 0, 0, 0},
+     {0, 0, 64 + 8, 0},
+     64 * 0.2 + 72 * 0.4},
+};
+
+static void operations_of_a_layer(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rig r;
+
+        open_rig(&r, linear(8, 4), cases[i].recipe, cases[i].keys, 2);
+        const nyb_energy e = energy_of(&r, cases[i].product);
+        check(&e, cases[i].mul, cases[i].add, cases[i].picojoules);
+        assert_int_equal(e.macs, 64);
+        assert_true(e.f32_picojoules > 294.39 && e.f32_picojoules < 294.41);
+        close_rig(&r);
+    }
+}
+
+/* 40 inputs in blocks of 16: three runs of one scale for each of 8 outputs, 320 multiply-adds. */
+static void rescaling_in_blocks(void **state)
+{
+    (void)state;
+    const char *const pow2[] = {EDGES, "fwd.x", "e2m1/e8m0/block16", "fwd.w", "e2m1/e8m0/block16",
+                                NULL};
+    const char *const real[] = {EDGES,   "fwd.x",       "int4/absmax/block16",
+                                "fwd.w", "int4/absmax", NULL};
+    rig r;
+
+    open_rig(&r, linear(40, 4), "f32", pow2, 2);
+    nyb_energy e = energy_of(&r, "fwd");
+    check(&e, (uint64_t[]){320, 0, 0, 0}, (uint64_t[]){48, 320, 0, 24},
+          320 * 0.2 + 48 * 0.03 + 320 * 0.1 + 24 * 0.9);
+    close_rig(&r);
+    open_rig(&r, linear(40, 4), "f32", real, 2);
+    e = energy_of(&r, "fwd");
+    check(&e, (uint64_t[]){320, 0, 0, 48}, (uint64_t[]){0, 320, 0, 24},
+          320 * 0.2 + 48 * 3.7 + 320 * 0.1 + 24 * 0.9);
+    close_rig(&r);
+}
+
+/* A scale per sample: wgrad sums over 3 samples of 2x2 pixels, so scales change twice; the outputs
+ * are 5 x 2 weights, the multiply-adds 12 x 10. */
+static void rescaling_of_samples(void **state)
+{
+    (void)state;
+    const char *const keys[] = {EDGES,     "wgrad.dy",    "int4/absmax/row",
+                                "wgrad.x", "int4/absmax", NULL};
+    const nyb_conv2d_options options = {.out = 5, .kernel = 1, .stride = 1};
+    nyb_model *model;
+    rig r;
+
+    assert_int_equal(nyb_model_create("conv", &model, NULL), NYB_OK);
+    nyb_value x = nyb_input(model, 2, 2, 2, 0);
+    x = nyb_global_avgpool(model, nyb_conv2d(model, x, "conv", &options));
+    assert_int_equal(nyb_model_finish(model, x, NULL), NYB_OK);
+    open_rig(&r, model, "f32", keys, 3);
+    const nyb_energy e = energy_of(&r, "wgrad");
+    check(&e, (uint64_t[]){120, 0, 0, 60}, (uint64_t[]){0, 120, 0, 30},
+          120 * 0.2 + 60 * 3.7 + 120 * 0.1 + 30 * 0.9);
+    close_rig(&r);
+}
+
+/* A scale per output channel: none changes along the forward sum, all along that of dx. */
+static void rescaling_of_filters(void **state)
+{
+    (void)state;
+    const char *const keys[] = {
+        EDGES,   "fwd.w",       "int4/absmax/row", "dgrad.w",     "int4/absmax/row",
+        "fwd.x", "int4/absmax", "dgrad.dy",        "int4/absmax", NULL};
+    nyb_model *model;
+    rig r;
+
+    assert_int_equal(nyb_model_create("two", &model, NULL), NYB_OK);
+    nyb_value x = nyb_linear(model, nyb_input(model, 1, 1, 8, 0), "first", 8, 0);
+    assert_int_equal(nyb_model_finish(model, nyb_linear(model, x, "second", 4, 0), NULL), NYB_OK);
+    open_rig(&r, model, "f32", keys, 2);
+    nyb_energy e = energy_of(&r, "fwd");
+    check(&e, (uint64_t[]){128, 0, 0, 0}, (uint64_t[]){0, 128, 0, 0}, 128 * 0.3);
+    e = energy_of(&r, "dgrad");
+    check(&e, (uint64_t[]){64, 0, 0, 128}, (uint64_t[]){0, 64, 0, 64},
+          64 * 0.2 + 128 * 3.7 + 64 * 0.1 + 64 * 0.9);
+    close_rig(&r);
+}
+
+static void sums(void **state)
+{
+    (void)state;
+    const char *const keys[] = {EDGES, NULL};
+    nyb_energy total = {0};
+    rig r;
+
+    open_rig(&r, linear(8, 4), "luq", keys, 2);
+    const nyb_energy fwd = energy_of(&r, "fwd"), wgrad = energy_of(&r, "wgrad");
+    nyb_energy_add(&total, &fwd);
+    nyb_energy_add(&total, &wgrad);
+    check(&total, (uint64_t[]){128, 0, 0, 0}, (uint64_t[]){0, 128, 0, 0}, 38.4);
+    assert_int_equal(total.macs, 128);
+    close_rig(&r);
+}
+
+/* The figures of the paper, so that nobody changes them in passing. */
+static void published_table(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        double mul, add;
+    } table[] = {{"int8", 0.2, 0.03}, {"int32", 3.1, 0.1}, {"fp16", 1.1, 0.4}, {"fp32", 3.7, 0.9}};
+
+    for (int i = 0; i < NYB_ARITHS; i++) {
+        assert_string_equal(nyb_arith_name((nyb_arith)i), table[i].name);
+        assert_true(nyb_arith_mul_pj((nyb_arith)i) == table[i].mul);
+        assert_true(nyb_arith_add_pj((nyb_arith)i) == table[i].add);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(operations_of_a_layer),
+        cmocka_unit_test(rescaling_in_blocks),
+        cmocka_unit_test(rescaling_of_samples),
+        cmocka_unit_test(rescaling_of_filters),
+        cmocka_unit_test(sums),
+        cmocka_unit_test(published_table),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
