@@ -491,7 +491,7 @@ static void generic_names_are_interned(void **state)
 static void *find_all(void *records)
 {
     for (int i = 0; i < N_NAMES; i++) {
-        char name[16];
+        char name[32];
 
         snprintf(name, sizeof name, "e5m%db%d", 1 + i % 10, 20 + i / 10);
         ((const nyb_format **)records)[i] = nyb_format_find(name);
