@@ -175,8 +175,10 @@ static int write_format(vectors *v, const nyb_format *f, const input *in)
     b->n = 0;
     fill(in, b->x);
     snprintf(text, sizeof text, "%s/absmax/%s", nyb_format_name(f), in->word);
-    if (nyb_spec_parse(text, &any, &err) != NYB_OK)
-        exit_status = cli_fail("vectors", &err);
+    if (nyb_spec_parse(text, &any, &err) != NYB_OK) { /* not with these groups (int4m) */
+        free(b);
+        return CLI_OK;
+    }
     b->n_groups = exit_status == CLI_OK ? nyb_quant_group_count(&any, in->rows, in->cols) : 0;
     b->parts = cli_alloc(CASES_MAX * b->n_groups * PARTS, sizeof *b->parts);
     b->codes = NULL;

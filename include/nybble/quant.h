@@ -100,7 +100,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_quantize(nyb_context *context, const nyb_s
 
 /* The same in its parts, whichever are not NULL; mixed values stay mixed:
  *   value = offset + (decode(code) * scale) * level
- * scales, offsets: one per group, nyb_quant_group_count of them, row after row of blocks or tiles.
+ * scales, offsets: one per group, nyb_quant_group_count of them, row after row of blocks or tiles;
+ * of int4m and uint4m one per 16 codes of a row, factor included.
  * Not for f32 and Householder mixes (NYB_INVALID). */
 NYB_API NYB_MUST_CHECK nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec,
                                                       const float *x, size_t rows, size_t cols,

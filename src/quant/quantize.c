@@ -125,9 +125,24 @@ static void copy_out(const nyb_packed *p, uint8_t *codes, float *values)
         nyb_packed_decode(p, values);
 }
 
+/* One for the tensor, or one for each 16 codes of a row that share a factor. */
+static void copy_scales(const nyb_packed *p, float *scales)
+{
+    size_t g = 0;
+
+    if (!p->format->multiples) {
+        if (p->rows * p->cols > 0)
+            scales[0] = p->scale;
+        return;
+    }
+    for (size_t row = 0; row < p->rows; row++)
+        for (size_t col = 0; col < p->cols; col += NYB_PITCH)
+            scales[g++] = (float)nyb_packed_factor(p, row, col) * p->scale;
+}
+
 static nyb_status quantize(nyb_context *context, const nyb_spec *spec, const float *x, size_t rows,
                            size_t cols, const nyb_stream *stream, uint8_t *codes, float *values,
-                           nyb_quant_stats *stats, nyb_error *err)
+                           float *scales, nyb_quant_stats *stats, nyb_error *err)
 {
     float state[NYB_SCALE_STATE_MAX] = {0};
     nyb_moments moments;
@@ -138,6 +153,8 @@ static nyb_status quantize(nyb_context *context, const nyb_spec *spec, const flo
     w.packed.scale = nyb_scale_choose(spec, &moments, state);
     nyb_encode_run(context, spec, stream, x, &w.packed);
     copy_out(&w.packed, codes, values);
+    if (scales)
+        copy_scales(&w.packed, scales);
     if (stats)
         nyb_quant_measure(x, &w.packed, stats);
     nyb_free(w.packed.codes);
@@ -272,14 +289,6 @@ static nyb_status quantize_parts(nyb_context *context, const nyb_round_job *job,
     return NYB_OK;
 }
 
-static void put_scale(float scale, float *scales, float *offsets)
-{
-    if (scales)
-        scales[0] = scale;
-    if (offsets)
-        offsets[0] = 0.0f;
-}
-
 /* ---- the public functions ---------------------------------------------------------------------
  */
 
@@ -309,7 +318,7 @@ nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec, const float 
     }
     former = nyb_cpu_fp_enter();
     if (packs(spec)) {
-        status = quantize(context, spec, x, rows, cols, &stream, codes, values, stats, err);
+        status = quantize(context, spec, x, rows, cols, &stream, codes, values, NULL, stats, err);
     } else {
         const nyb_round_job job = real_job(spec, rows, cols, &stream, &signs);
 
@@ -323,6 +332,8 @@ size_t nyb_quant_group_count(const nyb_spec *spec, size_t rows, size_t cols)
 {
     const nyb_view view = view_of(rows, cols);
 
+    if (rows * cols > 0 && spec->format->multiples)
+        return rows * (cols / NYB_PITCH + (cols % NYB_PITCH != 0));
     return rows * cols > 0 ? nyb_round_groups(spec, &view) : 0;
 }
 
@@ -334,7 +345,6 @@ nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec, const
     const nyb_stream stream = stream_of(seed, step, draw, NYB_RNG_OTHER);
     const nyb_stream signs = stream_of(seed, step, draw, NYB_RNG_HADAMARD);
     nyb_level shared = {.scale = 1.0f};
-    nyb_quant_stats stats;
     nyb_status status;
     uint32_t former;
 
@@ -344,9 +354,9 @@ nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec, const
                         spec->mix == NYB_MIX_HOUSEHOLDER ? "a Householder mix" : "f32");
     former = nyb_cpu_fp_enter();
     if (packs(spec)) {
-        status = quantize(context, spec, x, rows, cols, &stream, codes, values, &stats, err);
-        if (status == NYB_OK && rows * cols > 0)
-            put_scale((float)stats.scale, scales, offsets);
+        status = quantize(context, spec, x, rows, cols, &stream, codes, values, scales, NULL, err);
+        for (size_t g = 0; offsets && g < nyb_quant_group_count(spec, rows, cols); g++)
+            offsets[g] = 0.0f;
     } else {
         const nyb_round_job job = real_job(spec, rows, cols, &stream, &signs);
 

@@ -126,7 +126,7 @@ static const nyb_scale_rule hindsight_pow2 = {
 static float unit_choose(const nyb_format *format, const nyb_moments *moments, float *state)
 {
     (void)state;
-    return moments->absmax > 0.0f ? format->max : 0.0f;
+    return moments->absmax > 0.0f ? nyb_format_reach(format) : 0.0f;
 }
 
 const nyb_scale_rule nyb_scale_unit = {
