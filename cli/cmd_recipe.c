@@ -36,18 +36,41 @@ static int list(bool json)
     return cli_close_output();
 }
 
+/* What else a row says, where it is not the default: "post 1.33, from fwd". */
+static void add_extras(cli_table *table, const nyb_recipe *recipe, const char *operand)
+{
+    static const char *const keys[][2] = {
+        {"sr_bits", "16"}, {"samples", "1"}, {"from", "raw"},
+        {"pre", "1"},      {"post", "1"},    {"ste", "pass"},
+    };
+    char cell[96] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char key[64], text[32];
+        snprintf(key, sizeof key, "%s.%s", operand, keys[i][0]);
+        if (nyb_recipe_print(recipe, key, text, sizeof text) <= 0 || !strcmp(text, keys[i][1]))
+            continue;
+        if (used < sizeof cell)
+            used += (size_t)snprintf(cell + used, sizeof cell - used, "%s%s %s", used ? ", " : "",
+                                     keys[i][0], text);
+    }
+    cli_table_cell(table, "%s", *cell ? cell : "-");
+}
+
 /* One row of DESIGN's table: product, operand, and the parts of its spec. */
 static void add_row(cli_table *table, const nyb_recipe *recipe, const char *product,
                     const char *operand)
 {
-    static const char *const parts[] = {".format", ".scale", ".group", ".rounding", ".sr_bits"};
+    static const char *const parts[] = {".format", ".scale", ".group", ".rounding", ".mix"};
+    char name[32];
     cli_table_cell(table, "%s", product);
     cli_table_cell(table, "%s", operand);
+    snprintf(name, sizeof name, "%s.%s", product, operand);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char key[64], text[96], nonneg[32] = "none";
-        snprintf(key, sizeof key, "%s.%s%s", product, operand, parts[i]);
+        snprintf(key, sizeof key, "%s%s", name, parts[i]);
         nyb_recipe_print(recipe, key, text, sizeof text);
-        snprintf(key, sizeof key, "%s.%s.nonneg", product, operand);
+        snprintf(key, sizeof key, "%s.nonneg", name);
         if (i == 0)
             nyb_recipe_print(recipe, key, nonneg, sizeof nonneg);
         if (strcmp(nonneg, "none") != 0)
@@ -55,30 +78,34 @@ static void add_row(cli_table *table, const nyb_recipe *recipe, const char *prod
         else
             cli_table_cell(table, "%s", *text ? text : "-");
     }
-    char samples[32] = "-";
-    if (strcmp(product, "wgrad") == 0 && strcmp(operand, "dy") == 0)
-        nyb_recipe_print(recipe, "wgrad.dy.samples", samples, sizeof samples);
-    cli_table_cell(table, "%s", samples);
+    add_extras(table, recipe, name);
 }
 
+/* Shown in the rows of the table: fwd.x and what follows it, but not fwd.accum. */
 static bool is_operand_key(const char *key)
 {
-    return strncmp(key, "fwd.", 4) == 0 || strncmp(key, "dgrad.", 6) == 0 ||
-           strncmp(key, "wgrad.", 6) == 0;
+    static const char *const operands[] = {"fwd.x",   "fwd.w",    "dgrad.dy",
+                                           "dgrad.w", "wgrad.dy", "wgrad.x"};
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++) {
+        const size_t n = strlen(operands[i]);
+        if (strncmp(key, operands[i], n) == 0 && (key[n] == '\0' || key[n] == '.'))
+            return true;
+    }
+    return false;
 }
 
 static void show_table(const nyb_recipe *recipe)
 {
     static const char *const operands[][2] = {{"fwd", "x"},   {"fwd", "w"},    {"dgrad", "dy"},
                                               {"dgrad", "w"}, {"wgrad", "dy"}, {"wgrad", "x"}};
-    static const char *const headers[] = {"product", "operand",  "format",      "scale",
-                                          "group",   "rounding", "random bits", "samples"};
+    static const char *const headers[] = {"product", "operand",  "format", "scale",
+                                          "group",   "rounding", "mix",    "besides"};
     printf("%s: %s\n", nyb_recipe_name(recipe), nyb_recipe_about(recipe));
     cli_print_wrapped(stdout, nyb_recipe_source(recipe), (size_t)printf("source:"), 9);
     if (*nyb_recipe_differs(recipe))
         cli_print_wrapped(stdout, nyb_recipe_differs(recipe), (size_t)printf("differs:"), 9);
     putchar('\n');
-    cli_table *table = cli_table_create("llllllrr", headers);
+    cli_table *table = cli_table_create("llllllll", headers);
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         add_row(table, recipe, operands[i][0], operands[i][1]);
     cli_table_print(table, stdout);
@@ -180,7 +207,9 @@ const cli_verb cli_verb_recipe = {
         "dx = dy w, wgrad: dw = dy' x), how its two operands are quantized, and what surrounds "
         "them. `list` names the built-in ones, `show` prints one as a table, `keys` explains every "
         "key.\n\n"
-        "An operand is written format/scale/group/rounding, as e3m0/absmax/tensor/stochastic. A "
+        "An operand is written format/scale/group/rounding[/mix], as "
+        "e3m0/absmax/tensor/stochastic. "
+        "A "
         "recipe file holds `key = value` lines; `base = luq` on its first line starts from another "
         "recipe; # begins a comment. A name with a '/' or '.' is a file.",
     .example = "  nybble recipe show luq\n"

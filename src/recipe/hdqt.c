@@ -2,7 +2,7 @@
 
 const nyb_recipe_record nyb_recipe_hdqt = {
     .name = "hdqt",
-    .about = "INT4 with Hadamard-transformed backward products and saturating 8-bit tiles",
+    .about = "INT4, backward products in the Hadamard domain",
     .source = "Schiemer et al.: Hadamard Domain Training with Integers for Class Incremental "
               "Quantized Learning, 2023, arXiv:2310.03675",
     .differs = "transforms are 64 long (the largest power of two of a dimension there), "
