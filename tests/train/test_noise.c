@@ -183,9 +183,11 @@ static void mean_of_draws_sits_on_the_noise_floor(void **state)
         {"naive flush", "e3m0/absmax/tensor/flush", 2.5, 1e9},
         {"int4 stochastic", "int4/absmax/tensor/stochastic", 0, 1e9},
         {"int4 nearest", "int4/absmax/tensor/nearest", 2.5, 1e9},
+        {"nybble", "int4m/absmax/tensor/stochastic", 0, 1.15},
     };
     const size_t n_quantizers = sizeof quantizers / sizeof *quantizers;
     double one[8] = {0}, mean[8] = {0}, floor_of_luq;
+    const size_t nybble = n_quantizers - 1;
     static capture c;
     fixture f;
 
@@ -218,6 +220,11 @@ static void mean_of_draws_sits_on_the_noise_floor(void **state)
         assert_true(mean[q] / floor_of_luq >= quantizers[q].least);
         assert_true(mean[q] / floor_of_luq <= quantizers[q].most);
     }
+    /* What the recipe nybble is for: one draw is at least 1.5 times as near as LUQ's, and unbiased.
+     */
+    printf("one draw: luq / nybble = %.2f\n", one[0] / one[nybble]);
+    assert_true(one[0] / one[nybble] >= 1.5);
+    assert_true(mean[nybble] / (one[nybble] / sqrt(DRAWS)) <= 1.15);
     fixture_free(&f);
 }
 
