@@ -41,17 +41,23 @@ static const nyb_recipe_record *find_record(const char *name)
     return NULL;
 }
 
+/* The names that begin as this one does, in the order of the list; if there are none, families by
+ * their first names: all of them would fill a screen. */
 static nyb_status fail_unknown(const char *name, nyb_error *err)
 {
-    char names[360] = "";
+    static const char families[] = "f32, nybble, luq, bf16, fp16, int8, fp8_ocp, ultralow, mxfp4, "
+                                   "nvfp4, statquant_psq, pact_sawb, lsq, and others";
+    char names[300] = "";
     size_t used = 0;
-    for (const nyb_recipe_record *const *r = nyb_recipe_records; *r; r++) {
-        int n = snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", (*r)->name);
-        if (n < 0 || (size_t)n >= sizeof names - used)
-            break;
-        used += (size_t)n;
+    for (const nyb_recipe_record *const *r = nyb_recipe_records; *name && *r; r++) {
+        if (strncmp((*r)->name, name, nyb_min(strlen(name), 2)) != 0 ||
+            used + strlen((*r)->name) + 3 > sizeof names)
+            continue;
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
+                                 (*r)->name);
     }
-    return nyb_fail(err, NYB_UNKNOWN, "no recipe is called '%.60s'; there are %s", name, names);
+    return nyb_fail(err, NYB_UNKNOWN, "no recipe is called '%.60s'; there are %s%s", name,
+                    used ? "(close to it) " : "", used ? names : families);
 }
 
 static nyb_status load(nyb_recipe *recipe, const char *name_or_file, int depth, nyb_error *err);
