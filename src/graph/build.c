@@ -281,8 +281,10 @@ nyb_status nyb_program_build(nyb_graph *graph, nyb_program *program, nyb_error *
 
 void nyb_program_free(nyb_program *program)
 {
-    for (int i = 0; i < program->n_steps; i++)
+    for (int i = 0; i < program->n_steps; i++) {
         nyb_conv_destroy(&program->steps[i].conv);
+        nyb_group_conv_destroy(&program->steps[i].group);
+    }
     nyb_free(program->steps);
     nyb_free(program->buffers);
     nyb_free(program->quants);

@@ -80,12 +80,14 @@ static bool needs_taps(const nyb_builder *b, int layer, const nyb_row *x)
 
 /* ---- quantization nodes ---------------------------------------------------------------------- */
 
-/* The buffer of what a quant leaves. */
+/* The buffers of what a quant leaves. */
 static void touch_values(nyb_builder *b, int quant)
 {
     const nyb_quant *q = &b->p->quants[quant];
 
-    nyb_build_touch(b, q->rounds ? q->values : q->codes);
+    nyb_build_touch(b, q->values);
+    nyb_build_touch(b, q->codes);
+    nyb_build_touch(b, q->scales);
 }
 
 static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
@@ -100,9 +102,14 @@ static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
     if (kind == NYB_STEP_ENCODE)
         nyb_build_touch(b, q->codes);
     if (kind == NYB_STEP_ROUND) {
-        nyb_build_touch(b, q->values);
+        touch_values(b, quant);
         if (q->from >= 0)
             touch_values(b, q->from);
+        if (q->from >= 0 && q->groups) { /* the values that are rounded again */
+            s->in[0] = nyb_build_buffer(b, "values", q->layer, NYB_HOME_PLANNED, -1,
+                                        q->view.rows * q->view.cols * sizeof(float));
+            nyb_build_touch(b, s->in[0]);
+        }
     }
     b->p->n_steps++;
 }
@@ -130,6 +137,8 @@ static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
                                          .param = nyb_graph_find_learned(b->g, layer, slot),
                                          .role = roles[slot],
                                          .values = -1,
+                                         .scales = -1,
+                                         .taps = 1,
                                          .from = -1,
                                          .view = slot_view(b, layer, slot, spec),
                                          .product = (uint8_t)(slot / 2),
@@ -174,14 +183,58 @@ static int add_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *
     return i;
 }
 
-/* A tensor to rounded values; from >= 0: those of an earlier quant instead of the real buffer.
- * taps: a quant for the patch rows of one tap, rounded by the taps step. */
-static int add_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_row *row, int real,
+static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps)
+{
+    const nyb_view *v = &q->view;
+
+    q->values = nyb_build_buffer(b,
+                                 taps                        ? "patches"
+                                 : q->slot == NYB_SLOT_FWD_X ? "values"
+                                                             : "rounded",
+                                 q->layer, NYB_HOME_PLANNED, -1, v->rows * v->cols * sizeof(float));
+    /* Further samples are rounded beside the first. */
+    nyb_build_scratch(b, nyb_round_up(nyb_moments_scratch_bytes(v->rows, v->cols), NYB_ALIGN) +
+                             nyb_round_up(nyb_round_scratch_bytes(&q->spec, v), NYB_ALIGN) +
+                             (q->samples > 1 ? 2 * v->rows * v->cols * sizeof(float) : 0));
+}
+
+/* What an operand is, and how its tensor is had. */
+typedef struct wanted {
+    const nyb_row *row;
+    bool groups; /* codes and scales of blocks, else values or the codes of one scale */
+    bool fills;  /* grouped dW: rows of pixels are filled up to whole blocks of codes */
+} wanted;
+
+/* Rows along the contraction, as group_conv.h wants them. */
+static void grouped_codes(nyb_builder *b, nyb_quant *q, bool fills)
+{
+    const nyb_view *v = &q->view;
+    const nyb_conv_shape shape = product_shape(b, q->layer);
+    const bool is_w = q->slot == NYB_SLOT_DGRAD_W;
+    const size_t rows = v->down ? v->cols : v->rows, group = nyb_spec_group_length(&q->spec);
+    const size_t cols = !v->down ? v->cols
+                        : fills  ? nyb_round_up(v->rows, NYB_BLOCK_CODES)
+                                 : v->rows;
+
+    q->groups = true;
+    q->taps = is_w ? shape.r * shape.s : 1;
+    q->grouped = nyb_grouped_view(q->spec.format, rows, cols, group, NULL, NULL);
+    q->codes = nyb_build_buffer(b, "codes", q->layer, NYB_HOME_PLANNED, -1,
+                                nyb_grouped_code_bytes(q->spec.format, rows, cols, group));
+    q->scales = nyb_build_buffer(b, "scales", q->layer, NYB_HOME_PLANNED, -1,
+                                 nyb_grouped_scale_count(rows, cols, group) * sizeof(float));
+    nyb_build_scratch(b, nyb_moments_scratch_bytes(v->rows, v->cols));
+    nyb_build_scratch(b, nyb_round_codes_scratch_bytes(&q->spec, v, &q->grouped));
+}
+
+/* A tensor to rounded values or grouped codes; from >= 0: the values of an earlier quant instead of
+ * the real buffer. taps: a quant for the patch rows of one tap, rounded by the taps step. */
+static int add_rounded(nyb_builder *b, int layer, nyb_slot slot, const wanted *want, int real,
                        int from, bool taps)
 {
+    const nyb_row *row = want->row;
     const int i = new_quant(b, layer, slot, &row->spec, real);
     nyb_quant *q = &b->p->quants[i];
-    nyb_view *v = &q->view;
 
     if (i < 0)
         return -1;
@@ -194,18 +247,13 @@ static int add_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_row *
     if (taps) {
         const nyb_layer *l = &b->g->model->layers[layer];
 
-        v->rows = b->g->batch * l->shape.h * l->shape.w;
-        v->run = l->shape.h * l->shape.w * v->cols;
+        q->view.rows = b->g->batch * l->shape.h * l->shape.w;
+        q->view.run = l->shape.h * l->shape.w * q->view.cols;
     }
-    q->values = nyb_build_buffer(b,
-                                 taps                     ? "patches"
-                                 : slot == NYB_SLOT_FWD_X ? "values"
-                                                          : "rounded",
-                                 layer, NYB_HOME_PLANNED, -1, v->rows * v->cols * sizeof(float));
-    /* Further samples are rounded beside the first. */
-    nyb_build_scratch(b, nyb_round_up(nyb_moments_scratch_bytes(v->rows, v->cols), NYB_ALIGN) +
-                             nyb_round_up(nyb_round_scratch_bytes(&row->spec, v), NYB_ALIGN) +
-                             (row->samples > 1 ? 2 * v->rows * v->cols * sizeof(float) : 0));
+    if (want->groups)
+        grouped_codes(b, q, want->fills);
+    else
+        rounded_values(b, q, taps);
     if (!taps)
         add_quant_step(b, NYB_STEP_ROUND, i);
     return i;
@@ -218,9 +266,12 @@ static bool same_spec(const nyb_spec *a, const nyb_spec *b)
 }
 
 /* Whether an operand may use what an earlier quant of the same tensor left. */
-static bool may_share(const nyb_quant *q, const nyb_row *row, bool down)
+static bool may_share(const nyb_quant *q, const wanted *want, bool down)
 {
-    return same_spec(&q->spec, &row->spec) && (axis_free(&row->spec) || q->view.down == down) &&
+    const nyb_row *row = want->row;
+
+    return q->groups == want->groups && same_spec(&q->spec, &row->spec) &&
+           (axis_free(&row->spec) || q->view.down == down) &&
            (!q->rounds ||
             (q->samples == row->samples && q->pre == row->pre && q->post == row->post)) &&
            row->from == NYB_FROM_RAW;
@@ -228,8 +279,10 @@ static bool may_share(const nyb_quant *q, const nyb_row *row, bool down)
 
 /* An earlier layer's fwd.x quant of the same real tensor that this one may share: same spec and
  * nothing of its own, no random bits, no parameters. */
-static int shared_x(const nyb_builder *b, int real, const nyb_row *row)
+static int shared_x(const nyb_builder *b, int real, const wanted *want)
 {
+    const nyb_row *row = want->row;
+
     if (nyb_rounding_draws(row->spec.rounding) || row->spec.scale->n_params > 0 ||
         row->spec.mix != NYB_MIX_NONE)
         return -1;
@@ -237,7 +290,7 @@ static int shared_x(const nyb_builder *b, int real, const nyb_row *row)
         const nyb_quant *q = &b->p->quants[i];
 
         if (q->slot == NYB_SLOT_FWD_X && q->real == real && (q->codes >= 0 || q->rounds) &&
-            may_share(q, row, false))
+            may_share(q, want, false))
             return i;
     }
     return -1;
@@ -258,18 +311,20 @@ static nyb_source source_of(const nyb_builder *b, int quant)
 
 /* The operand of a slot: a quant of the real buffer, or the buffer itself. fwd: the forward's quant
  * of the same tensor, or -1. */
-static nyb_source make_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_row *row,
+static nyb_source make_source(nyb_builder *b, int layer, nyb_slot slot, const wanted *want,
                               int real, int fwd)
 {
+    const nyb_row *row = want->row;
     int quant;
 
     if (nyb_row_is_f32(row))
         return (nyb_source){-1, real};
-    quant = slot == NYB_SLOT_FWD_X ? shared_x(b, real, row) : -1;
+    quant = slot == NYB_SLOT_FWD_X ? shared_x(b, real, want) : -1;
     if (quant < 0 && packs(row, slot))
         quant = add_packed(b, layer, slot, &row->spec, real, 0, -1, false);
     else if (quant < 0)
-        quant = add_rounded(b, layer, slot, row, real, row->from == NYB_FROM_FWD ? fwd : -1, false);
+        quant =
+            add_rounded(b, layer, slot, want, real, row->from == NYB_FROM_FWD ? fwd : -1, false);
     return source_of(b, quant);
 }
 
@@ -324,33 +379,93 @@ static nyb_conv_options product_options(const nyb_builder *b, nyb_product produc
     return options;
 }
 
+/* Whether both operands of a product are codes in blocks of one length, which are summed exactly.
+ */
+static bool groups(const nyb_builder *b, nyb_product product, const nyb_row *rows)
+{
+    const nyb_recipe *r = &b->g->recipe;
+    const nyb_row *a = &rows[2 * product], *second = &rows[2 * product + 1];
+    const nyb_accum *accums[] = {&r->fwd_accum, &r->dgrad_accum, &r->wgrad_accum};
+    const size_t length = nyb_spec_group_length(&a->spec);
+
+    return r->engine == NYB_ENGINE_AUTO && nyb_accum_is_exact(accums[product]) && length > 0 &&
+           length == nyb_spec_group_length(&second->spec) && a->samples == 1 &&
+           second->samples == 1;
+}
+
+/* Grouped dW is a product of two matrices: only channels, taps and pixels matter. */
+static nyb_conv_shape grouped_shape(nyb_product product, const nyb_conv_shape *s, size_t pixels)
+{
+    if (product != NYB_PRODUCT_DW)
+        return *s;
+    return (nyb_conv_shape){.n = 1,
+                            .h = s->r,
+                            .w = pixels + s->s - 1,
+                            .c = s->c,
+                            .o = s->o,
+                            .r = s->r,
+                            .s = s->s,
+                            .stride = 1};
+}
+
+/* s->product, shape, a, b are set. */
+static void plan_grouped(nyb_builder *b, nyb_step *s)
+{
+    const nyb_grouped *a = &b->p->quants[s->a[0].quant].grouped;
+    const nyb_grouped *second = &b->p->quants[s->b.quant].grouped;
+    const nyb_conv_shape shape = grouped_shape(s->product, &s->shape, a->packed.cols);
+
+    if (b->status == NYB_OK)
+        nyb_build_fail(b,
+                       nyb_group_conv_create(b->g->context, s->product, &shape, a->packed.format,
+                                             second->packed.format, a->group, &s->group, b->err));
+    if (b->status == NYB_OK)
+        nyb_build_scratch(b, nyb_group_conv_scratch_bytes(s->group));
+}
+
+static bool is_grouped(const nyb_builder *b, const nyb_source *s)
+{
+    return s->quant >= 0 && b->p->quants[s->quant].groups;
+}
+
+static void plan_product(nyb_builder *b, nyb_step *s)
+{
+    const nyb_conv_options options = product_options(b, s->product, &s->a[0], &s->b);
+
+    nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err));
+    if (is_grouped(b, &s->b)) {
+        plan_grouped(b, s);
+        return;
+    }
+    if (b->status == NYB_OK)
+        nyb_build_fail(b, nyb_conv_create_with(b->g->context, s->product, &s->shape,
+                                               source_format(b, &s->a[0]), source_format(b, &s->b),
+                                               (size_t)s->n_a, &options, &s->conv, b->err));
+    if (b->status == NYB_OK)
+        nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
+}
+
 static void add_product(nyb_builder *b, int layer, nyb_product product, const nyb_source *a,
                         int n_a, const nyb_source *second, int out, bool add)
 {
     nyb_step *s = nyb_build_step(b, NYB_STEP_PRODUCT, layer);
-    nyb_conv_shape shape = product_shape(b, layer);
 
     if (!s)
         return;
-    const nyb_conv_options options = product_options(b, product, a, second);
     s->product = product;
+    s->shape = product_shape(b, layer);
     s->n_a = n_a;
     memcpy(s->a, a, (size_t)n_a * sizeof *a);
     s->b = *second;
     s->add = add;
     s->out = out;
-    nyb_build_fail(b, nyb_conv_shape_check(&shape, b->err));
-    if (b->status == NYB_OK)
-        nyb_build_fail(b, nyb_conv_create_with(b->g->context, product, &shape, source_format(b, a),
-                                               source_format(b, second), (size_t)n_a, &options,
-                                               &s->conv, b->err));
+    plan_product(b, s);
     if (b->status != NYB_OK)
         return;
     for (int i = 0; i < n_a; i++)
         touch_source(b, &a[i]);
     touch_source(b, second);
     nyb_build_touch(b, out);
-    nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
     b->p->n_steps++;
 }
 
@@ -367,8 +482,10 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
     if (finishing && !nyb_row_is_f32(&trained[NYB_SLOT_FWD_X]) &&
         packs(&trained[NYB_SLOT_FWD_X], NYB_SLOT_FWD_X)) /* clips are observed during FNT too */
         add_packed(b, layer, NYB_SLOT_FWD_X, &trained[NYB_SLOT_FWD_X].spec, real, 0, -1, true);
-    x = make_source(b, layer, NYB_SLOT_FWD_X, &rows[NYB_SLOT_FWD_X], real, -1);
-    w = make_source(b, layer, NYB_SLOT_FWD_W, &rows[NYB_SLOT_FWD_W],
+    const bool grouped = groups(b, NYB_PRODUCT_FWD, rows);
+    x = make_source(b, layer, NYB_SLOT_FWD_X, &(wanted){&rows[NYB_SLOT_FWD_X], grouped, false},
+                    real, -1);
+    w = make_source(b, layer, NYB_SLOT_FWD_W, &(wanted){&rows[NYB_SLOT_FWD_W], grouped, false},
                     nyb_build_param(b, layer, 0, NYB_HOME_PARAM), -1);
     b->x[layer] = x.quant;
     b->w[layer] = w.quant;
@@ -390,73 +507,106 @@ static void bias_gradient(nyb_builder *b, int layer)
     b->p->n_steps++;
 }
 
+/* One tap's dW, by an engine that knows nothing of taps. */
+static void plan_one_tap(nyb_builder *b, nyb_step *s)
+{
+    const nyb_conv_shape *shape = &s->shape;
+    nyb_conv_shape one = {.n = 1,
+                          .h = 1,
+                          .w = b->p->quants[s->quant].view.rows,
+                          .c = shape->c,
+                          .o = shape->o,
+                          .r = 1,
+                          .s = 1,
+                          .stride = 1};
+
+    s->tap = nyb_build_buffer(b, "tap", s->layer, NYB_HOME_PLANNED, -1, shape->o * shape->c * 4);
+    nyb_build_touch(b, s->tap);
+    nyb_build_fail(b, nyb_conv_shape_check(&one, b->err));
+    if (b->status == NYB_OK)
+        nyb_build_fail(b, nyb_conv_create(
+                              b->g->context, NYB_PRODUCT_DW, &one, source_format(b, &s->a[0]),
+                              &nyb_format_f32, (size_t)s->n_a,
+                              product_accum(b, NYB_PRODUCT_DW, &s->a[0], &s->b), &s->conv, b->err));
+    if (b->status == NYB_OK)
+        nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
+}
+
+/* What the taps step needs beside its operands. */
+static void taps_buffers(nyb_builder *b, nyb_step *s, int real_x)
+{
+    const nyb_quant *q = &b->p->quants[s->quant];
+    const nyb_conv_shape *shape = &s->shape;
+
+    nyb_build_touch(b, real_x);
+    if (q->from >= 0) {
+        s->in[0] = nyb_build_buffer(b, "values", s->layer, NYB_HOME_PLANNED, -1,
+                                    shape->n * shape->h * shape->w * shape->c * sizeof(float));
+        nyb_build_touch(b, s->in[0]);
+        touch_values(b, q->from);
+    }
+    if (q->groups)
+        s->in[1] = nyb_build_buffer(b, "patches", s->layer, NYB_HOME_PLANNED, -1,
+                                    q->view.rows * q->view.cols * sizeof(float));
+    nyb_build_touch(b, s->in[1]);
+    touch_values(b, s->quant);
+    nyb_build_touch(b, s->out);
+}
+
 /* dW over the taps: x's patch rows are rounded for each, dy once. */
-static void add_taps(nyb_builder *b, int layer, const nyb_row *row, const nyb_source *dy, int n,
+static void add_taps(nyb_builder *b, int layer, const wanted *want, const nyb_source *dy, int n,
                      int real_x)
 {
-    const nyb_conv_shape shape = product_shape(b, layer);
-    const int from = row->from == NYB_FROM_FWD ? b->x[layer] : -1;
-    const int x = add_rounded(b, layer, NYB_SLOT_WGRAD_X, row, real_x, from, true);
-    nyb_conv_shape one;
-    nyb_step *s;
+    const int from = want->row->from == NYB_FROM_FWD ? b->x[layer] : -1;
+    const int x = add_rounded(b, layer, NYB_SLOT_WGRAD_X, want, real_x, from, true);
+    nyb_step *s = x < 0 ? NULL : nyb_build_step(b, NYB_STEP_TAPS, layer);
 
-    s = x < 0 ? NULL : nyb_build_step(b, NYB_STEP_TAPS, layer);
     if (!s)
         return;
     s->product = NYB_PRODUCT_DW;
     s->quant = x;
-    s->shape = shape;
+    s->shape = product_shape(b, layer);
     s->n_a = n;
     memcpy(s->a, dy, (size_t)n * sizeof *dy);
     s->b = source_of(b, x);
     s->out = nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT);
-    s->tap = nyb_build_buffer(b, "tap", layer, NYB_HOME_PLANNED, -1, shape.o * shape.c * 4);
-    one = (nyb_conv_shape){.n = 1,
-                           .h = 1,
-                           .w = b->p->quants[x].view.rows,
-                           .c = shape.c,
-                           .o = shape.o,
-                           .r = 1,
-                           .s = 1,
-                           .stride = 1};
     nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err));
-    nyb_build_fail(b, nyb_conv_shape_check(&one, b->err));
-    if (b->status == NYB_OK)
-        nyb_build_fail(b, nyb_conv_create(b->g->context, NYB_PRODUCT_DW, &one,
-                                          source_format(b, &s->a[0]), &nyb_format_f32, (size_t)n,
-                                          product_accum(b, NYB_PRODUCT_DW, &s->a[0], &s->b),
-                                          &s->conv, b->err));
+    if (want->groups)
+        plan_grouped(b, s);
+    else
+        plan_one_tap(b, s);
     if (b->status != NYB_OK)
         return;
     for (int i = 0; i < n; i++)
         touch_source(b, &s->a[i]);
-    nyb_build_touch(b, real_x);
-    if (from >= 0) {
-        s->in[0] = nyb_build_buffer(b, "values", layer, NYB_HOME_PLANNED, -1,
-                                    shape.n * shape.h * shape.w * shape.c * sizeof(float));
-        s = &b->p->steps[b->p->n_steps];
-        nyb_build_touch(b, s->in[0]);
-        touch_values(b, from);
-    }
-    nyb_build_touch(b, b->p->quants[x].values);
-    nyb_build_touch(b, s->tap);
-    nyb_build_touch(b, s->out);
-    nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
+    taps_buffers(b, s, real_x);
     b->p->n_steps++;
+}
+
+/* Filled up with zeros, unless there are none or the rows are very short. */
+static bool fills_up(const nyb_builder *b, int layer, const nyb_row *dy, const nyb_row *x)
+{
+    const nyb_layer *l = &b->g->model->layers[layer];
+
+    return b->g->batch * l->shape.h * l->shape.w > NYB_BLOCK_CODES / 2 &&
+           dy->spec.format->units[0] == 0 && x->spec.format->units[0] == 0;
 }
 
 static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_source dy,
                             int real_dy)
 {
     const nyb_row *row = &rows[NYB_SLOT_WGRAD_DY], *x_row = &rows[NYB_SLOT_WGRAD_X];
+    const bool grouped = groups(b, NYB_PRODUCT_DW, rows);
+    const bool fills = grouped && fills_up(b, layer, row, x_row);
+    const wanted want_dy = {row, grouped, fills}, want_x = {x_row, grouped, fills};
     const int real_x = b->value[b->g->model->layers[layer].in[0]];
     nyb_source a[NYB_SAMPLES_MAX], x;
     int n = 1;
 
-    if (dy.quant >= 0 && may_share(&b->p->quants[dy.quant], row, true))
+    if (dy.quant >= 0 && may_share(&b->p->quants[dy.quant], &want_dy, true))
         a[0] = dy; /* SMP sample 0 is the dX draw */
     else
-        a[0] = make_source(b, layer, NYB_SLOT_WGRAD_DY, row, real_dy, -1);
+        a[0] = make_source(b, layer, NYB_SLOT_WGRAD_DY, &want_dy, real_dy, -1);
     if (a[0].quant >= 0 && !b->p->quants[a[0].quant].rounds)
         n = row->samples;
     for (int j = 1; j < n; j++)
@@ -464,13 +614,13 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
             add_packed(b, layer, NYB_SLOT_WGRAD_DY, &row->spec, real_dy, j, a[0].quant, false), -1};
     if (needs_taps(b, layer, x_row)) {
         if (b->status == NYB_OK)
-            add_taps(b, layer, x_row, a, n, real_x);
+            add_taps(b, layer, &want_x, a, n, real_x);
         return;
     }
-    if (b->x[layer] >= 0 && may_share(&b->p->quants[b->x[layer]], x_row, true))
+    if (b->x[layer] >= 0 && may_share(&b->p->quants[b->x[layer]], &want_x, true))
         x = source_of(b, b->x[layer]);
     else
-        x = make_source(b, layer, NYB_SLOT_WGRAD_X, x_row, real_x, b->x[layer]);
+        x = make_source(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, b->x[layer]);
     if (b->status == NYB_OK)
         add_product(b, layer, NYB_PRODUCT_DW, a, n, &x,
                     nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT), false);
@@ -537,12 +687,15 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
     if (l->attr.bias)
         bias_gradient(b, layer);
     if (wants_dx) {
-        dy = make_source(b, layer, NYB_SLOT_DGRAD_DY, &rows[NYB_SLOT_DGRAD_DY], real_dy, -1);
-        if (b->w[layer] >= 0 &&
-            may_share(&b->p->quants[b->w[layer]], &rows[NYB_SLOT_DGRAD_W], true))
+        const bool grouped = groups(b, NYB_PRODUCT_DX, rows);
+        const wanted want_dy = {&rows[NYB_SLOT_DGRAD_DY], grouped, false};
+        const wanted want_w = {&rows[NYB_SLOT_DGRAD_W], grouped, false};
+
+        dy = make_source(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, -1);
+        if (b->w[layer] >= 0 && may_share(&b->p->quants[b->w[layer]], &want_w, true))
             w = source_of(b, b->w[layer]);
         else
-            w = make_source(b, layer, NYB_SLOT_DGRAD_W, &rows[NYB_SLOT_DGRAD_W],
+            w = make_source(b, layer, NYB_SLOT_DGRAD_W, &want_w,
                             nyb_build_param(b, layer, 0, NYB_HOME_PARAM), b->w[layer]);
     }
     if (b->status == NYB_OK)

@@ -197,7 +197,7 @@ static uint64_t count_outputs(const nyb_graph *g, const nyb_step *s)
 static void add_sums(const nyb_graph *g, const nyb_step *s, uint64_t macs, bool integers,
                      nyb_energy *e)
 {
-    const nyb_accum *accum = nyb_conv_accum(s->conv);
+    const nyb_accum *accum = s->group ? NULL : nyb_conv_accum(s->conv);
     const uint64_t outputs = nyb_max(count_outputs(g, s), 1);
 
     if (!accum) {
@@ -226,7 +226,7 @@ void nyb_graph_energy_at(const nyb_graph *g, size_t i, nyb_energy *energy)
     const uint64_t macs = nyb_graph_step_macs(s) * nyb_max(samples, 1); /* packed: counts draws */
 
     energy->macs = nyb_graph_step_macs(s) / (uint64_t)s->n_a;
-    if (strcmp(nyb_conv_engine(s->conv), "mf") == 0)
+    if (strcmp(nyb_graph_step_engine(s), "mf") == 0)
         energy->add[NYB_ARITH_INT8] += macs;
     else if (!is_sign(p, &s->a[0]) && !is_sign(p, &s->b))
         energy->mul[nyb_max(a, b)] += macs;

@@ -6,6 +6,7 @@
 #include <nybble/train.h>
 
 #include "gemm/conv.h"
+#include "gemm/group_conv.h"
 #include "op/op.h"
 #include "quant/round.h"
 #include "recipe/recipe.h"
@@ -92,7 +93,8 @@ typedef struct nyb_buffer {
     void *memory;    /* set by nyb_program_bind */
 } nyb_buffer;
 
-/* One quantized tensor of a program: packed codes (one scale), or rounded real values. */
+/* One quantized tensor of a program: packed codes (one scale), grouped codes (a scale for each
+ * block), or rounded real values. */
 typedef struct nyb_quant {
     int layer; /* a GEMM layer */
     nyb_slot slot;
@@ -104,8 +106,12 @@ typedef struct nyb_quant {
     nyb_moments moments;
     nyb_packed packed; /* packed.scale is this step's scale */
 
-    bool rounds; /* values, not codes */
-    int values;  /* buffer; -1: packed */
+    bool rounds; /* by round.h: values, or grouped codes */
+    int values;  /* buffer; -1: packed or grouped */
+    bool groups; /* codes, and scales in the order of groups */
+    int scales;  /* buffer; -1: not grouped */
+    nyb_grouped grouped;
+    size_t taps; /* of nyb_round_codes: 1, of weights along dY those of the filter */
     int from;    /* quant whose values are rounded again instead of real, or -1 */
     nyb_view view;
     uint8_t product; /* the signs of a random mix are those of a product */
@@ -144,12 +150,14 @@ typedef struct nyb_step {
 
     /* product */
     nyb_product product;
-    nyb_conv *conv;       /* owned */
-    nyb_conv_shape shape; /* taps: of the layer; conv is the 1x1 product of one tap */
-    int tap;              /* taps: buffer of one tap's dw */
+    nyb_conv *conv;        /* owned; NULL: group */
+    nyb_group_conv *group; /* owned; of grouped operands, else NULL */
+    nyb_conv_shape shape;  /* taps: of the layer; conv is the 1x1 product of one tap */
+    int tap;               /* taps: buffer of one tap's dw */
     int n_a;
     nyb_source a[NYB_SAMPLES_MAX], b;
     nyb_operand a_bound[NYB_SAMPLES_MAX], b_bound;
+    const nyb_grouped *a_grouped, *b_grouped;
     const float *bias;
     bool add;
     int out;
@@ -254,9 +262,9 @@ void nyb_graph_backward(nyb_graph *graph, nyb_mode mode, uint32_t step);
  * input, or -1. Slow; for error messages. */
 int nyb_graph_find_nonfinite(nyb_graph *graph, nyb_mode mode, uint32_t step);
 
-/* requantize.c: the steps that rounded values need. */
-void nyb_run_round(nyb_graph *graph, nyb_program *program, nyb_quant *quant, bool training,
-                   uint32_t step, void *scratch);
+/* requantize.c: the steps that rounded operands need. */
+void nyb_run_round(nyb_graph *graph, nyb_program *program, const nyb_step *s, bool training,
+                   uint32_t step);
 void nyb_run_taps(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 /* What evaluation's frozen clip remembers of this step's (fwd.x). */
@@ -278,6 +286,7 @@ void nyb_graph_explain_at(const nyb_graph *graph, size_t i, nyb_explain_line *li
 /* The i-th product of a program, or NULL; its multiply-adds, all samples and taps. */
 const nyb_step *nyb_graph_product_step(const nyb_program *program, size_t i);
 uint64_t nyb_graph_step_macs(const nyb_step *step);
+const char *nyb_graph_step_engine(const nyb_step *step);
 
 /* energy.c: of the product of explain line i */
 void nyb_graph_energy_at(const nyb_graph *graph, size_t i, nyb_energy *energy);

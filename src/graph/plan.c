@@ -94,6 +94,18 @@ static nyb_operand operand_of(nyb_program *p, const nyb_source *s)
                          .real = packed ? NULL : memory_of(p, s->real)};
 }
 
+static void bind_operands(nyb_program *p, nyb_step *s)
+{
+    if (s->group) {
+        s->a_grouped = &p->quants[s->a[0].quant].grouped;
+        s->b_grouped = &p->quants[s->b.quant].grouped;
+        return;
+    }
+    for (int j = 0; j < s->n_a; j++)
+        s->a_bound[j] = operand_of(p, &s->a[j]);
+    s->b_bound = operand_of(p, &s->b);
+}
+
 static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
 {
     nyb_op_args *a = &s->args;
@@ -143,8 +155,13 @@ void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scra
             break;
         }
     }
-    for (int i = 0; i < p->n_quants; i++)
-        p->quants[i].packed.codes = memory_of(p, p->quants[i].codes);
+    for (int i = 0; i < p->n_quants; i++) {
+        nyb_quant *q = &p->quants[i];
+
+        q->packed.codes = memory_of(p, q->codes);
+        q->grouped.packed.codes = q->packed.codes;
+        q->grouped.scales = memory_of(p, q->scales);
+    }
     for (int i = 0; i < p->n_steps; i++) {
         nyb_step *s = &p->steps[i];
 
@@ -152,9 +169,7 @@ void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scra
         if (s->kind == NYB_STEP_FORWARD || s->kind == NYB_STEP_BACKWARD) {
             bind_op(g, p, s);
         } else if (s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_TAPS) {
-            for (int j = 0; j < s->n_a; j++)
-                s->a_bound[j] = operand_of(p, &s->a[j]);
-            s->b_bound = operand_of(p, &s->b);
+            bind_operands(p, s);
             s->args.out = memory_of(p, s->out);
             if (s->product == NYB_PRODUCT_FWD && g->model->layers[s->layer].attr.bias)
                 for (int j = 0; j < g->n_params; j++)

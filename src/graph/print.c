@@ -9,6 +9,18 @@ static bool is_kept(const nyb_program *p, const nyb_buffer *b)
            b->last >= p->n_forward;
 }
 
+/* Bytes of what a quant leaves that are kept: 0 if none are. */
+static size_t kept_quant(const nyb_program *p, const nyb_quant *q)
+{
+    const int buffers[] = {q->values, q->codes, q->scales};
+    size_t n_bytes = 0;
+
+    for (int i = 0; i < 3; i++)
+        if (buffers[i] >= 0 && is_kept(p, &p->buffers[buffers[i]]))
+            n_bytes += p->buffers[buffers[i]].n_bytes;
+    return n_bytes;
+}
+
 nyb_kept nyb_program_kept(const nyb_program *p)
 {
     nyb_kept kept = {0, 0, 0};
@@ -19,15 +31,15 @@ nyb_kept nyb_program_kept(const nyb_program *p)
     for (int i = 0; i < p->n_quants; i++) {
         const nyb_quant *q = &p->quants[i];
 
-        const int buffer = q->rounds ? q->values : q->codes;
+        const size_t n_bytes = kept_quant(p, q);
 
-        if (buffer < 0 || !is_kept(p, &p->buffers[buffer]))
+        if (n_bytes == 0)
             continue;
         if (q->slot == NYB_SLOT_FWD_W) { /* weights are no activations */
-            kept.total -= p->buffers[buffer].n_bytes;
+            kept.total -= n_bytes;
             continue;
         }
-        kept.quantized += p->buffers[buffer].n_bytes;
+        kept.quantized += n_bytes;
         kept.quantized_f32 += nyb_round_up(q->view.rows * q->view.cols * 4, NYB_ALIGN);
     }
     return kept;
@@ -78,7 +90,7 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
             nyb_spec_print(&p->quants[s->quant].spec, spec, sizeof spec);
         fprintf(out, "  %4d %-9s %-28s %s%s%s\n", i, kind_names[s->kind], l->name,
                 s->quant >= 0                 ? nyb_slot_name(p->quants[s->quant].slot)
-                : s->kind == NYB_STEP_PRODUCT ? nyb_conv_engine(s->conv)
+                : s->kind == NYB_STEP_PRODUCT ? nyb_graph_step_engine(s)
                                               : l->op->name,
                 s->quant >= 0 ? " " : "", spec);
     }
@@ -116,11 +128,19 @@ const nyb_step *nyb_graph_product_step(const nyb_program *p, size_t i)
     return NULL;
 }
 
+const char *nyb_graph_step_engine(const nyb_step *s)
+{
+    return s->group ? "s8" : nyb_conv_engine(s->conv);
+}
+
 uint64_t nyb_graph_step_macs(const nyb_step *s)
 {
     const uint64_t taps = s->kind == NYB_STEP_TAPS ? s->shape.r * s->shape.s : 1;
 
-    return nyb_conv_macs(s->conv) * taps;
+    if (s->group && s->product == NYB_PRODUCT_DW) /* without the pixels that fill up a block */
+        return (uint64_t)s->shape.n * s->shape.oh * s->shape.ow * s->shape.o * s->shape.c *
+               s->shape.r * s->shape.s;
+    return s->group ? nyb_group_conv_macs(s->group) : nyb_conv_macs(s->conv) * taps;
 }
 
 size_t nyb_graph_explain_count(const nyb_graph *g)
@@ -148,10 +168,9 @@ static void print_source(const nyb_program *p, const nyb_source *s, int n, char 
 /* The plan keeps this source because of a product of the backward pass. */
 static size_t kept_source(const nyb_program *p, const nyb_source *s)
 {
-    const int buffer =
-        s->quant < 0 || p->quants[s->quant].rounds ? s->real : p->quants[s->quant].codes;
-
-    return is_kept(p, &p->buffers[buffer]) ? p->buffers[buffer].n_bytes : 0;
+    if (s->quant >= 0)
+        return kept_quant(p, &p->quants[s->quant]);
+    return is_kept(p, &p->buffers[s->real]) ? p->buffers[s->real].n_bytes : 0;
 }
 
 void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
@@ -167,8 +186,8 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
     line->product = products[s->product];
     print_source(p, &s->a[0], s->n_a, line->a);
     print_source(p, &s->b, 1, line->b);
-    line->engine = nyb_conv_engine(s->conv);
-    line->kernel = nyb_conv_kernel(s->conv);
+    line->engine = nyb_graph_step_engine(s);
+    line->kernel = s->group ? nyb_group_conv_kernel(s->group) : nyb_conv_kernel(s->conv);
     line->macs = nyb_graph_step_macs(s);
     if (s->product == NYB_PRODUCT_DW)
         line->saved_bytes = kept_source(p, &s->b);

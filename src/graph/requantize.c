@@ -106,7 +106,7 @@ static void average(nyb_graph *g, const nyb_quant *q, nyb_round_job *job, nyb_st
         values[i] = (values[i] + draw[i]) * share;
 }
 
-/* Rounds what is in values; first: index of its first element in the stream. */
+/* Rounds x to values, or to the codes of q; first: index of its first element in the stream. */
 static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *values, uint64_t first,
                          bool training, uint32_t step, void *scratch)
 {
@@ -130,7 +130,9 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
     if (!training && q->slot == NYB_SLOT_FWD_X && g->recipe.eval_scale == NYB_EVAL_FROZEN &&
         q->spec.scale->choose && state->started != 0.0f)
         job.clip = state->clip_mean;
-    if (q->samples > 1) {
+    if (q->groups) {
+        nyb_round_codes(g->context, &job, x, q->taps, &q->grouped, scratch);
+    } else if (q->samples > 1) {
         float *source =
             (float *)((uint8_t *)scratch +
                       nyb_round_up(nyb_round_scratch_bytes(&q->spec, &q->view), NYB_ALIGN));
@@ -145,6 +147,31 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
         nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);
 }
 
+typedef struct decode_job {
+    const nyb_grouped *grouped;
+    float *values;
+    size_t rows; /* of a task */
+} decode_job;
+
+static void decode_task(void *arg, size_t task, size_t worker)
+{
+    const decode_job *job = arg;
+    const nyb_packed *p = &job->grouped->packed;
+    const size_t first = task * job->rows;
+
+    (void)worker;
+    nyb_grouped_decode_rows(job->grouped, first, nyb_min(job->rows, p->rows - first),
+                            job->values + first * p->cols);
+}
+
+static void decode(nyb_graph *g, const nyb_grouped *grouped, float *values)
+{
+    const nyb_packed *p = &grouped->packed;
+    decode_job job = {grouped, values, nyb_max(8192 / nyb_max(p->cols, 1), 1)};
+
+    nyb_pool_run(g->context->pool, decode_task, &job, (p->rows + job.rows - 1) / job.rows);
+}
+
 /* The values of an earlier quant in the tensor's own basis. */
 static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, uint32_t step,
                         float *values)
@@ -156,25 +183,55 @@ static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, uin
         nyb_packed_decode(&from->packed, values);
         return;
     }
-    memcpy(values, p->buffers[from->values].memory,
-           from->view.rows * from->view.cols * sizeof *values);
+    if (from->groups)
+        decode(g, &from->grouped, values);
+    else
+        memcpy(values, p->buffers[from->values].memory,
+               from->view.rows * from->view.cols * sizeof *values);
     nyb_round_unmix(g->context, &job, values);
 }
 
-void nyb_run_round(nyb_graph *g, nyb_program *p, nyb_quant *q, bool training, uint32_t step,
-                   void *scratch)
+/* For telemetry, which alone allocates: what grouped codes stand for, in the tensor's order. */
+static void measure_codes(nyb_graph *g, const nyb_quant *q, const float *x)
 {
-    float *values = p->buffers[q->values].memory;
-    const float *x = p->buffers[q->real].memory;
+    const nyb_packed *p = &q->grouped.packed;
+    const size_t channels = q->view.cols / q->taps;
+    float *decoded = nyb_alloc(p->rows * p->cols * sizeof *decoded);
+    float *values = nyb_alloc(q->view.rows * q->view.cols * sizeof *values);
 
-    count_nonfinite(g, q, x, scratch);
-    if (q->from >= 0) {
-        copy_values(g, p, &p->quants[q->from], step, values);
-        x = values;
+    if (decoded && values) {
+        decode(g, &q->grouped, decoded);
+        for (size_t row = 0; row < q->view.rows; row++)
+            for (size_t col = 0; col < q->view.cols; col++) {
+                const size_t out = col % channels * q->taps + col / channels;
+
+                values[row * q->view.cols + col] =
+                    q->view.down ? decoded[out * p->cols + row] : decoded[row * p->cols + col];
+            }
+        g->measure_fn(g->measure_user, q, x, values);
     }
-    round_values(g, q, x, values, 0, training, step, scratch);
-    if (g->measure)
-        g->measure_fn(g->measure_user, q, p->buffers[q->real].memory, values);
+    nyb_free(decoded);
+    nyb_free(values);
+}
+
+void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool training, uint32_t step)
+{
+    nyb_quant *q = &p->quants[s->quant];
+    const float *real = p->buffers[q->real].memory, *x = real;
+    float *values = q->groups ? NULL : p->buffers[q->values].memory;
+
+    count_nonfinite(g, q, real, s->args.scratch);
+    if (q->from >= 0) {
+        float *again = q->groups ? p->buffers[s->in[0]].memory : values;
+
+        copy_values(g, p, &p->quants[q->from], step, again);
+        x = again;
+    }
+    round_values(g, q, x, values, 0, training, step, s->args.scratch);
+    if (g->measure && q->groups)
+        measure_codes(g, q, real);
+    else if (g->measure)
+        g->measure_fn(g->measure_user, q, real, values);
 }
 
 /* ---- taps -------------------------------------------------------------------------------------
@@ -212,7 +269,8 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *step, uint32_t at)
     nyb_quant *q = &p->quants[step->quant];
     const nyb_conv_shape *c = &step->shape;
     const size_t n = q->view.rows * q->view.cols, taps = c->r * c->s;
-    float *patch = p->buffers[q->values].memory, *tap_dw = p->buffers[step->tap].memory;
+    float *patch = p->buffers[q->groups ? step->in[1] : q->values].memory;
+    float *tap_dw = q->groups ? NULL : p->buffers[step->tap].memory;
     const nyb_operand x = {.real = patch};
     gather w = {.shape = c, .x = p->buffers[q->real].memory, .patch = patch};
 
@@ -225,6 +283,11 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *step, uint32_t at)
         w.s = tap % c->s;
         nyb_pool_run(g->context->pool, gather_task, &w, c->n * c->oh);
         round_values(g, q, patch, patch, tap * n, true, at, step->args.scratch);
+        if (q->groups) {
+            nyb_group_conv_run_tap(step->group, g->context, tap, step->a_grouped, step->b_grouped,
+                                   false, step->args.out, step->args.scratch);
+            continue;
+        }
         nyb_conv_run(step->conv, g->context, step->a_bound, &x, NULL, false, tap_dw,
                      step->args.scratch);
         for (size_t o = 0; o < c->o; o++)

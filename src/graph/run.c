@@ -80,6 +80,19 @@ static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step
         g->measure_fn(g->measure_user, q, real_of(p, q), NULL);
 }
 
+static void run_product(nyb_graph *g, const nyb_step *s)
+{
+    if (!s->group)
+        nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, s->args.out,
+                     s->args.scratch);
+    else if (s->product == NYB_PRODUCT_DW)
+        nyb_group_conv_run_tap(s->group, g->context, 0, s->a_grouped, s->b_grouped, s->add,
+                               s->args.out, s->args.scratch);
+    else
+        nyb_group_conv_run(s->group, g->context, s->a_grouped, s->b_grouped, s->bias, s->add,
+                           s->args.out, s->args.scratch);
+}
+
 static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
 {
     switch (s->kind) {
@@ -93,9 +106,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         run_encode(g, p, &p->quants[s->quant], step);
         return;
     case NYB_STEP_ROUND:
-        nyb_run_round(g, p, &p->quants[s->quant],
-                      p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH, step,
-                      s->args.scratch);
+        nyb_run_round(g, p, s, p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH, step);
         return;
     case NYB_STEP_TAPS:
         nyb_run_taps(g, p, s, step);
@@ -104,8 +115,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         nyb_run_estimate(g, p, s, step);
         return;
     case NYB_STEP_PRODUCT:
-        nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, s->args.out,
-                     s->args.scratch);
+        run_product(g, s);
         return;
     case NYB_STEP_FORWARD:
         g->model->layers[s->layer].op->forward(&s->args);

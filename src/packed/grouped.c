@@ -173,6 +173,72 @@ void nyb_grouped_encode_rows(uint32_t cpu, const nyb_grouped *grouped, size_t fi
         encode_bytes(grouped, first, n_rows, values);
 }
 
+static void flat_nybbles(uint32_t cpu, const nyb_grouped *g, size_t first, size_t n,
+                         const float *values)
+{
+    const nyb_grouped_kernel *kernel = choose(cpu);
+    uint8_t *out = g->packed.codes + first / 2;
+    uint8_t codes[BLOCK];
+    nyb_grouped_steps steps;
+
+    steps_init(g->packed.format, &steps);
+    for (size_t at = 0; at < n; at += BLOCK, out += NYB_BLOCK_BYTES) {
+        if (n - at >= BLOCK) {
+            kernel->codes_128(&steps, values + at, codes);
+        } else {
+            float last[BLOCK] = {0};
+            memcpy(last, values + at, (n - at) * sizeof *last);
+            kernel->codes_128(&steps, last, codes);
+            memset(codes + (n - at), 0, BLOCK - (n - at));
+        }
+        for (size_t i = 0; i < NYB_BLOCK_BYTES; i++)
+            out[i] = (uint8_t)(codes[i] | codes[NYB_BLOCK_BYTES + i] << 4);
+    }
+}
+
+void nyb_grouped_encode_flat(uint32_t cpu, const nyb_grouped *grouped, size_t first, size_t n,
+                             const float *values)
+{
+    const nyb_packed *p = &grouped->packed;
+    int16_t table[256];
+
+    if (p->format->bits == 4) {
+        flat_nybbles(cpu, grouped, first, n, values);
+        return;
+    }
+    invert(p->format, table);
+    const float inv_unit = 1.0f / p->format->unit;
+    for (size_t i = 0; i < n; i++)
+        p->codes[first + i] =
+            (uint8_t)table[(uint8_t)nyb_bits_of(values[i] * inv_unit + 0x1.8p23f)];
+    if (first + n == p->rows * p->pitch)
+        memset(p->codes + first + n, 0, nyb_round_up(n, BLOCK) - n);
+}
+
+void nyb_grouped_encode_columns(uint32_t cpu, const nyb_grouped *grouped, size_t first, size_t step,
+                                size_t n_rows, size_t col, const float values[128][16])
+{
+    const nyb_packed *p = &grouped->packed;
+
+    if (p->format->bits == 4) {
+        _Alignas(64) uint8_t codes[16][64];
+        nyb_grouped_steps steps;
+        steps_init(p->format, &steps);
+        choose(cpu)->columns_128(&steps, values, codes);
+        for (size_t j = 0; j < n_rows; j++)
+            memcpy(p->codes + ((first + j * step) * p->pitch + col) / 2, codes[j], sizeof *codes);
+        return;
+    }
+    int16_t table[256];
+    const float inv_unit = 1.0f / p->format->unit;
+    invert(p->format, table);
+    for (size_t j = 0; j < n_rows; j++) {
+        uint8_t *codes = p->codes + (first + j * step) * p->pitch + col;
+        for (size_t i = 0; i < BLOCK; i++)
+            codes[i] = (uint8_t)table[(uint8_t)nyb_bits_of(values[i][j] * inv_unit + 0x1.8p23f)];
+    }
+}
+
 typedef struct encode_job {
     uint32_t cpu;
     const nyb_grouped *grouped;
@@ -202,15 +268,30 @@ void nyb_grouped_encode(const nyb_context *context, const nyb_grouped *grouped, 
 
 void nyb_grouped_decode(const nyb_grouped *grouped, float *real)
 {
-    const nyb_packed *p = &grouped->packed;
+    nyb_grouped_decode_rows(grouped, 0, grouped->packed.rows, real);
+}
 
-    for (size_t row = 0; row < p->rows; row++) {
-        for (size_t col = 0; col < p->cols; col++) {
-            const float grid = p->format->units[nyb_packed_get(p, row, col) % p->format->n_codes] *
-                               p->format->unit;
-            const size_t i = (row * p->pitch + col) / grouped->group;
-            const float value = grouped->scales ? grid * grouped->scales[i] : grid;
-            *real++ = value * p->scale;
+/* A group at a time: its codes are one nybble of adjacent bytes, or bytes. */
+void nyb_grouped_decode_rows(const nyb_grouped *grouped, size_t first, size_t n_rows, float *real)
+{
+    const nyb_packed *p = &grouped->packed;
+    const size_t length = grouped->group;
+    float grid[256];
+
+    for (unsigned code = 0; code < 256; code++)
+        grid[code] = p->format->units[code % p->format->n_codes] * p->format->unit;
+    for (size_t row = first; row < first + n_rows; row++) {
+        for (size_t col = 0; col < p->cols; col += length) {
+            const size_t flat = row * p->pitch + col, n = nyb_min(length, p->cols - col);
+            const float scale = grouped->scales ? grouped->scales[flat / length] : 1.0f;
+            const bool nybbles = p->format->bits == 4;
+            const unsigned shift = nybbles && flat % BLOCK >= NYB_BLOCK_BYTES ? 4 : 0;
+            const uint8_t *codes =
+                p->codes +
+                (nybbles ? flat / BLOCK * NYB_BLOCK_BYTES + flat % NYB_BLOCK_BYTES : flat);
+            const uint8_t keep = nybbles ? 15 : 255;
+            for (size_t i = 0; i < n; i++)
+                *real++ = grid[codes[i] >> shift & keep] * scale * p->scale;
         }
     }
 }

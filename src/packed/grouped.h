@@ -47,8 +47,19 @@ void nyb_grouped_encode(const nyb_context *context, const nyb_grouped *grouped,
 void nyb_grouped_encode_rows(uint32_t cpu, const nyb_grouped *grouped, size_t first, size_t n_rows,
                              const float *values);
 
+/* The same for flat codes first .. first + n - 1, pads included, whose values are that of code 0.
+ * first is a multiple of 128; n too, or up to the end. */
+void nyb_grouped_encode_flat(uint32_t cpu, const nyb_grouped *grouped, size_t first, size_t n,
+                             const float *values);
+/* Columns col .. col + 127 of n_rows <= 16 rows first, first + step, ...: values[i][j] goes to
+ * column col + i of row j. The pitch and col are multiples of 128. */
+void nyb_grouped_encode_columns(uint32_t cpu, const nyb_grouped *grouped, size_t first, size_t step,
+                                size_t n_rows, size_t col, const float values[128][16]);
+
 /* real[row][col] = units * unit * scale of the group, then * packed.scale. */
 void nyb_grouped_decode(const nyb_grouped *grouped, float *real);
+/* The same for n_rows rows from row first; real: of row first. */
+void nyb_grouped_decode_rows(const nyb_grouped *grouped, size_t first, size_t n_rows, float *real);
 
 /* ---- encoding kernels: best first, reference last, NULL-terminated ------------------------- */
 
@@ -66,6 +77,9 @@ typedef struct nyb_grouped_kernel {
     uint32_t needs;
     /* 128 codes in order, of 128 values. */
     void (*codes_128)(const nyb_grouped_steps *steps, const float values[128], uint8_t codes[128]);
+    /* The packed codes of 16 rows of 128, of values that stand in columns. */
+    void (*columns_128)(const nyb_grouped_steps *steps, const float values[128][16],
+                        uint8_t codes[16][64]);
 } nyb_grouped_kernel;
 
 extern const nyb_grouped_kernel *const nyb_grouped_kernels[];

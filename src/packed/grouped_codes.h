@@ -21,3 +21,15 @@ static void codes_128(const nyb_grouped_steps *steps, const float values[128], u
         memcpy(codes + i, &code, sizeof code);
     }
 }
+
+static void columns_128(const nyb_grouped_steps *steps, const float values[128][16],
+                        uint8_t codes[16][64])
+{
+    uint8_t by_value[128][16];
+
+    for (size_t i = 0; i < 16; i++)
+        codes_128(steps, values[8 * i], by_value[8 * i]);
+    for (size_t i = 0; i < 64; i++)
+        for (size_t j = 0; j < 16; j++)
+            codes[j][i] = (uint8_t)(by_value[i][j] | by_value[64 + i][j] << 4);
+}

@@ -178,8 +178,8 @@ static bool has_blocks(nyb_group group)
     return group == NYB_GROUP_BLOCK16 || group == NYB_GROUP_BLOCK32 || group == NYB_GROUP_BLOCK64;
 }
 
-static nyb_round_work begin(const nyb_context *context, const nyb_round_job *job, const float *x,
-                            float *values, void *scratch)
+nyb_round_work nyb_round_begin(const nyb_context *context, const nyb_round_job *job, const float *x,
+                               float *values, void *scratch)
 {
     nyb_round_work w = {.job = job,
                         .spec = job->spec,
@@ -211,10 +211,10 @@ static void mix_matrix(const nyb_context *context, nyb_round_work *w)
                  w->view.down ? rows / w->length + (rows % w->length != 0) : rows);
 }
 
-/* What precedes the elements: mix, tensor statistics, level, and scales of few large groups.
- * in_place: the mixed matrix may be written to values. */
-static void prepare(const nyb_context *context, nyb_round_work *w, nyb_group_stats *tensor,
-                    bool in_place)
+/* Mix, tensor statistics, level, and scales of few large groups. in_place: the mixed matrix may be
+ * written to values. */
+void nyb_round_prepare(const nyb_context *context, nyb_round_work *w, nyb_group_stats *tensor,
+                       bool in_place)
 {
     const bool blocks = has_blocks(w->spec->group) || w->spec->group == NYB_GROUP_TILE16;
     const bool wants_tensor = w->rule->level || !blocks || tensor;
@@ -246,15 +246,19 @@ static void prepare(const nyb_context *context, nyb_round_work *w, nyb_group_sta
         *tensor = stats;
 }
 
+bool nyb_round_has_lanes(const nyb_round_work *w)
+{
+    return w->rule->absmax_only && w->rule->n_trials < 2 && !w->rule->finish && !w->rule->affine &&
+           !w->dx;
+}
+
 static void run_elements(const nyb_context *context, nyb_round_work *w)
 {
     const size_t rows = w->view.rows, cols = w->view.cols, n = rows * cols;
 
     if (has_blocks(w->spec->group) && w->view.down) {
-        const bool simple = w->rule->absmax_only && w->rule->n_trials < 2 && !w->rule->finish &&
-                            !w->rule->affine && !w->dx;
-
-        nyb_pool_run(context->pool, simple ? nyb_round_lanes_task : nyb_round_down_task, w,
+        nyb_pool_run(context->pool,
+                     nyb_round_has_lanes(w) ? nyb_round_lanes_task : nyb_round_down_task, w,
                      rows / w->length + (rows % w->length != 0));
     } else if (has_blocks(w->spec->group)) {
         const size_t per = cols % w->length == 0 ? NYB_ROUND_RUN : nyb_round_rows_of_task(w);
@@ -287,7 +291,7 @@ static void run_householder(const nyb_context *context, const nyb_round_job *job
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
                    float *values, nyb_group_stats *tensor, void *scratch)
 {
-    nyb_round_work w = begin(context, job, x, values, scratch);
+    nyb_round_work w = nyb_round_begin(context, job, x, values, scratch);
 
     if (job->view.rows * job->view.cols == 0)
         return;
@@ -295,19 +299,19 @@ void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const f
         run_householder(context, job, x, values, tensor, scratch);
         return;
     }
-    prepare(context, &w, tensor, true);
+    nyb_round_prepare(context, &w, tensor, true);
     run_elements(context, &w);
 }
 
 void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const float *x, float *dx,
                     void *scratch)
 {
-    nyb_round_work w = begin(context, job, x, NULL, scratch);
+    nyb_round_work w = nyb_round_begin(context, job, x, NULL, scratch);
 
     if (job->view.rows * job->view.cols == 0)
         return;
     w.dx = dx;
-    prepare(context, &w, NULL, false);
+    nyb_round_prepare(context, &w, NULL, false);
     run_elements(context, &w);
 }
 

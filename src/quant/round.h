@@ -2,6 +2,7 @@
 #ifndef NYB_ROUND_H
 #define NYB_ROUND_H
 
+#include "packed/grouped.h"
 #include "quant/quant.h"
 
 /* The packed path (quant.h) handles one scale per tensor and codes of at most 8 bits. This path
@@ -137,6 +138,20 @@ void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const 
                     void *scratch);
 /* Takes a mix back: what nyb_round_run would have written without it, to rounding errors. */
 void nyb_round_unmix(const nyb_context *context, const nyb_round_job *job, float *values);
+
+/* ---- 6 blocks to codes (round_codes.c) ---------------------------------------------------------
+ */
+
+/* Blocks of formats with max_unit, no offsets: codes and scales of what nyb_round_run rounds to,
+ * out->packed.scale that of the level. job->grid, scales, level are not used. Along: out has the
+ * view's rows. Down: column t * (cols / taps) + c of the view is row c * taps + t of out; out has
+ * rows columns, or, if its pitch is a multiple of 128, more: zeros of scale 0. */
+void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const float *x,
+                     size_t taps, nyb_grouped *out, void *scratch);
+size_t nyb_round_codes_scratch_bytes(const nyb_spec *spec, const nyb_view *view,
+                                     const nyb_grouped *out);
+/* The length of such blocks; 0 if the spec has none. */
+size_t nyb_spec_group_length(const nyb_spec *spec);
 
 /* One scale per tensor, at most 8 bits, no mix, no offset: the packed path can hold it. */
 bool nyb_spec_packs(const nyb_spec *spec);

@@ -6,16 +6,9 @@
 /* ---- one buffer of groups ---------------------------------------------------------------------
  */
 
-/* Where the parts of a vector's values go. */
-typedef struct parts {
-    float *grid;             /* as the vector, or NULL */
-    nyb_group_scale *scales; /* of its first group, or NULL */
-    size_t step;             /* to the next group's */
-} parts;
-
 /* The scales of n_groups groups of `length`, then their values. rs: 23 random bits per group. */
 static void round_groups(const nyb_round_work *w, const uint32_t *r23, const uint32_t *rs,
-                         size_t n_groups, size_t length, float *v, parts out)
+                         size_t n_groups, size_t length, float *v, nyb_round_parts out)
 {
     nyb_group_scale scales[NYB_ROUND_CHUNK / 16 + 1];
     const float pre = w->job->pre, level = w->level.scale * w->job->post;
@@ -40,12 +33,11 @@ static void round_groups(const nyb_round_work *w, const uint32_t *r23, const uin
     }
     if (out.grid)
         memcpy(out.grid, v, n_groups * length * sizeof *v);
-    for (size_t g = 0; g < n_groups; g++) {
-        if (out.scales)
-            out.scales[g * out.step] = scales[g];
+    for (size_t g = 0; out.scales && g < n_groups; g++)
+        out.scales[g * out.step] = scales[g];
+    for (size_t g = 0; !w->grid_only && g < n_groups; g++)
         w->kernel->unscale(v + g * length, length, scales[g].scale, level, scales[g].offset,
                            v + g * length);
-    }
 }
 
 /* dx = 0 where x was clipped; both mixed. */
@@ -94,10 +86,8 @@ void nyb_round_mix_lanes(const nyb_round_work *w, size_t n, float *v, bool inver
 /* ---- blocks along the columns -----------------------------------------------------------------
  */
 
-/* One vector along the contraction: n <= NYB_ROUND_CHUNK elements, whole segments but for the last.
- */
-static void run_vector(const nyb_round_work *w, const uint32_t *r23, const uint32_t *rs, size_t n,
-                       float *v, float *dx, parts out)
+void nyb_round_vector(const nyb_round_work *w, const uint32_t *r23, const uint32_t *rs, size_t n,
+                      float *v, float *dx, nyb_round_parts out)
 {
     const size_t length = nyb_round_group_length(w->spec->group), whole = n / length;
 
@@ -115,8 +105,8 @@ static void run_vector(const nyb_round_work *w, const uint32_t *r23, const uint3
     }
     round_groups(w, r23, rs, whole, length, v, out);
     if (n % length) {
-        const parts last = {.grid = out.grid ? out.grid + whole * length : NULL,
-                            .scales = out.scales ? out.scales + whole * out.step : NULL};
+        const nyb_round_parts last = {.grid = out.grid ? out.grid + whole * length : NULL,
+                                      .scales = out.scales ? out.scales + whole * out.step : NULL};
 
         round_groups(w, r23 ? r23 + whole * length : NULL, rs + whole, 1, n % length,
                      v + whole * length, last);
@@ -129,9 +119,8 @@ void nyb_round_draw(const nyb_round_work *w, uint64_t first, size_t n, uint32_t 
         w->kernel->draw(w->job->stream, w->spec->sr_bits, w->job->first + first, n, r23);
 }
 
-/* The bits of the scales of the groups that begin at element `first`, `step` elements apart. */
-static void draw_scales(const nyb_round_work *w, uint64_t first, size_t step, size_t n,
-                        uint32_t *rs)
+void nyb_round_draw_scales(const nyb_round_work *w, uint64_t first, size_t step, size_t n,
+                           uint32_t *rs)
 {
     nyb_stream stream = *w->job->stream;
 
@@ -167,7 +156,7 @@ void nyb_round_along_task(void *arg, size_t task, size_t worker)
     for (size_t row = flat ? 0 : task * per; row < last; row++)
         for (size_t at = begin; at < end; at += NYB_ROUND_CHUNK) {
             const size_t m = nyb_min(end - at, NYB_ROUND_CHUNK), first = row * cols + at;
-            const parts out = {
+            const nyb_round_parts out = {
                 .grid = w->job->grid ? w->job->grid + first : NULL,
                 .scales = w->job->scales ? w->job->scales + row * across + at / length : NULL,
                 .step = 1};
@@ -176,8 +165,8 @@ void nyb_round_along_task(void *arg, size_t task, size_t worker)
             if (w->dx)
                 memcpy(dx, w->dx + first, m * sizeof *dx);
             nyb_round_draw(w, first, m, r23);
-            draw_scales(w, first, length, m / length + 1, rs);
-            run_vector(w, w->draws ? r23 : NULL, rs, m, v, w->dx ? dx : NULL, out);
+            nyb_round_draw_scales(w, first, length, m / length + 1, rs);
+            nyb_round_vector(w, w->draws ? r23 : NULL, rs, m, v, w->dx ? dx : NULL, out);
             memcpy((w->dx ? w->dx : w->values) + first, w->dx ? dx : v, m * sizeof *v);
         }
 }
@@ -185,9 +174,8 @@ void nyb_round_along_task(void *arg, size_t task, size_t worker)
 /* ---- blocks down the rows ---------------------------------------------------------------------
  */
 
-/* A group of each of NYB_ROUND_LANES columns, n rows of NYB_ROUND_LANES floats: scales per lane. */
-static void round_lanes(const nyb_round_work *w, const uint32_t *r23, size_t n, size_t lanes,
-                        float *v, nyb_group_scale *scales)
+void nyb_round_lanes(const nyb_round_work *w, const uint32_t *r23, size_t n, size_t lanes, float *v,
+                     nyb_group_scale *scales)
 {
     const float pre = w->job->pre, level = w->level.scale * w->job->post;
     float absmax[NYB_ROUND_LANES], inv[NYB_ROUND_LANES] = {0}, scale[NYB_ROUND_LANES] = {0};
@@ -204,8 +192,8 @@ static void round_lanes(const nyb_round_work *w, const uint32_t *r23, size_t n, 
         for (size_t j = 0; j < NYB_ROUND_LANES; j++)
             v[i * NYB_ROUND_LANES + j] *= inv[j];
     w->kernel->round(w->spec->format, w->spec->rounding, v, r23, n * NYB_ROUND_LANES, v);
-    if (w->job->grid)
-        return; /* the caller unscales */
+    if (w->grid_only || w->job->grid)
+        return; /* the caller unscales, or wants none */
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < NYB_ROUND_LANES; j++)
             v[i * NYB_ROUND_LANES + j] = v[i * NYB_ROUND_LANES + j] * scale[j] * level;
@@ -238,8 +226,8 @@ void nyb_round_lanes_task(void *arg, size_t task, size_t worker)
         for (size_t at = 0; at < n; at += length) {
             const size_t m = nyb_min(length, n - at);
 
-            round_lanes(w, w->draws ? r23 + at * NYB_ROUND_LANES : NULL, m, lanes,
-                        v + at * NYB_ROUND_LANES, scales);
+            nyb_round_lanes(w, w->draws ? r23 + at * NYB_ROUND_LANES : NULL, m, lanes,
+                            v + at * NYB_ROUND_LANES, scales);
             if (w->job->scales)
                 memcpy(w->job->scales + (top + at) / length * cols + col, scales,
                        lanes * sizeof *scales);
@@ -282,13 +270,13 @@ void nyb_round_down_task(void *arg, size_t task, size_t worker)
             }
         }
         for (size_t j = 0; j < lanes; j++) {
-            draw_scales(w, top * cols + col + j, length * cols, n / length + 1, rs);
-            const parts out = {
+            nyb_round_draw_scales(w, top * cols + col + j, length * cols, n / length + 1, rs);
+            const nyb_round_parts out = {
                 .grid = w->job->grid ? grid + j * n : NULL,
                 .scales = w->job->scales ? w->job->scales + top / length * cols + col + j : NULL,
                 .step = cols};
-            run_vector(w, w->draws ? r23 + j * n : NULL, rs, n, v + j * n,
-                       w->dx ? dx + j * n : NULL, out);
+            nyb_round_vector(w, w->draws ? r23 + j * n : NULL, rs, n, v + j * n,
+                             w->dx ? dx + j * n : NULL, out);
         }
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < lanes; j++) {
@@ -323,9 +311,9 @@ void nyb_round_tile_task(void *arg, size_t task, size_t worker)
             memcpy(v + i * m, w->x + (top + i) * cols + col, m * sizeof *v);
             nyb_round_draw(w, (top + i) * cols + col, m, r23 + i * m);
         }
-        const parts out = {.grid = grid,
-                           .scales =
-                               w->job->scales ? w->job->scales + task * across + col / 16 : NULL};
+        const nyb_round_parts out = {
+            .grid = grid,
+            .scales = w->job->scales ? w->job->scales + task * across + col / 16 : NULL};
         round_groups(w, w->draws ? r23 : NULL, &none, 1, n * m, v, out);
         for (size_t i = 0; i < n; i++) {
             memcpy(w->values + (top + i) * cols + col, v + i * m, m * sizeof *v);

@@ -21,6 +21,16 @@ bool nyb_spec_packs(const nyb_spec *spec)
            !spec->scale->level;
 }
 
+size_t nyb_spec_group_length(const nyb_spec *spec)
+{
+    const nyb_format *f = spec->format;
+
+    if (f->grid == NYB_GRID_REAL || f->max_unit <= 0 || f->bits > 8 || f->multiples > 0 ||
+        spec->group == NYB_GROUP_TILE16 || spec->mix == NYB_MIX_HOUSEHOLDER || spec->scale->affine)
+        return 0;
+    return nyb_round_group_length(spec->group);
+}
+
 /* ---- statistics -------------------------------------------------------------------------------
  */
 

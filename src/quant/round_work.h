@@ -20,6 +20,7 @@ typedef struct nyb_round_work {
     const float *dx_in; /* masking: gradients instead of values; else NULL */
     float *dx;
     bool inverse;      /* of the mix of a whole matrix */
+    bool grid_only;    /* blocks are left as grid values at scale 1 */
     bool draws, mixes; /* mixes: chunks are mixed as they come (false: they already are) */
     size_t length;     /* of a group; of a mix's segment if that is longer */
     float signs_of[128];
@@ -43,7 +44,35 @@ nyb_group_scale nyb_round_small_group(const nyb_round_work *w, const float *x, s
 void nyb_round_small_groups(const nyb_round_work *w, const float *x, size_t n_groups, size_t length,
                             nyb_group_scale *scales);
 
-/* round_block.c: tasks over blocks and tiles */
+/* round.c: what precedes the elements. values: where a matrix that is mixed as a whole goes. */
+nyb_round_work nyb_round_begin(const nyb_context *context, const nyb_round_job *job, const float *x,
+                               float *values, void *scratch);
+void nyb_round_prepare(const nyb_context *context, nyb_round_work *w, nyb_group_stats *tensor,
+                       bool in_place);
+/* Whether nyb_round_lanes can do it. */
+bool nyb_round_has_lanes(const nyb_round_work *w);
+
+/* round_block.c: blocks */
+
+/* Where the parts of a vector's values go. */
+typedef struct nyb_round_parts {
+    float *grid;             /* as the vector, or NULL */
+    nyb_group_scale *scales; /* of its first group, or NULL */
+    size_t step;             /* to the next group's */
+} nyb_round_parts;
+
+/* One vector along the contraction, in place: n <= NYB_ROUND_CHUNK elements, whole segments but for
+ * the last. rs: 23 random bits per group. dx: masked instead. */
+void nyb_round_vector(const nyb_round_work *w, const uint32_t *r23, const uint32_t *rs, size_t n,
+                      float *v, float *dx, nyb_round_parts out);
+/* A group of each of NYB_ROUND_LANES columns, n rows of NYB_ROUND_LANES floats: scales per lane. */
+void nyb_round_lanes(const nyb_round_work *w, const uint32_t *r23, size_t n, size_t lanes, float *v,
+                     nyb_group_scale *scales);
+/* The bits of the scales of the groups that begin at element `first`, `step` elements apart. */
+void nyb_round_draw_scales(const nyb_round_work *w, uint64_t first, size_t step, size_t n,
+                           uint32_t *rs);
+
+/* tasks over blocks and tiles */
 void nyb_round_draw(const nyb_round_work *w, uint64_t first, size_t n, uint32_t *r23);
 /* Segments of the mix's length, the tail in powers of two; of one vector, or of lanes. */
 void nyb_round_mix(const nyb_round_work *w, size_t n, float *v, bool inverse);

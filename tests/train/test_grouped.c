@@ -1,0 +1,312 @@
+/* Training on grouped codes: each product beside the f32 engine's on the same operands, the same
+ * bits on every machine, and what is kept for the backward pass. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+#include "train/run.h"
+
+#define EVERYWHERE(spec)                                                                           \
+    {                                                                                              \
+        "fwd.x=" spec, "fwd.w=" spec, "dgrad.dy=" spec, "dgrad.w=" spec, "wgrad.dy=" spec,         \
+            "wgrad.x=" spec, "edges=recipe", "shortcut=recipe", NULL                               \
+    }
+
+/* Of recipe f32. */
+static const char *const settings[][16] = {
+    EVERYWHERE("e2m1/e8m0/block32/nearest"),
+    EVERYWHERE("e2m1/e4m3/block16/stochastic"),
+    EVERYWHERE("int4/absmax/block64/nearest"),
+    EVERYWHERE("int8/absmax/block32/stochastic:32"),
+    EVERYWHERE("e3m0/absmax/block16/stochastic"),
+    EVERYWHERE("binary/absmax/block32/nearest"),
+    EVERYWHERE("e1m2/absmax/block16/stochastic/random_hadamard16"),
+    EVERYWHERE("e2m1/ms_eden/block16/nearest/random_hadamard128"),
+    EVERYWHERE("e2m1/e4m3_46/block32/nearest/hadamard32"),
+    {"fwd.x=uint4/absmax/block32/nearest", "fwd.w=int4/absmax/block32/nearest",
+     "dgrad.dy=e3m0/absmax/block32/stochastic", "dgrad.w=e2m1/e8m0/block32/nearest",
+     "wgrad.dy=int4/absmax/block16/stochastic", "wgrad.x=e2m1/e8m0/block16/nearest",
+     "dgrad.w.from=fwd", "wgrad.x.from=fwd", "edges=recipe", "shortcut=recipe", "dgrad.w.pre=0.75",
+     "dgrad.dy.post=1.25", NULL},
+};
+#define SETTINGS (sizeof settings / sizeof *settings)
+
+/* Images of 9 x 7, channels that are no multiples of anything, a stride, a 1x1 and a bias. */
+static nyb_model *odd_model(void)
+{
+    const nyb_conv2d_options convs[] = {{.out = 5, .kernel = 3, .stride = 1, .pad = 1, .bias = 1},
+                                        {.out = 19, .kernel = 3, .stride = 2, .pad = 1},
+                                        {.out = 37, .kernel = 1, .stride = 1},
+                                        {.out = 18, .kernel = 3, .stride = 1, .pad = 0},
+                                        {.out = 18, .kernel = 1, .stride = 2, .shortcut = 1}};
+    nyb_model *m;
+    nyb_error err = {0};
+
+    assert_int_equal(nyb_model_create("odd", &m, &err), NYB_OK);
+    nyb_value x = nyb_input(m, 9, 7, 3, 1);
+    x = nyb_relu(m, nyb_conv2d(m, x, "a", &convs[0]));
+    x = nyb_relu(m, nyb_conv2d(m, x, "b", &convs[1]));
+    x = nyb_relu(m, nyb_conv2d(m, x, "c", &convs[2]));
+    const nyb_value side = nyb_conv2d(m, x, "e", &convs[4]);
+    x = nyb_conv2d(m, x, "d", &convs[3]);
+    x = nyb_flatten(m, nyb_relu(m, x));
+    x = nyb_linear(m, x, "f", 6, 1);
+    x = nyb_add(m, x, nyb_linear(m, nyb_flatten(m, side), "g", 6, 0));
+    assert_int_equal(nyb_model_finish(m, x, &err), NYB_OK);
+    return m;
+}
+
+static nyb_recipe *make_recipe(const char *name, const char *const *sets, const char *engine)
+{
+    nyb_recipe *r;
+    nyb_error err = {0};
+
+    assert_int_equal(nyb_recipe_create(name, &r, &err), NYB_OK);
+    for (; sets && *sets; sets++) {
+        char key[64];
+        const char *equals = strchr(*sets, '=');
+
+        snprintf(key, sizeof key, "%.*s", (int)(equals - *sets), *sets);
+        if (nyb_recipe_set(r, key, equals + 1, &err) != NYB_OK)
+            fail_msg("%s", err.text);
+    }
+    if (nyb_recipe_set(r, "engine", engine, &err) != NYB_OK)
+        fail_msg("%s", err.text);
+    return r;
+}
+
+static nyb_train *make_train(nyb_context *c, nyb_model *m, nyb_recipe *r, int batch)
+{
+    nyb_train_options options;
+    nyb_train *t;
+    nyb_error err = {0};
+
+    nyb_train_defaults(&options);
+    options.batch = batch;
+    options.lr = 0.002;
+    if (nyb_train_create(c, m, r, NULL, &options, &t, &err) != NYB_OK)
+        fail_msg("%s", err.text);
+    for (size_t i = 0; i < t->graph->batch * nyb_shape_size(m->layers[0].shape); i++)
+        t->graph->input[i] = (float)(i * 7919 % 256) / 256;
+    for (size_t i = 0; i < t->graph->batch; i++)
+        t->graph->labels[i] = (int32_t)(i * 5 % 6);
+    return t;
+}
+
+/* ---- each step beside the f32 engine's -------------------------------------------------------
+ */
+
+static void run_one(nyb_graph *g, int i)
+{
+    nyb_program *p = &g->programs[NYB_MODE_TRAIN];
+    const int n_forward = p->n_forward, n_steps = p->n_steps;
+
+    p->n_forward = i;
+    p->n_steps = i + 1;
+    nyb_graph_backward(g, NYB_MODE_TRAIN, 3);
+    p->n_forward = n_forward;
+    p->n_steps = n_steps;
+}
+
+/* Codes and scales stand for exactly what the other engine rounds to. */
+static void same_values(const nyb_quant *q, const nyb_program *p, const nyb_quant *real)
+{
+    const float *want = p->buffers[real->values].memory;
+    const nyb_packed *m = &q->grouped.packed;
+    const size_t channels = q->view.cols / q->taps;
+    float *got = nyb_alloc(m->rows * m->cols * sizeof *got);
+
+    nyb_grouped_decode(&q->grouped, got);
+    for (size_t row = 0; row < q->view.rows; row++)
+        for (size_t col = 0; col < q->view.cols; col++) {
+            const size_t out = col % channels * q->taps + col / channels;
+            const float v = q->view.down ? got[out * m->cols + row] : got[row * m->cols + col];
+
+            if (nyb_bits_of(v) << 1 != nyb_bits_of(want[row * q->view.cols + col]) << 1)
+                fail_msg("%s, row %zu, column %zu: %g, not %g", nyb_slot_name(q->slot), row, col,
+                         (double)v, (double)want[row * q->view.cols + col]);
+        }
+    nyb_free(got);
+}
+
+/* Relative to the largest output: that of the sum of magnitudes is larger. */
+static double difference(const float *a, const float *b, size_t n)
+{
+    double most = 0, largest = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        assert_true(isfinite(a[i]));
+        most = fmax(most, fabs((double)a[i] - (double)b[i]));
+        largest = fmax(largest, fabs((double)b[i]));
+    }
+    return largest > 0 ? most / largest : most;
+}
+
+/* The same inputs for each step of both; returns the number of products on codes. */
+static size_t compare(nyb_graph *g, nyb_graph *f)
+{
+    nyb_program *p = &g->programs[NYB_MODE_TRAIN], *q = &f->programs[NYB_MODE_TRAIN];
+    size_t n_grouped = 0;
+
+    assert_int_equal(p->n_steps, q->n_steps);
+    for (int i = 0; i < p->n_steps; i++) {
+        const nyb_step *a = &p->steps[i], *b = &q->steps[i];
+
+        assert_int_equal(a->kind, b->kind);
+        run_one(g, i);
+        run_one(f, i);
+        if (a->kind == NYB_STEP_ROUND && p->quants[a->quant].groups)
+            same_values(&p->quants[a->quant], q, &q->quants[b->quant]);
+        if (a->kind != NYB_STEP_PRODUCT && a->kind != NYB_STEP_TAPS)
+            continue;
+        assert_null(b->group);
+        const size_t n_bytes = p->buffers[a->out].n_bytes;
+        float *got = p->buffers[a->out].memory, *want = q->buffers[b->out].memory;
+        size_t n = n_bytes / sizeof(float);
+
+        if (p->buffers[a->out].home == NYB_HOME_GRADIENT)
+            n = g->params[p->buffers[a->out].param].n;
+        else
+            n = g->batch *
+                nyb_shape_size(a->product == NYB_PRODUCT_FWD
+                                   ? g->model->layers[a->layer].shape
+                                   : g->model->layers[g->model->layers[a->layer].in[0]].shape);
+        n_grouped += a->group != NULL;
+        const double d = difference(got, want, n);
+        if (d > 1e-5)
+            fail_msg("%s of %s: %g from the f32 engine",
+                     a->product == NYB_PRODUCT_FWD  ? "fwd"
+                     : a->product == NYB_PRODUCT_DX ? "dgrad"
+                                                    : "wgrad",
+                     g->model->layers[a->layer].name, d);
+        memcpy(want, got, n * sizeof *got);
+    }
+    return n_grouped;
+}
+
+static void products_are_those_of_the_f32_engine(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < SETTINGS; k++) {
+        nyb_recipe *r = make_recipe("f32", settings[k], "auto");
+        nyb_recipe *f = make_recipe("f32", settings[k], "f32");
+        nyb_model *m = odd_model();
+        nyb_context *c;
+
+        assert_int_equal(nyb_context_create("auto", 2, &c, NULL), NYB_OK);
+        for (int batch = 5; batch <= 11; batch += 6) {
+            nyb_train *t = make_train(c, m, r, batch), *u = make_train(c, m, f, batch);
+
+            print_message("%s, batch %d\n", settings[k][4], batch);
+            assert_int_equal(compare(t->graph, u->graph), 20); /* no dX of a */
+            nyb_train_destroy(&t);
+            nyb_train_destroy(&u);
+        }
+        nyb_context_destroy(&c);
+        nyb_model_destroy(&m);
+        nyb_recipe_destroy(&f);
+        nyb_recipe_destroy(&r);
+    }
+}
+
+/* ---- the same bits everywhere ----------------------------------------------------------------
+ */
+
+/* The weights after three steps; false if this machine lacks the level. */
+static bool hash_of(const char *cpu, size_t threads, const char *const *sets, char hex[65])
+{
+    nyb_recipe *r;
+    nyb_model *m;
+    nyb_context *c;
+    nyb_train *t;
+    nyb_error err = {0};
+    double loss, n;
+
+    if (nyb_context_create(cpu, threads, &c, NULL) != NYB_OK)
+        return false;
+    r = make_recipe("f32", sets, "auto");
+    m = odd_model();
+    t = make_train(c, m, r, 11);
+    for (int i = 0; i < 3; i++)
+        if (nyb_train_update(t, &loss, &n, &err) != NYB_OK)
+            fail_msg("%s: %s", sets[4], err.text);
+    assert_int_equal(nyb_weights_sha256(t->graph, hex, NULL), NYB_OK);
+    nyb_train_destroy(&t);
+    nyb_context_destroy(&c);
+    nyb_model_destroy(&m);
+    nyb_recipe_destroy(&r);
+    return true;
+}
+
+static void machines_do_not_matter(void **state)
+{
+    static const char *const levels[] = {"amx", "avx512vnni", "avx2", "ref"};
+    static const size_t threads[] = {1, 2, 7};
+
+    (void)state;
+    for (size_t k = 0; k < SETTINGS; k++) {
+        char want[65], got[65];
+
+        assert_true(hash_of("ref", 1, settings[k], want));
+        for (size_t i = 0; i < 4; i++)
+            for (size_t j = 0; j < 3; j++)
+                if (hash_of(levels[i], threads[j], settings[k], got) && strcmp(got, want) != 0)
+                    fail_msg("%s on %s with %zu threads", settings[k][4], levels[i], threads[j]);
+    }
+}
+
+/* ---- memory, and the other engine ------------------------------------------------------------
+ */
+
+static nyb_kept kept_by(const char *recipe, const char *engine, const char **name)
+{
+    nyb_context *c;
+    nyb_recipe *r = make_recipe(recipe, NULL, engine);
+    nyb_model *m = odd_model();
+    nyb_explain_line line;
+    nyb_kept kept;
+
+    assert_int_equal(nyb_context_create("auto", 1, &c, NULL), NYB_OK);
+    nyb_train *t = make_train(c, m, r, 32);
+    kept = nyb_program_kept(&t->graph->programs[NYB_MODE_TRAIN]);
+    nyb_graph_explain_at(t->graph, 1, &line);
+    *name = line.engine;
+    nyb_train_destroy(&t);
+    nyb_context_destroy(&c);
+    nyb_model_destroy(&m);
+    nyb_recipe_destroy(&r);
+    return kept;
+}
+
+/* Quantized twice, x lives on as codes and scales: those of up to 32 channels take 20 bytes. */
+static void codes_are_kept_not_values(void **state)
+{
+    const char *codes_engine, *f32_engine;
+    const nyb_kept codes = kept_by("tetrajet", "auto", &codes_engine);
+    const nyb_kept values = kept_by("tetrajet", "f32", &f32_engine);
+
+    (void)state;
+    assert_string_equal(codes_engine, "s8");
+    assert_string_equal(f32_engine, "f32");
+    assert_true(codes.quantized > 0 && codes.quantized * 2 < values.quantized);
+    assert_true(codes.total < values.total);
+    assert_int_equal(codes.quantized_f32, values.quantized_f32);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products_are_those_of_the_f32_engine),
+        cmocka_unit_test(machines_do_not_matter),
+        cmocka_unit_test(codes_are_kept_not_values),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
