@@ -33,6 +33,38 @@ int nyb_build_param(nyb_builder *b, int layer, int index, nyb_home home);
 int nyb_build_gradient(nyb_builder *b, int layer, bool *add);
 void nyb_build_op_args(nyb_builder *b, int layer, nyb_op_args *args);
 
+/* build_operand.c: operands of products */
+
+/* What an operand is, and how its tensor is had. */
+typedef struct nyb_wanted {
+    const nyb_row *row;
+    bool groups; /* codes and scales of blocks, else values or the codes of one scale */
+    bool fills;  /* grouped dW: rows of pixels are filled up to whole blocks of codes */
+} nyb_wanted;
+
+nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer);
+/* A window that shifts breaks groups of pixels: x is then rounded tap by tap. */
+bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x);
+/* The step now being added uses what a quant leaves. */
+void nyb_build_touch_quant(nyb_builder *b, int quant);
+/* moments, scale, encode of one real buffer. shares >= 0: its moments and scale are taken.
+ * observe: moments and scale only. Returns the quant, or -1 after a failure. */
+int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec, int real,
+                     int sample, int shares, bool observe);
+/* A tensor to rounded values or grouped codes; from >= 0: the values of an earlier quant instead of
+ * the real buffer. taps: a quant for the patch rows of one tap, rounded by the taps step. */
+int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
+                      int from, bool taps);
+/* Whether an operand may use what an earlier quant of the same tensor left. */
+bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down);
+/* Whether packed codes of one scale are all that a row asks for. */
+bool nyb_build_packs(const nyb_row *row, nyb_slot slot);
+nyb_source nyb_build_source_of(const nyb_builder *b, int quant);
+/* The operand of a slot: a quant of the real buffer, or the buffer itself. fwd: the forward's quant
+ * of the same tensor, or -1. */
+nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
+                            int real, int fwd);
+
 /* build_gemm.c */
 void nyb_build_gemm_forward(nyb_builder *b, int layer);
 void nyb_build_gemm_backward(nyb_builder *b, int layer);

@@ -1,0 +1,311 @@
+/* Operands of products: which tensors are quantized, and where quantizations are shared. */
+#include "graph/build.h"
+
+/* ---- shapes ---------------------------------------------------------------------------------- */
+
+nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer)
+{
+    const nyb_layer *l = &b->g->model->layers[layer];
+    const nyb_shape x = nyb_build_shape(b, l->in[0]);
+
+    if (!strcmp(l->op->name, "linear"))
+        return (nyb_conv_shape){.n = 1,
+                                .h = 1,
+                                .w = nyb_shape_rows(x),
+                                .c = x.c,
+                                .o = l->attr.out,
+                                .r = 1,
+                                .s = 1,
+                                .stride = 1};
+    return (nyb_conv_shape){.n = x.n,
+                            .h = x.h,
+                            .w = x.w,
+                            .c = x.c,
+                            .o = l->attr.out,
+                            .r = l->attr.kernel,
+                            .s = l->attr.kernel,
+                            .stride = l->attr.stride,
+                            .pad = l->attr.pad};
+}
+
+/* A slot's tensor as a matrix. Weights of dgrad are [o][r s c], so that their contraction (o) runs
+ * down the rows; both operands of wgrad contract over pixels, their rows. */
+static nyb_view slot_view(const nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec)
+{
+    const nyb_layer *l = &b->g->model->layers[layer];
+    const nyb_conv_shape s = nyb_build_product_shape(b, layer);
+    const bool linear = !strcmp(l->op->name, "linear");
+    const size_t filter = s.r * s.s * s.c, pixels = b->g->batch * l->shape.h * l->shape.w;
+    nyb_view v = {0};
+
+    switch (slot) {
+    case NYB_SLOT_FWD_X:
+    case NYB_SLOT_WGRAD_X:
+        v = (nyb_view){.rows = s.n * s.h * s.w, .cols = s.c, .run = linear ? s.c : s.h * s.w * s.c};
+        break;
+    case NYB_SLOT_FWD_W:
+        v = (nyb_view){.rows = s.o * s.r * s.s, .cols = s.c, .run = filter};
+        if (spec->group == NYB_GROUP_TILE16)
+            v = (nyb_view){.rows = s.o, .cols = filter, .run = filter};
+        break;
+    case NYB_SLOT_DGRAD_W:
+        v = (nyb_view){.rows = s.o, .cols = filter, .run = filter};
+        break;
+    case NYB_SLOT_DGRAD_DY:
+    case NYB_SLOT_WGRAD_DY:
+        v = (nyb_view){
+            .rows = pixels, .cols = s.o, .run = linear ? s.o : l->shape.h * l->shape.w * s.o};
+        break;
+    }
+    v.down = slot == NYB_SLOT_DGRAD_W || slot == NYB_SLOT_WGRAD_DY || slot == NYB_SLOT_WGRAD_X;
+    return v;
+}
+
+/* Groups and mixes that do not follow the contraction are the same for every product. */
+static bool axis_free(const nyb_spec *spec)
+{
+    return spec->group != NYB_GROUP_BLOCK16 && spec->group != NYB_GROUP_BLOCK32 &&
+           spec->group != NYB_GROUP_BLOCK64 && nyb_mix_length(spec->mix) == 0;
+}
+
+bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x)
+{
+    const nyb_conv_shape s = nyb_build_product_shape(b, layer);
+
+    return !nyb_row_is_f32(x) && !axis_free(&x->spec) && (s.r > 1 || s.s > 1 || s.stride > 1);
+}
+
+/* ---- quantization nodes ---------------------------------------------------------------------- */
+
+void nyb_build_touch_quant(nyb_builder *b, int quant)
+{
+    const nyb_quant *q = &b->p->quants[quant];
+
+    nyb_build_touch(b, q->values);
+    nyb_build_touch(b, q->codes);
+    nyb_build_touch(b, q->scales);
+}
+
+static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
+{
+    const nyb_quant *q = &b->p->quants[quant];
+    nyb_step *s = nyb_build_step(b, kind, q->layer);
+
+    if (!s)
+        return;
+    s->quant = quant;
+    nyb_build_touch(b, q->real);
+    if (kind == NYB_STEP_ENCODE)
+        nyb_build_touch(b, q->codes);
+    if (kind == NYB_STEP_ROUND) {
+        nyb_build_touch_quant(b, quant);
+        if (q->from >= 0)
+            nyb_build_touch_quant(b, q->from);
+        if (q->from >= 0 && q->groups) { /* the values that are rounded again */
+            s->in[0] = nyb_build_buffer(b, "values", q->layer, NYB_HOME_PLANNED, -1,
+                                        q->view.rows * q->view.cols * sizeof(float));
+            nyb_build_touch(b, s->in[0]);
+        }
+    }
+    b->p->n_steps++;
+}
+
+/* A quant without steps; -1 after a failure. */
+static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec, int real)
+{
+    static const uint8_t roles[NYB_SLOTS] = {
+#define X(constant, word, role) role,
+        NYB_SLOT_LIST(X)
+#undef X
+    };
+    nyb_program *p = b->p;
+    void *items = p->quants;
+
+    if (!nyb_build_reserve(b, &items, p->n_quants, &p->n_quants_capacity, sizeof *p->quants))
+        return -1;
+    p->quants = items;
+    p->quants[p->n_quants] = (nyb_quant){.layer = layer,
+                                         .slot = slot,
+                                         .spec = *spec,
+                                         .real = real,
+                                         .codes = -1,
+                                         .shares = -1,
+                                         .param = nyb_graph_find_learned(b->g, layer, slot),
+                                         .role = roles[slot],
+                                         .values = -1,
+                                         .scales = -1,
+                                         .taps = 1,
+                                         .from = -1,
+                                         .view = slot_view(b, layer, slot, spec),
+                                         .product = (uint8_t)(slot / 2),
+                                         .samples = 1,
+                                         .pre = 1.0f,
+                                         .post = 1.0f};
+    return p->n_quants++;
+}
+
+int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec, int real,
+                     int sample, int shares, bool observe)
+{
+    const int i = new_quant(b, layer, slot, spec, real);
+    nyb_quant *q = &b->p->quants[i];
+    size_t rows, cols;
+
+    if (i < 0)
+        return -1;
+    rows = q->view.rows;
+    cols = q->view.cols;
+    if (slot == NYB_SLOT_DGRAD_W) { /* as the products take weights: [o r s][c] */
+        cols = nyb_build_product_shape(b, layer).c;
+        rows = q->view.rows * q->view.cols / cols;
+    }
+    q->shares = shares;
+    q->sample = (uint8_t)sample;
+    q->packed = (nyb_packed){
+        .format = spec->format, .rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)};
+    if (!observe)
+        q->codes = nyb_build_buffer(b, "codes", layer, NYB_HOME_PLANNED, -1,
+                                    nyb_packed_bytes(spec->format, rows, cols));
+    nyb_build_scratch(b, nyb_moments_scratch_bytes(rows, cols));
+    nyb_build_scratch(b, nyb_round_scratch_bytes(spec, &q->view));
+    if (shares < 0) {
+        add_quant_step(b, NYB_STEP_MOMENTS, i);
+        add_quant_step(b, NYB_STEP_SCALE, i);
+    }
+    if (!observe)
+        add_quant_step(b, NYB_STEP_ENCODE, i);
+    return i;
+}
+
+static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps)
+{
+    const nyb_view *v = &q->view;
+
+    q->values = nyb_build_buffer(b,
+                                 taps                        ? "patches"
+                                 : q->slot == NYB_SLOT_FWD_X ? "values"
+                                                             : "rounded",
+                                 q->layer, NYB_HOME_PLANNED, -1, v->rows * v->cols * sizeof(float));
+    /* Further samples are rounded beside the first. */
+    nyb_build_scratch(b, nyb_round_up(nyb_moments_scratch_bytes(v->rows, v->cols), NYB_ALIGN) +
+                             nyb_round_up(nyb_round_scratch_bytes(&q->spec, v), NYB_ALIGN) +
+                             (q->samples > 1 ? 2 * v->rows * v->cols * sizeof(float) : 0));
+}
+
+/* Rows along the contraction, as group_conv.h wants them. */
+static void grouped_codes(nyb_builder *b, nyb_quant *q, bool fills)
+{
+    const nyb_view *v = &q->view;
+    const nyb_conv_shape shape = nyb_build_product_shape(b, q->layer);
+    const bool is_w = q->slot == NYB_SLOT_DGRAD_W;
+    const size_t rows = v->down ? v->cols : v->rows, group = nyb_spec_group_length(&q->spec);
+    const size_t cols = !v->down ? v->cols
+                        : fills  ? nyb_round_up(v->rows, NYB_BLOCK_CODES)
+                                 : v->rows;
+
+    q->groups = true;
+    q->taps = is_w ? shape.r * shape.s : 1;
+    q->grouped = nyb_grouped_view(q->spec.format, rows, cols, group, NULL, NULL);
+    q->codes = nyb_build_buffer(b, "codes", q->layer, NYB_HOME_PLANNED, -1,
+                                nyb_grouped_code_bytes(q->spec.format, rows, cols, group));
+    q->scales = nyb_build_buffer(b, "scales", q->layer, NYB_HOME_PLANNED, -1,
+                                 nyb_grouped_scale_count(rows, cols, group) * sizeof(float));
+    nyb_build_scratch(b, nyb_moments_scratch_bytes(v->rows, v->cols));
+    nyb_build_scratch(b, nyb_round_codes_scratch_bytes(&q->spec, v, &q->grouped));
+}
+
+int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
+                      int from, bool taps)
+{
+    const nyb_row *row = want->row;
+    const int i = new_quant(b, layer, slot, &row->spec, real);
+    nyb_quant *q = &b->p->quants[i];
+
+    if (i < 0)
+        return -1;
+    q->rounds = true;
+    q->from = from;
+    q->samples = row->samples;
+    q->pre = row->pre;
+    q->post = row->post;
+    q->packed.format = row->spec.format;
+    if (taps) {
+        const nyb_layer *l = &b->g->model->layers[layer];
+
+        q->view.rows = b->g->batch * l->shape.h * l->shape.w;
+        q->view.run = l->shape.h * l->shape.w * q->view.cols;
+    }
+    if (want->groups)
+        grouped_codes(b, q, want->fills);
+    else
+        rounded_values(b, q, taps);
+    if (!taps)
+        add_quant_step(b, NYB_STEP_ROUND, i);
+    return i;
+}
+
+static bool same_spec(const nyb_spec *a, const nyb_spec *b)
+{
+    return a->format == b->format && a->scale == b->scale && a->group == b->group &&
+           a->rounding == b->rounding && a->sr_bits == b->sr_bits && a->mix == b->mix;
+}
+
+bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
+{
+    const nyb_row *row = want->row;
+
+    return q->groups == want->groups && same_spec(&q->spec, &row->spec) &&
+           (axis_free(&row->spec) || q->view.down == down) &&
+           (!q->rounds ||
+            (q->samples == row->samples && q->pre == row->pre && q->post == row->post)) &&
+           row->from == NYB_FROM_RAW;
+}
+
+/* An earlier layer's fwd.x quant of the same real tensor that this one may share: same spec and
+ * nothing of its own, no random bits, no parameters. */
+static int shared_x(const nyb_builder *b, int real, const nyb_wanted *want)
+{
+    const nyb_row *row = want->row;
+
+    if (nyb_rounding_draws(row->spec.rounding) || row->spec.scale->n_params > 0 ||
+        row->spec.mix != NYB_MIX_NONE)
+        return -1;
+    for (int i = 0; i < b->p->n_quants; i++) {
+        const nyb_quant *q = &b->p->quants[i];
+
+        if (q->slot == NYB_SLOT_FWD_X && q->real == real && (q->codes >= 0 || q->rounds) &&
+            nyb_build_may_share(q, want, false))
+            return i;
+    }
+    return -1;
+}
+
+bool nyb_build_packs(const nyb_row *row, nyb_slot slot)
+{
+    return nyb_spec_packs(&row->spec) && row->pre == 1.0f && row->post == 1.0f &&
+           row->from == NYB_FROM_RAW && (row->samples == 1 || slot == NYB_SLOT_WGRAD_DY);
+}
+
+nyb_source nyb_build_source_of(const nyb_builder *b, int quant)
+{
+    if (quant < 0)
+        return (nyb_source){-1, -1};
+    return (nyb_source){quant, b->p->quants[quant].values};
+}
+
+nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
+                            int real, int fwd)
+{
+    const nyb_row *row = want->row;
+    int quant;
+
+    if (nyb_row_is_f32(row))
+        return (nyb_source){-1, real};
+    quant = slot == NYB_SLOT_FWD_X ? shared_x(b, real, want) : -1;
+    if (quant < 0 && nyb_build_packs(row, slot))
+        quant = nyb_build_packed(b, layer, slot, &row->spec, real, 0, -1, false);
+    else if (quant < 0)
+        quant = nyb_build_rounded(b, layer, slot, want, real, row->from == NYB_FROM_FWD ? fwd : -1,
+                                  false);
+    return nyb_build_source_of(b, quant);
+}
