@@ -5,7 +5,7 @@
 #include "verbs.h"
 
 typedef struct values {
-    const char *codes, *cpu;
+    const char *codes, *axis, *cpu;
     size_t threads, step, draw;
     uint64_t seed;
     bool json;
@@ -14,6 +14,10 @@ typedef struct values {
 static const cli_option options[] = {
     {"codes", "FILE", "also write one uint8 code per element (.npy)", CLI_TEXT,
      offsetof(values, codes), 0, 0},
+    {"axis", "N",
+     "axis that groups and transforms run along, from 0, or from -1 backwards "
+     "(default: -1, the last)",
+     CLI_TEXT, offsetof(values, axis), 0, 0},
     {"seed", "N", "of the random bits of stochastic rounding (default: 0)", CLI_U64,
      offsetof(values, seed), 0, 0},
     {"step", "N", "step the random bits belong to (default: 0)", CLI_SIZE, offsetof(values, step),
@@ -67,11 +71,40 @@ static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *
     return cli_close_output();
 }
 
-/* Rows are all leading dimensions, columns the last one. */
-static void rows_and_columns(const nyb_array *in, size_t *rows, size_t *cols)
+/* An array seen as [outer][along][inner]: groups run along the middle. */
+typedef struct shape {
+    size_t outer, along, inner;
+} shape;
+
+static int find_axis(const nyb_array *in, const char *text, shape *s)
 {
-    *cols = in->n_dims > 0 ? in->dims[in->n_dims - 1] : 1;
-    *rows = *cols ? in->n / *cols : 0;
+    char *end = NULL;
+    long axis = text ? strtol(text, &end, 10) : -1;
+    if (axis < 0)
+        axis += in->n_dims;
+    if ((text && (end == text || *end)) || (in->n_dims > 0 && (axis < 0 || axis >= in->n_dims))) {
+        cli_error("--axis", "'%s' is no axis of an array of %d dimensions", text, in->n_dims);
+        return CLI_USAGE;
+    }
+    *s = (shape){1, 1, 1};
+    for (int i = 0; i < in->n_dims; i++) {
+        size_t *part = i < axis ? &s->outer : i > axis ? &s->inner : &s->along;
+        *part *= in->dims[i];
+    }
+    return CLI_OK;
+}
+
+/* to[outer][inner][along] = from[outer][along][inner], elements of n_bytes; back: the reverse. */
+static void turn(const shape *s, const void *from, void *to, size_t n_bytes, bool back)
+{
+    for (size_t o = 0; o < s->outer; o++)
+        for (size_t i = 0; i < s->inner; i++)
+            for (size_t a = 0; a < s->along; a++) {
+                const size_t stored = (o * s->along + a) * s->inner + i;
+                const size_t turned = (o * s->inner + i) * s->along + a;
+                memcpy((char *)to + (back ? stored : turned) * n_bytes,
+                       (const char *)from + (back ? turned : stored) * n_bytes, n_bytes);
+            }
 }
 
 static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *in, const char *out,
@@ -79,20 +112,29 @@ static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *
 {
     nyb_error err;
     nyb_quant_stats stats;
-    size_t rows, cols;
-    rows_and_columns(in, &rows, &cols);
+    shape s;
+    int exit_status = find_axis(in, v->axis, &s);
+    if (exit_status != CLI_OK)
+        return exit_status;
     uint8_t *codes = v->codes ? cli_alloc(in->n, 1) : NULL;
-    float *q = cli_alloc(in->n, sizeof *q);
-    int exit_status = CLI_OK;
-    if (nyb_quantize(context, spec, in->values, rows, cols, v->seed, (uint32_t)v->step,
-                     (uint32_t)v->draw, codes, q, &stats, &err) != NYB_OK)
+    uint8_t *turned_codes = v->codes ? cli_alloc(in->n, 1) : NULL;
+    float *q = cli_alloc(in->n, sizeof *q), *turned = cli_alloc(in->n, sizeof *q);
+    turn(&s, in->values, turned, sizeof *q, false);
+    if (nyb_quantize(context, spec, turned, s.outer * s.inner, s.along, v->seed, (uint32_t)v->step,
+                     (uint32_t)v->draw, turned_codes, q, &stats, &err) != NYB_OK)
         exit_status = cli_fail("quantize", &err);
-    else if (nyb_array_save(out, q, in->n_dims, in->dims, &err) != NYB_OK)
+    turn(&s, q, turned, sizeof *q, true);
+    if (codes)
+        turn(&s, turned_codes, codes, 1, true);
+    if (exit_status == CLI_OK && nyb_array_save(out, turned, in->n_dims, in->dims, &err) != NYB_OK)
         exit_status = cli_fail("quantize", &err);
-    else if (codes && nyb_array_save_bytes(v->codes, codes, in->n_dims, in->dims, &err) != NYB_OK)
+    if (exit_status == CLI_OK && codes &&
+        nyb_array_save_bytes(v->codes, codes, in->n_dims, in->dims, &err) != NYB_OK)
         exit_status = cli_fail("quantize", &err);
     free(codes);
+    free(turned_codes);
     free(q);
+    free(turned);
     if (exit_status != CLI_OK)
         return exit_status;
     char text[96];
@@ -135,14 +177,16 @@ const cli_verb cli_verb_quantize = {
     .about = "quantize an array and measure what is lost",
     .synopsis = "SPEC IN.npy OUT.npy [options]",
     .description =
-        "Quantizes IN with one scale chosen from its own statistics and writes the dequantized f32 "
-        "array OUT. SPEC is format/scale/group/rounding; trailing parts may be left out and take "
-        "the format's defaults; stochastic:32 takes 32 random bits an element instead of 16. NaN "
+        "Quantizes IN with scales chosen from its own statistics and writes the dequantized f32 "
+        "array OUT. SPEC is format/scale/group/rounding[/mix]; trailing parts may be left out and "
+        "take the format's defaults; stochastic:32 takes 32 random bits an element instead of 16. "
+        "NaN "
         "becomes zero, infinities the largest value; both are "
         "counted.\n\n"
         "The same seed, step and draw give the same codes on every machine.",
     .example = "  nybble quantize e3m0/absmax/tensor/stochastic grad.npy q.npy --codes c.npy\n"
-               "  nybble quantize int4/sawb weights.npy q.npy --json\n",
+               "  nybble quantize int4/sawb weights.npy q.npy --json\n"
+               "  nybble quantize e2m1/e8m0/block32 x.npy q.npy --axis 0\n",
     .options = options,
     .min_args = 3,
     .max_args = 3,

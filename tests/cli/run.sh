@@ -140,6 +140,31 @@ run 0 quantize e3m0 r.npy b.npy --seed 3 --draw 1 --cpu ref --threads 1
 cmp "$work/a.npy" "$work/b.npy" || fail "codes depend on CPU or threads"
 run 0 quantize e3m0 r.npy b.npy --seed 3 --draw 2
 cmp -s "$work/a.npy" "$work/b.npy" && fail "--draw changes nothing"
+# Blocks along axis 0 of x are blocks along the rows of its transpose.
+python3 - "$work" <<'EOF'
+import struct, sys
+def save(path, rows, cols, f):
+    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, cols)
+    head += ' ' * (63 - (10 + len(head)) % 64) + '\n'
+    with open(sys.argv[1] + '/' + path, 'wb') as out:
+        out.write(b'\x93NUMPY\x01\x00' + struct.pack('<H', len(head)) + head.encode())
+        out.write(b''.join(struct.pack('<f', f(i, j)) for i in range(rows) for j in range(cols)))
+value = lambda i, j: ((i * 37 + j * 101) % 97 - 48) / 7.0 * (1 + i % 5)
+save('t.npy', 48, 20, value)
+save('tt.npy', 20, 48, lambda i, j: value(j, i))
+EOF
+run 0 quantize e2m1/e8m0/block32/nearest t.npy ta.npy --axis 0
+run 0 quantize e2m1/e8m0/block32/nearest tt.npy tb.npy
+python3 - "$work" <<'EOF' || fail "quantize --axis 0 is not that of the transpose"
+import struct, sys
+def load(path, n):
+    with open(sys.argv[1] + '/' + path, 'rb') as file:
+        return struct.unpack('<%df' % n, file.read()[-4 * n:])
+a, b = load('ta.npy', 960), load('tb.npy', 960)
+sys.exit(any(a[i * 20 + j] != b[j * 48 + i] for i in range(48) for j in range(20)))
+EOF
+run 2 quantize int4 t.npy ta.npy --axis 2
+says axis
 run 2 quantize int4/saw x.npy q.npy
 says "saw" "sawb"
 run 2 quantize int4/absmax/tensor/flush x.npy q.npy
