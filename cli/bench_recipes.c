@@ -9,7 +9,7 @@
 typedef struct values {
     const char *preset, *data, *out, *results, *part, *machine, *commit, *cpu;
     cli_list recipes, models, seeds, set, import;
-    size_t threads, limit_train, limit_test;
+    size_t threads, limit_train, limit_test, times;
     bool json, quiet, report_only, dry_run;
 } values;
 
@@ -41,6 +41,10 @@ static const cli_option options[] = {
      CLI_TEXT, offsetof(values, results), 0, 0},
     {"import", "FILE", "such lines from elsewhere, only read; may be repeated", CLI_LIST,
      offsetof(values, import), 0, 0},
+    {"times", "MS",
+     "instead of training, time steps of the recipes that are computed from codes, in turns, MS "
+     "milliseconds each, on an idle machine; the tables then show these times",
+     CLI_SIZE, offsetof(values, times), 1, 600000},
     {"report-only", NULL, "train nothing, write the tables of what is finished", CLI_FLAG,
      offsetof(values, report_only), 0, 0},
     {"dry-run", NULL, "print which runs are finished and which are missing", CLI_FLAG,
@@ -183,7 +187,10 @@ static int print_plan(const board_plan *plan, const board_records *records)
 static int report(const values *v, board_records *records, int exit_status)
 {
     board_report tables;
-    if (board_records_scan(records, v->out) != CLI_OK)
+    char *times = board_times_path(v->out);
+    int loaded = board_records_load(records, times);
+    free(times);
+    if (loaded != CLI_OK || board_records_scan(records, v->out) != CLI_OK)
         return CLI_FAILURE;
     if (records->n == 0 && exit_status == CLI_OK) {
         cli_error("bench recipes", "no finished run in %s", v->out);
@@ -218,8 +225,9 @@ static int train(const values *v, const board_request *request, const board_plan
     if (exit_status == CLI_OK)
         exit_status = cli_job_open_data(&c.job, &c.input);
     if (exit_status == CLI_OK) {
-        exit_status = board_run(&c, plan, part, n_parts, records);
-        if (!v->quiet)
+        exit_status = v->times ? board_time(&c, plan, (double)v->times * 1e-3, records)
+                               : board_run(&c, plan, part, n_parts, records);
+        if (!v->quiet && !v->times)
             fprintf(stderr,
                     "%zu runs trained, %zu were finished before, %zu are being trained by others, "
                     "%zu failed\n",

@@ -59,7 +59,8 @@ typedef struct board_plan {
 int board_plan_make(board_plan *plan, const board_request *request, const cli_args *args);
 void board_plan_free(board_plan *plan);
 
-/* ---- records: one JSON object per finished run (board_record.c) ---------------------------------
+/* ---- records: one JSON object per finished run or measured time (board_record.c)
+ * ---------------------------------
  */
 
 typedef struct board_records {
@@ -68,10 +69,12 @@ typedef struct board_records {
 } board_records;
 
 void board_records_free(board_records *records);
-/* Takes over record. Records of the same run are kept once. */
+/* Takes over record. Records of the same run are kept once; a time replaces an older one. */
 void board_records_add(board_records *records, json_t *record);
 /* The record of this job; or NULL. */
 const json_t *board_records_find(const board_records *records, const board_job *job);
+/* "time", not a run. */
+bool board_record_is_time(const json_t *record);
 /* Both are of the same run. */
 bool board_record_is(const json_t *record, const board_job *job);
 
@@ -106,6 +109,23 @@ int board_run(board_campaign *campaign, const board_plan *plan, size_t part, siz
               board_records *records);
 /* The folder of a job: malloc memory. */
 char *board_job_dir(const char *dir, const board_job *job);
+/* What a job is, before it has a result. */
+json_t *board_describe_job(const board_campaign *campaign, const board_job *job);
+/* Model and training run of a job in *run; board_unbuild is due in any case. */
+nyb_status board_build(const board_campaign *campaign, const board_job *job, cli_job *run,
+                       nyb_error *err);
+void board_unbuild(cli_job *run);
+/* Some products with quantized operands are not computed from codes. */
+bool board_is_emulated(const nyb_train *train);
+
+/* ---- times (board_time.c) ----------------------------------------------------------------- */
+
+/* Measures training steps of every model and recipe that is not emulated, in turns, so many seconds
+ * each; records of kind "time", into the results file or, without one, board_times_path. */
+int board_time(const board_campaign *campaign, const board_plan *plan, double seconds,
+               board_records *records);
+/* DIR/times.jsonl: malloc memory. */
+char *board_times_path(const char *dir);
 
 /* ---- the tables (board_report.c) ----------------------------------------------------------------
  */

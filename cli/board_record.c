@@ -16,24 +16,37 @@ static const char *text_of(const json_t *record, const char *key)
     return text ? text : "";
 }
 
+bool board_record_is_time(const json_t *record)
+{
+    return strcmp(text_of(record, "kind"), "time") == 0;
+}
+
 static bool is_record(const json_t *json)
 {
     return *text_of(json, "model") && *text_of(json, "recipe") && *text_of(json, "hash") &&
-           *text_of(json, "setup") && json_is_integer(json_object_get(json, "seed"));
+           *text_of(json, "setup") &&
+           (board_record_is_time(json) || json_is_integer(json_object_get(json, "seed")));
 }
 
-static bool is_same_run(const json_t *a, const json_t *b)
+/* The same run; or the same thing timed on the same machine. */
+static bool is_same(const json_t *a, const json_t *b)
 {
-    static const char *const keys[] = {"model", "recipe", "hash"};
+    static const char *const keys[] = {"model", "recipe", "hash", "kind"};
+    static const char *const places[] = {"machine", "cpu", "threads"};
+    for (size_t i = 0; board_record_is_time(a) && i < sizeof places / sizeof places[0]; i++)
+        if (!json_equal(json_object_get(a, places[i]), json_object_get(b, places[i])))
+            return false;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(text_of(a, keys[i]), text_of(b, keys[i])) != 0)
             return false;
-    return json_equal(json_object_get(a, "seed"), json_object_get(b, "seed"));
+    return board_record_is_time(a) ||
+           json_equal(json_object_get(a, "seed"), json_object_get(b, "seed"));
 }
 
 bool board_record_is(const json_t *record, const board_job *job)
 {
-    return is_record(record) && strcmp(text_of(record, "model"), job->model->spec) == 0 &&
+    return is_record(record) && !board_record_is_time(record) &&
+           strcmp(text_of(record, "model"), job->model->spec) == 0 &&
            strcmp(text_of(record, "recipe"), job->recipe->label) == 0 &&
            strcmp(text_of(record, "hash"), job->hash) == 0 &&
            json_integer_value(json_object_get(record, "seed")) == (json_int_t)job->seed;
@@ -52,8 +65,13 @@ void board_records_free(board_records *records)
 void board_records_add(board_records *records, json_t *record)
 {
     for (size_t i = 0; i < records->n; i++) {
-        if (!is_same_run(records->at[i], record))
+        if (!is_same(records->at[i], record))
             continue;
+        if (board_record_is_time(record)) {
+            json_decref(records->at[i]);
+            records->at[i] = record;
+            return;
+        }
         const char *old = text_of(records->at[i], "weights_sha256");
         const char *new = text_of(record, "weights_sha256");
         if (*old && *new &&strcmp(old, new) != 0)
@@ -187,7 +205,7 @@ static bool append_locked(FILE *file, const json_t *record)
     bool is_there = false;
     while ((n = getline(&line, &n_reserved, file)) >= 0 && line[n - 1] == '\n') {
         json_t *old = json_loads(line, 0, NULL);
-        is_there = is_there || (old && is_same_run(old, record));
+        is_there = is_there || (old && !board_record_is_time(record) && is_same(old, record));
         json_decref(old);
         end += n;
     }

@@ -79,8 +79,23 @@ static bool is_same_machine(const json_t *a, const json_t *b)
            json_equal(json_object_get(a, "threads"), json_object_get(b, "threads"));
 }
 
-/* clock: a record of the machine whose times are shown. */
-static board_row make_row(const group *g, const group *base, const json_t *clock)
+/* The time measured of a recipe on the clock's machine; NaN. */
+static double measured_rate(const board_records *records, const json_t *run, const json_t *clock)
+{
+    for (size_t i = 0; i < records->n; i++) {
+        const json_t *r = records->at[i];
+        if (board_record_is_time(r) && is_same_machine(r, clock) &&
+            strcmp(text_of(r, "model"), text_of(run, "model")) == 0 &&
+            strcmp(text_of(r, "recipe"), text_of(run, "recipe")) == 0 &&
+            strcmp(text_of(r, "hash"), text_of(run, "hash")) == 0)
+            return number_of(r, "samples_per_s");
+    }
+    return NAN;
+}
+
+/* clock: a record of the machine whose times are shown: of measured ones, or of runs. */
+static board_row make_row(const board_records *records, const group *g, const group *base,
+                          const json_t *clock)
 {
     double accuracies[SEEDS_MAX], rates[SEEDS_MAX];
     size_t n_accuracies = 0, n_rates = 0;
@@ -104,7 +119,10 @@ static board_row make_row(const group *g, const group *base, const json_t *clock
     }
     row.mean = mean_of(accuracies, n_accuracies);
     row.sd = deviation_of(accuracies, n_accuracies);
-    row.samples_per_s = n_rates ? median_of(rates, n_rates) : NAN;
+    if (board_record_is_time(clock))
+        row.samples_per_s = row.emulated ? NAN : measured_rate(records, g->at[0], clock);
+    else
+        row.samples_per_s = n_rates ? median_of(rates, n_rates) : NAN;
     if (g != base)
         add_differences(&row, g, base);
     else
@@ -128,10 +146,16 @@ static int compare_rows(const void *a, const void *b)
 
 /* ---- one model and setup ------------------------------------------------------------------ */
 
-static bool is_in_table(const json_t *record, const board_table *table)
+static bool is_of_table(const json_t *record, const board_table *table)
 {
     return strcmp(text_of(record, "model"), table->model) == 0 &&
            strcmp(text_of(record, "setup"), table->setup) == 0;
+}
+
+/* A run, not a time. */
+static bool is_in_table(const json_t *record, const board_table *table)
+{
+    return !board_record_is_time(record) && is_of_table(record, table);
 }
 
 /* The runs of a recipe; of several definitions under one name the one that was recorded last. */
@@ -151,9 +175,12 @@ static void collect(const board_records *records, const board_table *table, cons
             g->at[g->n++] = records->at[i];
 }
 
-/* The machine, instruction set and threads of most runs. */
-static const json_t *most_frequent_machine(const board_records *records, const board_table *table)
+/* The machine, instruction set and threads that were timed last; else those of most runs. */
+static const json_t *choose_clock(const board_records *records, const board_table *table)
 {
+    for (size_t i = records->n; i-- > 0;)
+        if (board_record_is_time(records->at[i]) && is_of_table(records->at[i], table))
+            return records->at[i];
     const json_t *best = table->sample;
     size_t n_best = 0;
     for (size_t i = 0; i < records->n; i++) {
@@ -172,7 +199,7 @@ static const json_t *most_frequent_machine(const board_records *records, const b
 static void fill_table(board_table *table, const board_records *records)
 {
     group *base = cli_alloc(1, sizeof *base), *g = cli_alloc(1, sizeof *g);
-    table->clock = most_frequent_machine(records, table);
+    table->clock = choose_clock(records, table);
     table->rows = cli_alloc(records->n, sizeof *table->rows);
     collect(records, table, "f32", base);
     for (size_t i = 0; i < records->n; i++) {
@@ -184,7 +211,7 @@ static void fill_table(board_table *table, const board_records *records)
             continue;
         collect(records, table, recipe, g);
         table->rows[table->n_rows++] =
-            make_row(strcmp(recipe, "f32") == 0 ? base : g, base, table->clock);
+            make_row(records, strcmp(recipe, "f32") == 0 ? base : g, base, table->clock);
     }
     qsort(table->rows, table->n_rows, sizeof *table->rows, compare_rows);
     free(base);
@@ -195,7 +222,7 @@ void board_report_make(board_report *report, const board_records *records)
 {
     *report = (board_report){.tables = cli_alloc(records->n + 1, sizeof *report->tables)};
     for (size_t i = 0; i < records->n; i++) {
-        bool is_new = true;
+        bool is_new = !board_record_is_time(records->at[i]);
         for (size_t j = 0; j < report->n_tables; j++)
             is_new = is_new && !is_in_table(records->at[i], &report->tables[j]);
         if (!is_new)

@@ -99,8 +99,7 @@ static int claim(const char *dir)
 
 /* ---- records ------------------------------------------------------------------------------ */
 
-/* What a run is, before it has a result. */
-static json_t *describe_job(const board_campaign *c, const board_job *job)
+json_t *board_describe_job(const board_campaign *c, const board_job *job)
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:s}", "model",
                      job->model->spec, "recipe", job->recipe->label, "hash", job->hash, "setup",
@@ -116,32 +115,43 @@ static bool multiplies_codes(const char *engine)
     return strncmp(engine, "s8", 2) == 0 || strcmp(engine, "mf") == 0;
 }
 
-/* "s8", "f32" or "s8+f32": who computes the products with a quantized operand or an accumulator of
- * their own. Emulated: some of them are not products of codes. Without any: "f32", and real. */
-static void add_engines(const nyb_train *train, json_t *record)
+/* A product with a quantized operand, or an accumulator of its own. */
+static bool is_quantized(const nyb_explain_line *l)
 {
-    char engines[64] = "";
-    bool emulated = false;
+    return strcmp(l->a, "f32") != 0 || strcmp(l->b, "f32") != 0 || strcmp(l->engine, "f32") != 0;
+}
+
+bool board_is_emulated(const nyb_train *train)
+{
     for (size_t i = 0; i < nyb_train_explain_count(train); i++) {
         nyb_explain_line l;
         nyb_train_explain_at(train, i, &l);
-        if (strcmp(l.a, "f32") == 0 && strcmp(l.b, "f32") == 0 && strcmp(l.engine, "f32") == 0)
-            continue;
-        emulated = emulated || !multiplies_codes(l.engine);
-        if (strstr(engines, l.engine) || strlen(engines) + strlen(l.engine) + 2 > sizeof engines)
+        if (is_quantized(&l) && !multiplies_codes(l.engine))
+            return true;
+    }
+    return false;
+}
+
+/* "s8", "f32" or "s8+f32": who computes the quantized products. Without any: "f32", and real. */
+static void add_engines(const nyb_train *train, json_t *record)
+{
+    char engines[64] = "";
+    nyb_energy step = {0};
+    for (size_t i = 0; i < nyb_train_explain_count(train); i++) {
+        nyb_explain_line l;
+        nyb_energy e;
+        nyb_train_explain_at(train, i, &l);
+        nyb_train_energy_at(train, i, &e);
+        nyb_energy_add(&step, &e);
+        if (!is_quantized(&l) || strstr(engines, l.engine) ||
+            strlen(engines) + strlen(l.engine) + 2 > sizeof engines)
             continue;
         strcat(engines, *engines ? "+" : "");
         strcat(engines, l.engine);
     }
-    nyb_energy step = {0};
-    for (size_t i = 0; i < nyb_train_explain_count(train); i++) {
-        nyb_energy e;
-        nyb_train_energy_at(train, i, &e);
-        nyb_energy_add(&step, &e);
-    }
     json_object_set_new(record, "energy_pj", cli_json_real(step.picojoules));
     json_object_set_new(record, "engine", json_string(*engines ? engines : "f32"));
-    json_object_set_new(record, "emulated", json_boolean(emulated));
+    json_object_set_new(record, "emulated", json_boolean(board_is_emulated(train)));
 }
 
 /* status: NYB_OK, or NYB_NONFINITE with the step and layer in err. */
@@ -151,7 +161,7 @@ static json_t *describe_result(const board_campaign *c, const board_job *job, co
     nyb_train_summary s;
     nyb_train_summarize(run->train, &s);
     bool diverged = status == NYB_NONFINITE || !isfinite(s.test_loss);
-    json_t *record = describe_job(c, job);
+    json_t *record = board_describe_job(c, job);
     add_engines(run->train, record);
     json_object_update_new(
         record,
@@ -178,8 +188,7 @@ static json_t *describe_result(const board_campaign *c, const board_job *job, co
 
 /* ---- one run ------------------------------------------------------------------------------ */
 
-/* Model and training run; why they cannot be is told with the recipe's name. */
-static nyb_status build(const board_campaign *c, const board_job *job, cli_job *run, nyb_error *err)
+nyb_status board_build(const board_campaign *c, const board_job *job, cli_job *run, nyb_error *err)
 {
     cli_input input = c->input;
     *run = c->job;
@@ -193,7 +202,7 @@ static nyb_status build(const board_campaign *c, const board_job *job, cli_job *
                             &run->train, err);
 }
 
-static void unbuild(cli_job *run)
+void board_unbuild(cli_job *run)
 {
     nyb_train_destroy(&run->train);
     nyb_model_destroy(&run->model);
@@ -203,7 +212,7 @@ static void unbuild(cli_job *run)
 static nyb_status resume(const board_campaign *c, const board_job *job, const char *dir,
                          cli_job *run, nyb_error *err)
 {
-    json_t *old = read_json(dir, "job.json"), *new = describe_job(c, job);
+    json_t *old = read_json(dir, "job.json"), *new = board_describe_job(c, job);
     bool is_same = old && board_record_is(old, job) &&
                    json_equal(json_object_get(old, "version"), json_object_get(new, "version")) &&
                    json_equal(json_object_get(old, "commit"), json_object_get(new, "commit"));
@@ -213,8 +222,8 @@ static nyb_status resume(const board_campaign *c, const board_job *job, const ch
         if (nyb_train_resume(run->train, dir, err) == NYB_OK)
             return NYB_OK;
         cli_hint("%s: begun anew, as its checkpoint cannot be read: %s", dir, err->text);
-        unbuild(run);
-        NYB_TRY(build(c, job, run, err));
+        board_unbuild(run);
+        NYB_TRY(board_build(c, job, run, err));
     }
     delete_file(dir, "state.safetensors");
     return NYB_OK;
@@ -254,14 +263,14 @@ static int train(const board_campaign *c, const board_job *job, const char *dir,
     cli_job run;
     cli_progress progress;
     *record = NULL;
-    nyb_status status = build(c, job, &run, &err);
+    nyb_status status = board_build(c, job, &run, &err);
     if (status == NYB_OK)
         status = resume(c, job, dir, &run, &err);
     if (status != NYB_OK) {
-        unbuild(&run);
+        board_unbuild(&run);
         return fail_job(job, &err);
     }
-    json_t *json = describe_job(c, job);
+    json_t *json = board_describe_job(c, job);
     int exit_status = write_json(dir, "job.json", json);
     json_decref(json);
     if (exit_status == CLI_OK) {
@@ -275,7 +284,7 @@ static int train(const board_campaign *c, const board_job *job, const char *dir,
         else
             exit_status = status == NYB_INTERRUPTED ? CLI_INTERRUPTED : fail_job(job, &err);
     }
-    unbuild(&run);
+    board_unbuild(&run);
     return exit_status;
 }
 

@@ -114,10 +114,16 @@ def deviation(values):
     return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
+def is_time(record):
+    return record.get("kind") == "time"
+
+
 def board_runs(path):
     """Every run once; of several definitions of a recipe the one that was recorded last."""
     runs = {}
     for run in lines_of(path):
+        if is_time(run):
+            continue
         runs.setdefault((run["model"], run["setup"], run["recipe"], run["hash"], run["seed"]), run)
     last = {(run["model"], run["setup"], run["recipe"]): run["hash"] for run in runs.values()}
     return [run for run in runs.values()
@@ -128,7 +134,18 @@ def machine_of(run):
     return (run["machine"], run["cpu"], run["threads"])
 
 
-def board_row(recipe, runs, base, clock):
+def board_times(path):
+    """(model, setup) -> machine that was timed last; and all times."""
+    clocks, times = {}, {}
+    for record in lines_of(path):
+        if is_time(record):
+            clocks[record["model"], record["setup"]] = machine_of(record)
+            key = (record["model"], record["recipe"], record["hash"], machine_of(record))
+            times[key] = record["samples_per_s"]
+    return clocks, times
+
+
+def board_row(recipe, runs, base, clock, times):
     good = [run for run in runs if not run["diverged"]]
     row = {"recipe": recipe, "engine": runs[0]["engine"], "emulated": runs[0]["emulated"],
            "seeds": len(runs), "diverged": len(runs) - len(good), "mean": None, "sd": None,
@@ -145,7 +162,10 @@ def board_row(recipe, runs, base, clock):
         row["mean"] = sum(accuracies) / len(accuracies)
     if len(accuracies) > 1:
         row["sd"] = deviation(accuracies)
-    if rates:
+    if times is not None:
+        key = (runs[0]["model"], recipe, runs[0]["hash"], clock)
+        row["rate"] = None if row["emulated"] else times.get(key)
+    elif rates:
         row["rate"] = statistics.median(rates)
     if diffs:
         row["diff"] = sum(diffs) / len(diffs)
@@ -158,16 +178,19 @@ def board_row(recipe, runs, base, clock):
 def board_tables(path):
     """(model, setup) -> rows, the machine whose times are shown, the runs."""
     tables = {}
+    clocks, times = board_times(path)
     for run in board_runs(path):
         tables.setdefault((run["model"], run["setup"]), []).append(run)
     for key, runs in tables.items():
         # the first of the most frequent ones, as in C
         clock = collections.Counter(machine_of(run) for run in runs).most_common(1)[0][0]
+        clock = clocks.get(key, clock)
         base = {run["seed"]: run for run in runs if run["recipe"] == "f32" and not run["diverged"]}
         groups = {}
         for run in runs:
             groups.setdefault(run["recipe"], []).append(run)
-        rows = [board_row(recipe, group, base, clock) for recipe, group in groups.items()]
+        rows = [board_row(recipe, group, base, clock, times if key in clocks else None)
+                for recipe, group in groups.items()]
         rows.sort(key=lambda row: (row["recipe"] != "f32", row["mean"] is None, -(row["mean"] or 0),
                                    row["recipe"]))
         yield key, rows, clock, runs
@@ -184,7 +207,9 @@ def leaderboard(preset):
     for (model, setup), rows, clock, runs in board_tables(path):
         cells = []
         for row in rows:
-            accuracy = "diverged" if row["mean"] is None else plus_minus("{:.2f}", row["mean"], row["sd"])
+            accuracy = "diverged"
+            if row["mean"] is not None:
+                accuracy = plus_minus("{:.2f}", row["mean"], row["sd"])
             diff = "-" if row["diff"] is None else plus_minus("{:+.2f}", row["diff"], row["se"])
             rate = "(emulated)" if row["emulated"] else f"{row['rate']:.0f}" if row["rate"] else "-"
             seeds = str(row["seeds"]) + (f", {row['diverged']} diverged" if row["diverged"] else "")

@@ -60,6 +60,20 @@ END
 python3 "$here/../../tools/readme_tables.py" --csv "$work/a.jsonl" | diff - "$work/a/leaderboard.csv" ||
     fail "tools/readme_tables.py computes other figures"
 
+run 0 $board --out times --import a.jsonl --times 1 --recipes luq_ref
+run 0 bench recipes --out times --import a.jsonl --report-only --json
+python3 - "$work" <<'END' || fail "--times"
+import json, sys
+work = sys.argv[1]
+times = {r["recipe"]: r["samples_per_s"] for r in map(json.loads, open(work + "/times/times.jsonl"))}
+rows = {r["recipe"]: r for r in json.load(open(work + "/out"))["tables"][0]["rows"]}
+assert set(times) == set(rows), times  # luq_ref is emulated: no time
+assert all(abs(rows[r]["samples_per_s"] / times[r] - 1) < 1e-8 for r in rows)
+END
+cat "$work/a.jsonl" "$work/times/times.jsonl" >"$work/timed.jsonl"
+python3 "$here/../../tools/readme_tables.py" --csv "$work/timed.jsonl" |
+    diff - "$work/times/leaderboard.csv" || fail "tools/readme_tables.py reads other times"
+
 # ---- finished runs are not repeated ------------------------------------------------------------
 before=$(stat -c %Y.%i "$work"/a/mlp:32/*/*/result.json)
 run 0 $board --out a --results a.jsonl --json
@@ -109,9 +123,10 @@ for row in a + b:
 assert a == b, (a, b)
 END
 for i in 1 2 3; do
-    (cd "$work" && "$nybble" $board --out shared --results shared.jsonl --quiet >/dev/null) &
+    (cd "$work" && "$nybble" $board --out shared --results shared.jsonl >/dev/null 2>"shared.$i") &
 done
 wait
+same "$(cat "$work"/shared.[123] | awk '/ runs trained/ {n += $1} END {print n}')" 4 "runs trained"
 same "$(lines shared.jsonl)" 4 "records of processes that share a campaign"
 run 0 bench recipes --out shared --report-only
 

@@ -135,6 +135,8 @@ static const struct {
     /* signs */
     {"f32", {EDGES, "fwd.w", "binary", NULL}, "fwd", {0, 0, 0, 0}, {0, 0, 0, 64}, 64 * 0.9},
     {"luq", {EDGES, "fwd.w", "ternary", NULL}, "fwd", {0, 0, 0, 0}, {0, 64, 0, 0}, 64 * 0.1},
+    /* exponents are added */
+    {"luq", {EDGES, "engine", "mf", NULL}, "wgrad", {0}, {64, 64, 0, 0}, 64 * 0.03 + 64 * 0.1},
     /* 8 outputs of 8 products in chunks of 4: two more additions each */
     {"luq",
      {EDGES, "fwd.accum", "fp16/4", NULL},
