@@ -33,7 +33,7 @@ int32_t nyb_mf_value(uint8_t product)
 
 static bool is_small_integer(const nyb_format *format)
 {
-    if (format->grid != NYB_GRID_INT || !format->units)
+    if (format->grid != NYB_GRID_INT || !format->units || format->multiples)
         return false;
     for (unsigned code = 0; code < format->n_codes; code++)
         if (format->units[code] > 15 || format->units[code] < -15)
