@@ -131,6 +131,7 @@ static float unit_choose(const nyb_format *format, const nyb_moments *moments, f
 
 const nyb_scale_rule nyb_scale_unit = {
     .name = "unit",
+    .pow2 = true,
     .about = "no scale: values are those of the format itself",
     .source = "Wang et al., NeurIPS 2018; Sun et al., NeurIPS 2019 (NUMERICS 3)",
     .choose = unit_choose,

@@ -41,6 +41,7 @@ static void hbfp_group(const nyb_format *format, const nyb_level *level,
 
 const nyb_scale_rule nyb_scale_hbfp = {
     .name = "hbfp",
+    .pow2 = true,
     .about = "block floating point: 2^ceil(log2 absmax) / 2^(bits-1); clips what lies in the last "
              "interval, so stochastic rounding is biased there",
     .source = "Accuracy Booster, arXiv:2211.10737 (NUMERICS 7.11)",

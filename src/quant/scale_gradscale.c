@@ -52,6 +52,7 @@ static float gradscale_choose(const nyb_format *format, const nyb_moments *momen
 
 const nyb_scale_rule nyb_scale_gradscale = {
     .name = "gradscale",
+    .pow2 = true,
     .about = "a power of two that moves by one when the scaled maximum leaves [32, 128); lags one "
              "step and clips, so stochastic rounding is biased",
     .source = "Sun et al., NeurIPS 2020 (NUMERICS 2.3)",
@@ -71,6 +72,7 @@ static float gradscale_exact_choose(const nyb_format *format, const nyb_moments 
 
 const nyb_scale_rule nyb_scale_gradscale_exact = {
     .name = "gradscale_exact",
+    .pow2 = true,
     .about = "the power of two that brings this step's maximum to [64, 128), the radix-4 top cell",
     .source = "Sun et al., NeurIPS 2020 (NUMERICS 2.3: option exact)",
     .fits = ends_at_64_or_128,

@@ -2,11 +2,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include <nybble/nybble.h>
+
+#include "quant/quant.h"
 
 typedef struct rig {
     nyb_context *context;
@@ -272,6 +275,53 @@ static void published_table(void **state)
     }
 }
 
+/* A rule says rightly whether its scales are powers of two: blocks of bell-shaped numbers, in a
+ * format that the rule takes. */
+static void powers_of_two(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, COLS = 32 };
+    static const char *const formats[] = {"int4", "e2m1", "e3m0", "int8", "uint4", "ternary"};
+    static const char *const groups[] = {"block32", "block16", "row", "tensor"};
+    float x[ROWS * COLS], scales[ROWS * COLS];
+    nyb_context *context;
+    uint32_t bits = 1;
+
+    for (size_t i = 0; i < ROWS * COLS; i++) {
+        x[i] = 0.0f;
+        for (int j = 0; j < 4; j++) {
+            bits = bits * 1664525u + 1013904223u;
+            x[i] += (float)(bits >> 8) * 0x1p-24f - 0.5f;
+        }
+    }
+    assert_int_equal(nyb_context_create("ref", 1, &context, NULL), NYB_OK);
+    for (size_t r = 0; r < nyb_scale_rule_count(); r++) {
+        const nyb_scale_rule *rule = nyb_scale_rule_at(r);
+        bool taken = false;
+
+        for (size_t i = 0; i < 24 && !taken; i++) {
+            char text[96];
+            bool all = true;
+            nyb_spec spec;
+
+            snprintf(text, sizeof text, "%s/%s/%s/nearest", formats[i % 6],
+                     nyb_scale_rule_name(rule), groups[i / 6]);
+            if (nyb_spec_parse(text, &spec, NULL) != NYB_OK ||
+                nyb_quantize_groups(context, &spec, x, ROWS, COLS, 1, 0, 0, NULL, NULL, scales,
+                                    NULL, NULL, NULL) != NYB_OK)
+                continue;
+            taken = true;
+            for (size_t g = 0; g < nyb_quant_group_count(&spec, ROWS, COLS); g++)
+                all = all && (nyb_bits_of(scales[g]) & 0x7fffff) == 0;
+            if (all != rule->pow2)
+                fail_msg("%s: pow2 is %d", text, rule->pow2);
+        }
+        if (!taken)
+            print_message("%s: no format here\n", nyb_scale_rule_name(rule));
+    }
+    nyb_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +331,7 @@ int main(void)
         cmocka_unit_test(rescaling_of_filters),
         cmocka_unit_test(sums),
         cmocka_unit_test(published_table),
+        cmocka_unit_test(powers_of_two),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
