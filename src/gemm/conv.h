@@ -69,8 +69,8 @@ NYB_MUST_CHECK nyb_status nyb_conv_create_with(const nyb_context *context, nyb_p
                                                nyb_error *err);
 void nyb_conv_destroy(nyb_conv **conv);
 
-const char *nyb_conv_engine(const nyb_conv *conv); /* "s8", "f32", "mf", "accumulate" */
-const char *nyb_conv_kernel(const nyb_conv *conv); /* tile name: "amx" ... */
+const char *nyb_conv_engine(const nyb_conv *conv);     /* "s8", "f32", "mf", "accumulate" */
+const char *nyb_conv_kernel(const nyb_conv *conv);     /* tile name: "amx" ... */
 const nyb_accum *nyb_conv_accum(const nyb_conv *conv); /* NULL: exact */
 size_t nyb_conv_scratch_bytes(const nyb_conv *conv);
 uint64_t nyb_conv_macs(const nyb_conv *conv); /* useful multiply-adds, padding not counted */
