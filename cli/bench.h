@@ -2,9 +2,9 @@
 #ifndef CLI_BENCH_H
 #define CLI_BENCH_H
 
-#include "job.h"
+#include "board.h"
 
-/* The options of all but `bench recipes`. */
+/* The options of all but `bench recipes` and `bench accumulators`. */
 typedef struct bench_values {
     const char *a, *b, *model, *recipe, *input, *cpu;
     cli_list set;
@@ -69,7 +69,53 @@ int bench_quant(nyb_context *context, const bench_values *v);
 int bench_linear(nyb_context *context, const bench_values *v);
 int bench_step(const cli_args *args, const bench_values *v);
 
-/* A verb of its own, with its own options: `nybble bench recipes --help`. */
-extern const cli_verb cli_bench_recipes;
+/* Verbs of their own, with their own options: `nybble bench recipes --help`. */
+extern const cli_verb cli_bench_recipes, cli_bench_accumulators;
+
+/* ---- campaigns (bench_recipes.c) ---------------------------------------------------------- */
+
+/* What bench recipes and bench accumulators are told; the latter's options begin with it. */
+typedef struct bench_campaign {
+    const cli_verb *verb;
+    const char *preset, *data, *out, *results, *part, *machine, *commit, *cpu;
+    cli_list recipes, models, seeds, set, import;
+    size_t threads, limit_train, limit_test, times;
+    bool json, quiet, report_only, dry_run;
+    /* Writes the tables to `out`, and prints them if exit_status is CLI_OK; the new exit status. */
+    int (*report)(const struct bench_campaign *v, const board_records *records, int exit_status);
+} bench_campaign;
+
+/* The options of both that follow their own. */
+/* clang-format off */
+#define BENCH_CAMPAIGN_OPTIONS \
+    {"data", "SPEC", "data set (default: fashion-mnist)", CLI_TEXT, offsetof(bench_campaign, data), 0, 0}, \
+    {"limit-train", "N", "use only the first N training samples (0: all)", CLI_SIZE, \
+     offsetof(bench_campaign, limit_train), 0, SIZE_MAX}, \
+    {"limit-test", "N", "use only the first N test samples (0: all)", CLI_SIZE, \
+     offsetof(bench_campaign, limit_test), 0, SIZE_MAX}, \
+    {"set", "KEY=VALUE", "change a key of every recipe; may be repeated", CLI_LIST, \
+     offsetof(bench_campaign, set), 0, 0}, \
+    {"part", "I/N", "only every N-th run, from the I-th on: for several processes", CLI_TEXT, \
+     offsetof(bench_campaign, part), 0, 0}, \
+    {"results", "FILE", \
+     "JSON lines, one a finished run: runs that are there are not repeated, new ones are appended", \
+     CLI_TEXT, offsetof(bench_campaign, results), 0, 0}, \
+    {"import", "FILE", "such lines from elsewhere, only read; may be repeated", CLI_LIST, \
+     offsetof(bench_campaign, import), 0, 0}, \
+    {"report-only", NULL, "train nothing, write the tables of what is finished", CLI_FLAG, \
+     offsetof(bench_campaign, report_only), 0, 0}, \
+    {"dry-run", NULL, "print which runs are finished and which are missing", CLI_FLAG, \
+     offsetof(bench_campaign, dry_run), 0, 0}, \
+    {"machine", "TEXT", "what records call this machine (default: its CPU's name)", CLI_TEXT, \
+     offsetof(bench_campaign, machine), 0, 0}, \
+    {"commit", "TEXT", "what records call this version (default: the release)", CLI_TEXT, \
+     offsetof(bench_campaign, commit), 0, 0}, \
+    {"quiet", NULL, "no progress on standard error", CLI_FLAG, offsetof(bench_campaign, quiet), 0, 0}
+/* clang-format on */
+
+/* Trains what is missing, and reports. */
+int bench_campaign_run(bench_campaign *v, cli_args *args);
+/* The end of the help text. */
+void bench_print_presets(FILE *out);
 
 #endif

@@ -4,14 +4,8 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "board.h"
 
-typedef struct values {
-    const char *preset, *data, *out, *results, *part, *machine, *commit, *cpu;
-    cli_list recipes, models, seeds, set, import;
-    size_t threads, limit_train, limit_test, times;
-    bool json, quiet, report_only, dry_run;
-} values;
+typedef bench_campaign values;
 
 static const cli_option options[] = {
     {"out", "DIR", "folder of the campaign: DIR/<model>/<recipe>/seed<k> and the tables", CLI_TEXT,
@@ -27,33 +21,11 @@ static const cli_option options[] = {
      0},
     {"seeds", "1,2,...", "seeds of each recipe and model (default: 1,2,3)", CLI_LIST,
      offsetof(values, seeds), 0, 0},
-    {"data", "SPEC", "data set (default: fashion-mnist)", CLI_TEXT, offsetof(values, data), 0, 0},
-    {"limit-train", "N", "use only the first N training samples (0: all)", CLI_SIZE,
-     offsetof(values, limit_train), 0, SIZE_MAX},
-    {"limit-test", "N", "use only the first N test samples (0: all)", CLI_SIZE,
-     offsetof(values, limit_test), 0, SIZE_MAX},
-    {"set", "KEY=VALUE", "change a key of every recipe; may be repeated", CLI_LIST,
-     offsetof(values, set), 0, 0},
-    {"part", "I/N", "only every N-th run, from the I-th on: for several processes", CLI_TEXT,
-     offsetof(values, part), 0, 0},
-    {"results", "FILE",
-     "JSON lines, one a finished run: runs that are there are not repeated, new ones are appended",
-     CLI_TEXT, offsetof(values, results), 0, 0},
-    {"import", "FILE", "such lines from elsewhere, only read; may be repeated", CLI_LIST,
-     offsetof(values, import), 0, 0},
     {"times", "MS",
      "instead of training, time steps of the recipes that are computed from codes, in turns, MS "
      "milliseconds each, on an idle machine; the tables then show these times",
      CLI_SIZE, offsetof(values, times), 1, 600000},
-    {"report-only", NULL, "train nothing, write the tables of what is finished", CLI_FLAG,
-     offsetof(values, report_only), 0, 0},
-    {"dry-run", NULL, "print which runs are finished and which are missing", CLI_FLAG,
-     offsetof(values, dry_run), 0, 0},
-    {"machine", "TEXT", "what records call this machine (default: its CPU's name)", CLI_TEXT,
-     offsetof(values, machine), 0, 0},
-    {"commit", "TEXT", "what records call this version (default: the release)", CLI_TEXT,
-     offsetof(values, commit), 0, 0},
-    {"quiet", NULL, "no progress on standard error", CLI_FLAG, offsetof(values, quiet), 0, 0},
+    BENCH_CAMPAIGN_OPTIONS,
     CLI_CPU_OPTION(values),
     CLI_THREADS_OPTION(values),
     CLI_JSON_OPTION(values),
@@ -86,7 +58,7 @@ static int parse_part(const char *text, size_t *part, size_t *n_parts)
 }
 
 /* Finds out what was asked for. The preset's epochs stand before those of the command line. */
-static int make_request(const cli_verb *verb, values *v, cli_args *args, board_request *request)
+static int make_request(const values *v, cli_args *args, board_request *request)
 {
     const board_preset *preset = v->preset ? board_preset_find(v->preset) : NULL;
     if (v->preset && !preset) {
@@ -112,7 +84,7 @@ static int make_request(const cli_verb *verb, values *v, cli_args *args, board_r
     request->data = v->data ? v->data : preset->data;
     if (request->models.n == 0)
         request->models = (cli_list){1, {preset->model}};
-    if (!cli_given(verb, args, "limit-train"))
+    if (!cli_given(v->verb, args, "limit-train"))
         request->limit_train = preset->limit_train;
     if (preset->set && request->sets.n < CLI_LIST_MAX) {
         memmove(request->sets.items + 1, request->sets.items,
@@ -183,27 +155,18 @@ static int print_plan(const board_plan *plan, const board_records *records)
     return cli_close_output();
 }
 
-/* Writes the tables, and prints them unless something went wrong before. */
 static int report(const values *v, board_records *records, int exit_status)
 {
-    board_report tables;
     char *times = board_times_path(v->out);
     int loaded = board_records_load(records, times);
     free(times);
     if (loaded != CLI_OK || board_records_scan(records, v->out) != CLI_OK)
         return CLI_FAILURE;
     if (records->n == 0 && exit_status == CLI_OK) {
-        cli_error("bench recipes", "no finished run in %s", v->out);
+        cli_error(v->verb->name, "no finished run in %s", v->out);
         return CLI_FAILURE;
     }
-    if (records->n == 0)
-        return exit_status;
-    board_report_make(&tables, records);
-    int written = board_report_write(&tables, v->out);
-    if (exit_status == CLI_OK)
-        exit_status = written == CLI_OK ? board_report_print(&tables, v->json) : written;
-    board_report_free(&tables);
-    return exit_status;
+    return records->n == 0 ? exit_status : v->report(v, records, exit_status);
 }
 
 static int train(const values *v, const board_request *request, const board_plan *plan, size_t part,
@@ -244,8 +207,8 @@ static int run_campaign(const values *v, const board_request *request, const cli
     size_t part, n_parts;
     int exit_status = parse_part(v->part, &part, &n_parts);
     if (exit_status == CLI_OK && request->models.n == 0) {
-        cli_error("bench recipes", "--preset or --models is needed");
-        cli_hint("nybble bench recipes --help");
+        cli_error(v->verb->name, "--preset or --models is needed");
+        cli_hint("nybble %s --help", v->verb->name);
         exit_status = CLI_USAGE;
     }
     if (exit_status != CLI_OK)
@@ -262,35 +225,51 @@ static int run_campaign(const values *v, const board_request *request, const cli
     return exit_status;
 }
 
-static int run(const cli_verb *verb, int argc, char **argv)
+int bench_campaign_run(bench_campaign *v, cli_args *args)
 {
-    values v = {0};
-    cli_args args;
     board_request request;
     board_records records = {0};
-    int exit_status = cli_parse(verb, argc, argv, &v, &args);
-    if (exit_status != CLI_GO_ON)
-        return exit_status;
-    if (!v.out) {
-        cli_error("bench recipes", "--out is needed");
-        cli_hint("nybble bench recipes --help");
+    if (!v->out) {
+        cli_error(v->verb->name, "--out is needed");
+        cli_hint("nybble %s --help", v->verb->name);
         return CLI_USAGE;
     }
-    exit_status = make_request(verb, &v, &args, &request);
+    int exit_status = make_request(v, args, &request);
     if (exit_status == CLI_OK)
-        exit_status = load_records(&v, &records);
+        exit_status = load_records(v, &records);
     if (exit_status == CLI_OK) {
-        if (!v.report_only)
-            exit_status = run_campaign(&v, &request, &args, &records);
+        if (!v->report_only)
+            exit_status = run_campaign(v, &request, args, &records);
         /* also when some run failed, or Ctrl-C came */
-        if (exit_status != CLI_USAGE && !v.dry_run)
-            exit_status = report(&v, &records, exit_status);
+        if (exit_status != CLI_USAGE && !v->dry_run)
+            exit_status = report(v, &records, exit_status);
     }
     board_records_free(&records);
     return exit_status;
 }
 
-static void print_more(FILE *out)
+/* ---- the verb ----------------------------------------------------------------------------- */
+
+static int report_leaderboard(const values *v, const board_records *records, int exit_status)
+{
+    board_report tables;
+    board_report_make(&tables, records);
+    int written = board_report_write(&tables, v->out);
+    if (exit_status == CLI_OK)
+        exit_status = written == CLI_OK ? board_report_print(&tables, v->json) : written;
+    board_report_free(&tables);
+    return exit_status;
+}
+
+static int run(const cli_verb *verb, int argc, char **argv)
+{
+    values v = {.verb = verb, .report = report_leaderboard};
+    cli_args args;
+    int exit_status = cli_parse(verb, argc, argv, &v, &args);
+    return exit_status == CLI_GO_ON ? bench_campaign_run(&v, &args) : exit_status;
+}
+
+void bench_print_presets(FILE *out)
 {
     fprintf(out, "\nPresets:\n");
     for (const board_preset *p = board_presets; p->name; p++) {
@@ -322,6 +301,6 @@ const cli_verb cli_bench_recipes = {
                "  nybble bench recipes --out runs/board --report-only\n",
     .options = options,
     .takes_train_options = true,
-    .print_more = print_more,
+    .print_more = bench_print_presets,
     .run = run,
 };

@@ -18,6 +18,8 @@ const board_preset *board_preset_find(const char *name);
 /* ---- plan: what shall be run (board_plan.c) -----------------------------------------------------
  */
 
+#define BOARD_WORDS_MAX 1024 /* in one of its lists */
+
 /* What was asked for; not owned. */
 typedef struct board_request {
     const char *data;
@@ -160,5 +162,52 @@ void board_report_free(board_report *report);
 /* DIR/leaderboard.md and .csv. */
 int board_report_write(const board_report *report, const char *dir);
 int board_report_print(const board_report *report, bool json);
+
+/* ---- the atlas of accumulators (atlas.c, atlas_report.c) ---------------------------------- */
+
+/* Adds to a record, as "sums", the longest sum of each GEMM that has a quantized operand. */
+void board_add_sums(nyb_context *context, const nyb_train *train, json_t *record);
+
+/* Sets of GEMMs: bits 0 fwd, 1 dgrad, 2 wgrad. */
+#define ATLAS_GEMMS 8
+extern const char *const atlas_gemms[ATLAS_GEMMS]; /* "fwd", "fwd+dgrad", "all"; [0] is NULL */
+/* "BASE+fwd.accum=e6m9/64+...": malloc memory. */
+char *atlas_label(const char *base, const nyb_accum *accum, unsigned gemms);
+
+typedef struct atlas_cell {
+    size_t n_runs, n_diverged, n_pairs;
+    double mean;          /* accuracy, a fraction, of runs that did not diverge; or NaN */
+    double diff, diff_se; /* from the base by seed; NaN: none, or no error */
+    bool is_beyond;       /* |diff| > 2 diff_se, and no run diverged */
+} atlas_cell;
+
+typedef struct atlas_row {
+    nyb_accum accum;
+    atlas_cell cells[ATLAS_GEMMS];
+} atlas_row;
+
+typedef struct atlas_table {
+    const char *model, *setup;
+    char *base;
+    atlas_cell own, f32; /* of the base; of f32, difference from the base included */
+    uint64_t lengths[3]; /* longest sums of fwd, dgrad, wgrad; 0: not known */
+    int product_bits[3];
+    size_t n_rows;
+    atlas_row *rows;
+} atlas_table;
+
+typedef struct atlas {
+    size_t n_tables;
+    atlas_table *tables;
+} atlas;
+
+/* Finds the runs of accumulators among records, which must live as long. */
+void atlas_make(atlas *atlas, const board_records *records);
+void atlas_free(atlas *atlas);
+/* The smallest mantissa that VRR finds sufficient for the longest sums of a GEMM; 0: not known. */
+int atlas_mantissa(const atlas_table *table, int gemm, int chunk);
+/* DIR/atlas.md and .csv. */
+int atlas_write(const atlas *atlas, const char *dir);
+int atlas_print(const atlas *atlas, bool json);
 
 #endif

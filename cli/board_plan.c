@@ -59,8 +59,6 @@ static void free_words(char **words, size_t n)
         free(words[i]);
 }
 
-#define WORDS_MAX 1024
-
 /* ---- recipes ------------------------------------------------------------------------------ */
 
 /* Where "+key=value" begins, or the end. */
@@ -168,8 +166,8 @@ static int make_recipes(board_plan *plan, const board_request *request)
     nyb_recipe *base;
     if (nyb_recipe_create("f32", &base, &err) != NYB_OK)
         return cli_fail("f32", &err);
-    char *words[WORDS_MAX];
-    size_t n = split(&request->recipes, false, words, WORDS_MAX);
+    char *words[BOARD_WORDS_MAX];
+    size_t n = split(&request->recipes, false, words, BOARD_WORDS_MAX);
     plan->recipes = cli_alloc((n + 1) * (nyb_recipe_count() + 1), sizeof *plan->recipes);
     int exit_status = n == 0 ? add_all(plan, &request->sets, base) : CLI_OK;
     for (size_t i = 0; i < n && exit_status == CLI_OK; i++)
@@ -235,8 +233,8 @@ static char *describe_setup(const board_request *request, const nyb_train_option
 
 static int make_models(board_plan *plan, const board_request *request, const cli_args *args)
 {
-    char *words[WORDS_MAX];
-    size_t n = split(&request->models, true, words, WORDS_MAX);
+    char *words[BOARD_WORDS_MAX];
+    size_t n = split(&request->models, true, words, BOARD_WORDS_MAX);
     int exit_status = CLI_OK;
     plan->models = cli_alloc(n + 1, sizeof *plan->models);
     for (size_t i = 0; i < n && exit_status == CLI_OK; i++) {
@@ -262,8 +260,8 @@ static int make_models(board_plan *plan, const board_request *request, const cli
 
 static int make_seeds(board_plan *plan, const board_request *request)
 {
-    char *words[WORDS_MAX];
-    size_t n = split(&request->seeds, false, words, WORDS_MAX);
+    char *words[BOARD_WORDS_MAX];
+    size_t n = split(&request->seeds, false, words, BOARD_WORDS_MAX);
     int exit_status = CLI_OK;
     plan->seeds = cli_alloc(n + 1, sizeof *plan->seeds);
     for (size_t i = 0; i < n && exit_status == CLI_OK; i++) {

@@ -163,6 +163,7 @@ static json_t *describe_result(const board_campaign *c, const board_job *job, co
     bool diverged = status == NYB_NONFINITE || !isfinite(s.test_loss);
     json_t *record = board_describe_job(c, job);
     add_engines(run->train, record);
+    board_add_sums(run->context, run->train, record);
     json_object_update_new(
         record,
         json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "diverged", (int)diverged,

@@ -1,4 +1,4 @@
-/* nybble bench gemm | quant | linear | step | recipes: finds the benchmark. */
+/* nybble bench gemm | quant | linear | step | recipes | accumulators: finds the benchmark. */
 #include <string.h>
 
 #include "bench.h"
@@ -35,6 +35,8 @@ static int run(const cli_verb *verb, int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "recipes") == 0)
         return cli_bench_recipes.run(&cli_bench_recipes, argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "accumulators") == 0)
+        return cli_bench_accumulators.run(&cli_bench_accumulators, argc - 1, argv + 1);
     static const struct {
         const char *name;
         int (*bench)(nyb_context *context, const bench_values *v);
@@ -65,7 +67,8 @@ static int run(const cli_verb *verb, int argc, char **argv)
         nyb_context_destroy(&context);
         return exit_status;
     }
-    cli_error("bench", "'%s' is not gemm, quant, linear, step or recipes", args.at[0]);
+    cli_error("bench", "'%s' is not gemm, quant, linear, step, recipes or accumulators",
+              args.at[0]);
     cli_hint("nybble bench --help");
     return CLI_USAGE;
 }
@@ -73,17 +76,18 @@ static int run(const cli_verb *verb, int argc, char **argv)
 const cli_verb cli_verb_bench = {
     .name = "bench",
     .about = "time products, quantization, layers and training steps",
-    .synopsis = "gemm | quant | linear | step | recipes [options]",
+    .synopsis = "gemm | quant | linear | step | recipes | accumulators [options]",
     .description =
         "gemm: one packed product, x (m, k) by w (n, k). quant: scale and encode of x (m, k), "
         "memory for the result included. linear: quantization and the three products of a linear "
-        "layer. step: a whole training step of a model. recipes: a leaderboard of whole runs; it "
-        "has "
-        "options of its own, see nybble bench recipes --help.\n\n"
+        "layer. step: a whole training step of a model. recipes: a leaderboard of whole "
+        "runs. accumulators: accuracy against accumulator, chunk and GEMM. Both have options of "
+        "their own, see nybble bench recipes --help.\n\n"
         "Prints the median and the 10 % and 90 % quantiles after one warm-up run.",
     .example = "  nybble bench gemm --m 1024 --n 1024 --k 1024 --a e3m0 --b int4 --threads 1\n"
                "  nybble bench step --model resnet18 --input 3x32x32 --batch 64 --recipe luq\n"
-               "  nybble bench recipes --preset mlp --out runs/board --recipes f32,luq,luq_naive\n",
+               "  nybble bench recipes --preset mlp --out runs/board --recipes f32,luq,luq_naive\n"
+               "  nybble bench accumulators --out runs/atlas --base luq --accums e6m9,bf16\n",
     .options = options,
     .takes_train_options = true,
     .min_args = 1,

@@ -115,8 +115,9 @@ typedef struct nyb_explain_line {
     const char *product; /* "fwd", "dgrad", "wgrad" */
     char a[96], b[96];   /* operand specs: x w / dy w / dy x */
     const char *engine, *kernel;
-    uint64_t macs;      /* per step (whole batch) */
-    size_t saved_bytes; /* kept for backward because of this product */
+    uint64_t macs;       /* per step (whole batch) */
+    size_t saved_bytes;  /* kept for backward because of this product */
+    uint64_t sum_length; /* products in the longest of its sums */
 } nyb_explain_line;
 NYB_API size_t nyb_train_explain_count(const nyb_train *train);
 NYB_API void nyb_train_explain_at(const nyb_train *train, size_t i, nyb_explain_line *line);

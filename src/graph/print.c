@@ -173,6 +173,25 @@ static size_t kept_source(const nyb_program *p, const nyb_source *s)
     return is_kept(p, &p->buffers[s->real]) ? p->buffers[s->real].n_bytes : 0;
 }
 
+/* Where a stride skips pixels, only some taps of dX meet the same pixel. */
+static uint64_t sum_length(const nyb_graph *g, const nyb_step *s)
+{
+    const nyb_layer *l = &g->model->layers[s->layer];
+    const nyb_shape in = g->model->layers[l->in[0]].shape;
+    const uint64_t kernel = nyb_max(l->attr.kernel, 1), stride = nyb_max(l->attr.stride, 1);
+    const uint64_t meeting = (kernel + stride - 1) / stride;
+
+    switch (s->product) {
+    case NYB_PRODUCT_FWD:
+        return kernel * kernel * in.c;
+    case NYB_PRODUCT_DX:
+        return meeting * meeting * l->attr.out;
+    case NYB_PRODUCT_DW:
+        return g->batch * l->shape.h * l->shape.w;
+    }
+    return 0;
+}
+
 void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
 {
     static const char *const products[] = {"fwd", "dgrad", "wgrad"};
@@ -189,6 +208,7 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
     line->engine = nyb_graph_step_engine(s);
     line->kernel = s->group ? nyb_group_conv_kernel(s->group) : nyb_conv_kernel(s->conv);
     line->macs = nyb_graph_step_macs(s);
+    line->sum_length = sum_length(g, s);
     if (s->product == NYB_PRODUCT_DW)
         line->saved_bytes = kept_source(p, &s->b);
 }

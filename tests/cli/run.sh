@@ -20,6 +20,8 @@ for verb in $verbs; do
 done
 run 0 bench recipes --help
 matches help_bench_recipes
+run 0 bench accumulators --help
+matches help_bench_accumulators
 run 0 --version
 run 2
 run 2 trian

@@ -199,6 +199,45 @@ static void rescaling_in_blocks(void **state)
     close_rig(&r);
 }
 
+static uint64_t length_of(const rig *r, const char *layer, const char *product)
+{
+    for (size_t i = 0; i < nyb_train_explain_count(r->train); i++) {
+        nyb_explain_line line;
+
+        nyb_train_explain_at(r->train, i, &line);
+        if (strcmp(line.layer, layer) == 0 && strcmp(line.product, product) == 0)
+            return line.sum_length;
+    }
+    return 0;
+}
+
+/* 3 samples of 5x5x2 -> 1x1 (3) -> 3x3 stride 2 (5): 3x3 outputs, of which 2x2 meet one input. */
+static void lengths_of_sums(void **state)
+{
+    (void)state;
+    const char *const keys[] = {EDGES, NULL};
+    const nyb_conv2d_options one = {.out = 3, .kernel = 1, .stride = 1};
+    const nyb_conv2d_options two = {.out = 5, .kernel = 3, .stride = 2, .pad = 1};
+    nyb_model *model;
+    rig r;
+
+    assert_int_equal(nyb_model_create("conv", &model, NULL), NYB_OK);
+    nyb_value x = nyb_input(model, 5, 5, 2, 0);
+    x = nyb_conv2d(model, nyb_conv2d(model, x, "one", &one), "two", &two);
+    x = nyb_linear(model, nyb_global_avgpool(model, x), "fc", 4, 0);
+    assert_int_equal(nyb_model_finish(model, x, NULL), NYB_OK);
+    open_rig(&r, model, "luq", keys, 3);
+    assert_int_equal(length_of(&r, "one", "fwd"), 2);
+    assert_int_equal(length_of(&r, "one", "wgrad"), 75);
+    assert_int_equal(length_of(&r, "two", "fwd"), 27);
+    assert_int_equal(length_of(&r, "two", "dgrad"), 20);
+    assert_int_equal(length_of(&r, "two", "wgrad"), 27);
+    assert_int_equal(length_of(&r, "fc", "fwd"), 5);
+    assert_int_equal(length_of(&r, "fc", "dgrad"), 4);
+    assert_int_equal(length_of(&r, "fc", "wgrad"), 3);
+    close_rig(&r);
+}
+
 /* A scale per sample: wgrad sums over 3 samples of 2x2 pixels, so scales change twice; the outputs
  * are 5 x 2 weights, the multiply-adds 12 x 10. */
 static void rescaling_of_samples(void **state)
@@ -325,11 +364,9 @@ static void powers_of_two(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operations_of_a_layer),
-        cmocka_unit_test(rescaling_in_blocks),
-        cmocka_unit_test(rescaling_of_samples),
-        cmocka_unit_test(rescaling_of_filters),
-        cmocka_unit_test(sums),
+        cmocka_unit_test(operations_of_a_layer), cmocka_unit_test(rescaling_in_blocks),
+        cmocka_unit_test(rescaling_of_samples),  cmocka_unit_test(lengths_of_sums),
+        cmocka_unit_test(rescaling_of_filters),  cmocka_unit_test(sums),
         cmocka_unit_test(published_table),
         cmocka_unit_test(powers_of_two),
     };
