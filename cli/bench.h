@@ -88,7 +88,8 @@ typedef struct bench_campaign {
 /* The options of both that follow their own. */
 /* clang-format off */
 #define BENCH_CAMPAIGN_OPTIONS \
-    {"data", "SPEC", "data set (default: fashion-mnist)", CLI_TEXT, offsetof(bench_campaign, data), 0, 0}, \
+    {"data", "SPEC", "data set (default: fashion-mnist)", CLI_TEXT, \
+     offsetof(bench_campaign, data), 0, 0}, \
     {"limit-train", "N", "use only the first N training samples (0: all)", CLI_SIZE, \
      offsetof(bench_campaign, limit_train), 0, SIZE_MAX}, \
     {"limit-test", "N", "use only the first N test samples (0: all)", CLI_SIZE, \
@@ -98,7 +99,8 @@ typedef struct bench_campaign {
     {"part", "I/N", "only every N-th run, from the I-th on: for several processes", CLI_TEXT, \
      offsetof(bench_campaign, part), 0, 0}, \
     {"results", "FILE", \
-     "JSON lines, one a finished run: runs that are there are not repeated, new ones are appended", \
+     "JSON lines, one a finished run: runs that are there are not repeated, new ones are " \
+     "appended", \
      CLI_TEXT, offsetof(bench_campaign, results), 0, 0}, \
     {"import", "FILE", "such lines from elsewhere, only read; may be repeated", CLI_LIST, \
      offsetof(bench_campaign, import), 0, 0}, \
@@ -110,7 +112,8 @@ typedef struct bench_campaign {
      offsetof(bench_campaign, machine), 0, 0}, \
     {"commit", "TEXT", "what records call this version (default: the release)", CLI_TEXT, \
      offsetof(bench_campaign, commit), 0, 0}, \
-    {"quiet", NULL, "no progress on standard error", CLI_FLAG, offsetof(bench_campaign, quiet), 0, 0}
+    {"quiet", NULL, "no progress on standard error", CLI_FLAG, \
+     offsetof(bench_campaign, quiet), 0, 0}
 /* clang-format on */
 
 /* Trains what is missing, and reports. */

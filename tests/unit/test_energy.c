@@ -367,8 +367,7 @@ int main(void)
         cmocka_unit_test(operations_of_a_layer), cmocka_unit_test(rescaling_in_blocks),
         cmocka_unit_test(rescaling_of_samples),  cmocka_unit_test(lengths_of_sums),
         cmocka_unit_test(rescaling_of_filters),  cmocka_unit_test(sums),
-        cmocka_unit_test(published_table),
-        cmocka_unit_test(powers_of_two),
+        cmocka_unit_test(published_table),       cmocka_unit_test(powers_of_two),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
