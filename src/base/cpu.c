@@ -16,7 +16,7 @@
 #define LEAF1_ECX_OSXSAVE    BIT(27)
 #define LEAF7_EBX_AVX2_LEVEL (BIT(3) | BIT(5) | BIT(8))                        /* BMI1 AVX2 BMI2 */
 #define LEAF7_EBX_AVX512     (BIT(16) | BIT(17) | BIT(28) | BIT(30) | BIT(31)) /* F DQ CD BW VL */
-#define LEAF7_ECX_VAES       BIT(9)
+#define LEAF7_ECX_VAES       (BIT(1) | BIT(9)) /* AVX512_VBMI VAES: no CPU has one of them */
 #define LEAF7_ECX_VNNI       BIT(11)
 #define LEAF7_EDX_AMX        (BIT(24) | BIT(25)) /* TILE INT8 */
 #define XCR0_YMM             0x6u                /* xmm, ymm                          */

@@ -8,7 +8,7 @@
 #define NYB_CPU_AVX2       (1u << 0) /* AVX2, FMA, F16C, BMI1, BMI2, AES-NI, POPCNT         */
 #define NYB_CPU_AVX512     (1u << 1) /* F, BW, DQ, VL, CD, and AVX2 above                    */
 #define NYB_CPU_AVX512VNNI (1u << 2) /* AVX512_VNNI                                          */
-#define NYB_CPU_VAES       (1u << 3) /* VAES on zmm registers                                */
+#define NYB_CPU_VAES       (1u << 3) /* VAES on zmm registers, AVX512_VBMI                   */
 #define NYB_CPU_AMX        (1u << 4) /* AMX-TILE, AMX-INT8, permission, and AVX512VNNI      */
 
 /* Raw values; a test feeds recorded machines. */

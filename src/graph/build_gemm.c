@@ -223,7 +223,12 @@ static void taps_buffers(nyb_builder *b, nyb_step *s, int real_x)
         nyb_build_touch(b, s->in[0]);
         nyb_build_touch_quant(b, q->from);
     }
-    if (q->groups)
+    if (q->windows)
+        s->tap = nyb_build_buffer(b, "levels", s->layer, NYB_HOME_PLANNED, -1,
+                                  shape->r * shape->s * sizeof(float));
+    if (q->windows)
+        nyb_build_touch(b, s->tap);
+    else if (q->groups)
         s->in[1] = nyb_build_buffer(b, "patches", s->layer, NYB_HOME_PLANNED, -1,
                                     q->view.rows * q->view.cols * sizeof(float));
     nyb_build_touch(b, s->in[1]);

@@ -193,18 +193,20 @@ static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps)
 }
 
 /* Rows along the contraction, as group_conv.h wants them. */
-static void grouped_codes(nyb_builder *b, nyb_quant *q, bool fills)
+static void grouped_codes(nyb_builder *b, nyb_quant *q, bool fills, bool taps)
 {
     const nyb_view *v = &q->view;
     const nyb_conv_shape shape = nyb_build_product_shape(b, q->layer);
     const bool is_w = q->slot == NYB_SLOT_DGRAD_W;
-    const size_t rows = v->down ? v->cols : v->rows, group = nyb_spec_group_length(&q->spec);
+    const size_t group = nyb_spec_group_length(&q->spec), in_taps = shape.r * shape.s;
+    const size_t rows = (v->down ? v->cols : v->rows) * (taps && fills ? in_taps : 1);
     const size_t cols = !v->down ? v->cols
                         : fills  ? nyb_round_up(v->rows, NYB_BLOCK_CODES)
                                  : v->rows;
 
     q->groups = true;
-    q->taps = is_w ? shape.r * shape.s : 1;
+    q->windows = taps && fills;
+    q->taps = is_w ? in_taps : 1;
     q->grouped = nyb_grouped_view(q->spec.format, rows, cols, group, NULL, NULL);
     q->codes = nyb_build_buffer(b, "codes", q->layer, NYB_HOME_PLANNED, -1,
                                 nyb_grouped_code_bytes(q->spec.format, rows, cols, group));
@@ -236,7 +238,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
         q->view.run = l->shape.h * l->shape.w * q->view.cols;
     }
     if (want->groups)
-        grouped_codes(b, q, want->fills);
+        grouped_codes(b, q, want->fills, taps);
     else
         rounded_values(b, q, taps);
     if (!taps)

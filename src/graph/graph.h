@@ -111,8 +111,9 @@ typedef struct nyb_quant {
     bool groups; /* codes, and scales in the order of groups */
     int scales;  /* buffer; -1: not grouped */
     nyb_grouped grouped;
-    size_t taps; /* of nyb_round_codes: 1, of weights along dY those of the filter */
-    int from;    /* quant whose values are rounded again instead of real, or -1 */
+    size_t taps;  /* of nyb_round_codes: 1, of weights along dY those of the filter */
+    bool windows; /* grouped holds all taps of x, one after the other */
+    int from;     /* quant whose values are rounded again instead of real, or -1 */
     nyb_view view;
     uint8_t product; /* the signs of a random mix are those of a product */
     int samples;     /* draws that are averaged in values */
@@ -153,7 +154,7 @@ typedef struct nyb_step {
     nyb_conv *conv;        /* owned; NULL: group */
     nyb_group_conv *group; /* owned; of grouped operands, else NULL */
     nyb_conv_shape shape;  /* taps: of the layer; conv is the 1x1 product of one tap */
-    int tap;               /* taps: buffer of one tap's dw */
+    int tap;               /* taps: buffer of one tap's dw, or of the scales of all taps */
     int n_a;
     nyb_source a[NYB_SAMPLES_MAX], b;
     nyb_operand a_bound[NYB_SAMPLES_MAX], b_bound;

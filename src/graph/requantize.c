@@ -106,42 +106,60 @@ static void average(nyb_graph *g, const nyb_quant *q, nyb_round_job *job, nyb_st
         values[i] = (values[i] + draw[i]) * share;
 }
 
+/* What a rounding needs beside x and the place of its result. */
+typedef struct rounding {
+    nyb_round_job job;
+    nyb_stream stream, signs;
+    nyb_slot_state untouched; /* of evaluation, which changes nothing */
+    float copy[NYB_SCALE_PARAMS_MAX];
+} rounding;
+
+static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool training,
+                          uint32_t step, void *scratch, rounding *r)
+{
+    nyb_slot_state *state = slot_state(g, q);
+
+    r->stream = stream_of(g, q, step);
+    r->signs = signs_of(g, q, step);
+    r->untouched = *state;
+    r->job = (nyb_round_job){.spec = &q->spec,
+                             .view = q->view,
+                             .stream = &r->stream,
+                             .signs = &r->signs,
+                             .pre = q->pre,
+                             .post = q->post,
+                             .state = training ? state->rule : r->untouched.rule};
+    r->job.params = nyb_learned_params(g, q, x, training, r->copy, scratch);
+    if (!training && q->slot == NYB_SLOT_FWD_X && g->recipe.eval_scale == NYB_EVAL_FROZEN &&
+        q->spec.scale->choose && state->started != 0.0f)
+        r->job.clip = state->clip_mean;
+}
+
 /* Rounds x to values, or to the codes of q; first: index of its first element in the stream. */
 static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *values, uint64_t first,
                          bool training, uint32_t step, void *scratch)
 {
-    nyb_slot_state *state = slot_state(g, q), untouched = *state;
     const size_t n = q->view.rows * q->view.cols;
-    const nyb_stream signs = signs_of(g, q, step);
-    nyb_stream stream = stream_of(g, q, step);
     nyb_group_scale chosen = {0};
-    float copy[NYB_SCALE_PARAMS_MAX];
-    nyb_round_job job = {.spec = &q->spec,
-                         .view = q->view,
-                         .stream = &stream,
-                         .signs = &signs,
-                         .first = first,
-                         .pre = q->pre,
-                         .post = q->post,
-                         .state = training ? state->rule : untouched.rule,
-                         .scales = q->spec.group == NYB_GROUP_TENSOR ? &chosen : NULL};
+    rounding r;
 
-    job.params = nyb_learned_params(g, q, x, training, copy, scratch);
-    if (!training && q->slot == NYB_SLOT_FWD_X && g->recipe.eval_scale == NYB_EVAL_FROZEN &&
-        q->spec.scale->choose && state->started != 0.0f)
-        job.clip = state->clip_mean;
+    rounding_init(g, q, x, training, step, scratch, &r);
+    r.job.first = first;
     if (q->groups) {
-        nyb_round_codes(g->context, &job, x, q->taps, &q->grouped, scratch);
-    } else if (q->samples > 1) {
+        nyb_round_codes(g->context, &r.job, x, q->taps, &q->grouped, scratch);
+        return;
+    }
+    r.job.scales = q->spec.group == NYB_GROUP_TENSOR ? &chosen : NULL;
+    if (q->samples > 1) {
         float *source =
             (float *)((uint8_t *)scratch +
                       nyb_round_up(nyb_round_scratch_bytes(&q->spec, &q->view), NYB_ALIGN));
 
         if (x != values)
             memcpy(values, x, n * sizeof *values);
-        average(g, q, &job, &stream, values, source, source + n, scratch);
+        average(g, q, &r.job, &r.stream, values, source, source + n, scratch);
     } else {
-        nyb_round_run(g->context, &job, x, values, NULL, scratch);
+        nyb_round_run(g->context, &r.job, x, values, NULL, scratch);
     }
     if (training && q->spec.scale->choose)
         nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);
@@ -264,35 +282,83 @@ static void gather_task(void *arg, size_t task, size_t worker)
     }
 }
 
-void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *step, uint32_t at)
+/* x's codes under one tap, of those under all. */
+static nyb_grouped codes_of_tap(const nyb_quant *q, const float *levels, size_t tap)
 {
-    nyb_quant *q = &p->quants[step->quant];
-    const nyb_conv_shape *c = &step->shape;
-    const size_t n = q->view.rows * q->view.cols, taps = c->r * c->s;
-    float *patch = p->buffers[q->groups ? step->in[1] : q->values].memory;
-    float *tap_dw = q->groups ? NULL : p->buffers[step->tap].memory;
+    const nyb_packed *p = &q->grouped.packed;
+    const size_t rows = q->view.cols, first = tap * rows * p->pitch;
+    nyb_grouped g = q->grouped;
+
+    g.packed.rows = rows;
+    g.packed.scale = levels[tap];
+    g.packed.codes = p->codes + (p->format->bits == 4 ? first / 2 : first);
+    g.scales = q->grouped.scales + first / g.group;
+    return g;
+}
+
+/* All taps rounded in one pass over x, then their products. */
+static void run_windows(nyb_graph *g, nyb_program *p, const nyb_step *s, const float *x,
+                        uint32_t at)
+{
+    nyb_quant *q = &p->quants[s->quant];
+    const nyb_conv_shape *c = &s->shape;
+    const nyb_window window = {c->h, c->w, c->oh, c->ow, c->r, c->s, c->stride, c->pad};
+    float *levels = p->buffers[s->tap].memory;
+    rounding r;
+
+    rounding_init(g, q, x, true, at, s->args.scratch, &r);
+    nyb_round_windows(g->context, &r.job, x, &window, &q->grouped, levels, s->args.scratch);
+    for (size_t tap = 0; tap < c->r * c->s; tap++) {
+        const nyb_grouped codes = codes_of_tap(q, levels, tap);
+
+        nyb_group_conv_run_tap(s->group, g->context, tap, s->a_grouped, &codes, false, s->args.out,
+                               s->args.scratch);
+    }
+}
+
+static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap, const float *patch)
+{
+    const nyb_conv_shape *c = &s->shape;
     const nyb_operand x = {.real = patch};
-    gather w = {.shape = c, .x = p->buffers[q->real].memory, .patch = patch};
+    float *dw;
+
+    if (s->group) {
+        nyb_group_conv_run_tap(s->group, g->context, tap, s->a_grouped, s->b_grouped, false,
+                               s->args.out, s->args.scratch);
+        return;
+    }
+    dw = p->buffers[s->tap].memory;
+    nyb_conv_run(s->conv, g->context, s->a_bound, &x, NULL, false, dw, s->args.scratch);
+    for (size_t o = 0; o < c->o; o++)
+        memcpy(s->args.out + (o * c->r * c->s + tap) * c->c, dw + o * c->c, c->c * sizeof *dw);
+}
+
+void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
+{
+    nyb_quant *q = &p->quants[s->quant];
+    const nyb_conv_shape *c = &s->shape;
+    const float *x = p->buffers[q->real].memory;
 
     if (q->from >= 0) { /* mixes of the forward lie along c: undone in a tensor of its own */
-        copy_values(g, p, &p->quants[q->from], at, p->buffers[step->in[0]].memory);
-        w.x = p->buffers[step->in[0]].memory;
+        float *values = p->buffers[s->in[0]].memory;
+
+        copy_values(g, p, &p->quants[q->from], at, values);
+        x = values;
     }
-    for (size_t tap = 0; tap < taps; tap++) {
+    if (q->windows) {
+        run_windows(g, p, s, x, at);
+        return;
+    }
+    float *patch = p->buffers[q->groups ? s->in[1] : q->values].memory;
+    gather w = {.shape = c, .x = x, .patch = patch};
+
+    for (size_t tap = 0; tap < c->r * c->s; tap++) {
         w.r = tap / c->s;
         w.s = tap % c->s;
         nyb_pool_run(g->context->pool, gather_task, &w, c->n * c->oh);
-        round_values(g, q, patch, patch, tap * n, true, at, step->args.scratch);
-        if (q->groups) {
-            nyb_group_conv_run_tap(step->group, g->context, tap, step->a_grouped, step->b_grouped,
-                                   false, step->args.out, step->args.scratch);
-            continue;
-        }
-        nyb_conv_run(step->conv, g->context, step->a_bound, &x, NULL, false, tap_dw,
-                     step->args.scratch);
-        for (size_t o = 0; o < c->o; o++)
-            memcpy(step->args.out + (o * taps + tap) * c->c, tap_dw + o * c->c,
-                   c->c * sizeof *tap_dw);
+        round_values(g, q, patch, patch, tap * q->view.rows * q->view.cols, true, at,
+                     s->args.scratch);
+        run_tap(g, p, s, tap, patch);
     }
 }
 

@@ -62,6 +62,9 @@ struct nyb_scale_rule {
     void (*finish)(const nyb_format *format, const nyb_level *level, const float *t,
                    const float *grid, size_t length, size_t n_groups, const uint32_t *r23,
                    nyb_group_scale *scales);
+    /* The same as group for 16 blocks of which absmax is known (absmax_only), or NULL. */
+    void (*blocks)(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                   float scale[16], float inv[16]);
     bool absmax_only; /* group reads only stats->absmax: the others are not computed for blocks */
     bool pow2;        /* scales are powers of two */
     bool affine; /* group may set an offset, or inv is not 1 / scale: codes alone are not enough */

@@ -203,7 +203,7 @@ nyb_round_work nyb_round_begin(const nyb_context *context, const nyb_round_job *
     return w;
 }
 
-static void mix_matrix(const nyb_context *context, nyb_round_work *w)
+void nyb_round_mix_matrix(const nyb_context *context, nyb_round_work *w)
 {
     const size_t rows = w->view.rows;
 
@@ -213,8 +213,8 @@ static void mix_matrix(const nyb_context *context, nyb_round_work *w)
 
 /* Mix, tensor statistics, level, and scales of few large groups. in_place: the mixed matrix may be
  * written to values. */
-void nyb_round_prepare(const nyb_context *context, nyb_round_work *w, nyb_group_stats *tensor,
-                       bool in_place)
+static void prepare(const nyb_context *context, nyb_round_work *w, nyb_group_stats *tensor,
+                    bool in_place)
 {
     const bool blocks = has_blocks(w->spec->group) || w->spec->group == NYB_GROUP_TILE16;
     const bool wants_tensor = w->rule->level || !blocks || tensor;
@@ -222,7 +222,7 @@ void nyb_round_prepare(const nyb_context *context, nyb_round_work *w, nyb_group_
 
     w->signs = nyb_mix_signs(w->spec->mix, w->job->signs, w->signs_of);
     if (w->mixes && in_place && (w->rule->level || !blocks)) {
-        mix_matrix(context, w);
+        nyb_round_mix_matrix(context, w);
         w->x = w->values;
         w->mixes = false;
     }
@@ -299,7 +299,7 @@ void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const f
         run_householder(context, job, x, values, tensor, scratch);
         return;
     }
-    nyb_round_prepare(context, &w, tensor, true);
+    prepare(context, &w, tensor, true);
     run_elements(context, &w);
 }
 
@@ -311,7 +311,7 @@ void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const 
     if (job->view.rows * job->view.cols == 0)
         return;
     w.dx = dx;
-    nyb_round_prepare(context, &w, NULL, false);
+    prepare(context, &w, NULL, false);
     run_elements(context, &w);
 }
 
@@ -329,5 +329,5 @@ void nyb_round_unmix(const nyb_context *context, const nyb_round_job *job, float
     if (!w.length || job->view.rows * job->view.cols == 0)
         return;
     w.signs = nyb_mix_signs(job->spec->mix, job->signs, w.signs_of);
-    mix_matrix(context, &w);
+    nyb_round_mix_matrix(context, &w);
 }

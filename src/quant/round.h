@@ -142,12 +142,24 @@ void nyb_round_unmix(const nyb_context *context, const nyb_round_job *job, float
 /* ---- 6 blocks to codes (round_codes.c) ---------------------------------------------------------
  */
 
+/* How images lie under a window of r x s taps: row (n, y, x) of a view of n * oh * ow rows is,
+ * under tap (i, j), pixel (n, y stride + i - pad, x stride + j - pad) of images h x w, zeros
+ * beside. */
+typedef struct nyb_window {
+    size_t h, w, oh, ow, r, s, stride, pad;
+} nyb_window;
+
 /* Blocks of formats with max_unit, no offsets: codes and scales of what nyb_round_run rounds to,
  * out->packed.scale that of the level. job->grid, scales, level are not used. Along: out has the
  * view's rows. Down: column t * (cols / taps) + c of the view is row c * taps + t of out; out has
  * rows columns, or, if its pitch is a multiple of 128, more: zeros of scale 0. */
 void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const float *x,
                      size_t taps, nyb_grouped *out, void *scratch);
+/* The same under each tap of a window: the view, down, is that of one tap, whose stream begins at
+ * first + tap * rows * cols; row tap * cols + c of out is its column c, levels[tap] its scale. The
+ * pitch is a multiple of 128. */
+void nyb_round_windows(const nyb_context *context, const nyb_round_job *job, const float *x,
+                       const nyb_window *window, nyb_grouped *out, float *levels, void *scratch);
 size_t nyb_round_codes_scratch_bytes(const nyb_spec *spec, const nyb_view *view,
                                      const nyb_grouped *out);
 /* The length of such blocks; 0 if the spec has none. */

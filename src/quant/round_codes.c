@@ -1,9 +1,16 @@
 /* Rounding of blocks straight to packed codes: values exist only in buffers of a task. */
+#include "quant/codes.h"
 #include "quant/round_work.h"
 
 #include <assert.h>
+#include <math.h>
 
-#define BAND NYB_BLOCK_CODES /* rows of a task where blocks run down them */
+#define BAND  NYB_BLOCK_CODES /* rows of a task where blocks run down them */
+#define WIDE  128             /* columns of a band whose random bits are drawn together */
+#define BANDS 8               /* groups of 16 in a band */
+
+/* Where a factor times that of a plan might leave the normal numbers. */
+#define LARGEST_FACTOR 0x1p120f
 
 typedef struct work {
     nyb_round_work round;
@@ -11,44 +18,132 @@ typedef struct work {
     uint32_t cpu;
     size_t taps, channels; /* column t * channels + c of the view is row c * taps + t of out */
     float *turned;         /* grid values as out's rows, or NULL: encoded at once */
+    const nyb_codes_kernel *kernel; /* NULL: rounded to values, which are encoded */
+    nyb_codes_plan plan;
+
+    const nyb_window *window; /* or NULL */
+    bool gathered;            /* x is already what lies under the tap */
+    const float *zeros;       /* a row of them, beside the images */
+    size_t tap, n_taps;       /* of the window: from `tap` on, in one pass; 0, 1 without a window */
+    nyb_level *levels;        /* of the taps of the pass */
+    float *absmax;            /* of bands, for levels */
 } work;
+
+/* Scales and factors of 16 groups; false if not all are fit for the kernel. */
+static bool fast_scales(const nyb_round_work *r, float factor, const float absmax[16],
+                        float scale[16], float inv[16])
+{
+    uint32_t top = 0;
+    float most = 0.0f;
+
+    r->rule->blocks(r->spec->format, &r->level, absmax, scale, inv);
+    for (size_t j = 0; j < 16; j++) {
+        inv[j] *= r->job->pre;
+        top = nyb_bits_of(absmax[j]) > top ? nyb_bits_of(absmax[j]) : top;
+        most = inv[j] > most ? inv[j] : most;
+        inv[j] *= factor;
+    }
+    return top < 0x7f800000 && most <= LARGEST_FACTOR;
+}
 
 /* ---- along ------------------------------------------------------------------------------------
  */
 
-/* Grid values in the order of codes, pads included, on their way to whole blocks. */
+/* Elements in the order of codes, pads included, on their way to whole blocks. */
 typedef struct queue {
     size_t first, n; /* flat index of values[0] */
     float values[NYB_ROUND_CHUNK + 2 * BAND];
+    uint32_t r23[NYB_ROUND_CHUNK + 2 * BAND];
 } queue;
 
-static void flush(const work *w, queue *q, bool all)
+static size_t count_groups(const work *w)
 {
-    const size_t n = all ? q->n : q->n / BAND * BAND;
+    return w->out->packed.rows * w->out->packed.pitch / w->out->group;
+}
 
-    nyb_grouped_encode_flat(w->cpu, w->out, q->first, n, q->values);
-    memmove(q->values, q->values + n, (q->n - n) * sizeof *q->values);
+/* Groups with elements that are not finite: as values. */
+static void careful_blocks(const work *w, size_t first, const float *x, const uint32_t *r23,
+                           size_t n)
+{
+    const size_t length = w->out->group,
+                 n_groups = nyb_min(n / length, count_groups(w) - first / length);
+    nyb_round_work r = w->round;
+    nyb_group_scale groups[BAND];
+    uint32_t rs[BAND] = {0}; /* no rule that reads them comes here */
+    float v[16 * 64];
+
+    r.mixes = false;
+    memcpy(v, x, n * sizeof *v);
+    nyb_round_vector(&r, r.draws ? r23 : NULL, rs, n, v, NULL,
+                     (nyb_round_parts){.scales = groups, .step = 1});
+    for (size_t g = 0; g < n_groups; g++)
+        w->out->scales[first / length + g] = groups[g].scale;
+    nyb_grouped_encode_flat(w->cpu, w->out, first, n, v);
+}
+
+/* n elements, a multiple of 128, from flat index first on. */
+static void fast_blocks(const work *w, size_t first, const float *x, const uint32_t *r23, size_t n)
+{
+    const size_t length = w->out->group;
+    _Alignas(64) float absmax[16], scale[16], inv[16];
+
+    for (size_t at = 0; at < n; at += 16 * length) {
+        const size_t m = nyb_min(n - at, 16 * length), flat = first + at;
+        const size_t n_groups = nyb_min(m / length, count_groups(w) - flat / length);
+
+        w->kernel->absmax(x + at, m / length, length, absmax);
+        if (!fast_scales(&w->round, w->plan.factor, absmax, scale, inv)) {
+            careful_blocks(w, flat, x + at, r23 + at, m);
+            continue;
+        }
+        memcpy(w->out->scales + flat / length, scale, n_groups * sizeof *scale);
+        for (size_t i = 0; i < m; i += BAND)
+            w->kernel->along(&w->plan, x + at + i, inv + i / length, length, r23 + at + i,
+                             w->out->packed.codes + (flat + i) / 2);
+    }
+}
+
+/* last: fills up to a whole block, too. */
+static void flush(const work *w, queue *q, bool last)
+{
+    const size_t n = last ? nyb_round_up(q->n, BAND) : q->n / BAND * BAND;
+
+    if (w->kernel) {
+        memset(q->values + q->n, 0, (n > q->n ? n - q->n : 0) * sizeof *q->values);
+        fast_blocks(w, q->first, q->values, q->r23, n);
+    } else {
+        nyb_grouped_encode_flat(w->cpu, w->out, q->first, nyb_min(n, q->n), q->values);
+    }
     q->first += n;
-    q->n -= n;
+    q->n -= nyb_min(n, q->n);
+    memmove(q->values, q->values + n, q->n * sizeof *q->values);
+    if (w->round.draws)
+        memmove(q->r23, q->r23 + n, q->n * sizeof *q->r23);
 }
 
 /* m elements of the view from element `first` on; scales: where those of their groups go. */
-static void round_along(const work *w, size_t first, size_t m, float *scales, queue *q)
+static void push(const work *w, size_t first, size_t m, float *scales, queue *q)
 {
     const nyb_round_work *r = &w->round;
     const size_t length = w->out->group;
     nyb_group_scale groups[NYB_ROUND_CHUNK / 16 + 1];
-    uint32_t r23[NYB_ROUND_CHUNK], rs[NYB_ROUND_CHUNK / 16 + 1];
+    uint32_t rs[NYB_ROUND_CHUNK / 16 + 1];
     float *v = q->values + q->n;
+    uint32_t *r23 = q->r23 + q->n;
 
     memcpy(v, r->x + first, m * sizeof *v);
     nyb_round_draw(r, first, m, r23);
+    q->n += m;
+    if (w->kernel) {
+        if (r->mixes)
+            nyb_round_mix(r, m, v, false);
+        return;
+    }
     nyb_round_draw_scales(r, first, length, m / length + 1, rs);
     nyb_round_vector(r, r->draws ? r23 : NULL, rs, m, v, NULL,
                      (nyb_round_parts){.scales = groups, .step = 1});
     for (size_t g = 0; g < (m + length - 1) / length; g++)
         scales[g] = groups[g].scale;
-    q->n += m;
 }
 
 /* Rows that are whole segments are one vector, of which a task takes a part, else eight rows or a
@@ -68,14 +163,20 @@ static void flat_task(void *arg, size_t task, size_t worker)
     const work *w = arg;
     const size_t n = w->round.view.rows * w->round.view.cols;
     const size_t begin = task * NYB_ROUND_RUN, end = nyb_min(begin + NYB_ROUND_RUN, n);
+    const size_t whole = begin + (end - begin) / BAND * BAND;
     queue q;
 
     (void)worker;
     q.first = begin;
     q.n = 0;
-    for (size_t at = begin; at < end; at += NYB_ROUND_CHUNK) {
-        round_along(w, at, nyb_min(end - at, NYB_ROUND_CHUNK), w->out->scales + at / w->out->group,
-                    &q);
+    if (w->kernel && !w->round.mixes && !w->round.draws) {
+        /* nothing is drawn: nothing is read of the random bits */
+        fast_blocks(w, begin, w->round.x + begin, (const uint32_t *)w->round.x + begin,
+                    whole - begin);
+        q.first = whole;
+    }
+    for (size_t at = q.first; at < end; at += NYB_ROUND_CHUNK) {
+        push(w, at, nyb_min(end - at, NYB_ROUND_CHUNK), w->out->scales + at / w->out->group, &q);
         flush(w, &q, true);
     }
 }
@@ -94,125 +195,327 @@ static void rows_task(void *arg, size_t task, size_t worker)
     q.n = 0;
     for (size_t row = begin; row < end; row++) {
         for (size_t at = 0; at < cols; at += NYB_ROUND_CHUNK) {
-            round_along(w, row * cols + at, nyb_min(cols - at, NYB_ROUND_CHUNK),
-                        w->out->scales + (row * pitch + at) / length, &q);
-            flush(w, &q, false);
+            const size_t m = nyb_min(cols - at, NYB_ROUND_CHUNK);
+
+            if (q.n + m + BAND > NYB_ROUND_CHUNK + 2 * BAND)
+                flush(w, &q, false);
+            push(w, row * cols + at, m, w->out->scales + (row * pitch + at) / length, &q);
         }
-        for (size_t i = cols; i < pitch; i++)
-            q.values[q.n++] = pad;
-        flush(w, &q, row + 1 == end);
+        for (size_t i = cols; i < pitch; i++, q.n++) {
+            q.values[q.n] = pad;
+            q.r23[q.n] = 0;
+        }
     }
+    flush(w, &q, true);
 }
 
 /* ---- down -------------------------------------------------------------------------------------
  */
 
-/* A band's n rows of at most 16 columns, from row `top` and column `col` on. */
+/* A band's n rows of at most 16 columns, from row `top` and column `col` on; under one tap. */
 typedef struct tile {
-    size_t top, n, col, lanes;
+    const nyb_round_work *round;
+    size_t tap, top, n, col, lanes;
+    const float *rows[BAND]; /* whole ones */
+    uint32_t drawn[BAND * WIDE];
+    const uint32_t *r23; /* of this tile's elements, ld apart */
+    size_t ld;
     float v[BAND][NYB_ROUND_LANES];
-    uint32_t r23[BAND][NYB_ROUND_LANES];
-    nyb_group_scale scales[BAND / 16][NYB_ROUND_LANES]; /* of group, lane */
+    float scales[BANDS][NYB_ROUND_LANES]; /* of group, lane */
 } tile;
 
-static void load_tile(const nyb_round_work *r, tile *t)
+static void find_rows(const work *w, tile *t)
 {
-    for (size_t i = 0; i < t->n; i++) {
-        const size_t first = (t->top + i) * r->view.cols + t->col;
+    const nyb_window *c = w->window;
+    const size_t cols = w->round.view.cols;
 
-        memcpy(t->v[i], r->x + first, t->lanes * sizeof *t->v[i]);
-        nyb_round_draw(r, first, t->lanes, t->r23[i]);
+    for (size_t i = t->n; i < BAND; i++)
+        t->rows[i] = w->zeros;
+    if (!c || w->gathered) {
+        for (size_t i = 0; i < t->n; i++)
+            t->rows[i] = w->round.x + (t->top + i) * cols;
+        return;
     }
+    const size_t di = t->tap / c->s - c->pad, dj = t->tap % c->s - c->pad; /* may wrap below 0 */
+    size_t ow = t->top % c->ow, oh = t->top / c->ow % c->oh, image = t->top / c->ow / c->oh;
+
+    for (size_t i = 0; i < t->n; i++) {
+        const size_t y = oh * c->stride + di, x = ow * c->stride + dj;
+
+        t->rows[i] =
+            y < c->h && x < c->w ? w->round.x + ((image * c->h + y) * c->w + x) * cols : w->zeros;
+        if (++ow == c->ow) {
+            ow = 0;
+            if (++oh == c->oh) {
+                oh = 0;
+                image++;
+            }
+        }
+    }
+}
+
+/* Random bits of this tile and those right of it, up to WIDE columns. */
+static void draw_tile(const work *w, tile *t)
+{
+    const size_t cols = w->round.view.cols, from = t->col / WIDE * WIDE;
+
+    if (!w->round.draws)
+        return;
+    if (t->col == from || t->ld == 0) {
+        t->ld = nyb_min(cols - from, WIDE);
+        if (cols == t->ld)
+            nyb_round_draw(t->round, t->top * cols, t->n * cols, t->drawn);
+        for (size_t i = 0; cols != t->ld && i < t->n; i++)
+            nyb_round_draw(t->round, (t->top + i) * cols + from, t->ld, t->drawn + i * t->ld);
+    }
+    t->r23 = t->drawn + (t->col - from);
+}
+
+static void load_tile(tile *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        memcpy(t->v[i], t->rows[i] + t->col, t->lanes * sizeof *t->v[i]);
+}
+
+static void mix_tile(tile *t)
+{
+    const nyb_round_work *r = t->round;
+
+    for (size_t at = 0; r->mixes && at < t->n; at += r->length)
+        nyb_round_mix_lanes(r, nyb_min(r->length, t->n - at), t->v[at], false);
 }
 
 /* All columns together: for rules that look at absmax alone. */
 static void round_tile(const work *w, tile *t)
 {
-    const nyb_round_work *r = &w->round;
+    const nyb_round_work *r = t->round;
     const size_t length = w->out->group;
+    nyb_group_scale scales[NYB_ROUND_LANES];
+    uint32_t r23[BAND][NYB_ROUND_LANES] = {{0}};
 
-    if (r->mixes)
-        for (size_t at = 0; at < t->n; at += r->length)
-            nyb_round_mix_lanes(r, nyb_min(r->length, t->n - at), t->v[at], false);
-    for (size_t at = 0; at < t->n; at += length)
-        nyb_round_lanes(r, r->draws ? t->r23[at] : NULL, nyb_min(length, t->n - at), t->lanes,
-                        t->v[at], t->scales[at / length]);
+    for (size_t i = 0; r->draws && i < t->n; i++)
+        memcpy(r23[i], t->r23 + i * t->ld, t->lanes * sizeof *r23[i]);
+    for (size_t at = 0; at < t->n; at += length) {
+        nyb_round_lanes(r, r->draws ? r23[at] : NULL, nyb_min(length, t->n - at), t->lanes,
+                        t->v[at], scales);
+        for (size_t j = 0; j < t->lanes; j++)
+            t->scales[at / length][j] = scales[j].scale;
+    }
 }
 
 /* One column after the other. */
 static void round_columns(const work *w, tile *t)
 {
-    const nyb_round_work *r = &w->round;
-    const size_t length = w->out->group, cols = r->view.cols;
+    nyb_round_work r = *t->round;
+    const size_t length = w->out->group, cols = r.view.cols;
+    nyb_group_scale scales[BANDS];
     uint32_t r23[BAND], rs[BAND / 16 + 1];
     float v[BAND];
 
-    for (size_t at = 0; at < t->n; at += r->length) {
-        const size_t n = nyb_min(r->length, t->n - at);
+    r.mixes = false;
+    for (size_t at = 0; at < t->n; at += r.length) {
+        const size_t n = nyb_min(r.length, t->n - at);
 
         for (size_t j = 0; j < t->lanes; j++) {
             for (size_t i = 0; i < n; i++) {
                 v[i] = t->v[at + i][j];
-                r23[i] = t->r23[at + i][j];
+                r23[i] = r.draws ? t->r23[(at + i) * t->ld + j] : 0;
             }
-            nyb_round_draw_scales(r, (t->top + at) * cols + t->col + j, length * cols,
+            nyb_round_draw_scales(&r, (t->top + at) * cols + t->col + j, length * cols,
                                   n / length + 1, rs);
-            nyb_round_vector(
-                r, r->draws ? r23 : NULL, rs, n, v, NULL,
-                (nyb_round_parts){.scales = &t->scales[at / length][j], .step = NYB_ROUND_LANES});
+            nyb_round_vector(&r, r.draws ? r23 : NULL, rs, n, v, NULL,
+                             (nyb_round_parts){.scales = scales, .step = 1});
+            for (size_t g = 0; g < (n + length - 1) / length; g++)
+                t->scales[at / length + g][j] = scales[g].scale;
             for (size_t i = 0; i < n; i++)
                 t->v[at + i][j] = v[i];
         }
     }
 }
 
-static void store_tile(const work *w, const tile *t)
+static size_t first_row(const work *w, const tile *t)
 {
-    const nyb_packed *p = &w->out->packed;
-    const size_t first = t->col % w->channels * w->taps + t->col / w->channels;
-    const size_t length = w->out->group, groups = p->pitch / length;
+    return w->window ? t->tap * w->channels + t->col
+                     : t->col % w->channels * w->taps + t->col / w->channels;
+}
+
+static void store_scales(const work *w, const tile *t)
+{
+    const size_t length = w->out->group, groups = w->out->packed.pitch / length;
     const size_t end = nyb_min((t->top + BAND) / length, groups);
 
     for (size_t j = 0; j < t->lanes; j++) {
-        float *scales = w->out->scales + (first + j * w->taps) * groups;
+        float *scales = w->out->scales + (first_row(w, t) + j * w->taps) * groups;
 
         for (size_t g = t->top / length; g < end; g++) {
             const size_t at = g * length - t->top;
 
-            scales[g] = at < t->n ? t->scales[at / length][j].scale : 0.0f;
+            scales[g] = at < t->n ? t->scales[at / length][j] : 0.0f;
         }
-        for (size_t i = 0; w->turned && i < t->n; i++)
-            w->turned[(first + j * w->taps) * p->cols + t->top + i] = t->v[i][j];
     }
-    if (!w->turned)
+}
+
+static void store_tile(const work *w, const tile *t)
+{
+    const size_t first = first_row(w, t), cols = w->out->packed.cols;
+
+    store_scales(w, t);
+    if (!w->turned) {
         nyb_grouped_encode_columns(w->cpu, w->out, first, w->taps, t->lanes, t->top, t->v);
+        return;
+    }
+    for (size_t j = 0; j < t->lanes; j++)
+        for (size_t i = 0; i < t->n; i++)
+            w->turned[(first + j * w->taps) * cols + t->top + i] = t->v[i][j];
+}
+
+/* False if a group or a factor needs care. */
+static bool fast_tile(const work *w, tile *t)
+{
+    const nyb_round_work *r = t->round;
+    const size_t length = w->out->group, first = first_row(w, t);
+    const float *mixed[BAND], *const *rows = t->rows;
+    _Alignas(64) float absmax[16], inv[BANDS][16] = {{0}};
+    _Alignas(64) uint8_t codes[16][64];
+    size_t col = t->col;
+
+    if (r->mixes) {
+        for (size_t i = 0; i < BAND; i++)
+            mixed[i] = t->v[i];
+        rows = mixed;
+        col = 0;
+    }
+    for (size_t at = 0; at < t->n; at += length) {
+        w->kernel->rows_absmax(rows + at, nyb_min(length, t->n - at), col, t->lanes, absmax);
+        if (!fast_scales(r, w->plan.factor, absmax, t->scales[at / length], inv[at / length]))
+            return false;
+    }
+    w->kernel->columns(&w->plan, rows, col, t->lanes, (const float(*)[16])inv, length,
+                       r->draws ? t->r23 : t->drawn, t->ld, codes);
+    store_scales(w, t);
+    for (size_t j = 0; j < t->lanes; j++)
+        memcpy(w->out->packed.codes + ((first + j * w->taps) * w->out->packed.pitch + t->top) / 2,
+               codes[j], sizeof *codes);
+    return true;
+}
+
+static void run_tile(const work *w, tile *t)
+{
+    draw_tile(w, t);
+    if (t->round->mixes || !w->kernel) {
+        load_tile(t);
+        mix_tile(t);
+    }
+    if (w->kernel && fast_tile(w, t))
+        return;
+    if (!t->round->mixes && w->kernel)
+        load_tile(t);
+    if (nyb_round_has_lanes(t->round))
+        round_tile(w, t);
+    else
+        round_columns(w, t);
+    store_tile(w, t);
 }
 
 static void band_task(void *arg, size_t task, size_t worker)
 {
     const work *w = arg;
-    const nyb_round_work *r = &w->round;
-    const size_t cols = r->view.cols;
+    nyb_round_work r = w->round;
+    nyb_round_job job = *w->round.job;
     tile t;
 
     (void)worker;
+    r.job = &job;
+    t.round = &r;
     t.top = task * BAND;
-    t.n = nyb_min(BAND, r->view.rows - t.top);
+    t.n = nyb_min(BAND, r.view.rows - t.top);
+    t.ld = 0;
     memset(t.v, 0, sizeof t.v);
-    memset(t.r23, 0, sizeof t.r23);
-    for (t.col = 0; t.col < cols; t.col += t.lanes) {
-        t.lanes = nyb_min(w->channels - t.col % w->channels, NYB_ROUND_LANES);
-        load_tile(r, &t);
-        if (nyb_round_has_lanes(r))
-            round_tile(w, &t);
-        else
-            round_columns(w, &t);
-        store_tile(w, &t);
+    memset(t.drawn, 0, r.draws && t.n < BAND ? sizeof t.drawn : 0);
+    for (size_t tap = 0; tap < w->n_taps; tap++) {
+        t.tap = w->tap + tap;
+        job.first = w->round.job->first + t.tap * r.view.rows * r.view.cols;
+        r.level = w->levels[tap];
+        find_rows(w, &t);
+        for (t.col = 0; t.col < r.view.cols; t.col += t.lanes) {
+            t.lanes = nyb_min(w->channels - t.col % w->channels, NYB_ROUND_LANES);
+            t.lanes = nyb_min(t.lanes, WIDE - t.col % WIDE);
+            run_tile(w, &t);
+        }
+    }
+}
+
+/* ---- levels -----------------------------------------------------------------------------------
+ */
+
+/* The largest finite magnitude of rows that lie anywhere. */
+static float rows_absmax(const work *w, const tile *t)
+{
+    const size_t cols = w->round.view.cols;
+    uint32_t most = 0;
+
+    for (size_t col = 0; w->kernel && col < cols; col += 16) {
+        float absmax[16];
+
+        w->kernel->rows_absmax(t->rows, t->n, col, nyb_min(cols - col, 16), absmax);
+        for (size_t j = 0; j < 16; j++)
+            most = nyb_bits_of(absmax[j]) > most ? nyb_bits_of(absmax[j]) : most;
+    }
+    if (w->kernel && most < 0x7f800000)
+        return nyb_float_of(most);
+    most = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        float absmax;
+
+        w->round.kernel->block_stats(t->rows[i], 1, cols, cols, &absmax);
+        most = nyb_bits_of(absmax) > most ? nyb_bits_of(absmax) : most;
+    }
+    return nyb_float_of(most);
+}
+
+/* Of a band under a tap. */
+static void absmax_task(void *arg, size_t task, size_t worker)
+{
+    const work *w = arg;
+    const size_t cols = w->round.view.cols, n_bands = (w->round.view.rows + BAND - 1) / BAND;
+    tile t;
+
+    (void)worker;
+    t.tap = w->tap + task / n_bands;
+    t.top = task % n_bands * BAND;
+    t.n = nyb_min(BAND, w->round.view.rows - t.top);
+    if (!w->window || w->gathered) {
+        w->round.kernel->block_stats(w->round.x + t.top * cols, 1, t.n * cols, t.n * cols,
+                                     &w->absmax[task]);
+        return;
+    }
+    find_rows(w, &t);
+    w->absmax[task] = rows_absmax(w, &t);
+}
+
+static void find_levels(const nyb_context *context, work *w)
+{
+    const nyb_scale_rule *rule = w->round.rule;
+    const size_t n_bands = (w->round.view.rows + BAND - 1) / BAND;
+
+    for (size_t tap = 0; tap < w->n_taps; tap++)
+        w->levels[tap] = (nyb_level){.scale = 1.0f};
+    if (!rule->level)
+        return;
+    nyb_pool_run(context->pool, absmax_task, w, w->n_taps * n_bands);
+    for (size_t tap = 0; tap < w->n_taps; tap++) {
+        nyb_group_stats stats = {.n = w->round.view.rows * w->round.view.cols};
+
+        for (size_t i = 0; i < n_bands; i++)
+            stats.absmax = fmaxf(stats.absmax, w->absmax[tap * n_bands + i]);
+        rule->level(w->round.spec->format, &stats, &w->levels[tap]);
     }
 }
 
 /* ---- the whole --------------------------------------------------------------------------------
  */
+
+#define TAPS_AT_ONCE 64
 
 /* A matrix that is mixed before its level is known. */
 static bool needs_matrix(const nyb_spec *spec)
@@ -231,51 +534,155 @@ static size_t matrix_bytes(const nyb_view *view)
     return nyb_round_up(view->rows * view->cols * sizeof(float), NYB_ALIGN);
 }
 
+static size_t zeros_bytes(const nyb_view *view)
+{
+    return nyb_round_up(view->cols * sizeof(float), NYB_ALIGN);
+}
+
+static size_t absmax_bytes(const nyb_view *view)
+{
+    return nyb_round_up((view->rows / BAND + 1) * TAPS_AT_ONCE * sizeof(float), NYB_ALIGN);
+}
+
 size_t nyb_round_codes_scratch_bytes(const nyb_spec *spec, const nyb_view *view,
                                      const nyb_grouped *out)
 {
-    return nyb_round_up(nyb_round_scratch_bytes(spec, view), NYB_ALIGN) +
-           (needs_matrix(spec) ? matrix_bytes(view) : 0) +
+    return nyb_round_up(nyb_round_scratch_bytes(spec, view), NYB_ALIGN) + zeros_bytes(view) +
+           absmax_bytes(view) + (needs_matrix(spec) ? matrix_bytes(view) : 0) +
            (needs_turned(view, out) ? matrix_bytes(view) : 0);
+}
+
+/* Whether the kernel's table and the rule's sixteen groups are all it takes. */
+static bool is_fast(const nyb_spec *spec)
+{
+    return spec->scale->blocks && spec->scale->absmax_only && !spec->scale->finish &&
+           spec->scale->n_trials < 2 && spec->format->units[0] == 0;
+}
+
+static work start(const nyb_context *context, const nyb_round_job *job, const float *x,
+                  const nyb_grouped *out, nyb_level *levels, void *scratch)
+{
+    const nyb_view *view = &job->view;
+    uint8_t *at =
+        (uint8_t *)scratch + nyb_round_up(nyb_round_scratch_bytes(job->spec, view), NYB_ALIGN);
+    float *zeros = (float *)at;
+    work w = {.out = out,
+              .cpu = context->cpu,
+              .taps = 1,
+              .channels = view->cols,
+              .zeros = zeros,
+              .n_taps = 1,
+              .levels = levels};
+
+    memset(zeros, 0, view->cols * sizeof *zeros);
+    at += zeros_bytes(view);
+    w.absmax = (float *)at;
+    at += absmax_bytes(view);
+    w.round = nyb_round_begin(context, job, x, (float *)at, scratch);
+    at += needs_matrix(job->spec) ? matrix_bytes(view) : 0;
+    w.turned = needs_turned(view, out) ? (float *)at : NULL;
+    w.round.grid_only = true;
+    w.kernel = is_fast(job->spec) && !w.turned && nyb_codes_plan_init(job->spec, &w.plan)
+                   ? nyb_codes_kernel_choose(context->cpu)
+                   : NULL;
+    return w;
+}
+
+static void run_bands(const nyb_context *context, work *w)
+{
+    nyb_pool_run(context->pool, band_task, w, (w->round.view.rows + BAND - 1) / BAND);
+}
+
+static void run_along(const nyb_context *context, work *w)
+{
+    const nyb_view *v = &w->round.view;
+    const bool flat = is_flat(w);
+    const size_t per = flat ? NYB_ROUND_RUN : along_rows(w);
+    const size_t count = flat ? v->rows * v->cols : v->rows;
+
+    nyb_pool_run(context->pool, flat ? flat_task : rows_task, w, count / per + (count % per != 0));
 }
 
 void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const float *x,
                      size_t taps, nyb_grouped *out, void *scratch)
 {
     const nyb_view *view = &job->view;
-    const size_t n = view->rows * view->cols;
-    uint8_t *rest =
-        (uint8_t *)scratch + nyb_round_up(nyb_round_scratch_bytes(job->spec, view), NYB_ALIGN);
-    float *matrix = (float *)rest;
-    nyb_round_job own = *job;
     nyb_level level = {.scale = 1.0f};
 
     assert(out->packed.cols >= (view->down ? view->rows : view->cols));
-    own.grid = NULL;
-    own.scales = NULL;
-    own.level = &level;
-    if (needs_matrix(job->spec))
-        rest += matrix_bytes(view);
-    if (n == 0)
+    if (view->rows * view->cols == 0)
         return;
-    work w = {.round = nyb_round_begin(context, &own, x, matrix, scratch),
-              .out = out,
-              .cpu = context->cpu,
-              .taps = taps,
-              .channels = view->cols / taps,
-              .turned = needs_turned(view, out) ? (float *)rest : NULL};
-    w.round.grid_only = true;
-    nyb_round_prepare(context, &w.round, NULL, true);
-    out->packed.scale = level.scale;
+    work w = start(context, job, x, out, &level, scratch);
+    w.taps = taps;
+    w.channels = view->cols / taps;
+    w.round.signs = nyb_mix_signs(job->spec->mix, job->signs, w.round.signs_of);
+    if (needs_matrix(job->spec)) {
+        nyb_round_mix_matrix(context, &w.round);
+        w.round.x = w.round.values;
+        w.round.mixes = false;
+    }
+    find_levels(context, &w);
+    w.round.level = level;
+    out->packed.scale = level.scale * job->post;
     if (!view->down) {
-        const bool flat = is_flat(&w);
-        const size_t per = flat ? NYB_ROUND_RUN : along_rows(&w), count = flat ? n : view->rows;
-
-        nyb_pool_run(context->pool, flat ? flat_task : rows_task, &w,
-                     count / per + (count % per != 0));
+        run_along(context, &w);
         return;
     }
-    nyb_pool_run(context->pool, band_task, &w, (view->rows + BAND - 1) / BAND);
+    run_bands(context, &w);
     if (w.turned)
         nyb_grouped_encode(context, out, w.turned);
+}
+
+/* ---- windows ----------------------------------------------------------------------------------
+ */
+
+static void gather_task(void *arg, size_t task, size_t worker)
+{
+    const work *w = arg;
+    const size_t cols = w->round.view.cols;
+    tile t;
+
+    (void)worker;
+    t.tap = w->tap;
+    t.top = task * BAND;
+    t.n = nyb_min(BAND, w->round.view.rows - t.top);
+    find_rows(w, &t);
+    for (size_t i = 0; i < t.n; i++)
+        memcpy(w->round.values + (t.top + i) * cols, t.rows[i], cols * sizeof(float));
+}
+
+/* What lies under w->tap, mixed. */
+static void mix_patches(const nyb_context *context, work *w, const float *x)
+{
+    w->gathered = false;
+    w->round.x = x;
+    nyb_pool_run(context->pool, gather_task, w, (w->round.view.rows + BAND - 1) / BAND);
+    w->gathered = true;
+    w->round.x = w->round.values;
+    nyb_round_mix_matrix(context, &w->round);
+    w->round.mixes = false;
+}
+
+void nyb_round_windows(const nyb_context *context, const nyb_round_job *job, const float *x,
+                       const nyb_window *window, nyb_grouped *out, float *levels, void *scratch)
+{
+    const bool matrix = needs_matrix(job->spec);
+    const size_t n_taps = window->r * window->s, at_once = matrix ? 1 : TAPS_AT_ONCE;
+    nyb_level of_taps[TAPS_AT_ONCE];
+
+    assert(job->view.down && out->packed.pitch % BAND == 0);
+    if (job->view.rows * job->view.cols == 0)
+        return;
+    work w = start(context, job, x, out, of_taps, scratch);
+    w.window = window;
+    w.round.signs = nyb_mix_signs(job->spec->mix, job->signs, w.round.signs_of);
+    for (w.tap = 0; w.tap < n_taps; w.tap += w.n_taps) {
+        w.n_taps = nyb_min(n_taps - w.tap, at_once);
+        if (matrix)
+            mix_patches(context, &w, x);
+        find_levels(context, &w);
+        run_bands(context, &w);
+        for (size_t tap = 0; tap < w.n_taps; tap++)
+            levels[w.tap + tap] = of_taps[tap].scale * job->post;
+    }
 }

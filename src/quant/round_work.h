@@ -44,11 +44,11 @@ nyb_group_scale nyb_round_small_group(const nyb_round_work *w, const float *x, s
 void nyb_round_small_groups(const nyb_round_work *w, const float *x, size_t n_groups, size_t length,
                             nyb_group_scale *scales);
 
-/* round.c: what precedes the elements. values: where a matrix that is mixed as a whole goes. */
+/* round.c. values: where a matrix that is mixed as a whole goes. */
 nyb_round_work nyb_round_begin(const nyb_context *context, const nyb_round_job *job, const float *x,
                                float *values, void *scratch);
-void nyb_round_prepare(const nyb_context *context, nyb_round_work *w, nyb_group_stats *tensor,
-                       bool in_place);
+/* Of x to values. */
+void nyb_round_mix_matrix(const nyb_context *context, nyb_round_work *w);
 /* Whether nyb_round_lanes can do it. */
 bool nyb_round_has_lanes(const nyb_round_work *w);
 

@@ -24,6 +24,22 @@ static void absmax_group(const nyb_format *format, const nyb_level *level,
     nyb_group_scale_set(scale, nyb_scale_of_clip(format, stats->absmax));
 }
 
+static void absmax_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                          float scale[16], float inv[16])
+{
+    const float reach = nyb_format_reach(format);
+
+    (void)level;
+    for (size_t i = 0; i < 16; i++) {
+        const float quotient = absmax[i] / reach, least = quotient < 0x1p126f ? quotient : 0x1p126f;
+        const uint32_t over = !(least * format->max <= FLT_MAX) && quotient < 0x1p126f;
+        const float s = nyb_float_of(nyb_bits_of(least) - over);
+
+        scale[i] = s >= FLT_MIN ? s : 0.0f;
+        inv[i] = s >= FLT_MIN ? 1.0f / s : 0.0f;
+    }
+}
+
 static bool any_group(nyb_group group)
 {
     (void)group;
@@ -36,6 +52,7 @@ static const nyb_scale_rule absmax = {
     .source = "Chmiel et al., ICLR 2023, eq. 11 (NUMERICS 1.5)",
     .choose = absmax_choose,
     .group = absmax_group,
+    .blocks = absmax_blocks,
     .absmax_only = true,
     .groups = any_group,
 };

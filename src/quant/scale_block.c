@@ -39,6 +39,24 @@ static void hbfp_group(const nyb_format *format, const nyb_level *level,
     nyb_group_scale_set(scale, stats->absmax > 0.0f ? interval : 0.0f);
 }
 
+static void hbfp_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                        float scale[16], float inv[16])
+{
+    const float steps = (float)(format->hi + 1);
+
+    (void)level;
+    for (size_t i = 0; i < 16; i++) {
+        const float a = absmax[i] + 1e-8f < FLT_MAX ? absmax[i] + 1e-8f : FLT_MAX;
+        const float power = nyb_float_of(nyb_bits_of(a) & 0x7f800000) / steps;
+        const float up = nyb_bits_of(a) & 0x7fffff ? 2.0f * power : power;
+        const float s = up < 0x1p126f ? up : 0x1p126f;
+        const bool any = absmax[i] > 0.0f && s >= FLT_MIN;
+
+        scale[i] = any ? s : 0.0f;
+        inv[i] = any ? 1.0f / s : 0.0f;
+    }
+}
+
 const nyb_scale_rule nyb_scale_hbfp = {
     .name = "hbfp",
     .pow2 = true,
@@ -47,6 +65,7 @@ const nyb_scale_rule nyb_scale_hbfp = {
     .source = "Accuracy Booster, arXiv:2211.10737 (NUMERICS 7.11)",
     .fits = is_symmetric_int,
     .group = hbfp_group,
+    .blocks = hbfp_blocks,
     .absmax_only = true,
     .groups = below_tensor,
 };

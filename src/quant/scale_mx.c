@@ -33,6 +33,25 @@ static void set_power(const nyb_format *format, float absmax, int e, nyb_group_s
         scale, e < -126 || !(absmax > 0.0f) ? 0.0f : nyb_float_of((uint32_t)(e + 127) << 23));
 }
 
+/* The same for 16 blocks, the exponent being that of bits + bump. nyb_group_scale_set changes none
+ * of these powers: they are normal, 2^126 at most, and their reciprocals exact. */
+static void set_powers(const nyb_format *format, const float absmax[16], uint32_t bump,
+                       float scale[16], float inv[16])
+{
+    const int emax = floor_log2(format->max), most = emax > 1 ? 254 - emax : 253;
+    int e[16];
+
+    for (size_t i = 0; i < 16; i++)
+        e[i] = (int)((nyb_bits_of(absmax[i]) + bump) >> 23) - emax;
+    for (size_t i = 0; i < 16; i++) {
+        const int low = e[i] < most ? e[i] : most;
+        const uint32_t keep = -(uint32_t)(low >= 1 && absmax[i] > 0.0f);
+
+        scale[i] = nyb_float_of((uint32_t)low << 23 & keep);
+        inv[i] = nyb_float_of((uint32_t)(254 - low) << 23 & keep);
+    }
+}
+
 static bool is_element(const nyb_format *format)
 {
     return format->grid != NYB_GRID_REAL && format->bits <= 8 && format->max < 0x1p64f;
@@ -56,6 +75,13 @@ static void floor_group(const nyb_format *format, const nyb_level *level,
     set_power(format, stats->absmax, floor_log2(stats->absmax), scale);
 }
 
+static void floor_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                         float scale[16], float inv[16])
+{
+    (void)level;
+    set_powers(format, absmax, 0, scale, inv);
+}
+
 const nyb_scale_rule nyb_scale_e8m0 = {
     .name = "e8m0",
     .pow2 = true,
@@ -64,6 +90,7 @@ const nyb_scale_rule nyb_scale_e8m0 = {
     .source = "OCP Microscaling Formats v1.0, 6.3 (NUMERICS 7.1: FLOOR)",
     .fits = is_element,
     .group = floor_group,
+    .blocks = floor_blocks,
     .absmax_only = true,
     .groups = below_tensor,
 };
@@ -83,6 +110,13 @@ static void ceil_group(const nyb_format *format, const nyb_level *level,
     set_power(format, stats->absmax, e, scale);
 }
 
+static void ceil_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                        float scale[16], float inv[16])
+{
+    (void)level;
+    set_powers(format, absmax, 0x7fffff, scale, inv);
+}
+
 const nyb_scale_rule nyb_scale_e8m0_ceil = {
     .name = "e8m0_ceil",
     .pow2 = true,
@@ -90,6 +124,7 @@ const nyb_scale_rule nyb_scale_e8m0_ceil = {
     .source = "torchao's ScaleCalculationMode.CEIL (NUMERICS 7.1)",
     .fits = is_element,
     .group = ceil_group,
+    .blocks = ceil_blocks,
     .absmax_only = true,
     .groups = below_tensor,
 };
@@ -125,6 +160,13 @@ static void even_group(const nyb_format *format, const nyb_level *level,
     set_power(format, stats->absmax, e, scale);
 }
 
+static void even_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                        float scale[16], float inv[16])
+{
+    (void)level;
+    set_powers(format, absmax, 1u << (22 - mantissa_bits(format)), scale, inv);
+}
+
 const nyb_scale_rule nyb_scale_e8m0_even = {
     .name = "e8m0_even",
     .pow2 = true,
@@ -133,6 +175,7 @@ const nyb_scale_rule nyb_scale_e8m0_even = {
     .source = "torchao's ScaleCalculationMode.EVEN (NUMERICS 7.1)",
     .fits = is_element,
     .group = even_group,
+    .blocks = even_blocks,
     .absmax_only = true,
     .groups = below_tensor,
 };
@@ -152,6 +195,13 @@ static void rceil_group(const nyb_format *format, const nyb_level *level,
     set_power(format, stats->absmax, e, scale);
 }
 
+static void rceil_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                         float scale[16], float inv[16])
+{
+    (void)level;
+    set_powers(format, absmax, 0x7fffff - mantissa(format->max), scale, inv);
+}
+
 const nyb_scale_rule nyb_scale_e8m0_rceil = {
     .name = "e8m0_rceil",
     .pow2 = true,
@@ -159,6 +209,7 @@ const nyb_scale_rule nyb_scale_e8m0_rceil = {
     .source = "TetraJet, arXiv:2502.20853; torchao's ScaleCalculationMode.RCEIL (NUMERICS 7.1)",
     .fits = is_element,
     .group = rceil_group,
+    .blocks = rceil_blocks,
     .absmax_only = true,
     .groups = below_tensor,
 };

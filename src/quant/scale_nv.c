@@ -131,6 +131,25 @@ static void e4m3_group(const nyb_format *format, const nyb_level *level,
     set_block(level, nv_block(level, format->max, stats), scale);
 }
 
+/* e4m3_nearest without branches: below 2^-6 an addition rounds to multiples of 2^-9. */
+static void e4m3_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
+                        float scale[16], float inv[16])
+{
+    const float factor = level->aux * (1.0f / format->max);
+
+    for (size_t i = 0; i < 16; i++) {
+        const float x = absmax[i] * factor, v = x < E4M3_MAX ? x : E4M3_MAX;
+        const float small = (v + 0x1.8p14f) - 0x1.8p14f;
+        const uint32_t bits = nyb_bits_of(v);
+        const float large = nyb_float_of((bits + 0x7ffff + (bits >> 20 & 1)) & ~0xfffffu);
+        const float sb = v < 0x1p-6f ? small : large, both = sb * level->scale;
+        const float quotient = 1.0f / both, most = quotient < FLT_MAX ? quotient : FLT_MAX;
+
+        scale[i] = both >= FLT_MIN ? sb : 0.0f;
+        inv[i] = both >= FLT_MIN ? most : 0.0f;
+    }
+}
+
 const nyb_scale_rule nyb_scale_e4m3 = {
     .name = "e4m3",
     .about = "NVFP4: block absmax / max in E4M3, times an f32 scale per tensor; the rounded scale "
@@ -139,6 +158,7 @@ const nyb_scale_rule nyb_scale_e4m3 = {
     .fits = is_fp4,
     .level = e4m3_level,
     .group = e4m3_group,
+    .blocks = e4m3_blocks,
     .absmax_only = true,
     .groups = below_tensor,
 };
