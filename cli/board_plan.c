@@ -103,10 +103,11 @@ static int open_entry(const char *entry, board_recipe *r)
     const char *end = next_override(entry);
     char *name = copy_word(entry, (size_t)(end - entry));
     nyb_status status = nyb_recipe_create(name, &r->recipe, &err);
-    if (status == NYB_OK)
-        r->label = cli_alloc(strlen(nyb_recipe_name(r->recipe)) + strlen(end) + 1, 1);
-    if (status == NYB_OK)
-        sprintf(r->label, "%s%s", nyb_recipe_name(r->recipe), end);
+    if (status == NYB_OK) {
+        const size_t n_bytes = strlen(nyb_recipe_name(r->recipe)) + strlen(end) + 1;
+        r->label = cli_alloc(n_bytes, 1);
+        snprintf(r->label, n_bytes, "%s%s", nyb_recipe_name(r->recipe), end);
+    }
     free(name);
     while (status == NYB_OK && *end) {
         const char *equals = strchr(end, '=');

@@ -148,19 +148,12 @@ int board_records_load(board_records *records, const char *path)
     return exit_status;
 }
 
-static char *join(const char *a, const char *b)
-{
-    char *path = cli_alloc(strlen(a) + strlen(b) + 2, 1);
-    sprintf(path, "%s/%s", a, b);
-    return path;
-}
-
 /* Visits DIR's sub-folders in the order of their names, `depth` levels down. */
 static int scan(board_records *records, const char *dir, int depth)
 {
     struct dirent **entries;
     if (depth == 0) {
-        char *path = join(dir, "result.json");
+        char *path = cli_join(dir, "result.json");
         json_t *record = json_load_file(path, 0, NULL);
         if (record && is_record(record))
             board_records_add(records, record);
@@ -179,7 +172,7 @@ static int scan(board_records *records, const char *dir, int depth)
     int exit_status = CLI_OK;
     for (int i = 0; i < n; i++) {
         if (entries[i]->d_name[0] != '.' && exit_status == CLI_OK) {
-            char *path = join(dir, entries[i]->d_name);
+            char *path = cli_join(dir, entries[i]->d_name);
             exit_status = scan(records, path, depth - 1);
             free(path);
         }
@@ -258,8 +251,9 @@ bool board_make_dir(const char *dir)
 
 int board_write_text(const char *path, const char *text)
 {
-    char *draft = cli_alloc(strlen(path) + 32, 1);
-    sprintf(draft, "%s.%ld", path, (long)getpid());
+    const size_t n_bytes = strlen(path) + 32;
+    char *draft = cli_alloc(n_bytes, 1);
+    snprintf(draft, n_bytes, "%s.%ld", path, (long)getpid());
     FILE *out = fopen(draft, "w");
     bool good = out && fputs(text, out) >= 0;
     if (out)

@@ -425,8 +425,7 @@ static int write_file(const board_report *report, const char *dir, const char *n
         cli_error(name, "no memory for the report");
         return CLI_FAILURE;
     }
-    char *path = cli_alloc(strlen(dir) + strlen(name) + 2, 1);
-    sprintf(path, "%s/%s", dir, name);
+    char *path = cli_join(dir, name);
     int exit_status = board_write_text(path, text);
     free(path);
     free(text);

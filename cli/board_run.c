@@ -33,21 +33,15 @@ char *board_job_dir(const char *dir, const board_job *job)
     char model[NAME_MAX_BYTES + 1], recipe[NAME_MAX_BYTES + 1];
     folder_name(job->model->spec, job->hash, model);
     folder_name(job->recipe->label, job->hash, recipe);
-    char *path = cli_alloc(strlen(dir) + sizeof model + sizeof recipe + 40, 1);
-    sprintf(path, "%s/%s/%s/seed%llu", dir, model, recipe, (unsigned long long)job->seed);
-    return path;
-}
-
-static char *in_dir(const char *dir, const char *file)
-{
-    char *path = cli_alloc(strlen(dir) + strlen(file) + 2, 1);
-    sprintf(path, "%s/%s", dir, file);
+    const size_t n_bytes = strlen(dir) + sizeof model + sizeof recipe + 40;
+    char *path = cli_alloc(n_bytes, 1);
+    snprintf(path, n_bytes, "%s/%s/%s/seed%llu", dir, model, recipe, (unsigned long long)job->seed);
     return path;
 }
 
 static bool exists(const char *dir, const char *file)
 {
-    char *path = in_dir(dir, file);
+    char *path = cli_join(dir, file);
     bool found = access(path, F_OK) == 0;
     free(path);
     return found;
@@ -55,7 +49,7 @@ static bool exists(const char *dir, const char *file)
 
 static json_t *read_json(const char *dir, const char *file)
 {
-    char *path = in_dir(dir, file);
+    char *path = cli_join(dir, file);
     json_t *json = json_load_file(path, 0, NULL);
     free(path);
     return json;
@@ -63,7 +57,7 @@ static json_t *read_json(const char *dir, const char *file)
 
 static int write_json(const char *dir, const char *file, const json_t *json)
 {
-    char *path = in_dir(dir, file);
+    char *path = cli_join(dir, file);
     int exit_status = board_write_json(path, json, JSON_INDENT(2));
     free(path);
     return exit_status;
@@ -71,7 +65,7 @@ static int write_json(const char *dir, const char *file, const json_t *json)
 
 static void delete_file(const char *dir, const char *file)
 {
-    char *path = in_dir(dir, file);
+    char *path = cli_join(dir, file);
     unlink(path);
     free(path);
 }
@@ -80,7 +74,7 @@ static void delete_file(const char *dir, const char *file)
  * process has it, -2 after a reported failure. */
 static int claim(const char *dir)
 {
-    char *path = in_dir(dir, "lock");
+    char *path = cli_join(dir, "lock");
     int fd = board_make_dir(dir) ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
     if (fd < 0) {
         cli_error(dir, "%s", strerror(errno));

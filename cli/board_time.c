@@ -73,10 +73,7 @@ static int record(const board_campaign *c, const board_job *job, double *rates,
 
 char *board_times_path(const char *dir)
 {
-    static const char name[] = "times.jsonl";
-    char *path = cli_alloc(strlen(dir) + sizeof name + 1, 1);
-    sprintf(path, "%s/%s", dir, name);
-    return path;
+    return cli_join(dir, "times.jsonl");
 }
 
 int board_time(const board_campaign *c, const board_plan *plan, double seconds,

@@ -147,6 +147,8 @@ bool cli_parse_size(const char *text, size_t lo, size_t hi, size_t *value);
 bool cli_parse_u64(const char *text, uint64_t *value);
 /* Memory or the end of the program. */
 void *cli_alloc(size_t n, size_t size);
+/* "folder/name", to be freed. */
+char *cli_join(const char *folder, const char *name);
 /* Seconds of a monotonic clock. */
 double cli_now(void);
 /* Sorts n times and returns the q quantile (0..1). */

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -51,6 +52,14 @@ void *cli_alloc(size_t n, size_t size)
         exit(CLI_FAILURE);
     }
     return p;
+}
+
+char *cli_join(const char *folder, const char *name)
+{
+    const size_t n_bytes = strlen(folder) + strlen(name) + 2;
+    char *path = cli_alloc(n_bytes, 1);
+    snprintf(path, n_bytes, "%s/%s", folder, name);
+    return path;
 }
 
 double cli_now(void)

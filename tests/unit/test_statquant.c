@@ -334,7 +334,7 @@ static void plans_keep_their_promises(void **state)
             bool seen[90] = {false};
             float range[90];
             size_t rank = 0;
-            double leaders = 0, all = 0;
+            double leaders = 0;
 
             for (size_t i = 0; i < n; i++)
                 range[i] = ldexpf(1.5f + 0.5f * uniform(n, 1, i),
@@ -361,7 +361,6 @@ static void plans_keep_their_promises(void **state)
             for (; rank < n; rank++) {
                 assert_true(p->row[rank] < n && !seen[p->row[rank]]);
                 seen[p->row[rank]] = true;
-                all += (double)range[rank];
             }
             /* each leader's share is one follower or more, and one follower fewer would not do */
             if (p->n_groups > 1)
