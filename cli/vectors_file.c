@@ -50,7 +50,7 @@ static void print_dims(char *text, size_t n_bytes, int n_dims, const size_t *dim
 /* Element i as an index of every dimension. */
 static void print_index(char *text, size_t n_bytes, size_t i, int n_dims, const size_t *dims)
 {
-    size_t at[NYB_ARRAY_DIMS];
+    size_t at[NYB_ARRAY_DIMS] = {0};
 
     for (int d = n_dims - 1; d >= 0; d--) {
         at[d] = i % dims[d];

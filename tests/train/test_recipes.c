@@ -16,6 +16,13 @@
 
 static bool full, update;
 
+/* Slow builds train the convolutions of every eighth recipe. */
+#if NYB_SIMD && !defined(__SANITIZE_ADDRESS__)
+#define STRIDE 1
+#else
+#define STRIDE 8
+#endif
+
 /* false if this machine lacks the level. */
 static bool hash_of(const char *cpu, size_t threads, const char *model, const char *recipe,
                     char hex[65])
@@ -67,15 +74,17 @@ static void every_recipe_gives_its_pinned_weights(void **state)
         for (size_t m = 0; m < 2; m++) {
             char hex[65], want[256];
 
+            if (!update && !fgets(line, sizeof line, golden))
+                fail_msg("%s has no line for %s, %s", GOLDEN_FILE, nyb_recipe_name_at(i),
+                         models[m]);
+            if (m == 1 && i % STRIDE != 0 && !full && !update)
+                continue;
             hash_of("auto", 2, models[m], nyb_recipe_name_at(i), hex);
             snprintf(want, sizeof want, "%s %s %s\n", nyb_recipe_name_at(i), models[m], hex);
             if (update) {
                 fputs(want, golden);
                 continue;
             }
-            if (!fgets(line, sizeof line, golden))
-                fail_msg("%s has no line for %s, %s", GOLDEN_FILE, nyb_recipe_name_at(i),
-                         models[m]);
             assert_string_equal(want, line);
             if (full || m == 0 || i % 7 == 0)
                 check_variants(models[m], nyb_recipe_name_at(i), hex);
