@@ -343,7 +343,7 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
     const nyb_layer *l = &b->g->model->layers[layer];
     const bool trained = b->g->model->layers[l->in[0]].trained;
     bool add = false;
-    int dx;
+    int dx, out = -1;
 
     if (!estimates(&rows[NYB_SLOT_FWD_X])) {
         dx = nyb_build_gradient(b, l->in[0], &add);
@@ -353,8 +353,9 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
     dx = nyb_build_buffer(b, "gradient", layer, NYB_HOME_PLANNED, -1,
                           nyb_shape_size(nyb_build_shape(b, l->in[0])) * sizeof(float));
     add_product(b, layer, NYB_PRODUCT_DX, dy, 1, w, dx, false);
-    add_estimate(b, layer, b->x[layer], b->value[l->in[0]], dx,
-                 trained ? nyb_build_gradient(b, l->in[0], &add) : -1, add);
+    if (trained) /* sets add */
+        out = nyb_build_gradient(b, l->in[0], &add);
+    add_estimate(b, layer, b->x[layer], b->value[l->in[0]], dx, out, add);
 }
 
 void nyb_build_gemm_backward(nyb_builder *b, int layer)
