@@ -1,68 +1,10 @@
+/* The specification of the vocabulary that mix_kernels.h is written in: base/vec_ref.h and these.
+ */
 #include <float.h>
 #include <math.h>
 
+#include "base/vec_ref.h"
 #include "quant/mix.h"
-
-/* Sixteen lanes in plain C: the specification of the vocabulary that mix_kernels.h is written in.
- * `n` lanes are in memory; the others read as +0 and are not written. */
-#define LANES for (int i = 0; i < 16; i++)
-
-typedef struct vec {
-    float lane[16];
-} vec;
-
-static inline vec vec_set(float x)
-{
-    vec v;
-    LANES
-    v.lane[i] = x;
-    return v;
-}
-
-static inline vec vec_load(const float *p)
-{
-    vec v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static inline vec vec_load_n(const float *p, size_t n)
-{
-    vec v = {{0}};
-    memcpy(&v, p, n * sizeof *p);
-    return v;
-}
-
-static inline void vec_store(float *p, vec v)
-{
-    memcpy(p, &v, sizeof v);
-}
-
-static inline void vec_store_n(float *p, vec v, size_t n)
-{
-    memcpy(p, &v, n * sizeof *p);
-}
-
-static inline vec vec_add(vec a, vec b)
-{
-    LANES
-    a.lane[i] = a.lane[i] + b.lane[i];
-    return a;
-}
-
-static inline vec vec_sub(vec a, vec b)
-{
-    LANES
-    a.lane[i] = a.lane[i] - b.lane[i];
-    return a;
-}
-
-static inline vec vec_mul(vec a, vec b)
-{
-    LANES
-    a.lane[i] = a.lane[i] * b.lane[i];
-    return a;
-}
 
 /* A butterfly stage between the lanes of one vector, len 1, 2, 4 or 8. */
 static inline vec vec_stage(vec v, int len)
