@@ -39,22 +39,6 @@ float nyb_mix_norm(size_t n)
     return n == 2 ? norm * 0x1.6a09e6p-1f : norm; /* 1 / sqrt(2) */
 }
 
-void nyb_mix_hadamard(float *y, size_t n, size_t stride, size_t lanes, const float *signs)
-{
-    if (lanes == 1 && stride == 1)
-        nyb_mix_ref.along(y, n, 1, signs, false);
-    else
-        nyb_mix_ref.across(y, n, stride, lanes, signs, false);
-}
-
-void nyb_mix_hadamard_inverse(float *y, size_t n, size_t stride, size_t lanes, const float *signs)
-{
-    if (lanes == 1 && stride == 1)
-        nyb_mix_ref.along(y, n, 1, signs, true);
-    else
-        nyb_mix_ref.across(y, n, stride, lanes, signs, true);
-}
-
 /* The fixed vector of NVIDIA's NVFP4 recipe (NUMERICS 7.4). */
 static const float nvidia_signs[16] = {1, 1, 1, -1, 1, -1, -1, -1, -1, -1, -1, 1, -1, 1, -1, -1};
 

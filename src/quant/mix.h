@@ -18,8 +18,10 @@ typedef struct nyb_mix_kernel {
     const char *name; /* "avx512", "avx2", "ref" */
     uint32_t needs;   /* NYB_CPU_* */
 
-    /* nyb_mix_hadamard or its inverse on `lanes` vectors side by side; element i of vector j is
-     * y[i * stride + j]. */
+    /* The orthonormal Sylvester-Hadamard transform of signs * y, n a power of two <= 128, signs
+     * NULL: all +1; or its inverse: transform, then signs. Butterflies in f32: for len = 1, 2, 4
+     * ...: (a + b, a - b); then one multiplication by nyb_mix_norm(n). `lanes` vectors side by
+     * side: element i of vector j is y[i * stride + j]. */
     void (*across)(float *y, size_t n, size_t stride, size_t lanes, const float *signs,
                    bool inverse);
     /* The same on `count` vectors one after another; element i of vector j is y[j * n + i]. */

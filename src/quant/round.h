@@ -25,13 +25,6 @@ typedef struct nyb_view {
 /* ---- 2 mix (mix.c) ----------------------------------------------------------------------------
  */
 
-/* y[0..n) = the orthonormal Sylvester-Hadamard transform of signs * y[0..n); n a power of two
- * <= 128; signs NULL: all +1. Butterflies in f32: for len = 1, 2, 4 ...: (a + b, a - b); then one
- * multiplication by 1/sqrt(n) (the nearest f32). `stride` lanes of `lanes` independent vectors:
- * element i of vector j is y[i * stride + j]. */
-void nyb_mix_hadamard(float *y, size_t n, size_t stride, size_t lanes, const float *signs);
-/* The inverse: transform, then signs. */
-void nyb_mix_hadamard_inverse(float *y, size_t n, size_t stride, size_t lanes, const float *signs);
 /* Length of a mix: 16 for hadamard16; 0 for none and householder. */
 size_t nyb_mix_length(nyb_mix mix);
 /* signs[0..length): of a random mix from the first block of stream (role NYB_RNG_HADAMARD, sample =

@@ -28,6 +28,26 @@ static void random_floats(float *x, size_t n, uint32_t tensor)
         x[i] = (float)(int32_t)known_u32(3, 0, tensor, 0, 0, i) * 0x1p-31f;
 }
 
+/* The reference, on one vector or on lanes. */
+static void transform(float *y, size_t n, size_t stride, size_t lanes, const float *signs,
+                      bool back)
+{
+    if (lanes == 1 && stride == 1)
+        nyb_mix_ref.along(y, n, 1, signs, back);
+    else
+        nyb_mix_ref.across(y, n, stride, lanes, signs, back);
+}
+
+static void hadamard(float *y, size_t n, size_t stride, size_t lanes, const float *signs)
+{
+    transform(y, n, stride, lanes, signs, false);
+}
+
+static void inverse(float *y, size_t n, size_t stride, size_t lanes, const float *signs)
+{
+    transform(y, n, stride, lanes, signs, true);
+}
+
 /* ---- the matrix ------------------------------------------------------------------------------ */
 
 static void norms_are_the_nearest(void **state)
@@ -44,20 +64,20 @@ static void small_transforms_are_known(void **state)
     float signed_four[4] = {1, 2, 3, 4};
 
     (void)state;
-    nyb_mix_hadamard(one, 1, 1, 1, NULL);
+    hadamard(one, 1, 1, 1, NULL);
     assert_true(one[0] == 3);
-    nyb_mix_hadamard(two, 2, 1, 1, NULL);
+    hadamard(two, 2, 1, 1, NULL);
     assert_true(two[0] == 4 * 0x1.6a09e6p-1f && two[1] == 2 * 0x1.6a09e6p-1f);
-    nyb_mix_hadamard(four, 4, 1, 1, NULL);
+    hadamard(four, 4, 1, 1, NULL);
     assert_true(four[0] == 5 && four[1] == -1 && four[2] == -2 && four[3] == 0);
-    nyb_mix_hadamard(signed_four, 4, 1, 1, signs); /* of 1, -2, -3, 4 */
+    hadamard(signed_four, 4, 1, 1, signs); /* of 1, -2, -3, 4 */
     assert_true(signed_four[0] == 0 && signed_four[1] == -2 && signed_four[2] == -1 &&
                 signed_four[3] == 5);
-    nyb_mix_hadamard_inverse(signed_four, 4, 1, 1, signs);
+    inverse(signed_four, 4, 1, 1, signs);
     for (int i = 0; i < 4; i++)
         assert_true(signed_four[i] == (float)(i + 1));
     impulse[5] = 4; /* column 5 of H */
-    nyb_mix_hadamard(impulse, 16, 1, 1, NULL);
+    hadamard(impulse, 16, 1, 1, NULL);
     for (size_t i = 0; i < 16; i++)
         assert_true(impulse[i] == (float)entry(i, 5));
 }
@@ -75,7 +95,7 @@ static void equals_the_matrix_product(void **state)
             for (size_t i = 0; i < n; i++)
                 signs[i] = signs[i] < 0 ? -1.0f : 1.0f;
             memcpy(y, x, n * sizeof *x);
-            nyb_mix_hadamard(y, n, 1, 1, with_signs ? signs : NULL);
+            hadamard(y, n, 1, 1, with_signs ? signs : NULL);
             for (size_t i = 0; i < n; i++) {
                 double want = 0;
 
@@ -83,7 +103,7 @@ static void equals_the_matrix_product(void **state)
                     want += entry(i, k) * (double)x[k] * (with_signs ? (double)signs[k] : 1.0);
                 assert_true(fabs((double)y[i] - want / sqrt((double)n)) < 1e-6);
             }
-            nyb_mix_hadamard_inverse(y, n, 1, 1, with_signs ? signs : NULL);
+            inverse(y, n, 1, 1, with_signs ? signs : NULL);
             for (size_t i = 0; i < n; i++)
                 assert_true(fabsf(y[i] - x[i]) < 1e-6f);
         }
@@ -108,8 +128,8 @@ static void is_orthogonal(void **state)
                 sums[1] += (double)y[i] * (double)y[i];
                 sums[2] += (double)x[i] * (double)y[i];
             }
-            nyb_mix_hadamard(x, n, 1, 1, NULL);
-            nyb_mix_hadamard(y, n, 1, 1, NULL);
+            hadamard(x, n, 1, 1, NULL);
+            hadamard(y, n, 1, 1, NULL);
         }
         for (int i = 0; i < 3; i++)
             assert_true(fabs(before[i] - after[i]) < 1e-5);
@@ -176,7 +196,7 @@ static void every_variant_gives_the_same_bits(void **state)
                     assert_memory_equal(y, want, N * sizeof *x);
                 }
     }
-    nyb_mix_hadamard(y, 32, PITCH, 20, signs);
+    hadamard(y, 32, PITCH, 20, signs);
     for (size_t j = 0; j < 20; j++)
         slow(want + j, 32, PITCH, signs, false);
     assert_memory_equal(y, want, N * sizeof *x);
