@@ -268,6 +268,10 @@ void nyb_run_round(nyb_graph *graph, nyb_program *program, const nyb_step *s, bo
                    uint32_t step);
 void nyb_run_taps(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
+nyb_slot_state *nyb_slot_state_of(const nyb_graph *graph, const nyb_quant *quant);
+/* The moments of x, and the graph's count of what is not finite and where it was seen first. */
+void nyb_run_moments(nyb_graph *graph, nyb_quant *quant, const float *x, size_t rows, size_t cols,
+                     void *scratch);
 /* What evaluation's frozen clip remembers of this step's (fwd.x). */
 void nyb_observe_clip(const nyb_graph *graph, const nyb_quant *quant, float clip);
 /* Parameters of a learned rule for this step: initialised from x at the first; copy: where an

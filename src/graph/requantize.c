@@ -1,7 +1,7 @@
 /* Steps of operands that are rounded real values: rounding, taps, straight-through estimates. */
 #include "graph/graph.h"
 
-static nyb_slot_state *slot_state(nyb_graph *g, const nyb_quant *q)
+nyb_slot_state *nyb_slot_state_of(const nyb_graph *g, const nyb_quant *q)
 {
     return &g->slots[(size_t)g->model->layers[q->layer].gemm * NYB_SLOTS + q->slot];
 }
@@ -17,7 +17,7 @@ int nyb_graph_find_learned(const nyb_graph *g, int layer, nyb_slot slot)
 float *nyb_learned_params(nyb_graph *g, const nyb_quant *q, const float *x, bool training,
                           float copy[NYB_SCALE_PARAMS_MAX], void *scratch)
 {
-    nyb_slot_state *state = slot_state(g, q);
+    nyb_slot_state *state = nyb_slot_state_of(g, q);
     nyb_group_stats stats;
     float *params;
 
@@ -54,11 +54,12 @@ static nyb_stream signs_of(const nyb_graph *g, const nyb_quant *q, uint32_t step
     return s;
 }
 
-static void count_nonfinite(nyb_graph *g, nyb_quant *q, const float *x, void *scratch)
+void nyb_run_moments(nyb_graph *g, nyb_quant *q, const float *x, size_t rows, size_t cols,
+                     void *scratch)
 {
     const uint64_t before = g->n_nonfinite;
 
-    nyb_moments_run(g->context, x, q->view.rows, q->view.cols, scratch, &q->moments);
+    nyb_moments_run(g->context, x, rows, cols, scratch, &q->moments);
     g->n_nonfinite += q->moments.n_nan + q->moments.n_inf;
     if (before == 0 && g->n_nonfinite > 0) {
         g->nonfinite_layer = q->layer;
@@ -69,8 +70,7 @@ static void count_nonfinite(nyb_graph *g, nyb_quant *q, const float *x, void *sc
 /* The exponential mean of the clips that training saw: what evaluation uses (frozen). */
 void nyb_observe_clip(const nyb_graph *g, const nyb_quant *q, float clip)
 {
-    nyb_slot_state *state =
-        &g->slots[(size_t)g->model->layers[q->layer].gemm * NYB_SLOTS + q->slot];
+    nyb_slot_state *state = nyb_slot_state_of(g, q);
     const float decay = g->recipe.eval_decay;
 
     if (q->slot != NYB_SLOT_FWD_X || q->param >= 0 || !(clip > 0.0f))
@@ -117,7 +117,7 @@ typedef struct rounding {
 static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool training,
                           uint32_t step, void *scratch, rounding *r)
 {
-    nyb_slot_state *state = slot_state(g, q);
+    nyb_slot_state *state = nyb_slot_state_of(g, q);
 
     r->stream = stream_of(g, q, step);
     r->signs = signs_of(g, q, step);
@@ -238,7 +238,7 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
     const float *real = p->buffers[q->real].memory, *x = real;
     float *values = q->groups ? NULL : p->buffers[q->values].memory;
 
-    count_nonfinite(g, q, real, s->args.scratch);
+    nyb_run_moments(g, q, real, q->view.rows, q->view.cols, s->args.scratch);
     if (q->from >= 0) {
         float *again = q->groups ? p->buffers[s->in[0]].memory : values;
 
@@ -390,7 +390,7 @@ void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
     } else {
         const nyb_stream signs = signs_of(g, q, step);
         nyb_stream stream = stream_of(g, q, step);
-        nyb_slot_state untouched = *slot_state(g, q);
+        nyb_slot_state untouched = *nyb_slot_state_of(g, q);
         const nyb_round_job job = {
             .spec = &q->spec,
             .view = q->view,

@@ -3,27 +3,9 @@
 
 #include "graph/graph.h"
 
-static nyb_slot_state *slot_state(nyb_graph *g, const nyb_quant *q)
-{
-    return &g->slots[(size_t)g->model->layers[q->layer].gemm * NYB_SLOTS + q->slot];
-}
-
 static const float *real_of(const nyb_program *p, const nyb_quant *q)
 {
     return p->buffers[q->real].memory;
-}
-
-static void run_moments(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
-{
-    const uint64_t before = g->n_nonfinite;
-
-    nyb_moments_run(g->context, real_of(p, q), q->packed.rows, q->packed.cols, scratch,
-                    &q->moments);
-    g->n_nonfinite += q->moments.n_nan + q->moments.n_inf;
-    if (before == 0 && g->n_nonfinite > 0) {
-        g->nonfinite_layer = q->layer;
-        g->nonfinite_slot = q->slot;
-    }
 }
 
 /* Rules that look at more than the moments, or learn. */
@@ -42,7 +24,7 @@ static float other_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, bool traini
 
 static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
 {
-    nyb_slot_state *state = slot_state(g, q);
+    nyb_slot_state *state = nyb_slot_state_of(g, q);
     const bool training = p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH;
     const bool frozen = g->recipe.eval_scale == NYB_EVAL_FROZEN && state->started != 0.0f;
     const float weight_scale = g->weight_scale[g->model->layers[q->layer].gemm];
@@ -97,7 +79,9 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
 {
     switch (s->kind) {
     case NYB_STEP_MOMENTS:
-        run_moments(g, p, &p->quants[s->quant], s->args.scratch);
+        nyb_run_moments(g, &p->quants[s->quant], real_of(p, &p->quants[s->quant]),
+                        p->quants[s->quant].packed.rows, p->quants[s->quant].packed.cols,
+                        s->args.scratch);
         return;
     case NYB_STEP_SCALE:
         run_scale(g, p, &p->quants[s->quant], s->args.scratch);

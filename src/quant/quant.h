@@ -163,6 +163,9 @@ void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *sta
 void nyb_quant_measure_values(const float *x, const float *values, size_t n,
                               nyb_quant_stats *stats);
 
+/* "hadamard32"; "?" for a number that is no mix. */
+const char *nyb_mix_word(nyb_mix mix);
+
 /* Checks that a spec can exist (rounding fits the grid, group fits). */
 NYB_MUST_CHECK nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err);
 /* Checks that the packed path can hold a spec that exists: one scale per tensor, no mix. */

@@ -69,7 +69,7 @@ static nyb_status parse_group(const char *word, nyb_spec *spec, nyb_error *err)
 #undef X
 }
 
-static const char *mix_word(nyb_mix mix)
+const char *nyb_mix_word(nyb_mix mix)
 {
     switch (mix) {
 #define X(constant, word, length, sentence)                                                        \
@@ -161,7 +161,7 @@ int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes)
                     group_word(spec->group), rounding_word(spec->rounding),
                     nyb_rounding_draws(spec->rounding) && spec->sr_bits == 32 ? ":32" : "",
                     spec->mix == NYB_MIX_NONE ? "" : "/",
-                    spec->mix == NYB_MIX_NONE ? "" : mix_word(spec->mix));
+                    spec->mix == NYB_MIX_NONE ? "" : nyb_mix_word(spec->mix));
 }
 
 static bool only_log2(nyb_rounding rounding)
@@ -204,7 +204,7 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
                         "format '%s' has factors of its own for each 16 codes: scale rules of one "
                         "clip, group 'tensor', no mix",
                         f->name);
-    if (strcmp(mix_word(spec->mix), "?") == 0)
+    if (strcmp(nyb_mix_word(spec->mix), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "mix %d does not exist", (int)spec->mix);
     if (spec->group != NYB_GROUP_TENSOR && !spec->scale->groups)
         return nyb_fail(err, NYB_INVALID,
@@ -218,7 +218,7 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
         return nyb_fail(
             err, NYB_INVALID,
             "mix '%s' is of samples, scaled one by one: it goes with psq/row, not %s/%s",
-            mix_word(spec->mix), spec->scale->name, group_word(spec->group));
+            nyb_mix_word(spec->mix), spec->scale->name, group_word(spec->group));
     if (strcmp(rounding_word(spec->rounding), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "rounding %d does not exist", (int)spec->rounding);
     if (only_log2(spec->rounding) && f->grid != NYB_GRID_LOG2)
@@ -242,7 +242,7 @@ nyb_status nyb_spec_check_tensor(const nyb_spec *spec, nyb_error *err)
     if (spec->group != NYB_GROUP_TENSOR || spec->mix != NYB_MIX_NONE)
         return nyb_fail(err, NYB_INVALID,
                         "group '%s' and mix '%s' have no packed codes; only 'tensor' and 'none' do",
-                        group_word(spec->group), mix_word(spec->mix));
+                        group_word(spec->group), nyb_mix_word(spec->mix));
     if (!spec->scale->choose)
         return nyb_fail(err, NYB_INVALID, "scale rule '%s' has no packed codes", spec->scale->name);
     if (spec->format->bits > 8)

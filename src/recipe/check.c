@@ -5,10 +5,6 @@
 #include "quant/round.h"
 #include "recipe/recipe.h"
 
-#define X(constant, word, length, sentence) word,
-static const char *const mix_words[] = {NYB_MIX_LIST(X) NULL};
-#undef X
-
 static nyb_status check_row(const char *key, const nyb_row *row, nyb_error *err)
 {
     if (nyb_row_is_f32(row))
@@ -41,7 +37,7 @@ static nyb_status check_mixes(const char *product, const nyb_row *a, const nyb_r
     return nyb_fail(err, NYB_INVALID,
                     "the operands of %s are mixed by '%s' and '%s': the transforms cancel only if "
                     "they are the same",
-                    product, mix_words[left], mix_words[right]);
+                    product, nyb_mix_word(left), nyb_mix_word(right));
 }
 
 /* Factors live in packed codes: what only rounded values can do is out of their reach. */
