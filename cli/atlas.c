@@ -112,21 +112,10 @@ static double accuracy_of(const json_t *record)
     return json_number_value(json_object_get(record, "test_acc"));
 }
 
-static double mean_of(const double *x, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += x[i];
-    return n ? sum / (double)n : NAN;
-}
-
 /* Of the mean of a sample: NaN for fewer than two. */
 static double error_of(const double *x, size_t n)
 {
-    double mean = mean_of(x, n), sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (x[i] - mean) * (x[i] - mean);
-    return n > 1 ? sqrt(sum / (double)(n - 1) / (double)n) : NAN;
+    return board_deviation(x, n) / sqrt((double)n);
 }
 
 static atlas_cell compare(const group *g, const group *base)
@@ -148,8 +137,8 @@ static atlas_cell compare(const group *g, const group *base)
         if (pair)
             diffs[cell.n_pairs++] = x[n - 1] - accuracy_of(pair);
     }
-    cell.mean = mean_of(x, n);
-    cell.diff = mean_of(diffs, cell.n_pairs);
+    cell.mean = board_mean(x, n);
+    cell.diff = board_mean(diffs, cell.n_pairs);
     cell.diff_se = error_of(diffs, cell.n_pairs);
     cell.is_beyond = cell.n_diverged == 0 && cell.n_pairs > 1 && fabs(cell.diff) > 2 * cell.diff_se;
     free(x);

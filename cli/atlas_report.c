@@ -147,8 +147,9 @@ static void print_theory(const atlas_table *t, FILE *out)
     free(chunks);
 }
 
-static void print_markdown(const atlas *a, FILE *out)
+static void print_markdown(const void *arg, FILE *out)
 {
+    const atlas *a = arg;
     char text[CELL];
     unsigned columns[ATLAS_GEMMS];
     fprintf(out, "# Accumulators\n");
@@ -183,26 +184,6 @@ static void print_markdown(const atlas *a, FILE *out)
 
 /* ---- CSV ---------------------------------------------------------------------------------- */
 
-/* A number, or nothing for NaN. */
-static void csv_number(FILE *out, double value)
-{
-    if (isnan(value))
-        fputc(',', out);
-    else
-        fprintf(out, ",%.9g", value);
-}
-
-static void csv_text(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"')
-            fputc('"', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
 /* accum NULL: the base, or f32. */
 static void csv_row(FILE *out, const atlas_table *t, const char *base, const nyb_accum *accum,
                     unsigned gemms, const atlas_cell *cell)
@@ -211,30 +192,31 @@ static void csv_row(FILE *out, const atlas_table *t, const char *base, const nyb
     int gemm = gemms == 1 ? 0 : gemms == 2 ? 1 : gemms == 4 ? 2 : -1;
     if (accum)
         nyb_accum_print(accum, text, sizeof text);
-    csv_text(out, t->model);
+    board_csv_text(out, t->model);
     fputc(',', out);
-    csv_text(out, base);
+    board_csv_text(out, base);
     fprintf(out, ",%s,", text);
     if (accum)
         fprintf(out, "%d,%d", accum->chunk, nyb_accum_mantissa(accum));
     else
         fputc(',', out);
     fprintf(out, ",%s,%zu,%zu", gemms ? atlas_gemms[gemms] : "", cell->n_runs, cell->n_diverged);
-    csv_number(out, cell->mean);
+    board_csv_number(out, cell->mean);
     fprintf(out, ",%zu", cell->n_pairs);
-    csv_number(out, cell->diff);
-    csv_number(out, cell->diff_se);
+    board_csv_number(out, cell->diff);
+    board_csv_number(out, cell->diff_se);
     fprintf(out, ",%d", cell->is_beyond);
-    csv_number(out, gemm >= 0 && t->lengths[gemm] ? (double)t->lengths[gemm] : NAN);
+    board_csv_number(out, gemm >= 0 && t->lengths[gemm] ? (double)t->lengths[gemm] : NAN);
     int needed = gemm >= 0 ? atlas_mantissa(t, gemm, accum->chunk) : 0;
-    csv_number(out, needed ? needed : NAN);
+    board_csv_number(out, needed ? needed : NAN);
     fputc(',', out);
-    csv_text(out, t->setup);
+    board_csv_text(out, t->setup);
     fputc('\n', out);
 }
 
-static void print_csv(const atlas *a, FILE *out)
+static void print_csv(const void *arg, FILE *out)
 {
+    const atlas *a = arg;
     unsigned columns[ATLAS_GEMMS];
     fprintf(out, "model,base,accumulator,chunk,mantissa,gemms,runs,diverged,accuracy_mean,pairs,"
                  "diff_mean,diff_se,beyond_2se,sum_length,vrr_mantissa,setup\n");
@@ -253,34 +235,14 @@ static void print_csv(const atlas *a, FILE *out)
     }
 }
 
-static int write_file(const atlas *a, const char *dir, const char *name,
-                      void (*print)(const atlas *a, FILE *out))
-{
-    char *text = NULL;
-    size_t n_bytes;
-    FILE *out = open_memstream(&text, &n_bytes);
-    if (out)
-        print(a, out);
-    if (!out || fclose(out) != 0 || !text) {
-        free(text);
-        cli_error(name, "no memory for the report");
-        return CLI_FAILURE;
-    }
-    char *path = cli_join(dir, name);
-    int exit_status = board_write_text(path, text);
-    free(path);
-    free(text);
-    return exit_status;
-}
-
 int atlas_write(const atlas *a, const char *dir)
 {
     if (!board_make_dir(dir)) {
         cli_error(dir, "%s", strerror(errno));
         return CLI_FAILURE;
     }
-    int exit_status = write_file(a, dir, "atlas.md", print_markdown);
-    return exit_status == CLI_OK ? write_file(a, dir, "atlas.csv", print_csv) : exit_status;
+    int exit_status = board_write_report(dir, "atlas.md", print_markdown, a);
+    return exit_status == CLI_OK ? board_write_report(dir, "atlas.csv", print_csv, a) : exit_status;
 }
 
 /* ---- standard output ---------------------------------------------------------------------- */

@@ -163,6 +163,18 @@ void board_report_free(board_report *report);
 int board_report_write(const board_report *report, const char *dir);
 int board_report_print(const board_report *report, bool json);
 
+/* ---- what reports share (board_text.c) ------------------------------------------------------ */
+
+double board_mean(const double *x, size_t n); /* NaN of none */
+/* Of a sample: n - 1. NaN for fewer than two. */
+double board_deviation(const double *x, size_t n);
+/* ",0.25": a number, or nothing for NaN. */
+void board_csv_number(FILE *out, double value);
+void board_csv_text(FILE *out, const char *text); /* quoted */
+/* DIR/name, all of it or nothing. */
+int board_write_report(const char *dir, const char *name,
+                       void (*print)(const void *report, FILE *out), const void *report);
+
 /* ---- the atlas of accumulators (atlas.c, atlas_report.c) ---------------------------------- */
 
 /* Adds to a record, as "sums", the longest sum of each GEMM that has a quantized operand. */

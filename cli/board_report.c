@@ -27,23 +27,6 @@ static bool is_true(const json_t *record, const char *key)
 
 /* ---- one recipe --------------------------------------------------------------------------- */
 
-static double mean_of(const double *x, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += x[i];
-    return n ? sum / (double)n : NAN;
-}
-
-/* Of a sample: n - 1. NaN for fewer than two. */
-static double deviation_of(const double *x, size_t n)
-{
-    double mean = mean_of(x, n), sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (x[i] - mean) * (x[i] - mean);
-    return n > 1 ? sqrt(sum / (double)(n - 1)) : NAN;
-}
-
 /* Sorts x. */
 static double median_of(double *x, size_t n)
 {
@@ -67,8 +50,8 @@ static void add_differences(board_row *row, const group *g, const group *base)
                 !is_true(g->at[i], "diverged") && !is_true(base->at[j], "diverged"))
                 diffs[row->n_pairs++] =
                     number_of(g->at[i], "test_acc") - number_of(base->at[j], "test_acc");
-    row->diff = mean_of(diffs, row->n_pairs);
-    row->diff_se = deviation_of(diffs, row->n_pairs) / sqrt((double)row->n_pairs);
+    row->diff = board_mean(diffs, row->n_pairs);
+    row->diff_se = board_deviation(diffs, row->n_pairs) / sqrt((double)row->n_pairs);
     row->is_beyond = row->n_diverged == 0 && row->n_pairs > 1 && fabs(row->diff) > 2 * row->diff_se;
 }
 
@@ -117,8 +100,8 @@ static board_row make_row(const board_records *records, const group *g, const gr
         if (!row.emulated && rate > 0 && is_same_machine(g->at[i], clock))
             rates[n_rates++] = rate;
     }
-    row.mean = mean_of(accuracies, n_accuracies);
-    row.sd = deviation_of(accuracies, n_accuracies);
+    row.mean = board_mean(accuracies, n_accuracies);
+    row.sd = board_deviation(accuracies, n_accuracies);
     if (board_record_is_time(clock))
         row.samples_per_s = row.emulated ? NAN : measured_rate(records, g->at[0], clock);
     else
@@ -334,8 +317,9 @@ static const char legend[] =
     "backward\n"
     "pass. Times only of recipes whose quantized products are all computed from codes.\n";
 
-static void print_markdown(const board_report *report, FILE *out)
+static void print_markdown(const void *arg, FILE *out)
 {
+    const board_report *report = arg;
     char cells[COLUMNS][CELL];
     fprintf(out, "# Leaderboard\n");
     for (size_t t = 0; t < report->n_tables; t++) {
@@ -360,28 +344,9 @@ static void print_markdown(const board_report *report, FILE *out)
     fprintf(out, "\n%s", legend);
 }
 
-/* A number, or nothing for NaN. */
-static void csv_number(FILE *out, double value)
+static void print_csv(const void *arg, FILE *out)
 {
-    if (isnan(value))
-        fputc(',', out);
-    else
-        fprintf(out, ",%.9g", value);
-}
-
-static void csv_text(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"')
-            fputc('"', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
-static void print_csv(const board_report *report, FILE *out)
-{
+    const board_report *report = arg;
     fprintf(out,
             "model,recipe,engine,emulated,seeds,diverged,accuracy_mean,accuracy_sd,pairs,"
             "diff_mean,diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,energy_pj,batch,"
@@ -390,46 +355,26 @@ static void print_csv(const board_report *report, FILE *out)
         for (size_t i = 0; i < report->tables[t].n_rows; i++) {
             const board_table *table = &report->tables[t];
             const board_row *row = &table->rows[i];
-            csv_text(out, table->model);
+            board_csv_text(out, table->model);
             fputc(',', out);
-            csv_text(out, row->recipe);
+            board_csv_text(out, row->recipe);
             fprintf(out, ",%s,%d,%zu,%zu", row->engine, row->emulated, row->n_seeds,
                     row->n_diverged);
-            csv_number(out, row->mean);
-            csv_number(out, row->sd);
+            board_csv_number(out, row->mean);
+            board_csv_number(out, row->sd);
             fprintf(out, ",%zu", row->n_pairs);
-            csv_number(out, row->diff);
-            csv_number(out, row->diff_se);
+            board_csv_number(out, row->diff);
+            board_csv_number(out, row->diff_se);
             fprintf(out, ",%d", row->is_beyond);
-            csv_number(out, row->samples_per_s);
-            csv_number(out, row->kept);
-            csv_number(out, row->kept_quantized);
-            csv_number(out, row->energy);
-            csv_number(out, number_of(table->sample, "batch"));
+            board_csv_number(out, row->samples_per_s);
+            board_csv_number(out, row->kept);
+            board_csv_number(out, row->kept_quantized);
+            board_csv_number(out, row->energy);
+            board_csv_number(out, number_of(table->sample, "batch"));
             fputc(',', out);
-            csv_text(out, table->setup);
+            board_csv_text(out, table->setup);
             fputc('\n', out);
         }
-}
-
-static int write_file(const board_report *report, const char *dir, const char *name,
-                      void (*print)(const board_report *report, FILE *out))
-{
-    char *text = NULL;
-    size_t n_bytes;
-    FILE *out = open_memstream(&text, &n_bytes);
-    if (out)
-        print(report, out);
-    if (!out || fclose(out) != 0 || !text) {
-        free(text);
-        cli_error(name, "no memory for the report");
-        return CLI_FAILURE;
-    }
-    char *path = cli_join(dir, name);
-    int exit_status = board_write_text(path, text);
-    free(path);
-    free(text);
-    return exit_status;
 }
 
 int board_report_write(const board_report *report, const char *dir)
@@ -438,8 +383,8 @@ int board_report_write(const board_report *report, const char *dir)
         cli_error(dir, "%s", strerror(errno));
         return CLI_FAILURE;
     }
-    int exit_status = write_file(report, dir, "leaderboard.md", print_markdown);
-    return exit_status == CLI_OK ? write_file(report, dir, "leaderboard.csv", print_csv)
+    int exit_status = board_write_report(dir, "leaderboard.md", print_markdown, report);
+    return exit_status == CLI_OK ? board_write_report(dir, "leaderboard.csv", print_csv, report)
                                  : exit_status;
 }
 
