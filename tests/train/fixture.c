@@ -42,6 +42,16 @@ void fixture_init(fixture *f, const char *cpu, size_t threads, const char *model
     f->options.lr = 0.05;
 }
 
+bool fixture_has(const char *cpu)
+{
+    nyb_context *probe;
+
+    if (nyb_context_create(cpu, 1, &probe, NULL) != NYB_OK)
+        return false;
+    nyb_context_destroy(&probe);
+    return true;
+}
+
 void fixture_start(fixture *f)
 {
     nyb_error err = {0};

@@ -2,6 +2,8 @@
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
+#include <stdbool.h>
+
 #include <nybble/nybble.h>
 
 typedef struct fixture {
@@ -19,6 +21,8 @@ void fixture_init(fixture *f, const char *cpu, size_t threads, const char *model
                   const char *recipe, const char *const *sets, int batch, size_t n_train);
 void fixture_start(fixture *f); /* creates f->train */
 void fixture_free(fixture *f);
+/* Whether this machine and build have a cpu level. */
+bool fixture_has(const char *cpu);
 /* A run of all steps without a folder; writes the weights' hash. */
 void fixture_hash(fixture *f, char hex[65]);
 
