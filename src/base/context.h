@@ -10,6 +10,7 @@
 struct nyb_context {
     uint32_t cpu;   /* NYB_CPU_* that kernels may use */
     nyb_pool *pool; /* never NULL */
+    bool unfused;   /* graphs keep every operator's own pass: what fusion is tested against */
 };
 
 #endif

@@ -81,7 +81,11 @@ nyb_step *nyb_build_step(nyb_builder *b, nyb_step_kind kind, int layer)
                     .in = {-1, -1},
                     .dout = -1,
                     .din = {-1, -1},
-                    .saved = -1};
+                    .saved = -1,
+                    .residual = -1,
+                    .mask = -1,
+                    .kept = -1,
+                    .blocks = -1};
     return s;
 }
 

@@ -129,6 +129,7 @@ static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
                                          .spec = *spec,
                                          .real = real,
                                          .codes = -1,
+                                         .blocks = -1,
                                          .shares = -1,
                                          .param = nyb_graph_find_learned(b->g, layer, slot),
                                          .role = roles[slot],

@@ -217,6 +217,8 @@ static nyb_status build_programs(nyb_graph *g, nyb_error *err)
         if (!g->has_program[i])
             continue;
         NYB_TRY(nyb_program_build(g, p, err));
+        if (!g->context->unfused)
+            NYB_TRY(nyb_program_fuse(g, p, err));
         nyb_program_plan(p);
         g->n_plan_bytes = nyb_max(g->n_plan_bytes, p->n_bytes);
         g->n_scratch_bytes = nyb_max(g->n_scratch_bytes, p->n_scratch);

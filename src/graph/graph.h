@@ -100,8 +100,10 @@ typedef struct nyb_quant {
     nyb_slot slot;
     nyb_spec spec;
     int real, codes; /* buffers; codes -1: observed only, or rounded */
-    int shares;      /* quant whose moments and scale this one takes (SMP samples), or -1 */
-    int param;       /* of a learned scale rule: index into graph->params, or -1 */
+    int blocks;      /* buffer of real's moments in blocks, left by its producer; -1: none */
+    const nyb_block_moments *block_moments; /* it, bound; NULL: moments are taken from real */
+    int shares; /* quant whose moments and scale this one takes (SMP samples), or -1 */
+    int param;  /* of a learned scale rule: index into graph->params, or -1 */
     uint8_t role, sample;
     nyb_moments moments;
     nyb_packed packed; /* packed.scale is this step's scale */
@@ -165,6 +167,7 @@ typedef struct nyb_step {
 
     /* forward, backward: buffers while building, then bound into args */
     int in[NYB_OP_INPUTS], dout, din[NYB_OP_INPUTS], saved;
+    int residual, mask, kept, blocks; /* of args.fused */
     nyb_op_args args;
 } nyb_step;
 
@@ -249,6 +252,11 @@ int nyb_graph_find_learned(const nyb_graph *graph, int layer, nyb_slot slot);
 
 /* build.c: fills program->steps, buffers, quants. */
 NYB_MUST_CHECK nyb_status nyb_program_build(nyb_graph *graph, nyb_program *program, nyb_error *err);
+/* fuse.c: rewrites the steps. */
+NYB_MUST_CHECK nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *err);
+/* plan.c: the buffers that a step reads or writes, some maybe twice; returns how many. */
+#define NYB_STEP_BUFFERS (4 * NYB_SAMPLES_MAX + 24)
+int nyb_step_buffers(const nyb_program *program, const nyb_step *step, int list[NYB_STEP_BUFFERS]);
 /* plan.c: lifetimes to offsets (largest first, lowest free offset); sets n_bytes. */
 void nyb_program_plan(nyb_program *program);
 /* plan.c: offsets to pointers, once the arena exists. */

@@ -1,6 +1,75 @@
 /* One arena: buffers that are never live together share memory. */
 #include "graph/graph.h"
 
+/* ---- lifetimes ------------------------------------------------------------------------------- */
+
+static int put_quant(const nyb_quant *q, int *list, int n)
+{
+    list[n++] = q->values;
+    list[n++] = q->codes;
+    list[n++] = q->scales;
+    return n;
+}
+
+static int put_source(const nyb_program *p, const nyb_source *s, int *list, int n)
+{
+    if (s->quant >= 0)
+        return put_quant(&p->quants[s->quant], list, n);
+    list[n++] = s->real;
+    return n;
+}
+
+int nyb_step_buffers(const nyb_program *p, const nyb_step *s, int list[NYB_STEP_BUFFERS])
+{
+    const nyb_quant *q = s->quant >= 0 ? &p->quants[s->quant] : NULL;
+    const int own[] = {s->in[0], s->in[1], s->dout,     s->din[0], s->din[1], s->saved,
+                       s->out,   s->mask,  s->residual, s->kept,   s->blocks};
+    int n = 0, kept = 0;
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        list[n++] = own[i];
+    if (s->kind == NYB_STEP_TAPS)
+        list[n++] = s->tap;
+    if (q && s->kind != NYB_STEP_ESTIMATE) {
+        list[n++] = q->blocks;
+        list[n++] = q->real;
+    }
+    if (s->kind == NYB_STEP_ENCODE || s->kind == NYB_STEP_ROUND || s->kind == NYB_STEP_TAPS)
+        n = put_quant(q, list, n);
+    if ((s->kind == NYB_STEP_ROUND || s->kind == NYB_STEP_TAPS) && q->from >= 0)
+        n = put_quant(&p->quants[q->from], list, n);
+    if (s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_TAPS) {
+        for (int i = 0; i < s->n_a; i++)
+            n = put_source(p, &s->a[i], list, n);
+        n = put_source(p, &s->b, list, n);
+    }
+    for (int i = 0; i < n; i++)
+        if (list[i] >= 0)
+            list[kept++] = list[i];
+    return kept;
+}
+
+static void count_lifetimes(nyb_program *p)
+{
+    int list[NYB_STEP_BUFFERS];
+
+    for (int i = 0; i < p->n_buffers; i++)
+        p->buffers[i].first = p->buffers[i].last = -1;
+    for (int i = 0; i < p->n_steps; i++) {
+        const int n = nyb_step_buffers(p, &p->steps[i], list);
+
+        for (int j = 0; j < n; j++) {
+            nyb_buffer *b = &p->buffers[list[j]];
+
+            if (b->first < 0)
+                b->first = i;
+            b->last = i;
+        }
+    }
+}
+
+/* ---- offsets --------------------------------------------------------------------------------- */
+
 static bool is_planned(const nyb_buffer *b)
 {
     return b->home == NYB_HOME_PLANNED && b->first >= 0;
@@ -52,6 +121,7 @@ void nyb_program_plan(nyb_program *p)
 
     if ((size_t)p->n_buffers > sizeof placed_small)
         placed = nyb_alloc((size_t)p->n_buffers);
+    count_lifetimes(p);
     p->n_bytes = 0;
     if (!placed) { /* no memory to be clever with: side by side */
         for (int i = 0; i < p->n_buffers; i++)
@@ -117,6 +187,10 @@ static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
     a->out = memory_of(p, s->out);
     a->dout = memory_of(p, s->dout);
     a->saved = memory_of(p, s->saved);
+    a->fused.residual = memory_of(p, s->residual);
+    a->fused.mask = memory_of(p, s->mask);
+    a->fused.kept = memory_of(p, s->kept);
+    a->fused.moments = memory_of(p, s->blocks);
     a->labels = g->labels;
     for (int i = 0; i < g->n_params; i++) {
         const nyb_param *param = &g->params[i];
@@ -161,6 +235,7 @@ void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scra
         q->packed.codes = memory_of(p, q->codes);
         q->grouped.packed.codes = q->packed.codes;
         q->grouped.scales = memory_of(p, q->scales);
+        q->block_moments = memory_of(p, q->blocks);
     }
     for (int i = 0; i < p->n_steps; i++) {
         nyb_step *s = &p->steps[i];

@@ -66,6 +66,20 @@ static void print_persistent(const nyb_graph *g, FILE *out)
     plan_row(out, "input, labels, result", g->n_persistent_bytes - 3 * trained - 2 * small);
 }
 
+/* "relu", or of a step that was fused "batchnorm+relu+moments"; "": a quantization's. */
+static void step_word(const nyb_graph *g, const nyb_step *s, char *text, size_t size)
+{
+    const char *op = g->model->layers[s->layer].op->name;
+
+    if (s->quant >= 0)
+        snprintf(text, size, "%s", "");
+    else if (s->kind == NYB_STEP_PRODUCT)
+        snprintf(text, size, "%s", nyb_graph_step_engine(s));
+    else
+        snprintf(text, size, "%s%s%s%s", op, s->residual >= 0 ? "+add" : "",
+                 s->args.fused.relu ? "+relu" : "", s->blocks >= 0 ? "+moments" : "");
+}
+
 static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
 {
     static const char *const mode_names[] = {
@@ -84,14 +98,13 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
     for (int i = 0; i < p->n_steps; i++) {
         const nyb_step *s = &p->steps[i];
         const nyb_layer *l = &g->model->layers[s->layer];
-        char spec[96] = "";
+        char spec[96] = "", word[64];
 
+        step_word(g, s, word, sizeof word);
         if (s->quant >= 0)
             nyb_spec_print(&p->quants[s->quant].spec, spec, sizeof spec);
         fprintf(out, "  %4d %-9s %-28s %s%s%s\n", i, kind_names[s->kind], l->name,
-                s->quant >= 0                 ? nyb_slot_name(p->quants[s->quant].slot)
-                : s->kind == NYB_STEP_PRODUCT ? nyb_graph_step_engine(s)
-                                              : l->op->name,
+                s->quant >= 0 ? nyb_slot_name(p->quants[s->quant].slot) : word,
                 s->quant >= 0 ? " " : "", spec);
     }
     fprintf(out, "  %-8s %-28s %12s %12s %5s %5s\n", "buffer", "layer", "bytes", "offset", "from",

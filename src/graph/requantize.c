@@ -59,7 +59,11 @@ void nyb_run_moments(nyb_graph *g, nyb_quant *q, const float *x, size_t rows, si
 {
     const uint64_t before = g->n_nonfinite;
 
-    nyb_moments_run(g->context, x, rows, cols, scratch, &q->moments);
+    if (q->block_moments)
+        nyb_moments_total(q->block_moments, nyb_moments_blocks(rows, cols), rows * cols,
+                          &q->moments);
+    else
+        nyb_moments_run(g->context, x, rows, cols, scratch, &q->moments);
     g->n_nonfinite += q->moments.n_nan + q->moments.n_inf;
     if (before == 0 && g->n_nonfinite > 0) {
         g->nonfinite_layer = q->layer;

@@ -23,6 +23,8 @@
 typedef struct bn_work {
     const nyb_op_args *args;
     const nyb_elem_kernel *kernel;
+    void (*moments)(const float *x, size_t rows, size_t ld, size_t stride, size_t n_blocks,
+                    nyb_block_moments *blocks);
     size_t rows, cols;
     float *partial; /* [row block][STATS][cols] */
     float *mean, *inverse, *scale, *k1, *k2;
@@ -67,6 +69,7 @@ static bn_work work_of(const nyb_op_args *args)
 
     return (bn_work){args,
                      nyb_elem_choose(args->context->cpu),
+                     nyb_encode_kernel_choose(args->context->cpu)->moments,
                      rows,
                      cols,
                      partial,
@@ -153,15 +156,35 @@ static void coefs_task(void *arg, size_t task, size_t worker)
     }
 }
 
+/* A tile that was just written is still in the cache. */
+static void moments_of_tile(const bn_work *work, const nyb_op_tile *t, const float *x)
+{
+    nyb_block_moments *const blocks = work->args->fused.moments;
+
+    if (blocks)
+        work->moments(x + t->at, t->rows, work->cols, 16, t->cols / 16,
+                      blocks + t->block * (work->cols / 16) + t->col / 16);
+}
+
 static void apply_task(void *arg, size_t task, size_t worker)
 {
     const bn_work *work = arg;
+    const nyb_op_args *args = work->args;
+    const nyb_op_fused *fused = &args->fused;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
+    const float *const x = args->in[0] + t.at, *const beta = args->param[1] + t.col;
+    float *const y = args->out + t.at;
 
     (void)worker;
-    work->kernel->bn_apply(work->args->in[0] + t.at, t.rows, t.cols, work->cols, work->mean + t.col,
-                           work->scale + t.col, work->args->param[1] + t.col,
-                           work->args->out + t.at);
+    if (fused->relu)
+        work->kernel->bn_relu(x, t.rows, t.cols, work->cols, work->mean + t.col,
+                              work->scale + t.col, beta,
+                              fused->residual ? fused->residual + t.at : NULL, y,
+                              fused->mask ? fused->mask + t.at / 8 : NULL);
+    else
+        work->kernel->bn_apply(x, t.rows, t.cols, work->cols, work->mean + t.col,
+                               work->scale + t.col, beta, y);
+    moments_of_tile(work, &t, args->out);
 }
 
 static void forward(const nyb_op_args *args)
@@ -179,12 +202,21 @@ static void forward(const nyb_op_args *args)
 static void back_sums_task(void *arg, size_t task, size_t worker)
 {
     const bn_work *work = arg;
+    const nyb_op_args *args = work->args;
+    const nyb_op_fused *fused = &args->fused;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
+    const float *const dy = args->dout + t.at, *const x = args->in[0] + t.at;
+    float *const sum_dy = partial_at(work, t.block, 0, t.col);
+    float *const sum_dyx = partial_at(work, t.block, 1, t.col);
 
     (void)worker;
-    work->kernel->bn_back_sums(work->args->dout + t.at, work->args->in[0] + t.at, t.rows, t.cols,
-                               work->cols, work->mean + t.col, partial_at(work, t.block, 0, t.col),
-                               partial_at(work, t.block, 1, t.col));
+    if (fused->relu)
+        work->kernel->bn_relu_back_sums(dy, fused->mask + t.at / 8, x, t.rows, t.cols, work->cols,
+                                        work->mean + t.col, fused->kept ? fused->kept + t.at : NULL,
+                                        sum_dy, sum_dyx);
+    else
+        work->kernel->bn_back_sums(dy, x, t.rows, t.cols, work->cols, work->mean + t.col, sum_dy,
+                                   sum_dyx);
 }
 
 /* With sums over rows, and x^ = (x - mean) / sigma:
@@ -229,9 +261,18 @@ static void back_apply_task(void *arg, size_t task, size_t worker)
     const float *const coef[4] = {work->mean + t.col, work->k1 + t.col, work->k2 + t.col,
                                   work->scale + t.col};
 
+    const nyb_op_fused *fused = &args->fused;
+    const float *const x = args->in[0] + t.at;
+    float *const dx = args->din[0] + t.at;
+
     (void)worker;
-    work->kernel->bn_back_apply(args->dout + t.at, args->in[0] + t.at, t.rows, t.cols, work->cols,
-                                coef, args->din[0] + t.at, args->din_add[0]);
+    if (fused->relu && !fused->kept)
+        work->kernel->bn_relu_back_apply(args->dout + t.at, fused->mask + t.at / 8, x, t.rows,
+                                         t.cols, work->cols, coef, dx);
+    else
+        work->kernel->bn_back_apply((fused->relu ? fused->kept : args->dout) + t.at, x, t.rows,
+                                    t.cols, work->cols, coef, dx, args->din_add[0]);
+    moments_of_tile(work, &t, args->din[0]);
 }
 
 static void backward(const nyb_op_args *args)

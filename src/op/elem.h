@@ -36,6 +36,21 @@ typedef struct nyb_elem_kernel {
     void (*bn_back_apply)(const float *dy, const float *x, size_t rows, size_t cols, size_t ld,
                           const float *const coef[4], float *dx, bool add);
 
+    /* Batch normalisation and relu in one pass, the bits of the two. cols and ld are multiples of
+     * 16; mask has a bit for each element of the matrix: row r begins at mask + r * ld / 8. */
+
+    /* y = relu(bn_apply's y, or, if residual, that + residual), with relu's mask (NULL: none). */
+    void (*bn_relu)(const float *x, size_t rows, size_t cols, size_t ld, const float *mean,
+                    const float *scale, const float *beta, const float *residual, float *y,
+                    uint8_t *mask);
+    /* As bn_back_sums of kept = bit ? dy : +0; kept NULL: not stored. May be in place. */
+    void (*bn_relu_back_sums)(const float *dy, const uint8_t *mask, const float *x, size_t rows,
+                              size_t cols, size_t ld, const float *mean, float *kept, float *sum_dy,
+                              float *sum_dyx);
+    /* As bn_back_apply of bit ? dy : +0, add false. */
+    void (*bn_relu_back_apply)(const float *dy, const uint8_t *mask, const float *x, size_t rows,
+                               size_t cols, size_t ld, const float *const coef[4], float *dx);
+
     /* Bit i % 8 of mask[i / 8] = !(x[i] <= 0); y = bit ? x : +0. NaN passes. Writes (n + 7) / 8
      * bytes of mask, the bits past n zero; mask may be NULL. */
     void (*relu)(const float *x, size_t n, float *y, uint8_t *mask);

@@ -106,8 +106,49 @@ static void bn_apply(const float *x, size_t rows, size_t cols, size_t ld, const 
 #undef TILE
 }
 
-static ALWAYS_INLINE void back_sums_tile(const float *dy, const float *x, size_t rows, size_t ld,
-                                         size_t n, bool first, const float *mean, float *sum_dy,
+/* The mask bits of 16 neighbours: little endian, so that bit i is lane i's. */
+static ALWAYS_INLINE unsigned mask_16(const uint8_t *mask)
+{
+    return mask[0] | (unsigned)mask[1] << 8;
+}
+
+static ALWAYS_INLINE void relu_tile(const float *x, size_t rows, size_t ld, const float *mean,
+                                    const float *scale, const float *beta, const float *residual,
+                                    float *y, uint8_t *mask)
+{
+    const vec m = vec_load(mean), a = vec_load(scale), b = vec_load(beta);
+
+    for (size_t r = 0; r < rows; r++) {
+        vec v = vec_add(vec_mul(vec_sub(vec_load(x + r * ld), m), a), b);
+        unsigned bits;
+
+        if (residual)
+            v = vec_add(v, vec_load(residual + r * ld));
+        bits = vec_above_zero(v);
+        vec_store(y + r * ld, vec_keep(v, bits));
+        if (mask) {
+            mask[r * ld / 8] = (uint8_t)bits;
+            mask[r * ld / 8 + 1] = (uint8_t)(bits >> 8);
+        }
+    }
+}
+
+static void bn_relu(const float *x, size_t rows, size_t cols, size_t ld, const float *mean,
+                    const float *scale, const float *beta, const float *residual, float *y,
+                    uint8_t *mask)
+{
+#define TILE(r, j, m, n)                                                                           \
+    relu_tile(x + (r)*ld + (j), m, ld, mean + (j), scale + (j), beta + (j),                        \
+              residual ? residual + (r)*ld + (j) : NULL, y + (r)*ld + (j),                         \
+              mask ? mask + ((r)*ld + (j)) / 8 : NULL)
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+/* mask NULL: every dy counts. kept, where it is wanted, has a mask. */
+static ALWAYS_INLINE void back_sums_tile(const float *dy, const uint8_t *mask, const float *x,
+                                         size_t rows, size_t ld, size_t n, bool first,
+                                         const float *mean, float *kept, float *sum_dy,
                                          float *sum_dyx)
 {
     const vec m = load(mean, n);
@@ -115,7 +156,11 @@ static ALWAYS_INLINE void back_sums_tile(const float *dy, const float *x, size_t
     vec p = first ? vec_set(0) : load(sum_dyx, n);
 
     for (size_t r = 0; r < rows; r++) {
-        const vec g = load(dy + r * ld, n);
+        vec g = load(dy + r * ld, n);
+        if (mask)
+            g = vec_keep(g, mask_16(mask + r * ld / 8));
+        if (kept)
+            store(kept + r * ld, g, n);
         const vec d = vec_sub(load(x + r * ld, n), m);
         s = vec_add(s, g);
         p = vec_add(p, vec_mul(g, d));
@@ -128,22 +173,39 @@ static void bn_back_sums(const float *dy, const float *x, size_t rows, size_t co
                          const float *mean, float *sum_dy, float *sum_dyx)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_sums_tile(dy + (r)*ld + (j), x + (r)*ld + (j), m, ld, n, (r) == 0, mean + (j),            \
-                   sum_dy + (j), sum_dyx + (j))
+    back_sums_tile(dy + (r)*ld + (j), NULL, x + (r)*ld + (j), m, ld, n, (r) == 0, mean + (j),      \
+                   NULL, sum_dy + (j), sum_dyx + (j))
     FOR_TILES(TILE)
 #undef TILE
 }
 
-static ALWAYS_INLINE void back_apply_tile(const float *dy, const float *x, size_t rows, size_t ld,
-                                          size_t n, const float *const coef[4], size_t column,
-                                          float *dx, bool add)
+static void bn_relu_back_sums(const float *dy, const uint8_t *mask, const float *x, size_t rows,
+                              size_t cols, size_t ld, const float *mean, float *kept, float *sum_dy,
+                              float *sum_dyx)
+{
+#define TILE(r, j, m, n)                                                                           \
+    back_sums_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x + (r)*ld + (j), m, ld, 16,      \
+                   (r) == 0, mean + (j), kept ? kept + (r)*ld + (j) : NULL, sum_dy + (j),          \
+                   sum_dyx + (j))
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, const float *x,
+                                          size_t rows, size_t ld, size_t n,
+                                          const float *const coef[4], size_t column, float *dx,
+                                          bool add)
 {
     const vec mean = load(coef[0] + column, n), k1 = load(coef[1] + column, n);
     const vec k2 = load(coef[2] + column, n), scale = load(coef[3] + column, n);
 
     for (size_t r = 0; r < rows; r++) {
         const vec d = vec_sub(load(x + r * ld, n), mean);
-        const vec g = vec_sub(vec_sub(load(dy + r * ld, n), k1), vec_mul(d, k2));
+        vec g = load(dy + r * ld, n);
+
+        if (mask)
+            g = vec_keep(g, mask_16(mask + r * ld / 8));
+        g = vec_sub(vec_sub(g, k1), vec_mul(d, k2));
         const vec v = vec_mul(g, scale);
         store(dx + r * ld, add ? vec_add(load(dx + r * ld, n), v) : v, n);
     }
@@ -153,7 +215,18 @@ static void bn_back_apply(const float *dy, const float *x, size_t rows, size_t c
                           const float *const coef[4], float *dx, bool add)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_apply_tile(dy + (r)*ld + (j), x + (r)*ld + (j), m, ld, n, coef, j, dx + (r)*ld + (j), add)
+    back_apply_tile(dy + (r)*ld + (j), NULL, x + (r)*ld + (j), m, ld, n, coef, j,                  \
+                    dx + (r)*ld + (j), add)
+    FOR_TILES(TILE)
+#undef TILE
+}
+
+static void bn_relu_back_apply(const float *dy, const uint8_t *mask, const float *x, size_t rows,
+                               size_t cols, size_t ld, const float *const coef[4], float *dx)
+{
+#define TILE(r, j, m, n)                                                                           \
+    back_apply_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x + (r)*ld + (j), m, ld, 16,     \
+                    coef, j, dx + (r)*ld + (j), false)
     FOR_TILES(TILE)
 #undef TILE
 }
@@ -247,6 +320,9 @@ const nyb_elem_kernel ELEM_RECORD = {
     .bn_apply = bn_apply,
     .bn_back_sums = bn_back_sums,
     .bn_back_apply = bn_back_apply,
+    .bn_relu = bn_relu,
+    .bn_relu_back_sums = bn_relu_back_sums,
+    .bn_relu_back_apply = bn_relu_back_apply,
     .relu = relu,
     .relu_back = relu_back,
     .add = add,

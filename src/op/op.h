@@ -2,7 +2,7 @@
 #ifndef NYB_OP_H
 #define NYB_OP_H
 
-#include "base/context.h"
+#include "quant/quant.h"
 
 /* Every tensor is [n][h][w][c], c fastest; a matrix is n x 1 x 1 x c; a sequence n x 1 x t x c. */
 typedef struct nyb_shape {
@@ -49,6 +49,18 @@ typedef struct nyb_param_desc {
  * context. saved may be NULL where no backward follows (evaluation); relu, add, batchnorm and
  * flatten may work in place, as far as backward_in allows. din NULL or dparam NULL: not computed.
  */
+/* What batchnorm does in the same pass where the graph fuses it with its neighbours (graph/fuse.c);
+ * all zero: nothing. The bits are those of the operators one after the other. Channels are a
+ * multiple of 16. */
+typedef struct nyb_op_fused {
+    bool relu; /* forward: out = relu(y [+ residual]); backward: dout is relu's        */
+    const float *residual; /* forward: or NULL */
+    uint8_t *mask; /* relu's: forward writes it, backward reads it                         */
+    float *kept;   /* backward: dout where the mask is set, for others; NULL: not wanted   */
+    nyb_block_moments
+        *moments; /* of what is written (out, din[0]), as nyb_moments_run's; or NULL */
+} nyb_op_fused;
+
 typedef struct nyb_op_args {
     const nyb_context *context;
     const nyb_attr *attr;
@@ -67,6 +79,8 @@ typedef struct nyb_op_args {
     float *din[NYB_OP_INPUTS];    /* NULL: not wanted */
     bool din_add[NYB_OP_INPUTS];  /* din += instead of = */
     float *dparam[NYB_OP_PARAMS]; /* overwritten */
+
+    nyb_op_fused fused; /* batchnorm */
 } nyb_op_args;
 
 typedef struct nyb_op {

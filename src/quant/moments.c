@@ -74,19 +74,19 @@ static void run_task(void *arg, size_t task, size_t worker)
     }
 }
 
-void nyb_moments_run(const nyb_context *context, const float *x, size_t rows, size_t cols,
-                     void *scratch, nyb_moments *moments)
+size_t nyb_moments_blocks(size_t rows, size_t cols)
 {
-    cut c = make_cut(x, rows, cols);
+    return make_cut(NULL, rows, cols).n_blocks;
+}
+
+void nyb_moments_total(const nyb_block_moments *blocks, size_t n_blocks, size_t n,
+                       nyb_moments *moments)
+{
     uint32_t max = 0;
 
-    c.last = scratch;
-    c.blocks = (nyb_block_moments *)(void *)(c.last + BLOCK_N);
-    c.kernel = nyb_encode_kernel_choose(context->cpu);
-    nyb_pool_run(context->pool, run_task, &c, c.n_blocks / TASK + (c.n_blocks % TASK != 0));
-    *moments = (nyb_moments){.n = c.n};
-    for (size_t i = 0; i < c.n_blocks; i++) {
-        const nyb_block_moments *b = &c.blocks[i];
+    *moments = (nyb_moments){.n = n};
+    for (size_t i = 0; i < n_blocks; i++) {
+        const nyb_block_moments *b = &blocks[i];
 
         moments->sum_abs += (double)b->sum_abs;
         moments->sum_sq += (double)b->sum_sq;
@@ -96,4 +96,16 @@ void nyb_moments_run(const nyb_context *context, const float *x, size_t rows, si
         max = b->absmax_bits > max ? b->absmax_bits : max;
     }
     moments->absmax = nyb_float_of(max);
+}
+
+void nyb_moments_run(const nyb_context *context, const float *x, size_t rows, size_t cols,
+                     void *scratch, nyb_moments *moments)
+{
+    cut c = make_cut(x, rows, cols);
+
+    c.last = scratch;
+    c.blocks = (nyb_block_moments *)(void *)(c.last + BLOCK_N);
+    c.kernel = nyb_encode_kernel_choose(context->cpu);
+    nyb_pool_run(context->pool, run_task, &c, c.n_blocks / TASK + (c.n_blocks % TASK != 0));
+    nyb_moments_total(c.blocks, c.n_blocks, c.n, moments);
 }

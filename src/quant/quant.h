@@ -17,11 +17,22 @@ typedef struct nyb_moments {
     uint64_t n_nan, n_inf;
 } nyb_moments;
 
+/* The same of one canonical block: 256 rows of 16 columns, row block major, column group minor. */
+typedef struct nyb_block_moments {
+    float sum_abs, sum_sq;
+    uint32_t absmax_bits;             /* of a normal number, or 0 */
+    uint32_t n_nonzero, n_nan, n_inf; /* subnormals are zeros */
+} nyb_block_moments;
+
 /* Scratch that nyb_moments_run needs, in bytes. */
 size_t nyb_moments_scratch_bytes(size_t rows, size_t cols);
 /* x: rows x cols, row-major. Bits do not depend on context. scratch: 64-byte aligned. */
 void nyb_moments_run(const nyb_context *context, const float *x, size_t rows, size_t cols,
                      void *scratch, nyb_moments *moments);
+/* How many blocks those are, and the moments of n elements from them. */
+size_t nyb_moments_blocks(size_t rows, size_t cols);
+void nyb_moments_total(const nyb_block_moments *blocks, size_t n_blocks, size_t n,
+                       nyb_moments *moments);
 
 /* ---- 2 scale ------------------------------------------------------------------------------ */
 
@@ -123,12 +134,6 @@ void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_
 /* The specification: x's code given 1 / scale and a random field of 23 bits (encode_ref.c). r23 is
  * U16 << 7 | 64 with sr_bits 16, U32 >> 9 with sr_bits 32. */
 unsigned nyb_encode_one(const nyb_spec *spec, float inv_scale, float x, uint32_t r23);
-
-typedef struct nyb_block_moments {
-    float sum_abs, sum_sq;
-    uint32_t absmax_bits;             /* of a normal number, or 0 */
-    uint32_t n_nonzero, n_nan, n_inf; /* subnormals are zeros */
-} nyb_block_moments;
 
 /* The variants, best first, reference last, NULL-terminated; all give the same bits. */
 typedef struct nyb_encode_kernel {

@@ -25,9 +25,15 @@ typedef struct frame {
     uint8_t *mask;
 } frame;
 
+typedef enum form {
+    MATRIX,
+    FLAT,  /* one row */
+    MASKED /* a matrix in steps of 16 columns, with a bit for each element */
+} form;
+
 typedef struct function {
     const char *name;
-    bool flat; /* one row */
+    form form;
     void (*run)(const nyb_elem_kernel *k, frame *f);
     double n_bytes; /* of memory traffic per element, for --bench */
 } function;
@@ -62,6 +68,29 @@ static void bn_back_apply(const nyb_elem_kernel *k, frame *f)
                      f->add);
 }
 
+static void bn_relu(const nyb_elem_kernel *k, frame *f)
+{
+    k->bn_relu(f->matrix[0], f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2],
+               f->add ? f->matrix[1] : NULL, f->matrix[2], f->has_mask ? f->mask : NULL);
+}
+
+static void bn_relu_back_sums(const nyb_elem_kernel *k, frame *f)
+{
+    k->bn_relu_back_sums(f->matrix[0], f->mask, f->matrix[1], f->rows, f->cols, f->ld, f->vector[0],
+                         f->add        ? NULL
+                         : f->has_mask ? f->matrix[2]
+                                       : f->matrix[0],
+                         f->vector[1], f->vector[2]);
+}
+
+static void bn_relu_back_apply(const nyb_elem_kernel *k, frame *f)
+{
+    const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
+
+    k->bn_relu_back_apply(f->matrix[0], f->mask, f->matrix[1], f->rows, f->cols, f->ld, coef,
+                          f->matrix[2]);
+}
+
 static void relu(const nyb_elem_kernel *k, frame *f)
 {
     k->relu(f->matrix[0], f->cols, f->add ? f->matrix[0] : f->matrix[1],
@@ -85,15 +114,18 @@ static void sgd(const nyb_elem_kernel *k, frame *f)
 }
 
 static const function functions[] = {
-    {"column_sums", false, column_sums, 4},
-    {"bn_stats", false, bn_stats, 4},
-    {"bn_apply", false, bn_apply, 8},
-    {"bn_back_sums", false, bn_back_sums, 8},
-    {"bn_back_apply", false, bn_back_apply, 12},
-    {"relu", true, relu, 8.125},
-    {"relu_back", true, relu_back, 8.125},
-    {"add", true, add, 12},
-    {"sgd", true, sgd, 20},
+    {"column_sums", MATRIX, column_sums, 4},
+    {"bn_stats", MATRIX, bn_stats, 4},
+    {"bn_apply", MATRIX, bn_apply, 8},
+    {"bn_back_sums", MATRIX, bn_back_sums, 8},
+    {"bn_back_apply", MATRIX, bn_back_apply, 12},
+    {"bn_relu", MASKED, bn_relu, 8.125},
+    {"bn_relu_back_sums", MASKED, bn_relu_back_sums, 12.125},
+    {"bn_relu_back_apply", MASKED, bn_relu_back_apply, 12.125},
+    {"relu", FLAT, relu, 8.125},
+    {"relu_back", FLAT, relu_back, 8.125},
+    {"add", FLAT, add, 12},
+    {"sgd", FLAT, sgd, 20},
 };
 #define N_FUNCTIONS (sizeof functions / sizeof functions[0])
 
@@ -124,16 +156,25 @@ static void *copy(ck *c, const void *from, size_t n_bytes, bool end)
     return n_bytes ? memcpy(ck_guard(c, n_bytes, end), from, n_bytes) : ck_guard(c, 0, end);
 }
 
-static frame random_frame(ck *c, bool flat, bool end)
+static size_t mask_size(const frame *f)
+{
+    return (matrix_size(f) + 7) / 8;
+}
+
+static frame random_frame(ck *c, form shape, bool end)
 {
     const bool wild = ck_rand(c) % 4 == 0;
     frame f = {.rows = 1, .add = ck_rand(c) % 2, .has_mask = ck_rand(c) % 4};
     size_t n;
 
-    f.cols = ck_range(c, 0, flat ? FLAT_MAX : COLS_MAX);
-    if (!flat)
+    f.cols = ck_range(c, 0, shape == FLAT ? FLAT_MAX : COLS_MAX);
+    if (shape != FLAT)
         f.rows = ck_range(c, 1, ck_rand(c) % 4 ? 40 : ROWS_MAX);
     f.ld = f.cols + (ck_rand(c) % 2 ? ck_range(c, 0, 20) : 0);
+    if (shape == MASKED) {
+        f.cols -= f.cols % 16;
+        f.ld = nyb_round_up(f.ld, 16);
+    }
     f.sgd =
         (nyb_elem_sgd){0.1f, ck_rand(c) % 4 ? 0.9f : 0, ck_rand(c) % 4 ? 5e-4f : 0, ck_rand(c) % 2};
     n = matrix_size(&f);
@@ -141,8 +182,8 @@ static frame random_frame(ck *c, bool flat, bool end)
         f.matrix[i] = floats(c, n, end, wild);
     for (size_t i = 0; i < VECTORS; i++)
         f.vector[i] = floats(c, f.cols, end, wild);
-    f.mask = ck_guard(c, (f.cols + 7) / 8, end);
-    for (size_t i = 0; i < (f.cols + 7) / 8; i++)
+    f.mask = ck_guard(c, mask_size(&f), end);
+    for (size_t i = 0; i < mask_size(&f); i++)
         f.mask[i] = (uint8_t)ck_rand(c);
     return f;
 }
@@ -150,14 +191,14 @@ static frame random_frame(ck *c, bool flat, bool end)
 static void check_case(ck *c, const nyb_elem_kernel *kernel, const function *fn)
 {
     const bool end = ck_rand(c) % 2;
-    frame want = random_frame(c, fn->flat, end), got = want;
+    frame want = random_frame(c, fn->form, end), got = want;
     const size_t n = matrix_size(&want);
 
     for (size_t i = 0; i < MATRICES; i++)
         got.matrix[i] = copy(c, want.matrix[i], n * sizeof(float), end);
     for (size_t i = 0; i < VECTORS; i++)
         got.vector[i] = copy(c, want.vector[i], want.cols * sizeof(float), end);
-    got.mask = copy(c, want.mask, (want.cols + 7) / 8, end);
+    got.mask = copy(c, want.mask, mask_size(&want), end);
     fn->run(&nyb_elem_ref, &want);
     fn->run(kernel, &got);
     for (size_t i = 0; i < MATRICES; i++) {
@@ -170,7 +211,7 @@ static void check_case(ck *c, const nyb_elem_kernel *kernel, const function *fn)
         join_nans(got.vector[i], want.cols);
         ck_same(c, fn->name, want.vector[i], got.vector[i], want.cols * sizeof(float));
     }
-    ck_same(c, fn->name, want.mask, got.mask, (want.cols + 7) / 8);
+    ck_same(c, fn->name, want.mask, got.mask, mask_size(&want));
 }
 
 /* ---- benchmark: 256 rows of 64 columns, in blocks of a tensor that the L2 cache does not hold --
@@ -191,8 +232,8 @@ static void run_bench(void *arg)
     const size_t n = ROWS_MAX * BENCH_COLS;
     frame f = b->frame;
 
-    f.rows = b->fn->flat ? 1 : ROWS_MAX;
-    f.cols = f.ld = b->fn->flat ? n : BENCH_COLS;
+    f.rows = b->fn->form == FLAT ? 1 : ROWS_MAX;
+    f.cols = f.ld = b->fn->form == FLAT ? n : BENCH_COLS;
     for (size_t i = 0; i < BENCH_BLOCKS; i++) {
         b->fn->run(b->kernel, &f);
         for (size_t m = 0; m < MATRICES; m++)

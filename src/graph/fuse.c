@@ -1,0 +1,278 @@
+/* Fusion: a list of patterns, each a rewrite of the step list that leaves every bit as it was.
+ *
+ * After the products became exact integers the step is memory traffic, so batchnorm takes over its
+ * neighbours' passes over the same tensor (op/batchnorm.c):
+ *
+ *   forward    batchnorm -> [add ->] relu        one pass; the sum and y never exist
+ *   backward   add's copy for its second input   the same buffer, where nobody writes it too early
+ *              relu -> batchnorm                 the mask is applied where batchnorm reads dout
+ *   both       batchnorm -> moments              canonical blocks of what it writes, still in cache
+ *
+ * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
+#include "graph/build.h"
+
+typedef struct fuser {
+    nyb_builder b;
+    bool *gone; /* [n_steps] taken over by another step */
+} fuser;
+
+static bool is_op(const nyb_graph *g, const nyb_step *s, nyb_step_kind kind, const char *op)
+{
+    return s->kind == kind && strcmp(g->model->layers[s->layer].op->name, op) == 0;
+}
+
+static bool is_step(const fuser *f, int i, nyb_step_kind kind, const char *op)
+{
+    return i >= 0 && is_op(f->b.g, &f->b.p->steps[i], kind, op);
+}
+
+static bool uses(const nyb_program *p, const nyb_step *s, int buffer)
+{
+    int list[NYB_STEP_BUFFERS];
+    const int n = nyb_step_buffers(p, s, list);
+
+    for (int i = 0; i < n; i++)
+        if (list[i] == buffer)
+            return true;
+    return false;
+}
+
+static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
+{
+    switch (s->kind) {
+    case NYB_STEP_MOMENTS:
+    case NYB_STEP_SCALE:
+        return false;
+    case NYB_STEP_ENCODE:
+    case NYB_STEP_ROUND:
+        return uses(p, s, buffer) && buffer != p->quants[s->quant].real;
+    case NYB_STEP_PRODUCT:
+    case NYB_STEP_TAPS:
+        return s->out == buffer;
+    case NYB_STEP_ESTIMATE:
+        return s->out == buffer || s->dout == buffer;
+    case NYB_STEP_FORWARD:
+        return s->out == buffer;
+    case NYB_STEP_BACKWARD:
+        return s->din[0] == buffer || s->din[1] == buffer || s->kept == buffer;
+    }
+    return false;
+}
+
+/* The first step from `first` on that uses a buffer, or -1. */
+static int next_use(const fuser *f, int buffer, int first)
+{
+    for (int i = first; i < f->b.p->n_steps; i++)
+        if (!f->gone[i] && uses(f->b.p, &f->b.p->steps[i], buffer))
+            return i;
+    return -1;
+}
+
+/* The first step from `first` on that writes it, or n_steps. */
+static int next_write(const fuser *f, int buffer, int first)
+{
+    for (int i = first; i < f->b.p->n_steps; i++)
+        if (!f->gone[i] && writes(f->b.p, &f->b.p->steps[i], buffer))
+            return i;
+    return f->b.p->n_steps;
+}
+
+/* The only step beside `producer` that uses a buffer, or -1. */
+static int only_user(const fuser *f, int buffer, int producer)
+{
+    const int user = next_use(f, buffer, producer + 1);
+
+    return user >= 0 && next_use(f, buffer, user + 1) < 0 ? user : -1;
+}
+
+/* Whole registers of channels; its mask and its moments' blocks then begin where its tiles do. */
+static bool is_wide(const nyb_step *s)
+{
+    return s->args.in_shape[0].c % 16 == 0;
+}
+
+/* ---- batchnorm -> [add ->] relu -------------------------------------------------------------- */
+
+static void fuse_relu(fuser *f, int i)
+{
+    nyb_step *s = &f->b.p->steps[i], *relu;
+    int user = only_user(f, s->out, i), residual = -1, add = -1;
+
+    if (is_step(f, user, NYB_STEP_FORWARD, "add")) {
+        const nyb_step *sum = &f->b.p->steps[user];
+
+        residual = sum->in[0] == s->out ? sum->in[1] : sum->in[0];
+        if (residual == s->out || next_write(f, residual, i) < user)
+            return; /* not there yet: the other branch's batchnorm will do it */
+        add = user;
+        user = only_user(f, sum->out, add);
+    }
+    if (!is_step(f, user, NYB_STEP_FORWARD, "relu"))
+        return;
+    relu = &f->b.p->steps[user];
+    s->args.fused.relu = true;
+    s->residual = residual;
+    s->mask = next_use(f, relu->saved, user + 1) >= 0 ? relu->saved : -1;
+    s->out = relu->out;
+    f->gone[user] = true;
+    if (add >= 0)
+        f->gone[add] = true;
+}
+
+/* ---- add's second gradient ------------------------------------------------------------------- */
+
+static void rename_source(nyb_source *s, int from, int to)
+{
+    if (s->real == from)
+        s->real = to;
+}
+
+static void rename_in_step(nyb_step *s, int from, int to)
+{
+    int *const fields[] = {&s->out, &s->in[0], &s->in[1],    &s->dout, &s->din[0], &s->din[1],
+                           &s->tap, &s->saved, &s->residual, &s->mask, &s->kept};
+
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (*fields[i] == from)
+            *fields[i] = to;
+    for (int i = 0; i < s->n_a; i++)
+        rename_source(&s->a[i], from, to);
+    rename_source(&s->b, from, to);
+}
+
+static void rename_buffer(nyb_program *p, int from, int to)
+{
+    for (int i = 0; i < p->n_steps; i++)
+        rename_in_step(&p->steps[i], from, to);
+    for (int i = 0; i < p->n_quants; i++)
+        if (p->quants[i].real == from)
+            p->quants[i].real = to;
+}
+
+/* The first input took over dout's buffer; the second gets it too instead of a copy, if whoever
+ * adds to it comes after the last reader of dout. */
+static void share_gradient(fuser *f, int i)
+{
+    const nyb_step *s = &f->b.p->steps[i];
+    const int copy = s->din[1], dout = s->dout;
+    int last = i;
+
+    if (s->din[0] >= 0 || copy < 0 || s->args.din_add[1])
+        return;
+    for (int u = i; u >= 0; u = next_use(f, dout, u + 1))
+        last = u;
+    if (next_write(f, copy, i + 1) <= last || next_write(f, dout, i + 1) < f->b.p->n_steps)
+        return;
+    f->gone[i] = true;
+    rename_buffer(f->b.p, copy, dout);
+}
+
+/* ---- relu -> batchnorm, backward ------------------------------------------------------------- */
+
+static void fuse_relu_backward(fuser *f, int i)
+{
+    const nyb_step *relu = &f->b.p->steps[i];
+    const int dout = relu->dout, din = relu->din[0], user = next_use(f, din, i + 1);
+    nyb_step *s = user >= 0 ? &f->b.p->steps[user] : NULL;
+    bool others;
+
+    if (din < 0 || relu->args.din_add[0] || !is_step(f, user, NYB_STEP_BACKWARD, "batchnorm") ||
+        s->dout != din || s->din[0] == din || !is_wide(s) || s->args.fused.relu)
+        return;
+    for (int u = i + 1; u <= user; u++)
+        if (!f->gone[u] && uses(f->b.p, &f->b.p->steps[u], dout))
+            return; /* dout must still be what relu would have read */
+    others = next_use(f, din, user + 1) >= 0;
+    s->args.fused.relu = true;
+    s->mask = relu->saved;
+    s->dout = dout;
+    f->gone[i] = true;
+    if (!others)
+        return;
+    s->kept = din;
+    if (next_use(f, dout, user + 1) < 0) /* in place */
+        rename_buffer(f->b.p, din, dout);
+}
+
+/* ---- moments --------------------------------------------------------------------------------- */
+
+/* The batchnorm step that alone writes a tensor, or -1. */
+static int producer_of(const fuser *f, int buffer)
+{
+    const int i = next_write(f, buffer, 0);
+    const nyb_step *s = &f->b.p->steps[i < f->b.p->n_steps ? i : 0];
+
+    if (i == f->b.p->n_steps || next_write(f, buffer, i + 1) < f->b.p->n_steps || !is_wide(s))
+        return -1;
+    if (is_step(f, i, NYB_STEP_FORWARD, "batchnorm") && s->out == buffer)
+        return i;
+    return is_step(f, i, NYB_STEP_BACKWARD, "batchnorm") && s->din[0] == buffer &&
+                   s->kept != buffer && !s->args.din_add[0]
+               ? i
+               : -1;
+}
+
+static void fuse_moments(fuser *f, int i)
+{
+    nyb_quant *q = &f->b.p->quants[f->b.p->steps[i].quant];
+    const int producer = producer_of(f, q->real);
+    const size_t rows = q->rounds ? q->view.rows : q->packed.rows;
+    const size_t cols = q->rounds ? q->view.cols : q->packed.cols;
+    nyb_step *s;
+    int blocks;
+
+    if (producer < 0)
+        return;
+    s = &f->b.p->steps[producer];
+    if (cols != s->args.in_shape[0].c || rows != nyb_shape_rows(s->args.in_shape[0]))
+        return;
+    if (s->blocks < 0) {
+        blocks = nyb_build_buffer(&f->b, "moments", s->layer, NYB_HOME_PLANNED, -1,
+                                  nyb_moments_blocks(rows, cols) * sizeof(nyb_block_moments));
+        s->blocks = blocks;
+    }
+    q->blocks = s->blocks;
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
+/* Removes the steps that are gone. */
+static void compact(fuser *f)
+{
+    nyb_program *p = f->b.p;
+    int n = 0, n_forward = 0;
+
+    for (int i = 0; i < p->n_steps; i++) {
+        if (f->gone[i])
+            continue;
+        n_forward += i < p->n_forward;
+        p->steps[n++] = p->steps[i];
+    }
+    p->n_steps = n;
+    p->n_forward = n_forward;
+}
+
+nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *err)
+{
+    fuser f = {.b = {.g = graph, .p = program, .err = err, .status = NYB_OK}};
+
+    f.gone = nyb_alloc((size_t)program->n_steps * sizeof *f.gone);
+    if (!f.gone)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", graph->model->name);
+    for (int i = 0; i < program->n_steps; i++)
+        if (!f.gone[i] && is_step(&f, i, NYB_STEP_FORWARD, "batchnorm") &&
+            is_wide(&program->steps[i]))
+            fuse_relu(&f, i);
+    for (int i = 0; i < program->n_steps; i++)
+        if (is_step(&f, i, NYB_STEP_BACKWARD, "add"))
+            share_gradient(&f, i);
+    for (int i = 0; i < program->n_steps; i++)
+        if (is_step(&f, i, NYB_STEP_BACKWARD, "relu"))
+            fuse_relu_backward(&f, i);
+    for (int i = 0; i < program->n_steps; i++)
+        if (program->steps[i].kind == NYB_STEP_MOMENTS || program->steps[i].kind == NYB_STEP_ROUND)
+            fuse_moments(&f, i);
+    compact(&f);
+    nyb_free(f.gone);
+    return f.b.status;
+}
