@@ -85,6 +85,7 @@ nyb_step *nyb_build_step(nyb_builder *b, nyb_step_kind kind, int layer)
                     .residual = -1,
                     .mask = -1,
                     .kept = -1,
+                    .stored = -1,
                     .blocks = -1};
     return s;
 }
@@ -154,6 +155,18 @@ void nyb_build_op_args(nyb_builder *b, int layer, nyb_op_args *args)
 
 /* ---- the other operators --------------------------------------------------------------------- */
 
+/* The buffer that keeps batchnorm's input in bf16 while training, or -1. */
+static int stores(nyb_builder *b, int layer)
+{
+    const nyb_layer *l = &b->g->model->layers[layer];
+
+    if (b->g->recipe.store == NYB_STORE_F32 || strcmp(l->op->name, "batchnorm") != 0 ||
+        (b->p->mode != NYB_MODE_TRAIN && b->p->mode != NYB_MODE_FINISH))
+        return -1;
+    return nyb_build_buffer(b, "stored", layer, NYB_HOME_PLANNED, -1,
+                            nyb_shape_size(nyb_build_shape(b, layer)) * sizeof(uint16_t));
+}
+
 static void forward_op(nyb_builder *b, int layer)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
@@ -176,6 +189,7 @@ static void forward_op(nyb_builder *b, int layer)
     if (n_saved)
         b->saved[layer] = nyb_build_buffer(b, "saved", layer, NYB_HOME_PLANNED, -1, n_saved);
     s->saved = b->saved[layer];
+    s->stored = b->stored[layer] = stores(b, layer);
     s->out = b->value[layer];
     for (int i = 0; i < l->op->n_inputs; i++) {
         s->in[i] = b->value[l->in[i]];
@@ -206,6 +220,7 @@ static void backward_op(nyb_builder *b, int layer)
     nyb_build_op_args(b, layer, &s->args);
     s->dout = is_loss ? -1 : b->grad[layer];
     s->saved = b->saved[layer];
+    s->stored = b->stored[layer];
     for (int i = 0; i < l->op->n_inputs; i++) {
         const int din_layer = l->in[i];
 
@@ -221,7 +236,7 @@ static void backward_op(nyb_builder *b, int layer)
     if (!any)
         return;
     for (int i = 0; i < l->op->n_inputs; i++) {
-        if (l->op->backward_in) {
+        if (l->op->backward_in && s->stored < 0) {
             s->in[i] = b->value[l->in[i]];
             nyb_build_touch(b, s->in[i]);
         }
@@ -267,17 +282,18 @@ static void build_all(nyb_builder *b)
 nyb_status nyb_program_build(nyb_graph *graph, nyb_program *program, nyb_error *err)
 {
     const size_t n = (size_t)graph->model->n_layers;
-    int *lists = nyb_alloc(5 * n * sizeof *lists);
+    int *lists = nyb_alloc(6 * n * sizeof *lists);
     nyb_builder b = {.g = graph, .p = program, .err = err, .status = NYB_OK};
 
     if (!lists)
         return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", graph->model->name);
-    memset(lists, -1, 5 * n * sizeof *lists);
+    memset(lists, -1, 6 * n * sizeof *lists);
     b.value = lists;
     b.grad = lists + n;
     b.saved = lists + 2 * n;
     b.x = lists + 3 * n;
     b.w = lists + 4 * n;
+    b.stored = lists + 5 * n;
     build_all(&b);
     nyb_free(lists);
     return b.status;

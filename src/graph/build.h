@@ -12,6 +12,7 @@ typedef struct nyb_builder {
     int *value;        /* [n_layers] buffer of the output                       */
     int *grad;         /* [n_layers] buffer of dLoss/dOutput, or -1             */
     int *saved;        /* [n_layers] buffer that forward leaves, or -1          */
+    int *stored;       /* [n_layers] buffer of the input in bf16, or -1         */
     int *x, *w;        /* [n_layers] quant of fwd.x and fwd.w, or -1            */
 } nyb_builder;
 

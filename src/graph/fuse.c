@@ -130,7 +130,7 @@ static void rename_source(nyb_source *s, int from, int to)
 static void rename_in_step(nyb_step *s, int from, int to)
 {
     int *const fields[] = {&s->out, &s->in[0], &s->in[1],    &s->dout, &s->din[0], &s->din[1],
-                           &s->tap, &s->saved, &s->residual, &s->mask, &s->kept};
+                           &s->tap, &s->saved, &s->residual, &s->mask, &s->kept,   &s->stored};
 
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (*fields[i] == from)

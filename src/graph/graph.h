@@ -167,7 +167,7 @@ typedef struct nyb_step {
 
     /* forward, backward: buffers while building, then bound into args */
     int in[NYB_OP_INPUTS], dout, din[NYB_OP_INPUTS], saved;
-    int residual, mask, kept, blocks; /* of args.fused */
+    int residual, mask, kept, stored, blocks; /* of args.fused */
     nyb_op_args args;
 } nyb_step;
 

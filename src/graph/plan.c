@@ -23,7 +23,7 @@ int nyb_step_buffers(const nyb_program *p, const nyb_step *s, int list[NYB_STEP_
 {
     const nyb_quant *q = s->quant >= 0 ? &p->quants[s->quant] : NULL;
     const int own[] = {s->in[0], s->in[1], s->dout,     s->din[0], s->din[1], s->saved,
-                       s->out,   s->mask,  s->residual, s->kept,   s->blocks};
+                       s->out,   s->mask,  s->residual, s->kept,   s->stored, s->blocks};
     int n = 0, kept = 0;
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
@@ -190,6 +190,7 @@ static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
     a->fused.residual = memory_of(p, s->residual);
     a->fused.mask = memory_of(p, s->mask);
     a->fused.kept = memory_of(p, s->kept);
+    a->fused.stored = memory_of(p, s->stored);
     a->fused.moments = memory_of(p, s->blocks);
     a->labels = g->labels;
     for (int i = 0; i < g->n_params; i++) {

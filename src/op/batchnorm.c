@@ -91,6 +91,15 @@ static float *partial_at(const bn_work *work, size_t block, size_t i, size_t col
     return work->partial + (block * STATS + i) * work->cols + col;
 }
 
+/* x, as it was stored, from element at. */
+static nyb_elem_in input_at(const bn_work *work, size_t at)
+{
+    const nyb_op_args *args = work->args;
+
+    return args->fused.stored ? (nyb_elem_in){.bf16 = args->fused.stored + at}
+                              : (nyb_elem_in){.f32 = args->in[0] + at};
+}
+
 static void stats_task(void *arg, size_t task, size_t worker)
 {
     const bn_work *work = arg;
@@ -98,6 +107,7 @@ static void stats_task(void *arg, size_t task, size_t worker)
 
     (void)worker;
     work->kernel->bn_stats(work->args->in[0] + t.at, t.rows, t.cols, work->cols,
+                           work->args->fused.stored ? work->args->fused.stored + t.at : NULL,
                            partial_at(work, t.block, 0, t.col), partial_at(work, t.block, 1, t.col),
                            partial_at(work, t.block, 2, t.col));
 }
@@ -172,7 +182,8 @@ static void apply_task(void *arg, size_t task, size_t worker)
     const nyb_op_args *args = work->args;
     const nyb_op_fused *fused = &args->fused;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
-    const float *const x = args->in[0] + t.at, *const beta = args->param[1] + t.col;
+    const nyb_elem_in x = input_at(work, t.at);
+    const float *const beta = args->param[1] + t.col;
     float *const y = args->out + t.at;
 
     (void)worker;
@@ -205,7 +216,8 @@ static void back_sums_task(void *arg, size_t task, size_t worker)
     const nyb_op_args *args = work->args;
     const nyb_op_fused *fused = &args->fused;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
-    const float *const dy = args->dout + t.at, *const x = args->in[0] + t.at;
+    const nyb_elem_in x = input_at(work, t.at);
+    const float *const dy = args->dout + t.at;
     float *const sum_dy = partial_at(work, t.block, 0, t.col);
     float *const sum_dyx = partial_at(work, t.block, 1, t.col);
 
@@ -262,7 +274,7 @@ static void back_apply_task(void *arg, size_t task, size_t worker)
                                   work->scale + t.col};
 
     const nyb_op_fused *fused = &args->fused;
-    const float *const x = args->in[0] + t.at;
+    const nyb_elem_in x = input_at(work, t.at);
     float *const dx = args->din[0] + t.at;
 
     (void)worker;

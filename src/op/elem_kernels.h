@@ -35,6 +35,29 @@ static ALWAYS_INLINE void store(float *p, vec v, size_t n)
             tile(r, j, m, cols - j);                                                               \
     }
 
+/* Lanes of a stored matrix; half is a constant. */
+static ALWAYS_INLINE vec load_in(nyb_elem_in x, size_t at, size_t n, bool half)
+{
+    uint16_t some[16] = {0};
+
+    if (!half)
+        return load(x.f32 + at, n);
+    if (n == 16)
+        return vec_load_bf16(x.bf16 + at);
+    memcpy(some, x.bf16 + at, n * sizeof *some);
+    return vec_load_bf16(some);
+}
+
+/* Calls tile with a constant `half` in sight: whether x is bf16. */
+#define FOR_TILES_OF(x, tile)                                                                      \
+    if ((x).bf16) {                                                                                \
+        enum { half = true };                                                                      \
+        FOR_TILES(tile)                                                                            \
+    } else {                                                                                       \
+        enum { half = false };                                                                     \
+        FOR_TILES(tile)                                                                            \
+    }
+
 static ALWAYS_INLINE void sum_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
                                    float *sum)
 {
@@ -52,14 +75,32 @@ static void column_sums(const float *x, size_t rows, size_t cols, size_t ld, flo
 #undef TILE
 }
 
+/* x as the sums see it; stored: where it goes as bf16, or NULL. */
+static ALWAYS_INLINE vec load_stored(const float *x, size_t n, uint16_t *stored, bool write)
+{
+    uint16_t some[16];
+    vec v = load(x, n);
+
+    if (!stored)
+        return v;
+    v = vec_round_bf16(v);
+    if (write && n == 16) {
+        vec_store_bf16(stored, v);
+    } else if (write) {
+        vec_store_bf16(some, v);
+        memcpy(stored, some, n * sizeof *some);
+    }
+    return v;
+}
+
 static ALWAYS_INLINE void stats_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
-                                     float *shift, float *sum, float *square)
+                                     uint16_t *stored, float *shift, float *sum, float *square)
 {
     vec t = vec_set(0), s = t, q = t;
 
     if (first) {
         for (size_t r = 0; r < rows; r++)
-            t = vec_add(t, load(x + r * ld, n));
+            t = vec_add(t, load_stored(x + r * ld, n, stored, false));
         t = vec_mul(t, vec_set(1.0f / (float)rows));
         store(shift, t, n);
     } else {
@@ -68,7 +109,8 @@ static ALWAYS_INLINE void stats_tile(const float *x, size_t rows, size_t ld, siz
         q = load(square, n);
     }
     for (size_t r = 0; r < rows; r++) {
-        const vec d = vec_sub(load(x + r * ld, n), t);
+        const vec v = load_stored(x + r * ld, n, stored ? stored + r * ld : NULL, true);
+        const vec d = vec_sub(v, t);
         s = vec_add(s, d);
         q = vec_add(q, vec_mul(d, d));
     }
@@ -76,33 +118,41 @@ static ALWAYS_INLINE void stats_tile(const float *x, size_t rows, size_t ld, siz
     store(square, q, n);
 }
 
-static void bn_stats(const float *x, size_t rows, size_t cols, size_t ld, float *shift, float *sum,
-                     float *square)
+static void bn_stats(const float *x, size_t rows, size_t cols, size_t ld, uint16_t *stored,
+                     float *shift, float *sum, float *square)
 {
 #define TILE(r, j, m, n)                                                                           \
-    stats_tile(x + (r)*ld + (j), m, ld, n, (r) == 0, shift + (j), sum + (j), square + (j))
-    FOR_TILES(TILE)
+    stats_tile(x + (r)*ld + (j), m, ld, n, (r) == 0, half ? stored + (r)*ld + (j) : NULL,          \
+               shift + (j), sum + (j), square + (j))
+    if (stored) {
+        enum { half = true };
+        FOR_TILES(TILE)
+    } else {
+        enum { half = false };
+        FOR_TILES(TILE)
+    }
 #undef TILE
 }
 
-static ALWAYS_INLINE void apply_tile(const float *x, size_t rows, size_t ld, size_t n,
-                                     const float *mean, const float *scale, const float *beta,
-                                     float *y)
+static ALWAYS_INLINE void apply_tile(nyb_elem_in x, size_t at, bool half, size_t rows, size_t ld,
+                                     size_t n, const float *mean, const float *scale,
+                                     const float *beta, float *y)
 {
     const vec m = load(mean, n), a = load(scale, n), b = load(beta, n);
 
     for (size_t r = 0; r < rows; r++) {
-        const vec d = vec_sub(load(x + r * ld, n), m);
+        const vec d = vec_sub(load_in(x, at + r * ld, n, half), m);
         store(y + r * ld, vec_add(vec_mul(d, a), b), n);
     }
 }
 
-static void bn_apply(const float *x, size_t rows, size_t cols, size_t ld, const float *mean,
+static void bn_apply(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const float *mean,
                      const float *scale, const float *beta, float *y)
 {
 #define TILE(r, j, m, n)                                                                           \
-    apply_tile(x + (r)*ld + (j), m, ld, n, mean + (j), scale + (j), beta + (j), y + (r)*ld + (j))
-    FOR_TILES(TILE)
+    apply_tile(x, (r)*ld + (j), half, m, ld, n, mean + (j), scale + (j), beta + (j),               \
+               y + (r)*ld + (j))
+    FOR_TILES_OF(x, TILE)
 #undef TILE
 }
 
@@ -112,14 +162,14 @@ static ALWAYS_INLINE unsigned mask_16(const uint8_t *mask)
     return mask[0] | (unsigned)mask[1] << 8;
 }
 
-static ALWAYS_INLINE void relu_tile(const float *x, size_t rows, size_t ld, const float *mean,
-                                    const float *scale, const float *beta, const float *residual,
-                                    float *y, uint8_t *mask)
+static ALWAYS_INLINE void relu_tile(nyb_elem_in x, size_t at, bool half, size_t rows, size_t ld,
+                                    const float *mean, const float *scale, const float *beta,
+                                    const float *residual, float *y, uint8_t *mask)
 {
     const vec m = vec_load(mean), a = vec_load(scale), b = vec_load(beta);
 
     for (size_t r = 0; r < rows; r++) {
-        vec v = vec_add(vec_mul(vec_sub(vec_load(x + r * ld), m), a), b);
+        vec v = vec_add(vec_mul(vec_sub(load_in(x, at + r * ld, 16, half), m), a), b);
         unsigned bits;
 
         if (residual)
@@ -133,22 +183,22 @@ static ALWAYS_INLINE void relu_tile(const float *x, size_t rows, size_t ld, cons
     }
 }
 
-static void bn_relu(const float *x, size_t rows, size_t cols, size_t ld, const float *mean,
+static void bn_relu(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const float *mean,
                     const float *scale, const float *beta, const float *residual, float *y,
                     uint8_t *mask)
 {
 #define TILE(r, j, m, n)                                                                           \
-    relu_tile(x + (r)*ld + (j), m, ld, mean + (j), scale + (j), beta + (j),                        \
+    relu_tile(x, (r)*ld + (j), half, m, ld, mean + (j), scale + (j), beta + (j),                   \
               residual ? residual + (r)*ld + (j) : NULL, y + (r)*ld + (j),                         \
               mask ? mask + ((r)*ld + (j)) / 8 : NULL)
-    FOR_TILES(TILE)
+    FOR_TILES_OF(x, TILE)
 #undef TILE
 }
 
 /* mask NULL: every dy counts. kept, where it is wanted, has a mask. */
-static ALWAYS_INLINE void back_sums_tile(const float *dy, const uint8_t *mask, const float *x,
-                                         size_t rows, size_t ld, size_t n, bool first,
-                                         const float *mean, float *kept, float *sum_dy,
+static ALWAYS_INLINE void back_sums_tile(const float *dy, const uint8_t *mask, nyb_elem_in x,
+                                         size_t at, bool half, size_t rows, size_t ld, size_t n,
+                                         bool first, const float *mean, float *kept, float *sum_dy,
                                          float *sum_dyx)
 {
     const vec m = load(mean, n);
@@ -161,7 +211,7 @@ static ALWAYS_INLINE void back_sums_tile(const float *dy, const uint8_t *mask, c
             g = vec_keep(g, mask_16(mask + r * ld / 8));
         if (kept)
             store(kept + r * ld, g, n);
-        const vec d = vec_sub(load(x + r * ld, n), m);
+        const vec d = vec_sub(load_in(x, at + r * ld, n, half), m);
         s = vec_add(s, g);
         p = vec_add(p, vec_mul(g, d));
     }
@@ -169,30 +219,30 @@ static ALWAYS_INLINE void back_sums_tile(const float *dy, const uint8_t *mask, c
     store(sum_dyx, p, n);
 }
 
-static void bn_back_sums(const float *dy, const float *x, size_t rows, size_t cols, size_t ld,
+static void bn_back_sums(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
                          const float *mean, float *sum_dy, float *sum_dyx)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_sums_tile(dy + (r)*ld + (j), NULL, x + (r)*ld + (j), m, ld, n, (r) == 0, mean + (j),      \
+    back_sums_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, (r) == 0, mean + (j), \
                    NULL, sum_dy + (j), sum_dyx + (j))
-    FOR_TILES(TILE)
+    FOR_TILES_OF(x, TILE)
 #undef TILE
 }
 
-static void bn_relu_back_sums(const float *dy, const uint8_t *mask, const float *x, size_t rows,
+static void bn_relu_back_sums(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                               size_t cols, size_t ld, const float *mean, float *kept, float *sum_dy,
                               float *sum_dyx)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_sums_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x + (r)*ld + (j), m, ld, 16,      \
+    back_sums_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld, 16, \
                    (r) == 0, mean + (j), kept ? kept + (r)*ld + (j) : NULL, sum_dy + (j),          \
                    sum_dyx + (j))
-    FOR_TILES(TILE)
+    FOR_TILES_OF(x, TILE)
 #undef TILE
 }
 
-static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, const float *x,
-                                          size_t rows, size_t ld, size_t n,
+static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, nyb_elem_in x,
+                                          size_t at, bool half, size_t rows, size_t ld, size_t n,
                                           const float *const coef[4], size_t column, float *dx,
                                           bool add)
 {
@@ -200,7 +250,7 @@ static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, 
     const vec k2 = load(coef[2] + column, n), scale = load(coef[3] + column, n);
 
     for (size_t r = 0; r < rows; r++) {
-        const vec d = vec_sub(load(x + r * ld, n), mean);
+        const vec d = vec_sub(load_in(x, at + r * ld, n, half), mean);
         vec g = load(dy + r * ld, n);
 
         if (mask)
@@ -211,23 +261,23 @@ static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, 
     }
 }
 
-static void bn_back_apply(const float *dy, const float *x, size_t rows, size_t cols, size_t ld,
+static void bn_back_apply(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
                           const float *const coef[4], float *dx, bool add)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_apply_tile(dy + (r)*ld + (j), NULL, x + (r)*ld + (j), m, ld, n, coef, j,                  \
+    back_apply_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, coef, j,             \
                     dx + (r)*ld + (j), add)
-    FOR_TILES(TILE)
+    FOR_TILES_OF(x, TILE)
 #undef TILE
 }
 
-static void bn_relu_back_apply(const float *dy, const uint8_t *mask, const float *x, size_t rows,
+static void bn_relu_back_apply(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                                size_t cols, size_t ld, const float *const coef[4], float *dx)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_apply_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x + (r)*ld + (j), m, ld, 16,     \
-                    coef, j, dx + (r)*ld + (j), false)
-    FOR_TILES(TILE)
+    back_apply_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld,    \
+                    16, coef, j, dx + (r)*ld + (j), false)
+    FOR_TILES_OF(x, TILE)
 #undef TILE
 }
 

@@ -53,12 +53,16 @@ typedef struct nyb_param_desc {
  * all zero: nothing. The bits are those of the operators one after the other. Channels are a
  * multiple of 16. */
 typedef struct nyb_op_fused {
-    bool relu; /* forward: out = relu(y [+ residual]); backward: dout is relu's        */
-    const float *residual; /* forward: or NULL */
-    uint8_t *mask; /* relu's: forward writes it, backward reads it                         */
-    float *kept;   /* backward: dout where the mask is set, for others; NULL: not wanted   */
-    nyb_block_moments
-        *moments; /* of what is written (out, din[0]), as nyb_moments_run's; or NULL */
+    /* forward: out = relu(y [+ residual]); backward: dout is relu's */
+    bool relu;
+    const float *residual; /* or NULL */
+    uint8_t *mask;         /* relu's: forward writes it (NULL: not wanted), backward reads it */
+    float *kept;           /* backward: dout where the mask is set, for others; or NULL */
+    /* x in bf16, any number of channels: forward writes it in training and takes it for x, backward
+     * reads it instead of in[0]; NULL: x stays f32 */
+    uint16_t *stored;
+    /* of what is written (out, din[0]), as nyb_moments_run has them; or NULL */
+    nyb_block_moments *moments;
 } nyb_op_fused;
 
 typedef struct nyb_op_args {

@@ -11,6 +11,7 @@
 static const char *const rounding_words[] = {NYB_ROUNDING_LIST(X) NULL};
 static const char *const edge_words[] = {NYB_EDGE_LIST(X) NULL};
 static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
+static const char *const store_words[] = {NYB_STORE_LIST(X) NULL};
 static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
 static const char *const from_words[] = {NYB_FROM_LIST(X) NULL};
 static const char *const ste_words[] = {NYB_STE_LIST(X) NULL};
@@ -125,6 +126,8 @@ static const nyb_field fields[] = {
      loss_scale_words},
     {"loss_scale.start", FIELD_FLOAT, false, AT(loss_scale_start), 0, 0.0009765625, 16777216,
      "its first (or fixed) value, a power of two", NULL},
+    {"store", FIELD_WORD, false, AT(store), 0, 0, 0, "inputs of batchnorm, as training keeps them",
+     store_words},
     {"eval.scale", FIELD_WORD, false, AT(eval_scale), 0, 0, 0, "activation clips at evaluation",
      eval_words},
     {"eval.decay", FIELD_FLOAT, false, AT(eval_decay), 0, 0, 0.9999,
@@ -584,6 +587,7 @@ nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err)
         .wgrad_accum = exact,
         .update = {.format = real.format},
         .loss_scale_start = 65536.0f,
+        .store = NYB_STORE_F32,
         .eval_scale = NYB_EVAL_FROZEN,
         .eval_decay = 0.9f,
         .finish_epochs = 0,

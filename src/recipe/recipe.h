@@ -79,6 +79,15 @@ typedef enum nyb_eval_scale {
 #undef X
 } nyb_eval_scale;
 
+#define NYB_STORE_LIST(X)                                                                          \
+    X(NYB_STORE_F32, "f32", "as they are computed")                                                \
+    X(NYB_STORE_BF16, "bf16", "rounded to the nearest bf16 before their statistics are taken")
+typedef enum nyb_store {
+#define X(constant, word, sentence) constant,
+    NYB_STORE_LIST(X)
+#undef X
+} nyb_store;
+
 #define NYB_POLICY_LIST(X)                                                                         \
     X(NYB_POLICY_STOP, "stop", "end the run with an error that names step and layer")              \
     X(NYB_POLICY_SKIP, "skip", "leave the weights as they are for this step")                      \
@@ -102,6 +111,7 @@ struct nyb_recipe {
     nyb_loss_scale loss_scale;
     float loss_scale_start; /* 65536 */
     nyb_engine engine;
+    nyb_store store; /* pre-activations that batch normalisation keeps for its backward pass */
     nyb_eval_scale eval_scale;
     float eval_decay;  /* of the exponential mean: 0.9 */
     int finish_epochs; /* FNT: further epochs with f32 activations and gradients, weights as fwd_w

@@ -19,10 +19,11 @@
  * arguments. */
 typedef struct frame {
     size_t rows, cols, ld;
-    bool add, has_mask;
+    bool add, has_mask, half;
     nyb_elem_sgd sgd;
     float *matrix[MATRICES], *vector[VECTORS];
     uint8_t *mask;
+    uint16_t *stored; /* a matrix in bf16 */
 } frame;
 
 typedef enum form {
@@ -43,20 +44,27 @@ static void column_sums(const nyb_elem_kernel *k, frame *f)
     k->column_sums(f->matrix[0], f->rows, f->cols, f->ld, f->vector[0]);
 }
 
+/* A matrix as it was stored. */
+static nyb_elem_in in_of(const frame *f, size_t i)
+{
+    return f->half ? (nyb_elem_in){.bf16 = f->stored} : (nyb_elem_in){.f32 = f->matrix[i]};
+}
+
 static void bn_stats(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_stats(f->matrix[0], f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2]);
+    k->bn_stats(f->matrix[0], f->rows, f->cols, f->ld, f->half ? f->stored : NULL, f->vector[0],
+                f->vector[1], f->vector[2]);
 }
 
 static void bn_apply(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_apply(f->matrix[0], f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2],
+    k->bn_apply(in_of(f, 0), f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2],
                 f->matrix[1]);
 }
 
 static void bn_back_sums(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_back_sums(f->matrix[0], f->matrix[1], f->rows, f->cols, f->ld, f->vector[0], f->vector[1],
+    k->bn_back_sums(f->matrix[0], in_of(f, 1), f->rows, f->cols, f->ld, f->vector[0], f->vector[1],
                     f->vector[2]);
 }
 
@@ -64,19 +72,19 @@ static void bn_back_apply(const nyb_elem_kernel *k, frame *f)
 {
     const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
 
-    k->bn_back_apply(f->matrix[0], f->matrix[1], f->rows, f->cols, f->ld, coef, f->matrix[2],
+    k->bn_back_apply(f->matrix[0], in_of(f, 1), f->rows, f->cols, f->ld, coef, f->matrix[2],
                      f->add);
 }
 
 static void bn_relu(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_relu(f->matrix[0], f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2],
+    k->bn_relu(in_of(f, 0), f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2],
                f->add ? f->matrix[1] : NULL, f->matrix[2], f->has_mask ? f->mask : NULL);
 }
 
 static void bn_relu_back_sums(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_relu_back_sums(f->matrix[0], f->mask, f->matrix[1], f->rows, f->cols, f->ld, f->vector[0],
+    k->bn_relu_back_sums(f->matrix[0], f->mask, in_of(f, 1), f->rows, f->cols, f->ld, f->vector[0],
                          f->add        ? NULL
                          : f->has_mask ? f->matrix[2]
                                        : f->matrix[0],
@@ -87,7 +95,7 @@ static void bn_relu_back_apply(const nyb_elem_kernel *k, frame *f)
 {
     const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
 
-    k->bn_relu_back_apply(f->matrix[0], f->mask, f->matrix[1], f->rows, f->cols, f->ld, coef,
+    k->bn_relu_back_apply(f->matrix[0], f->mask, in_of(f, 1), f->rows, f->cols, f->ld, coef,
                           f->matrix[2]);
 }
 
@@ -164,7 +172,8 @@ static size_t mask_size(const frame *f)
 static frame random_frame(ck *c, form shape, bool end)
 {
     const bool wild = ck_rand(c) % 4 == 0;
-    frame f = {.rows = 1, .add = ck_rand(c) % 2, .has_mask = ck_rand(c) % 4};
+    frame f = {
+        .rows = 1, .add = ck_rand(c) % 2, .has_mask = ck_rand(c) % 4, .half = ck_rand(c) % 2};
     size_t n;
 
     f.cols = ck_range(c, 0, shape == FLAT ? FLAT_MAX : COLS_MAX);
@@ -182,6 +191,9 @@ static frame random_frame(ck *c, form shape, bool end)
         f.matrix[i] = floats(c, n, end, wild);
     for (size_t i = 0; i < VECTORS; i++)
         f.vector[i] = floats(c, f.cols, end, wild);
+    f.stored = ck_guard(c, n * sizeof *f.stored, end);
+    for (size_t i = 0; i < n; i++)
+        f.stored[i] = (uint16_t)(nyb_bits_of(f.matrix[i % 2][i]) >> 16);
     f.mask = ck_guard(c, mask_size(&f), end);
     for (size_t i = 0; i < mask_size(&f); i++)
         f.mask[i] = (uint8_t)ck_rand(c);
@@ -198,6 +210,7 @@ static void check_case(ck *c, const nyb_elem_kernel *kernel, const function *fn)
         got.matrix[i] = copy(c, want.matrix[i], n * sizeof(float), end);
     for (size_t i = 0; i < VECTORS; i++)
         got.vector[i] = copy(c, want.vector[i], want.cols * sizeof(float), end);
+    got.stored = copy(c, want.stored, n * sizeof *want.stored, end);
     got.mask = copy(c, want.mask, mask_size(&want), end);
     fn->run(&nyb_elem_ref, &want);
     fn->run(kernel, &got);
@@ -211,6 +224,7 @@ static void check_case(ck *c, const nyb_elem_kernel *kernel, const function *fn)
         join_nans(got.vector[i], want.cols);
         ck_same(c, fn->name, want.vector[i], got.vector[i], want.cols * sizeof(float));
     }
+    ck_same(c, fn->name, want.stored, got.stored, n * sizeof *want.stored);
     ck_same(c, fn->name, want.mask, got.mask, mask_size(&want));
 }
 

@@ -61,7 +61,7 @@ static void fused_bits_are_the_operators(void **state)
     static const char *const recipes[] = {"luq",       "f32",  "nybble",       "mxfp4",
                                           "pact_sawb", "fp16", "statquant_bhq"};
     static const char *const shortcut[] = {"shortcut=recipe", "edges=recipe", NULL};
-    static const char *const finish[] = {"finish.epochs=1", NULL};
+    static const char *const finish[] = {"finish.epochs=1", "store=bf16", NULL};
 
     (void)state;
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++)

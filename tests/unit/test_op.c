@@ -457,6 +457,54 @@ static void totals_follow_the_canonical_order(void **state)
     }
 }
 
+/* x to the nearest bf16, by search: of the two numbers around it the nearer, or the even one. */
+static float nearest_bf16(float x)
+{
+    const uint32_t down = nyb_bits_of(x) & 0xffff0000, up = down + 0x10000;
+    const double below = fabs((double)x - (double)nyb_float_of(down));
+    const double above = fabs((double)nyb_float_of(up) - (double)x);
+
+    if (below != above)
+        return nyb_float_of(below < above ? down : up);
+    return nyb_float_of(down & 0x10000 ? up : down);
+}
+
+/* store = bf16: everything is as if x had been that bf16 tensor. */
+static void batchnorm_takes_what_it_stored_for_x(void **state)
+{
+    static const nyb_shape shapes[] = {{3, 9, 11, 16}, {2, 20, 20, 21}};
+
+    (void)state;
+    for (size_t k = 0; k < LENGTH(shapes); k++) {
+        const size_t n = nyb_shape_size(shapes[k]);
+        uint16_t *const stored = rig_bytes(n * sizeof *stored);
+        rig plain, half;
+
+        set_up(&plain, "batchnorm", bn_attr, shapes[k]);
+        set_up(&half, "batchnorm", bn_attr, shapes[k]);
+        half.in[0][7] = plain.in[0][7] = nyb_float_of(0x3f808000); /* ties: to even, down */
+        half.in[0][8] = plain.in[0][8] = nyb_float_of(0x3f818000); /* and up */
+        for (size_t i = 0; i < n; i++)
+            plain.in[0][i] = nearest_bf16(plain.in[0][i]);
+        half.args.fused.stored = stored;
+        plain.op->forward(&plain.args);
+        half.op->forward(&half.args);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal((uint32_t)stored[i] << 16, nyb_bits_of(plain.in[0][i]));
+        assert_memory_equal(plain.args.out, half.args.out, n * sizeof(float));
+        half.args.in[0] = NULL;
+        plain.op->backward(&plain.args);
+        half.op->backward(&half.args);
+        assert_memory_equal(plain.args.din[0], half.args.din[0], n * sizeof(float));
+        for (int i = 0; i < 2; i++)
+            assert_memory_equal(plain.args.dparam[i], half.args.dparam[i],
+                                shapes[k].c * sizeof(float));
+        rig_destroy(&plain);
+        rig_destroy(&half);
+        free(stored);
+    }
+}
+
 static void batchnorm_sums_follow_their_definition(void **state)
 {
     static const size_t rows[] = {1, 5, 15, 16, 17, 256};
@@ -466,7 +514,8 @@ static void batchnorm_sums_follow_their_definition(void **state)
     for (size_t k = 0; k < LENGTH(rows); k++) {
         float *const x = rig_floats(rows[k] * COLS, 1, 2);
         float got[3][COLS];
-        nyb_elem_choose(nyb_cpu_detect())->bn_stats(x, rows[k], COLS, COLS, got[0], got[1], got[2]);
+        nyb_elem_choose(nyb_cpu_detect())
+            ->bn_stats(x, rows[k], COLS, COLS, NULL, got[0], got[1], got[2]);
         for (size_t j = 0; j < COLS; j++) {
             const size_t m = rows[k] < 16 ? rows[k] : 16;
             float shift = 0, sum = 0, square = 0;
@@ -580,6 +629,7 @@ int main(void)
         cmocka_unit_test(missing_tensors_are_left_out),
         cmocka_unit_test(column_sums_follow_the_canonical_order),
         cmocka_unit_test(totals_follow_the_canonical_order),
+        cmocka_unit_test(batchnorm_takes_what_it_stored_for_x),
         cmocka_unit_test(batchnorm_sums_follow_their_definition),
         cmocka_unit_test(every_operator_is_found_by_its_name),
         cmocka_unit_test(bad_shapes_are_refused),
