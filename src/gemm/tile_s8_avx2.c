@@ -1,42 +1,35 @@
-/* The s8 tile on AVX2: vpmaddubsw into int16 partial sums, flushed to int32 before they overflow.
- */
+/* The s8 tile on AVX2. Products whose int16 partial sums hold a few dots: vpmaddubsw, flushed to
+ * int32 before they overflow. Others (int8 x int8): vpmaddwd on operands widened to int16. */
 #include <immintrin.h>
 
 #include "gemm/tile_pack.h"
 #include "gemm/tile_unroll.h"
 
-#define ROWS 4 /* x 16 columns: 8 accumulators, 2 vectors of b, 1 of a, 2 products */
+#define MAX_ROWS 6 /* x 16 columns: 12 accumulators, 2 vectors of b, 1 of a, 1 product */
 
-/* acc += pairs of unsigned a times signed b, in int16. As a statement, so that gcc 12 keeps the
- * accumulators in registers. */
-#define DOT(acc, a, b)                                                                             \
+/* Steps of b that pass by all rows at once: they stay in L1. */
+#define NARROW_STEPS 8
+#define WIDE_STEPS   2
+
+/* Fewer dots than this between two flushes cost more than the wide way does. */
+#define LEAST_DOTS 4
+
+/* acc += sums of products of a and b: pairs of bytes in int16, pairs of int16 in int32. As
+ * statements, so that gcc 12 keeps the accumulators in registers. */
+#define DOT_BYTES(acc, a, b)                                                                       \
     do {                                                                                           \
         __m256i product;                                                                           \
         __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"                                       \
                 : "+x"(acc), "=&x"(product)                                                        \
                 : "x"(a), "x"(b));                                                                 \
     } while (0)
-
-/* Bytes of a that one pass multiplies: whole, or, where 2 * max_a * max_b is beyond int16, their
- * low and then their high four bits: 2 * 15 * 128 = 3840. */
-typedef enum part { PART_WHOLE, PART_LOW, PART_HIGH } part;
-
-/* How many dots one int16 takes: either whole steps of 16, or 1, 2, 4 or 8 dots of a step. */
-typedef struct flush {
-    size_t n_steps, n_k4;
-} flush;
-
-static flush flush_plan(int32_t max_a, int32_t max_b)
-{
-    const int32_t pair = 2 * max_a * max_b; /* largest that one dot adds */
-    const size_t n_dots = pair > 0 ? (size_t)(INT16_MAX / pair) : INT16_MAX;
-    flush plan = {.n_steps = 1, .n_k4 = 16};
-    if (n_dots >= 16)
-        plan.n_steps = n_dots / 16;
-    while (plan.n_k4 > 1 && plan.n_k4 > n_dots)
-        plan.n_k4 /= 2;
-    return plan;
-}
+#define DOT_WORDS(acc, a, b)                                                                       \
+    do {                                                                                           \
+        __m256i product;                                                                           \
+        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"                                         \
+                : "+x"(acc), "=&x"(product)                                                        \
+                : "x"(a), "x"(b));                                                                 \
+    } while (0)
 
 static void begin(void)
 {
@@ -46,95 +39,282 @@ static void end(void)
 {
 }
 
-static inline __m256i broadcast_4(const uint8_t *a, part which)
+static inline __m256i broadcast_4(const void *a)
 {
-    const __m256i low = _mm256_set1_epi8(15);
     int32_t four;
     memcpy(&four, a, sizeof four);
-    const __m256i v = _mm256_set1_epi32(four);
-    if (which == PART_WHOLE)
-        return v;
-    return _mm256_and_si256(which == PART_LOW ? v : _mm256_srli_epi16(v, 4), low);
+    return _mm256_set1_epi32(four);
 }
 
-/* n_rows x 16 int32 at c start at -bias * sum of b, because a is unit + bias (all modulo 2^32). */
-static inline void start_block(const nyb_tile_s8_args *args, size_t half, size_t n_rows, int32_t *c)
+/* c starts at -bias * sum of b, because a is unit + bias (all modulo 2^32). */
+static void start(const nyb_tile_s8_args *args, int32_t bias)
 {
-    const int8_t *tail = args->b + args->n_steps * NYB_TILE_STEP_BYTES + half * 64;
-    const __m256i bias = _mm256_set1_epi32(-args->bias);
-    for (size_t j = 0; j < 2; j++) {
+    const int8_t *tail = args->b + args->n_steps * NYB_TILE_STEP_BYTES;
+    for (size_t j = 0; j < (args->narrow ? 2 : 4); j++) {
         const __m256i sum = _mm256_load_si256((const void *)(tail + 32 * j));
-        const __m256i less = _mm256_mullo_epi32(bias, sum);
-        for (size_t m = 0; m < n_rows; m++) {
-            __m256i *to = (void *)(c + m * NYB_TILE_COLS + 8 * j);
+        const __m256i less = _mm256_mullo_epi32(_mm256_set1_epi32(-bias), sum);
+        for (size_t m = 0; m < args->rows; m++) {
+            __m256i *to = (void *)(args->c + m * NYB_TILE_COLS + 8 * j);
             *to = args->accumulate ? _mm256_add_epi32(*to, less) : less;
         }
     }
 }
 
-/* n_rows x 16 columns; n_rows and which are constants where this is inlined. */
-static inline __attribute__((always_inline)) void
-run_block(const nyb_tile_s8_args *args, part which, size_t first_row, size_t half, size_t n_rows)
+/* What a call of a block reads: rows first_row .. of all, columns 16 half .., some steps. */
+typedef struct block {
+    const nyb_tile_s8_args *args;
+    size_t first_row, half;
+    size_t step, n_steps;
+    /* Bytes: int16 sums of `dots` dots (4, 8 or 16), or of 16 of each of `flush` steps, begin at
+     * base, of which there is one for each sum, or one for all (base_step 0). */
+    size_t dots, flush;
+    const int16_t *base; /* [half][2][16] */
+    size_t base_step;
+    const uint16_t *a; /* words: widened rows */
+    const int16_t *b;  /* and lines of the half */
+} block;
+
+/* ---- sums in int16 ---- */
+
+#define BASE 64 /* int16 of one sum's base */
+
+typedef int16_t bases[NARROW_STEPS * 16 / LEAST_DOTS][BASE];
+
+/* -bias * sum of b of each `dots` dots. int16 sums that begin there end at sums of units times b,
+ * and those bound how many dots fit, whatever the wrapped sums are on the way. */
+static void fill_bases(const block *w, bases base)
 {
-    const flush plan = flush_plan(which == PART_WHOLE ? args->max_a : 15, args->max_b);
-    const __m256i weight = _mm256_set1_epi16(which == PART_HIGH ? 16 : 1);
-    const size_t lda = args->lda, n_steps = args->n_steps;
-    const int8_t *b = args->b + half * 1024;
-    int32_t *c = args->c + first_row * NYB_TILE_COLS + half * 16;
-    __m256i acc[ROWS][2];
-    if (which != PART_HIGH)
-        start_block(args, half, n_rows, c);
-    for (size_t i = 0; i < n_steps;) {
-        const size_t stop = nyb_min(n_steps, i + plan.n_steps);
-        for (size_t k0 = 0; k0 < 16; k0 += plan.n_k4) {
+    const __m256i ones = _mm256_set1_epi8(1);
+    const __m256i bias = _mm256_set1_epi16((int16_t)-w->args->bias);
+    const int8_t *b = w->args->b + w->step * NYB_TILE_STEP_BYTES;
+    for (size_t i = 0; i < w->n_steps * 16 / w->dots; i++) {
+        const size_t step = i * w->dots / 16, k4 = i * w->dots % 16;
+        for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
+            const int8_t *line =
+                b + step * NYB_TILE_STEP_BYTES + j / 2 * 1024 + k4 * 64 + j % 2 * 32;
+            __m256i sum = _mm256_setzero_si256();
+            for (size_t dot = 0; dot < w->dots; dot++, line += 64)
+                sum = _mm256_add_epi16(
+                    sum, _mm256_maddubs_epi16(ones, _mm256_load_si256((const void *)line)));
+            _mm256_store_si256((void *)(base[i] + j * 16), _mm256_mullo_epi16(sum, bias));
+        }
+    }
+}
+
+/* c += int16 partial sums; n_rows is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void bytes_rows(const block *w, size_t n_rows)
+{
+    const nyb_tile_s8_args *args = w->args;
+    const size_t lda = args->lda, dots = w->dots, end_step = w->step + w->n_steps;
+    const __m256i ones = _mm256_set1_epi16(1);
+    int32_t *c = args->c + w->first_row * NYB_TILE_COLS + w->half * 16;
+    const int16_t *base = w->base + w->half * (BASE / 2);
+    __m256i acc[MAX_ROWS][2];
+    for (size_t i = w->step, stop; i < end_step; i = stop) {
+        stop = nyb_min(end_step, i + w->flush);
+        for (size_t k0 = 0; k0 < 16; k0 += dots, base += w->base_step) {
+            const __m256i *from = (const void *)base;
             NYB_UNROLL
-            for (size_t m = 0; m < n_rows; m++)
-                acc[m][0] = acc[m][1] = _mm256_setzero_si256();
+            for (size_t m = 0; m < n_rows; m++) {
+                acc[m][0] = from[0];
+                acc[m][1] = from[1];
+            }
             for (size_t step = i; step < stop; step++) {
-                const int8_t *line = b + step * NYB_TILE_STEP_BYTES + k0 * 64;
-                const uint8_t *a = args->a + first_row * lda + args->a_step[step] + k0 * 4;
-                for (size_t k4 = 0; k4 < plan.n_k4; k4++, line += 64, a += 4) {
-                    const __m256i b0 = _mm256_load_si256((const void *)line);
-                    const __m256i b1 = _mm256_load_si256((const void *)(line + 32));
+                const int8_t *line =
+                    args->b + step * NYB_TILE_STEP_BYTES + w->half * 1024 + k0 * 64;
+                const uint8_t *a = args->a + w->first_row * lda + args->a_step[step] + k0 * 4;
+                for (const int8_t *last = line + dots * 64; line < last; line += 256, a += 16) {
                     NYB_UNROLL
-                    for (size_t m = 0; m < n_rows; m++) {
-                        const __m256i four = broadcast_4(a + m * lda, which);
-                        DOT(acc[m][0], four, b0);
-                        DOT(acc[m][1], four, b1);
+                    for (size_t j = 0; j < 4; j++) {
+                        const __m256i b0 = _mm256_load_si256((const void *)(line + j * 64));
+                        const __m256i b1 = _mm256_load_si256((const void *)(line + j * 64 + 32));
+                        NYB_UNROLL
+                        for (size_t m = 0; m < n_rows; m++) {
+                            const __m256i four = broadcast_4(a + m * lda + 4 * j);
+                            DOT_BYTES(acc[m][0], four, b0);
+                            DOT_BYTES(acc[m][1], four, b1);
+                        }
                     }
                 }
             }
             NYB_UNROLL
             for (size_t m = 0; m < n_rows; m++) {
                 __m256i *to = (void *)(c + m * NYB_TILE_COLS);
-                to[0] = _mm256_add_epi32(to[0], _mm256_madd_epi16(acc[m][0], weight));
-                to[1] = _mm256_add_epi32(to[1], _mm256_madd_epi16(acc[m][1], weight));
+                to[0] = _mm256_add_epi32(to[0], _mm256_madd_epi16(acc[m][0], ones));
+                to[1] = _mm256_add_epi32(to[1], _mm256_madd_epi16(acc[m][1], ones));
             }
         }
-        i = stop;
     }
 }
 
-static inline __attribute__((always_inline)) void run_part(const nyb_tile_s8_args *args, part which)
+/* ---- operands widened to int16 ---- */
+
+#define WIDE_K (WIDE_STEPS * NYB_TILE_STEP)
+
+/* Rows of a: bytes to int16, k ascending. */
+static void widen_a(const nyb_tile_s8_args *args, size_t step, size_t n_steps,
+                    uint16_t a[NYB_TILE_ROWS][WIDE_K])
 {
-    const size_t rows = args->rows;
-    for (size_t half = 0; half < 2; half++) {
-        size_t row = 0;
-        for (; row + ROWS <= rows; row += ROWS)
-            run_block(args, which, row, half, ROWS);
-        for (; row < rows; row++)
-            run_block(args, which, row, half, 1);
+    for (size_t i = 0; i < n_steps; i++) {
+        for (size_t m = 0; m < args->rows; m++) {
+            const uint8_t *from = args->a + m * args->lda + args->a_step[step + i];
+            for (size_t k = 0; k < NYB_TILE_STEP; k += 16)
+                _mm256_store_si256((void *)(a[m] + i * NYB_TILE_STEP + k),
+                                   _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(from + k))));
+        }
+    }
+}
+
+/* A line of fours of k becomes two lines of pairs: | n 0..15: k 0 1 | n 0..15: k 2 3 |. */
+static void widen_b(const int8_t *b, size_t n_steps, size_t n_halves,
+                    int16_t lines[2][WIDE_K / 2][32])
+{
+    const __m256i low = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13));
+    const __m256i high = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15));
+    for (size_t i = 0; i < n_steps; i++) {
+        for (size_t half = 0; half < n_halves; half++) {
+            const int8_t *from = b + i * NYB_TILE_STEP_BYTES + half * 1024;
+            for (size_t k4 = 0; k4 < 16; k4++) {
+                int16_t(*to)[32] = lines[half] + i * 32 + k4 * 2;
+                for (size_t j = 0; j < 2; j++) {
+                    const __m256i v = _mm256_load_si256((const void *)(from + k4 * 64 + j * 32));
+                    const __m256i v0 = _mm256_shuffle_epi8(v, low);
+                    const __m256i v1 = _mm256_shuffle_epi8(v, high);
+                    _mm256_store_si256((void *)(to[0] + 16 * j), _mm256_srai_epi16(v0, 8));
+                    _mm256_store_si256((void *)(to[1] + 16 * j), _mm256_srai_epi16(v1, 8));
+                }
+            }
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void words_rows(const block *w, size_t n_rows)
+{
+    int32_t *c = w->args->c + w->first_row * NYB_TILE_COLS + w->half * 16;
+    const uint16_t *a = w->a;
+    const int16_t *line = w->b;
+    __m256i acc[MAX_ROWS][2];
+    NYB_UNROLL
+    for (size_t m = 0; m < n_rows; m++) {
+        acc[m][0] = _mm256_load_si256((const void *)(c + m * NYB_TILE_COLS));
+        acc[m][1] = _mm256_load_si256((const void *)(c + m * NYB_TILE_COLS + 8));
+    }
+    for (const int16_t *last = line + w->n_steps * 1024; line < last; line += 128, a += 8) {
+        NYB_UNROLL
+        for (size_t j = 0; j < 4; j++) {
+            const __m256i b0 = _mm256_load_si256((const void *)(line + j * 32));
+            const __m256i b1 = _mm256_load_si256((const void *)(line + j * 32 + 16));
+            NYB_UNROLL
+            for (size_t m = 0; m < n_rows; m++) {
+                const __m256i two = broadcast_4(a + m * WIDE_K + 2 * j);
+                DOT_WORDS(acc[m][0], two, b0);
+                DOT_WORDS(acc[m][1], two, b1);
+            }
+        }
+    }
+    NYB_UNROLL
+    for (size_t m = 0; m < n_rows; m++) {
+        _mm256_store_si256((void *)(c + m * NYB_TILE_COLS), acc[m][0]);
+        _mm256_store_si256((void *)(c + m * NYB_TILE_COLS + 8), acc[m][1]);
+    }
+}
+
+/* ---- */
+
+#define ROWS(n)                                                                                    \
+    static void bytes_rows_##n(const block *w)                                                     \
+    {                                                                                              \
+        bytes_rows(w, n);                                                                          \
+    }                                                                                              \
+    static void words_rows_##n(const block *w)                                                     \
+    {                                                                                              \
+        words_rows(w, n);                                                                          \
+    }
+ROWS(1)
+ROWS(2)
+ROWS(3)
+ROWS(4)
+ROWS(5)
+ROWS(6)
+
+typedef void (*rows_function)(const block *w);
+
+/* Dots that an int16 holds if each adds at most 2 * product. */
+static size_t dots_that_fit(int32_t product)
+{
+    return product > 0 ? (size_t)(INT16_MAX / (2 * product)) : INT16_MAX;
+}
+
+static void run_bytes(const nyb_tile_s8_args *args)
+{
+    static const rows_function run_rows[] = {
+        bytes_rows_1, bytes_rows_2, bytes_rows_3, bytes_rows_4, bytes_rows_5, bytes_rows_6,
+    };
+    static const _Alignas(64) int16_t zeros[BASE];
+    _Alignas(64) bases base;
+    size_t fit = dots_that_fit(args->max_a * args->max_b);
+    block w = {.args = args, .base = zeros};
+    if (fit < 16 && args->bias > 0 && args->rows >= MAX_ROWS) {
+        const int32_t above = args->max_a - args->bias;
+        fit = dots_that_fit((above > args->bias ? above : args->bias) * args->max_b);
+        w.base = base[0];
+        w.base_step = BASE;
+    }
+    w.dots = fit >= 16 ? 16 : fit >= 8 ? 8 : LEAST_DOTS;
+    w.flush = w.base_step ? 1 : nyb_min(nyb_max(fit / 16, 1), NARROW_STEPS);
+    start(args, w.base_step ? 0 : args->bias);
+    const size_t at_once = NARROW_STEPS / w.flush * w.flush;
+    for (w.step = 0; w.step < args->n_steps; w.step += at_once) {
+        w.n_steps = nyb_min(args->n_steps - w.step, at_once);
+        if (w.base_step)
+            fill_bases(&w, base);
+        for (w.half = 0; w.half < (args->narrow ? 1 : 2); w.half++) {
+            w.first_row = 0;
+            /* Equal heights: a low last block would wait for its accumulators. */
+            for (size_t left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
+                const size_t n_rows = (args->rows - w.first_row + left - 1) / left;
+                run_rows[n_rows - 1](&w);
+                w.first_row += n_rows;
+            }
+        }
+    }
+}
+
+static void run_words(const nyb_tile_s8_args *args)
+{
+    static const rows_function run_rows[] = {
+        words_rows_1, words_rows_2, words_rows_3, words_rows_4, words_rows_5, words_rows_6,
+    };
+    _Alignas(64) uint16_t a[NYB_TILE_ROWS][WIDE_K];
+    _Alignas(64) int16_t b[2][WIDE_K / 2][32];
+    const size_t n_halves = args->narrow ? 1 : 2;
+    block w = {.args = args};
+    start(args, args->bias);
+    for (w.step = 0; w.step < args->n_steps; w.step += WIDE_STEPS) {
+        w.n_steps = nyb_min(args->n_steps - w.step, WIDE_STEPS);
+        widen_a(args, w.step, w.n_steps, a);
+        widen_b(args->b + w.step * NYB_TILE_STEP_BYTES, w.n_steps, n_halves, b);
+        for (w.half = 0; w.half < n_halves; w.half++) {
+            w.first_row = 0;
+            w.b = b[w.half][0];
+            for (size_t left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
+                const size_t n_rows = (args->rows - w.first_row + left - 1) / left;
+                w.a = a[w.first_row];
+                run_rows[n_rows - 1](&w);
+                w.first_row += n_rows;
+            }
+        }
     }
 }
 
 static void run(const nyb_tile_s8_args *args)
 {
-    if (args->max_a * args->max_b <= INT16_MAX / 2) {
-        run_part(args, PART_WHOLE);
-    } else {
-        run_part(args, PART_LOW);
-        run_part(args, PART_HIGH);
-    }
+    if (dots_that_fit(args->max_a * args->max_b) >= LEAST_DOTS)
+        run_bytes(args);
+    else
+        run_words(args);
 }
 
 const nyb_tile_s8 nyb_tile_s8_avx2 = {
