@@ -179,7 +179,7 @@ nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err)
     dw->o_blocks = nyb_div_up(s->o, dw->rows);
     const size_t sums = conv->n_samples * dw->rows * GROUP * NYB_TILE_COLS * 2;
     const size_t b = GROUP * PART_K * NYB_TILE_COLS, a = PART_K * s->o;
-    conv->worker_bytes = (sums + b + a + s->c) * sizeof(float);
+    conv->worker_bytes = (sums + b + a + s->w * s->c) * sizeof(float);
     return NYB_OK;
 }
 
@@ -187,7 +187,7 @@ nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err)
 typedef struct work {
     const nyb_conv_job *job;
     size_t o, n_o, panel, end_panel;
-    float *sums, *b, *a, *pixel;
+    float *sums, *b, *a, *row;
 } work;
 
 /* Totals of 32 rows in a panel; their partial sums follow. */
@@ -283,12 +283,12 @@ static void run_task(void *arg, size_t task, size_t worker)
     w.end_panel = nyb_min(w.panel + GROUP, dw->n_panels);
     w.b = w.sums + sums;
     w.a = w.b + GROUP * PART_K * NYB_TILE_COLS;
-    w.pixel = w.a + PART_K * s->o;
+    w.row = w.a + PART_K * s->o;
     memset(w.sums, 0, sums * sizeof(float));
     for (size_t k = 0; k < pixels; k += PART_K) {
         const size_t n_k = nyb_min(PART_K, pixels - k);
         for (size_t panel = w.panel; panel < w.end_panel; panel++)
-            nyb_dw_gather(job, k, n_k, panel, w.pixel,
+            nyb_dw_gather(job, k, n_k, panel, w.row,
                           w.b + (panel - w.panel) * PART_K * NYB_TILE_COLS);
         for (size_t sample = 0; sample < conv->n_samples; sample++)
             add_part(&w, sample, k, n_k);

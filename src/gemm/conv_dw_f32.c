@@ -1,10 +1,12 @@
-/* DW in f32: k are output pixels in order (n, oh, ow); a chunk's patches of x are gathered. */
+/* DW in f32: k are output pixels in order (n, oh, ow); patches of x are gathered, piece by piece.
+ */
 #include "gemm/conv_impl.h"
 
 #define BLOCK (NYB_TILE_ROWS * NYB_TILE_COLS)
 /* Floats of a row of A: 4096, and a cache line so that 32 rows do not share a set. */
 #define LDA         (NYB_F32_CHUNK + 16)
-#define PACK_K      256               /* k of a task that transposes */
+#define PACK_K      256  /* k of a task that transposes */
+#define PIECE_K     1024 /* k of B, 128 KB, which all rows of A pass while it is in L2 */
 #define ROUND_BYTES ((size_t)8 << 20) /* sums and A of the chunks of a round */
 
 nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err)
@@ -24,8 +26,9 @@ nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err)
     dw->round = nyb_min(nyb_max(ROUND_BYTES / nyb_max(sums, a), 1), dw->n_chunks);
     dw->n_rounds = nyb_div_up(dw->n_chunks, dw->round);
 
-    /* Packing: rows of dy, or a panel of B and one pixel of x. */
-    const size_t rows = PACK_K * s->o, panel = NYB_F32_CHUNK * NYB_TILE_COLS + s->c;
+    /* Rows of dy; or a piece of B, a row of x, and sums where those of a sample are not c's. */
+    const size_t own = conv->n_samples > 1 ? conv->n_samples * dw->o_blocks * BLOCK : 0;
+    const size_t rows = PACK_K * s->o, panel = PIECE_K * NYB_TILE_COLS + s->w * s->c + own;
     conv->worker_bytes = nyb_round_up(nyb_max(rows, panel) * sizeof(float), NYB_ALIGN);
     conv->shared_bytes = dw->round * (a + sums) + sums;
     return NYB_OK;
@@ -79,71 +82,101 @@ static void transpose_task(void *arg, size_t task, size_t worker)
     conv->tile_f32->transpose(rows, o, n, o, a_at(job, chunk, sample) + k, LDA);
 }
 
+/* Outputs of one row of one image, and the columns of a panel that one row r of taps makes: each
+ * output reads neighbouring floats of a row of x. */
 typedef struct gather {
-    const nyb_conv_job *job;
-    size_t r, s;  /* tap */
-    size_t c, n;  /* channels [c, c + n) of it */
-    float *dst;   /* row k = 0 of the panel, first column */
-    float *pixel; /* buffer for one decoded pixel */
+    const float *x; /* floats [from, to) of the row of x, by padded pixel and channel; or none */
+    size_t from, to;
+    size_t first, step; /* float that the first output reads first; from one output to the next */
+    size_t n_cols;
+    float *dst; /* of the first output */
 } gather;
 
-/* n floats, one call for a whole panel row, none for the few channels of a first layer. */
-static inline void copy_columns(float *to, const float *from, size_t n)
+static void gather_row(const gather *g, size_t n)
 {
-    if (n == NYB_TILE_COLS)
-        memcpy(to, from, NYB_TILE_COLS * sizeof *to);
-    else
-        for (size_t i = 0; i < n; i++)
-            to[i] = from[i];
-}
+    size_t at = g->first;
 
-/* Outputs ow in [ow, end) of one row, whose first is row k of the panel. */
-static void gather_row(const gather *g, size_t image, size_t oh, size_t ow, size_t end, size_t k)
-{
-    const nyb_conv_shape *s = &g->job->conv->shape;
-    const nyb_reader *reader = &g->job->reader_b;
-    const size_t y = oh * s->stride + g->r;
-
-    if (y < s->pad || y - s->pad >= s->h || s->w + s->pad <= g->s)
-        return;
-    /* Those whose pixel exists: pad <= ow * stride + s < w + pad. */
-    const size_t first = s->pad > g->s ? nyb_div_up(s->pad - g->s, s->stride) : 0;
-    end = nyb_min(end, nyb_div_up(s->w + s->pad - g->s, s->stride));
-    k += nyb_max(first, ow) - ow;
-    const size_t row = (image * s->h + y - s->pad) * s->w;
-    for (ow = nyb_max(first, ow); ow < end; ow++, k++) {
-        const size_t pixel = row + ow * s->stride + g->s - s->pad;
-        if (!reader->real)
-            nyb_reader_pixels(reader, pixel, 1, g->pixel);
-        copy_columns(g->dst + k * NYB_TILE_COLS,
-                     (reader->real ? reader->real + pixel * s->c : g->pixel) + g->c, g->n);
+    for (float *dst = g->dst, *end = dst + n * NYB_TILE_COLS; dst < end;
+         dst += NYB_TILE_COLS, at += g->step) {
+        const size_t past = at + g->n_cols;
+        if (at >= g->from && past <= g->to) {
+            if (g->n_cols == NYB_TILE_COLS)
+                memcpy(dst, g->x + (at - g->from), NYB_TILE_COLS * sizeof *dst);
+            else
+                nyb_copy_pixel((uint8_t *)dst, (const uint8_t *)(g->x + (at - g->from)),
+                               g->n_cols * sizeof *dst);
+            continue;
+        }
+        const size_t begin = nyb_max(at, g->from), stop = nyb_min(past, g->to);
+        memset(dst, 0, g->n_cols * sizeof *dst);
+        if (begin < stop)
+            memcpy(dst + (begin - at), g->x + (begin - g->from), (stop - begin) * sizeof *dst);
     }
 }
 
-void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t panel, float *pixel,
+/* The pixels of row y of x that outputs [ow, ow + n) read. */
+static void read_row(const nyb_conv_job *job, size_t image, size_t y, size_t ow, size_t n,
+                     float *row, gather *g)
+{
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t line = (image * s->h + y) * s->w;
+    /* Padded pixels [from, to), and those of them that exist. */
+    const size_t from = nyb_max(ow * s->stride, s->pad);
+    const size_t to = nyb_min((ow + n - 1) * s->stride + s->s, s->w + s->pad);
+
+    if (from >= to)
+        return;
+    g->from = from * s->c;
+    g->to = to * s->c;
+    g->x = row;
+    if (job->reader_b.real)
+        g->x = job->reader_b.real + (line + from - s->pad) * s->c;
+    else
+        nyb_reader_pixels(&job->reader_b, line + from - s->pad, to - from, row);
+}
+
+/* Columns [col, col + n_cols) of tap row r, as they begin in b. */
+static void gather_taps(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t r, size_t col,
+                        size_t n_cols, float *row, float *b)
+{
+    const nyb_conv_shape *s = &job->conv->shape;
+    const bool plain = s->r * s->s == 1 && s->stride == 1 && s->pad == 0;
+
+    if (plain && job->reader_b.real) { /* all pixels are one row */
+        const gather g = {.x = job->reader_b.real,
+                          .to = SIZE_MAX,
+                          .first = first_k * s->c + col,
+                          .step = s->c,
+                          .n_cols = n_cols,
+                          .dst = b};
+        gather_row(&g, n_k);
+        return;
+    }
+    for (size_t k = 0, n; k < n_k; k += n) {
+        const size_t q = first_k + k, ow = q % s->ow, y = q / s->ow % s->oh * s->stride + r;
+        gather g = {.first = ow * s->stride * s->c + col,
+                    .step = s->stride * s->c,
+                    .n_cols = n_cols,
+                    .dst = b + k * NYB_TILE_COLS};
+        n = nyb_min(s->ow - ow, n_k - k);
+        if (y >= s->pad && y - s->pad < s->h)
+            read_row(job, q / s->ow / s->oh, y - s->pad, ow, n, row, &g);
+        gather_row(&g, n);
+    }
+}
+
+void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t panel, float *row,
                    float *b)
 {
     const nyb_conv_shape *s = &job->conv->shape;
-    const size_t first = panel * NYB_TILE_COLS;
-    const size_t end = nyb_min(first + NYB_TILE_COLS, s->r * s->s * s->c);
+    const size_t first = panel * NYB_TILE_COLS, taps = s->s * s->c;
+    const size_t end = nyb_min(first + NYB_TILE_COLS, s->r * taps);
 
-    if (s->pad > 0 || end - first < NYB_TILE_COLS)
+    if (end - first < NYB_TILE_COLS)
         memset(b, 0, n_k * NYB_TILE_COLS * sizeof *b);
     for (size_t col = first, n; col < end; col += n) {
-        const size_t tap = col / s->c, c = col % s->c;
-        n = nyb_min(s->c - c, end - col);
-        const gather g = {.job = job,
-                          .r = tap / s->s,
-                          .s = tap % s->s,
-                          .c = c,
-                          .n = n,
-                          .dst = b + (col - first),
-                          .pixel = pixel};
-        for (size_t k = 0, len; k < n_k; k += len) {
-            const size_t q = first_k + k, ow = q % s->ow;
-            len = nyb_min(s->ow - ow, n_k - k);
-            gather_row(&g, q / s->ow / s->oh, q / s->ow % s->oh, ow, ow + len, k);
-        }
+        n = nyb_min(taps - col % taps, end - col);
+        gather_taps(job, first_k, n_k, col / taps, col % taps, n, row, b + (col - first));
     }
 }
 
@@ -152,28 +185,36 @@ static void sum_task(void *arg, size_t task, size_t worker)
     const nyb_conv_job *job = arg;
     const nyb_conv *conv = job->conv;
     const nyb_dw_f32 *dw = &conv->dw_f32;
-    const size_t panel = task % dw->n_panels;
-    const size_t chunk = job->round * dw->round + task / dw->n_panels;
-    const uint32_t run_off = 0, run_len = (uint32_t)chunk_k(conv, chunk);
-    float *b = (float *)nyb_job_worker(job, worker);
+    const size_t panel = task % dw->n_panels, n_samples = conv->n_samples;
+    const size_t chunk = job->round * dw->round + task / dw->n_panels, n_k = chunk_k(conv, chunk);
+    float *b = (float *)nyb_job_worker(job, worker), *row = b + PIECE_K * NYB_TILE_COLS;
+    float *own = row + conv->shape.w * conv->shape.c;
 
-    nyb_dw_gather(job, chunk * NYB_F32_CHUNK, run_len, panel, b + NYB_F32_CHUNK * NYB_TILE_COLS, b);
-    for (size_t o = 0; o < dw->o_blocks; o++) {
-        for (size_t sample = 0; sample < conv->n_samples; sample++) {
+    for (size_t k = 0; k < n_k; k += PIECE_K) {
+        const uint32_t run_off = 0, run_len = (uint32_t)nyb_min(PIECE_K, n_k - k);
+        nyb_dw_gather(job, chunk * NYB_F32_CHUNK + k, run_len, panel, row, b);
+        for (size_t i = 0; i < dw->o_blocks * n_samples; i++) {
+            const size_t o = i / n_samples;
             const nyb_tile_f32_args args = {
                 .rows = nyb_min(NYB_TILE_ROWS, conv->shape.o - o * NYB_TILE_ROWS),
                 .n_runs = 1,
-                .a = a_at(job, chunk, sample) + o * NYB_TILE_ROWS * LDA,
+                .a = a_at(job, chunk, i % n_samples) + o * NYB_TILE_ROWS * LDA + k,
                 .lda = LDA,
                 .run_off = &run_off,
                 .run_len = &run_len,
                 .b = b,
-                .c = sums_at(job, chunk, panel, o),
-                .accumulate = sample > 0,
+                .c = n_samples > 1 ? own + i * BLOCK : sums_at(job, chunk, panel, o),
+                .resume = k > 0,
                 .narrow = dw->columns - panel * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
             };
             conv->tile_f32->run(&args);
         }
+    }
+    for (size_t o = 0; n_samples > 1 && o < dw->o_blocks; o++) {
+        float *sums = sums_at(job, chunk, panel, o);
+        memcpy(sums, own + o * n_samples * BLOCK, BLOCK * sizeof *sums);
+        for (size_t i = BLOCK; i < n_samples * BLOCK; i++)
+            sums[i % BLOCK] = sums[i % BLOCK] + own[o * n_samples * BLOCK + i];
     }
 }
 

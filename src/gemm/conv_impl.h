@@ -158,7 +158,8 @@ typedef struct nyb_dw_s8 {
     size_t sums_bytes, pack_bytes; /* sums: int32, one lane; pack: per worker */
 } nyb_dw_s8;
 
-/* f32. A: dy transposed, [o][k]; B: patches of x, [k][32 of r * s * c]; chunks of 4096 k. */
+/* f32. A: dy transposed, [o][k]; B: patches of x, [k][32 of r * s * c]; chunks of 4096 k, gathered
+ * in pieces. */
 typedef struct nyb_dw_f32 {
     size_t n_chunks, round, n_rounds;
     size_t o_blocks, n_panels, columns;
@@ -234,8 +235,8 @@ void nyb_dw_s8_run(nyb_conv_job *job);
 NYB_MUST_CHECK nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err);
 void nyb_dw_f32_run(nyb_conv_job *job);
 /* B of output pixels [first_k, first_k + n_k): columns (r, s, c) of a panel, a row for each pixel.
- * pixel: memory for one pixel of x. */
-void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t panel, float *pixel,
+ * row: memory for a row of x. */
+void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t panel, float *row,
                    float *b);
 
 NYB_MUST_CHECK nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err);

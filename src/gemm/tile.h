@@ -110,6 +110,8 @@ typedef struct nyb_tile_f32_args {
     const float *b;
     float *c;
     bool accumulate;
+    bool
+        resume; /* the chain goes on from c, where a run over the k before left it (and not both) */
     bool narrow; /* only columns 0..15 are wanted; c's others hold anything afterwards */
 } nyb_tile_f32_args;
 

@@ -17,9 +17,15 @@ run_rows(const nyb_tile_f32_args *args, size_t first_row, size_t half, size_t n_
     const uint32_t *run_off = args->run_off, *run_len = args->run_len;
     const float *b = args->b + 16 * half;
     __m256 acc[MAX_ROWS][2];
+    float *c = args->c + first_row * NYB_TILE_COLS + 16 * half;
     NYB_UNROLL
-    for (size_t m = 0; m < n_rows; m++)
+    for (size_t m = 0; m < n_rows; m++) {
         acc[m][0] = acc[m][1] = _mm256_setzero_ps();
+        if (args->resume) {
+            acc[m][0] = _mm256_loadu_ps(c + m * NYB_TILE_COLS);
+            acc[m][1] = _mm256_loadu_ps(c + m * NYB_TILE_COLS + 8);
+        }
+    }
     for (size_t i = 0; i < n_runs; i++) {
         const float *a = args->a + first_row * lda + run_off[i];
         for (const float *a_end = a + run_len[i]; a < a_end; a++, b += NYB_TILE_COLS) {
@@ -32,7 +38,6 @@ run_rows(const nyb_tile_f32_args *args, size_t first_row, size_t half, size_t n_
             }
         }
     }
-    float *c = args->c + first_row * NYB_TILE_COLS + 16 * half;
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++, c += NYB_TILE_COLS) {
         if (args->accumulate) {

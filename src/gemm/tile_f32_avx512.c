@@ -16,9 +16,13 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_f32_ar
     const uint32_t *run_off = args->run_off, *run_len = args->run_len;
     const float *b = args->b;
     __m512 acc[MAX_ROWS][2];
+    float *c = args->c + first_row * NYB_TILE_COLS;
     NYB_UNROLL
-    for (size_t m = 0; m < n_rows; m++)
-        acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+    for (size_t m = 0; m < n_rows; m++) {
+        const float *row = c + m * NYB_TILE_COLS;
+        acc[m][0] = args->resume ? _mm512_loadu_ps(row) : _mm512_setzero_ps();
+        acc[m][1] = args->resume ? _mm512_loadu_ps(row + 16) : _mm512_setzero_ps();
+    }
     for (size_t i = 0; i < n_runs; i++) {
         const float *a = args->a + first_row * lda + run_off[i];
         for (const float *a_end = a + run_len[i]; a < a_end; a++, b += NYB_TILE_COLS) {
@@ -31,7 +35,6 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_f32_ar
             }
         }
     }
-    float *c = args->c + first_row * NYB_TILE_COLS;
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++, c += NYB_TILE_COLS) {
         if (args->accumulate) {
@@ -75,7 +78,7 @@ static inline __attribute__((always_inline)) void run_narrow(const nyb_tile_f32_
     __m512 acc[NARROW_ROWS];
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++)
-        acc[m] = _mm512_setzero_ps();
+        acc[m] = args->resume ? _mm512_loadu_ps(c + m * NYB_TILE_COLS) : _mm512_setzero_ps();
     for (size_t i = 0; i < args->n_runs; i++) {
         const float *a = args->a + first_row * lda + args->run_off[i];
         for (const float *a_end = a + args->run_len[i]; a < a_end; a++, b += NYB_TILE_COLS) {

@@ -9,6 +9,8 @@ static void run(const nyb_tile_f32_args *args)
         float *c = args->c + m * NYB_TILE_COLS;
         const float *b = args->b;
         float sum[NYB_TILE_COLS] = {0};
+        if (args->resume)
+            memcpy(sum, c, sizeof sum);
         for (size_t i = 0; i < args->n_runs; i++) {
             const float *a = args->a + m * args->lda + args->run_off[i];
             for (size_t k = 0; k < args->run_len[i]; k++, b += NYB_TILE_COLS)

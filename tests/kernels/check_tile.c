@@ -448,6 +448,7 @@ void check_tile_s8(ck *c)
 
 #define MAX_RUNS 6
 #define MAX_RUN  40
+#define LONG_RUN 600 /* now and then: kernels cut k in blocks */
 
 static void random_run_f32(ck *c, const nyb_tile_f32 *tile)
 {
@@ -458,10 +459,11 @@ static void random_run_f32(ck *c, const nyb_tile_f32 *tile)
     const bool wild = ck_range(c, 0, 1); /* NaN, Inf, and what overflows to them */
     args.lda = ck_range(c, 0, 100);
     args.accumulate = ck_range(c, 0, 1);
+    args.resume = !args.accumulate && ck_range(c, 0, 1);
     args.narrow = ck_range(c, 0, 1);
     for (size_t i = 0; i < args.n_runs; i++) {
         run_off[i] = (uint32_t)ck_range(c, 0, 50);
-        run_len[i] = (uint32_t)ck_range(c, 0, MAX_RUN);
+        run_len[i] = (uint32_t)ck_range(c, 0, ck_range(c, 0, 9) ? MAX_RUN : LONG_RUN);
         n_k += run_len[i];
         if (run_len[i])
             reach = nyb_max(reach, (args.rows - 1) * args.lda + run_off[i] + run_len[i]);
@@ -477,7 +479,7 @@ static void random_run_f32(ck *c, const nyb_tile_f32 *tile)
         got[i] = want[i] = ck_float(c);
     for (size_t m = 0; m < args.rows; m++) {
         for (size_t n = 0; n < COLS; n++) {
-            float sum = 0;
+            float sum = args.resume ? want[m * COLS + n] : 0;
             const float *factor = b + n;
             for (size_t i = 0; i < args.n_runs; i++)
                 for (size_t k = 0; k < run_len[i]; k++, factor += COLS)
