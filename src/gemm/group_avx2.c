@@ -1,5 +1,5 @@
-/* The grouped tile on AVX2: vpmaddubsw into int16 partial sums, which become int32 before they
- * overflow, at the latest with the group. */
+/* The grouped tile on AVX2: vpmaddubsw into int16 where those hold the sums of a whole group, else
+ * vpmaddwd on bytes widened to int16. */
 #include <immintrin.h>
 
 #include "gemm/group.h"
@@ -7,9 +7,24 @@
 
 #define ROWS 3 /* x 16 columns: 6 int16 and 6 float sums */
 
-/* Bytes of a that one pass multiplies: whole, or, where 2 * max_a * max_b is beyond int16, their
- * low and then their high four bits: 2 * 15 * 128 = 3840. */
-typedef enum part { PART_WHOLE, PART_LOW, PART_HIGH } part;
+/* k that pass by all rows at once: their 16 columns of b, 8 KB, stay in L1. */
+#define PART_K 512
+
+/* As statements, so that gcc 12 keeps the sums in registers. */
+#define DOT_BYTES(acc, a, b)                                                                       \
+    do {                                                                                           \
+        __m256i product;                                                                           \
+        __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"                                       \
+                : "+x"(acc), "=&x"(product)                                                        \
+                : "x"(a), "x"(b));                                                                 \
+    } while (0)
+#define DOT_WORDS(acc, a, b)                                                                       \
+    do {                                                                                           \
+        __m256i product;                                                                           \
+        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"                                         \
+                : "+x"(acc), "=&x"(product)                                                        \
+                : "x"(a), "x"(b));                                                                 \
+    } while (0)
 
 static void begin(size_t group)
 {
@@ -20,126 +35,175 @@ static void end(void)
 {
 }
 
-/* Dots of 4 k that an int16 takes: 1, 2, 4 or 8 (their pair sums are at most INT16_MAX), or all 16
- * of the largest group. */
-static size_t dots_that_fit(int32_t max_a, int32_t max_b)
+static inline __m256i broadcast_4(const uint8_t *a)
 {
-    const int32_t pair = 2 * max_a * max_b;
-    const size_t fit = pair > 0 ? (size_t)(INT16_MAX / pair) : 16;
-    size_t n = 16;
-    while (n > 1 && n > fit)
-        n /= 2;
-    return n;
-}
-
-static inline __m256i broadcast_4(const uint8_t *a, part which)
-{
-    const __m256i low = _mm256_set1_epi8(15);
     int32_t four;
     memcpy(&four, a, sizeof four);
-    const __m256i v = _mm256_set1_epi32(four);
-    if (which == PART_WHOLE)
-        return v;
-    return _mm256_and_si256(which == PART_LOW ? v : _mm256_srli_epi16(v, 4), low);
+    return _mm256_set1_epi32(four);
 }
 
-/* sum += n_k4 dots of 4 k each; which is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void sum_dots(const uint8_t *a, size_t lda,
-                                                           const int8_t *b, size_t n_k4, part which,
-                                                           __m256i sum[ROWS][2])
+/* Where group g of B begins, 16 columns of it. */
+static inline const int8_t *group_b(const nyb_group_args *args, size_t g, size_t half)
 {
-    const __m256i weight = _mm256_set1_epi16(which == PART_HIGH ? 16 : 1);
-    __m256i pairs[ROWS][2];
-
-    NYB_UNROLL
-    for (size_t m = 0; m < ROWS; m++)
-        pairs[m][0] = pairs[m][1] = _mm256_setzero_si256();
-    for (size_t k4 = 0; k4 < n_k4; k4++, b += 64, a += 4) {
-        const __m256i b0 = _mm256_load_si256((const void *)b);
-        const __m256i b1 = _mm256_load_si256((const void *)(b + 32));
-        NYB_UNROLL
-        for (size_t m = 0; m < ROWS; m++) {
-            const __m256i four = broadcast_4(a + m * lda, which);
-            pairs[m][0] = _mm256_add_epi16(pairs[m][0], _mm256_maddubs_epi16(four, b0));
-            pairs[m][1] = _mm256_add_epi16(pairs[m][1], _mm256_maddubs_epi16(four, b1));
-        }
-    }
-    NYB_UNROLL
-    for (size_t m = 0; m < ROWS; m++) {
-        sum[m][0] = _mm256_add_epi32(sum[m][0], _mm256_madd_epi16(pairs[m][0], weight));
-        sum[m][1] = _mm256_add_epi32(sum[m][1], _mm256_madd_epi16(pairs[m][1], weight));
-    }
+    const size_t k = g * args->group;
+    return args->b + k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + half * 1024 + k % NYB_TILE_STEP * 16;
 }
 
-/* The sums of 3 rows, 16 columns and one group. */
-static inline __attribute__((always_inline)) void sum_group(const nyb_group_args *args,
-                                                            const uint8_t *a, const int8_t *b,
-                                                            const int32_t *start, bool whole,
-                                                            __m256i sum[ROWS][2])
+/* 3 rows, 16 columns; the group has 4 n_k4 codes, a constant where this is inlined. */
+static inline __attribute__((always_inline)) void run_bytes(const nyb_group_args *args, size_t row,
+                                                            size_t half, size_t n_k4)
 {
-    const size_t fit = dots_that_fit(whole ? args->max_a : 15, args->max_b);
-    const size_t n_k4 = args->group / 4, at_once = nyb_min(fit, n_k4);
-
-    NYB_UNROLL
-    for (size_t m = 0; m < ROWS; m++) {
-        sum[m][0] = _mm256_load_si256((const void *)start);
-        sum[m][1] = _mm256_load_si256((const void *)(start + 8));
-    }
-    for (size_t k4 = 0; k4 < n_k4; k4 += at_once) {
-        if (whole) {
-            sum_dots(a + 4 * k4, args->lda, b + 64 * k4, at_once, PART_WHOLE, sum);
-        } else {
-            sum_dots(a + 4 * k4, args->lda, b + 64 * k4, at_once, PART_LOW, sum);
-            sum_dots(a + 4 * k4, args->lda, b + 64 * k4, at_once, PART_HIGH, sum);
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void run_block(const nyb_group_args *args, size_t row,
-                                                            size_t half, bool whole)
-{
-    const uint8_t *a = args->a + row * args->lda;
-    const float *sa = args->sa + row * args->lds;
+    const __m256i low = _mm256_set1_epi32(0xffff), ones = _mm256_set1_epi16(1);
+    const size_t lda = args->lda, lds = args->lds;
+    const uint8_t *a = args->a + row * lda;
+    const float *sa = args->sa + row * lds, *sb = args->sb + half * 16;
+    const int32_t *start = args->start + half * 16;
     float *c = args->c + row * NYB_TILE_COLS + half * 16;
     __m256 acc[ROWS][2];
 
+    NYB_UNROLL
     for (size_t m = 0; m < ROWS; m++)
         for (size_t j = 0; j < 2; j++)
             acc[m][j] = args->accumulate ? _mm256_load_ps(c + m * NYB_TILE_COLS + 8 * j)
                                          : _mm256_setzero_ps();
     for (size_t g = 0; g < args->n_groups; g++) {
-        const size_t k = g * args->group, column = g * NYB_TILE_COLS + half * 16;
-        const int8_t *b = args->b + k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + half * 1024 +
-                          k % NYB_TILE_STEP * 16;
+        const int8_t *b = group_b(args, g, half);
         __m256i sum[ROWS][2];
-        sum_group(args, a + k, b, args->start + column, whole, sum);
+        /* start fits the lower int16 of its sum */
+        sum[0][0] = _mm256_and_si256(_mm256_load_si256((const void *)start), low);
+        sum[0][1] = _mm256_and_si256(_mm256_load_si256((const void *)(start + 8)), low);
         NYB_UNROLL
-        for (size_t m = 0; m < ROWS; m++) {
-            const __m256 scale = _mm256_set1_ps(sa[m * args->lds + g]);
+        for (size_t m = 1; m < ROWS; m++) {
+            sum[m][0] = sum[0][0];
+            sum[m][1] = sum[0][1];
+        }
+        NYB_UNROLL
+        for (size_t k4 = 0; k4 < n_k4; k4++) {
+            const __m256i b0 = _mm256_load_si256((const void *)(b + 64 * k4));
+            const __m256i b1 = _mm256_load_si256((const void *)(b + 64 * k4 + 32));
             NYB_UNROLL
-            for (size_t j = 0; j < 2; j++) {
-                const __m256 product =
-                    _mm256_mul_ps(scale, _mm256_load_ps(args->sb + column + 8 * j));
-                acc[m][j] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[m][j]), product, acc[m][j]);
+            for (size_t m = 0; m < ROWS; m++) {
+                const __m256i four = broadcast_4(a + m * lda + 4 * k4);
+                DOT_BYTES(sum[m][0], four, b0);
+                DOT_BYTES(sum[m][1], four, b1);
             }
         }
+        NYB_UNROLL
+        for (size_t m = 0; m < ROWS; m++) {
+            const __m256 scale = _mm256_set1_ps(sa[m * lds]);
+            NYB_UNROLL
+            for (size_t j = 0; j < 2; j++) {
+                const __m256 product = _mm256_mul_ps(scale, _mm256_load_ps(sb + 8 * j));
+                const __m256i exact = _mm256_madd_epi16(sum[m][j], ones);
+                acc[m][j] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact), product, acc[m][j]);
+            }
+        }
+        a += 4 * n_k4;
+        sa++;
+        sb += NYB_TILE_COLS;
+        start += NYB_TILE_COLS;
     }
+    NYB_UNROLL
     for (size_t m = 0; m < ROWS; m++)
         for (size_t j = 0; j < 2; j++)
             _mm256_store_ps(c + m * NYB_TILE_COLS + 8 * j, acc[m][j]);
 }
 
+static void run_bytes_16(const nyb_group_args *args, size_t row, size_t half)
+{
+    run_bytes(args, row, half, 4);
+}
+
+static void run_bytes_32(const nyb_group_args *args, size_t row, size_t half)
+{
+    run_bytes(args, row, half, 8);
+}
+
+static void run_bytes_64(const nyb_group_args *args, size_t row, size_t half)
+{
+    run_bytes(args, row, half, 16);
+}
+
+/* The same for any codes; c holds the float sums, for want of registers. */
+static void run_words(const nyb_group_args *args, size_t row, size_t half)
+{
+    const __m256i even = _mm256_set1_epi16(0xff);
+    const size_t lda = args->lda, lds = args->lds;
+    float *c = args->c + row * NYB_TILE_COLS + half * 16;
+
+    for (size_t m = 0; m < ROWS && !args->accumulate; m++)
+        memset(c + m * NYB_TILE_COLS, 0, 16 * sizeof *c);
+    for (size_t g = 0; g < args->n_groups; g++) {
+        const int8_t *b = group_b(args, g, half), *b_end = b + args->group * 16;
+        const uint8_t *a = args->a + row * lda + g * args->group;
+        const size_t column = g * NYB_TILE_COLS + half * 16;
+        __m256i sum[ROWS][2];
+        NYB_UNROLL
+        for (size_t m = 0; m < ROWS; m++) {
+            sum[m][0] = _mm256_load_si256((const void *)(args->start + column));
+            sum[m][1] = _mm256_load_si256((const void *)(args->start + column + 8));
+        }
+        for (; b < b_end; b += 64, a += 4) {
+            const __m256i b0 = _mm256_load_si256((const void *)b);
+            const __m256i b1 = _mm256_load_si256((const void *)(b + 32));
+            const __m256i even0 = _mm256_srai_epi16(_mm256_slli_epi16(b0, 8), 8);
+            const __m256i even1 = _mm256_srai_epi16(_mm256_slli_epi16(b1, 8), 8);
+            const __m256i odd0 = _mm256_srai_epi16(b0, 8), odd1 = _mm256_srai_epi16(b1, 8);
+            NYB_UNROLL
+            for (size_t m = 0; m < ROWS; m++) {
+                const __m256i four = broadcast_4(a + m * lda);
+                const __m256i a_even = _mm256_and_si256(four, even);
+                const __m256i a_odd = _mm256_srli_epi16(four, 8);
+                DOT_WORDS(sum[m][0], a_even, even0);
+                DOT_WORDS(sum[m][1], a_even, even1);
+                DOT_WORDS(sum[m][0], a_odd, odd0);
+                DOT_WORDS(sum[m][1], a_odd, odd1);
+            }
+        }
+        NYB_UNROLL
+        for (size_t m = 0; m < ROWS; m++) {
+            const __m256 scale = _mm256_set1_ps(args->sa[(row + m) * lds + g]);
+            NYB_UNROLL
+            for (size_t j = 0; j < 2; j++) {
+                float *to = c + m * NYB_TILE_COLS + 8 * j;
+                const __m256 product =
+                    _mm256_mul_ps(scale, _mm256_load_ps(args->sb + column + 8 * j));
+                _mm256_store_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[m][j]), product,
+                                                    _mm256_load_ps(to)));
+            }
+        }
+    }
+}
+
+/* An int16 sums half of a group, bytes times b; the lower one also takes start, -bias * (sum of all
+ * b), which leaves units times its own b minus bias times the other b. Either is bounded by half a
+ * group of (|unit| + bias) * |b|, and bias is at most half of the bytes there are; sums may wrap
+ * on the way. */
+static bool bytes_fit(const nyb_group_args *args)
+{
+    return ((int64_t)args->max_a + 1) * args->max_b * (int64_t)args->group <= 2 * INT16_MAX;
+}
+
 static void run(const nyb_group_args *args)
 {
-    const bool whole = args->max_a * args->max_b <= INT16_MAX / 2;
+    void (*run_rows)(const nyb_group_args *, size_t, size_t) = run_words;
+    nyb_group_args part = *args;
 
-    for (size_t row = 0; row < args->rows; row += ROWS) {
-        for (size_t half = 0; half < 2; half++) {
-            if (whole)
-                run_block(args, row, half, true);
-            else
-                run_block(args, row, half, false);
-        }
+    if (bytes_fit(args))
+        run_rows = args->group == 16   ? run_bytes_16
+                   : args->group == 32 ? run_bytes_32
+                                       : run_bytes_64;
+    for (size_t left = args->n_groups; left > 0; left -= part.n_groups) {
+        part.n_groups = nyb_min(left, PART_K / args->group);
+        for (size_t half = 0; half < 2; half++)
+            for (size_t row = 0; row < args->rows; row += ROWS)
+                run_rows(&part, row, half);
+        part.a += PART_K;
+        part.b += PART_K / NYB_TILE_STEP * NYB_TILE_STEP_BYTES;
+        part.sa += part.n_groups;
+        part.sb += part.n_groups * NYB_TILE_COLS;
+        part.start += part.n_groups * NYB_TILE_COLS;
+        part.accumulate = true;
     }
 }
 
