@@ -149,7 +149,7 @@ size_t nyb_round_groups(const nyb_spec *spec, const nyb_view *view)
         return view->down ? (rows + length - 1) / length * cols
                           : rows * ((cols + length - 1) / length);
     case NYB_GROUP_TILE16:
-        return (rows + 15) / 16 * ((cols + 15) / 16);
+        return (rows + 15) / 16 * nyb_round_tiles_across(view);
     }
     return 0;
 }

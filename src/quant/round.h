@@ -20,6 +20,7 @@ typedef struct nyb_view {
     size_t rows, cols;
     bool down;  /* groups and mixes run down the rows (stride cols), else along them */
     size_t run; /* GROUP_ROW: contiguous elements that share a scale (a sample; a filter) */
+    size_t tap; /* GROUP_TILE16: tiles do not cross multiples of so many columns; 0: no such */
 } nyb_view;
 
 /* ---- 2 mix (mix.c) ----------------------------------------------------------------------------
@@ -110,8 +111,8 @@ typedef struct nyb_round_job {
 } nyb_round_job;
 
 /* Number of groups. Their order: blocks along: row major, ceil(cols / length) to a row; blocks
- * down: cols to a band of `length` rows; tiles: ceil(cols / 16) to a band; rows, channels: one
- * each. */
+ * down: cols to a band of `length` rows; tiles: ceil(tap / 16) for each tap to a band (tap = cols
+ * where there is one); rows, channels: one each. */
 size_t nyb_round_groups(const nyb_spec *spec, const nyb_view *view);
 size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view);
 /* values: rows x cols, may be x itself. Mixed operands stay mixed, householder is undone. tensor:
@@ -143,9 +144,11 @@ typedef struct nyb_window {
 } nyb_window;
 
 /* Blocks of formats with max_unit, no offsets: codes and scales of what nyb_round_run rounds to,
- * out->packed.scale that of the level. job->grid, scales, level are not used. Along: out has the
- * view's rows. Down: column t * (cols / taps) + c of the view is row c * taps + t of out; out has
- * rows columns, or, if its pitch is a multiple of 128, more: zeros of scale 0. */
+ * out->packed.scale that of the level. job->grid, scales, level are not used. Tiles: row r * (cols
+ * / tap) + t of out is what row r of the view has in tap t, in groups of 16 with the scales of
+ * their tiles. Along: out has the view's rows. Down: column t * (cols / taps) + c of the view is
+ * row c * taps + t of out; out has rows columns, or, if its pitch is a multiple of 128, more: zeros
+ * of scale 0. */
 void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const float *x,
                      size_t taps, nyb_grouped *out, void *scratch);
 /* The same under each tap of a window: the view, down, is that of one tap, whose stream begins at

@@ -295,26 +295,46 @@ void nyb_round_down_task(void *arg, size_t task, size_t worker)
 /* ---- tiles ------------------------------------------------------------------------------------
  */
 
+size_t nyb_round_tap(const nyb_view *view)
+{
+    return view->tap ? view->tap : view->cols;
+}
+
+size_t nyb_round_tiles_across(const nyb_view *view)
+{
+    const size_t tap = nyb_round_tap(view);
+
+    return tap ? view->cols / tap * ((tap + 15) / 16) : 0;
+}
+
+/* The m columns from `col` on of the n rows from `top` on, to v. */
+void nyb_round_tile(const nyb_round_work *w, size_t top, size_t col, size_t n, size_t m,
+                    float v[256], nyb_round_parts out)
+{
+    const size_t cols = w->view.cols;
+    uint32_t r23[256], none = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        memcpy(v + i * m, w->x + (top + i) * cols + col, m * sizeof *v);
+        nyb_round_draw(w, (top + i) * cols + col, m, r23 + i * m);
+    }
+    round_groups(w, w->draws ? r23 : NULL, &none, 1, n * m, v, out);
+}
+
 void nyb_round_tile_task(void *arg, size_t task, size_t worker)
 {
     const nyb_round_work *w = arg;
     const size_t cols = w->view.cols, top = task * 16, n = nyb_min(16, w->view.rows - top);
-    const size_t across = (cols + 15) / 16;
-    uint32_t r23[256], none = 0;
+    const size_t tap = nyb_round_tap(&w->view);
+    nyb_group_scale *scales =
+        w->job->scales ? w->job->scales + task * nyb_round_tiles_across(&w->view) : NULL;
     float v[256], grid[256];
 
     (void)worker;
-    for (size_t col = 0; col < cols; col += 16) {
-        const size_t m = nyb_min(cols - col, 16);
-
-        for (size_t i = 0; i < n; i++) {
-            memcpy(v + i * m, w->x + (top + i) * cols + col, m * sizeof *v);
-            nyb_round_draw(w, (top + i) * cols + col, m, r23 + i * m);
-        }
-        const nyb_round_parts out = {
-            .grid = grid,
-            .scales = w->job->scales ? w->job->scales + task * across + col / 16 : NULL};
-        round_groups(w, w->draws ? r23 : NULL, &none, 1, n * m, v, out);
+    for (size_t col = 0, m; col < cols; col += m) {
+        m = nyb_min(tap - col % tap, 16);
+        nyb_round_tile(w, top, col, n, m, v, (nyb_round_parts){.grid = grid, .scales = scales});
+        scales = scales ? scales + 1 : NULL;
         for (size_t i = 0; i < n; i++) {
             memcpy(w->values + (top + i) * cols + col, v + i * m, m * sizeof *v);
             if (w->job->grid)

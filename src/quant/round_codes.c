@@ -109,7 +109,10 @@ static void flush(const work *w, queue *q, bool last)
     const size_t n = last ? nyb_round_up(q->n, BAND) : q->n / BAND * BAND;
 
     if (w->kernel) {
-        memset(q->values + q->n, 0, (n > q->n ? n - q->n : 0) * sizeof *q->values);
+        const size_t pads = n > q->n ? n - q->n : 0;
+
+        memset(q->values + q->n, 0, pads * sizeof *q->values);
+        memset(q->r23 + q->n, 0, w->round.draws ? pads * sizeof *q->r23 : 0);
         fast_blocks(w, q->first, q->values, q->r23, n);
     } else {
         nyb_grouped_encode_flat(w->cpu, w->out, q->first, nyb_min(n, q->n), q->values);
@@ -445,6 +448,32 @@ static void band_task(void *arg, size_t task, size_t worker)
     }
 }
 
+/* ---- tiles ------------------------------------------------------------------------------------
+ */
+
+/* A band of 16 rows: scales to the rows of out, grid values to w->turned. */
+static void tiles_task(void *arg, size_t task, size_t worker)
+{
+    const work *w = arg;
+    const nyb_round_work *r = &w->round;
+    const size_t cols = r->view.cols, top = task * 16, n = nyb_min(16, r->view.rows - top);
+    const size_t tap = nyb_round_tap(&r->view), groups = w->out->packed.pitch / 16;
+    nyb_group_scale scale;
+    float v[256];
+
+    (void)worker;
+    for (size_t col = 0, m; col < cols; col += m) {
+        m = nyb_min(tap - col % tap, 16);
+        nyb_round_tile(r, top, col, n, m, v, (nyb_round_parts){.scales = &scale});
+        for (size_t i = 0; i < n; i++) {
+            const size_t row = ((top + i) * cols + col) / tap;
+
+            w->out->scales[row * groups + col % tap / 16] = scale.scale;
+            memcpy(w->turned + (top + i) * cols + col, v + i * m, m * sizeof *v);
+        }
+    }
+}
+
 /* ---- levels -----------------------------------------------------------------------------------
  */
 
@@ -523,10 +552,10 @@ static bool needs_matrix(const nyb_spec *spec)
     return spec->scale->level && nyb_mix_length(spec->mix) > 0;
 }
 
-/* Rows that begin inside a block of codes. */
-static bool needs_turned(const nyb_view *view, const nyb_grouped *out)
+/* Grid values before they are encoded: of tiles, and of rows that begin inside a block of codes. */
+static bool needs_turned(const nyb_spec *spec, const nyb_view *view, const nyb_grouped *out)
 {
-    return view->down && out->packed.pitch % BAND != 0;
+    return spec->group == NYB_GROUP_TILE16 || (view->down && out->packed.pitch % BAND != 0);
 }
 
 static size_t matrix_bytes(const nyb_view *view)
@@ -549,7 +578,7 @@ size_t nyb_round_codes_scratch_bytes(const nyb_spec *spec, const nyb_view *view,
 {
     return nyb_round_up(nyb_round_scratch_bytes(spec, view), NYB_ALIGN) + zeros_bytes(view) +
            absmax_bytes(view) + (needs_matrix(spec) ? matrix_bytes(view) : 0) +
-           (needs_turned(view, out) ? matrix_bytes(view) : 0);
+           (needs_turned(spec, view, out) ? matrix_bytes(view) : 0);
 }
 
 /* Whether the kernel's table and the rule's sixteen groups are all it takes. */
@@ -580,7 +609,7 @@ static work start(const nyb_context *context, const nyb_round_job *job, const fl
     at += absmax_bytes(view);
     w.round = nyb_round_begin(context, job, x, (float *)at, scratch);
     at += needs_matrix(job->spec) ? matrix_bytes(view) : 0;
-    w.turned = needs_turned(view, out) ? (float *)at : NULL;
+    w.turned = needs_turned(job->spec, view, out) ? (float *)at : NULL;
     w.round.grid_only = true;
     w.kernel = is_fast(job->spec) && !w.turned && nyb_codes_plan_init(job->spec, &w.plan)
                    ? nyb_codes_kernel_choose(context->cpu)
@@ -609,7 +638,9 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
     const nyb_view *view = &job->view;
     nyb_level level = {.scale = 1.0f};
 
-    assert(out->packed.cols >= (view->down ? view->rows : view->cols));
+    const bool tiles = job->spec->group == NYB_GROUP_TILE16;
+
+    assert(tiles || out->packed.cols >= (view->down ? view->rows : view->cols));
     if (view->rows * view->cols == 0)
         return;
     work w = start(context, job, x, out, &level, scratch);
@@ -624,11 +655,12 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
     find_levels(context, &w);
     w.round.level = level;
     out->packed.scale = level.scale * job->post;
-    if (!view->down) {
+    if (tiles)
+        nyb_pool_run(context->pool, tiles_task, &w, (view->rows + 15) / 16);
+    else if (view->down)
+        run_bands(context, &w);
+    else
         run_along(context, &w);
-        return;
-    }
-    run_bands(context, &w);
     if (w.turned)
         nyb_grouped_encode(context, out, w.turned);
 }

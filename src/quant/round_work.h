@@ -72,6 +72,13 @@ void nyb_round_lanes(const nyb_round_work *w, const uint32_t *r23, size_t n, siz
 void nyb_round_draw_scales(const nyb_round_work *w, uint64_t first, size_t step, size_t n,
                            uint32_t *rs);
 
+/* One tile, n rows of m columns, to v without gaps. */
+void nyb_round_tile(const nyb_round_work *w, size_t top, size_t col, size_t n, size_t m,
+                    float v[256], nyb_round_parts out);
+/* Columns that tiles do not cross; tiles side by side. */
+size_t nyb_round_tap(const nyb_view *view);
+size_t nyb_round_tiles_across(const nyb_view *view);
+
 /* tasks over blocks and tiles */
 void nyb_round_draw(const nyb_round_work *w, uint64_t first, size_t n, uint32_t *r23);
 /* Segments of the mix's length, the tail in powers of two; of one vector, or of lanes. */
