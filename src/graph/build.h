@@ -39,8 +39,8 @@ void nyb_build_op_args(nyb_builder *b, int layer, nyb_op_args *args);
 /* What an operand is, and how its tensor is had. */
 typedef struct nyb_wanted {
     const nyb_row *row;
-    bool groups; /* codes and scales of blocks, else values or the codes of one scale */
-    bool fills;  /* grouped dW: rows of pixels are filled up to whole blocks of codes */
+    size_t group; /* of a grouped product, else 0: values or the codes of one scale */
+    bool fills;   /* grouped dW: rows of pixels are filled up to whole blocks of codes */
 } nyb_wanted;
 
 nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer);
@@ -61,10 +61,17 @@ bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down);
 /* Whether packed codes of one scale are all that a row asks for. */
 bool nyb_build_packs(const nyb_row *row, nyb_slot slot);
 nyb_source nyb_build_source_of(const nyb_builder *b, int quant);
-/* The operand of a slot: a quant of the real buffer, or the buffer itself. fwd: the forward's quant
+/* The operand of a slot: a quant of the real buffer, or the buffer itself. former: an earlier quant
  * of the same tensor, or -1. */
 nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
-                            int real, int fwd);
+                            int real, int former);
+/* The same as a product of groups takes it: its codes in another order where they are not yet. */
+nyb_source nyb_build_order(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
+                           nyb_source source);
+/* Whether a row's tensor is packed codes of one scale that a grouped product may take. */
+bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot);
+/* Whether dW's taps see x at other pixels than its own. */
+bool nyb_build_has_window(const nyb_builder *b, int layer);
 
 /* build_gemm.c */
 void nyb_build_gemm_forward(nyb_builder *b, int layer);

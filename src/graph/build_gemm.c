@@ -54,18 +54,40 @@ static nyb_conv_options product_options(const nyb_builder *b, nyb_product produc
     return options;
 }
 
-/* Whether both operands of a product are codes in blocks of one length, which are summed exactly.
- */
-static bool groups(const nyb_builder *b, nyb_product product, const nyb_row *rows)
+/* Whether dW's taps can see x's codes: blocks are rounded under each of them; codes of one scale
+ * are moved, with zeros beside the images; tiles would fall apart. */
+static bool has_windows(const nyb_row *dy, const nyb_row *x, size_t group)
+{
+    if (x->spec.group == NYB_GROUP_TILE16)
+        return false;
+    if (nyb_spec_group_length(&x->spec) > 0)
+        return nyb_spec_group_length(&x->spec) == group;
+    return dy->spec.format->units[0] == 0 && x->spec.format->units[0] == 0;
+}
+
+/* The length of a product's groups, which are summed exactly; 0: it has none. Both operands are
+ * small integers, at least one in blocks or tiles; the shorter block counts. */
+static size_t product_group(const nyb_builder *b, int layer, nyb_product product,
+                            const nyb_row *rows)
 {
     const nyb_recipe *r = &b->g->recipe;
-    const nyb_row *a = &rows[2 * product], *second = &rows[2 * product + 1];
+    const nyb_slot slot = (nyb_slot)(2 * product);
+    const nyb_row *a = &rows[slot], *second = &rows[slot + 1];
     const nyb_accum *accums[] = {&r->fwd_accum, &r->dgrad_accum, &r->wgrad_accum};
-    const size_t length = nyb_spec_group_length(&a->spec);
+    const size_t of_a = nyb_spec_group_length(&a->spec);
+    const size_t of_b = nyb_spec_group_length(&second->spec);
+    const size_t group = of_a && of_b ? nyb_min(of_a, of_b) : nyb_max(of_a, of_b);
 
-    return r->engine == NYB_ENGINE_AUTO && nyb_accum_is_exact(accums[product]) && length > 0 &&
-           length == nyb_spec_group_length(&second->spec) && a->samples == 1 &&
-           second->samples == 1;
+    if (r->engine != NYB_ENGINE_AUTO || !nyb_accum_is_exact(accums[product]) || group == 0 ||
+        a->samples != 1 || second->samples != 1)
+        return 0;
+    if ((of_a == 0 && !nyb_build_packs_units(a, slot)) ||
+        (of_b == 0 && !nyb_build_packs_units(second, slot + 1)))
+        return 0;
+    if (product == NYB_PRODUCT_DW && nyb_build_has_window(b, layer) &&
+        !has_windows(a, second, group))
+        return 0;
+    return group;
 }
 
 /* Grouped dW is a product of two matrices: only channels, taps and pixels matter. */
@@ -84,32 +106,26 @@ static nyb_conv_shape grouped_shape(nyb_product product, const nyb_conv_shape *s
 }
 
 /* s->product, shape, a, b are set. */
-static void plan_grouped(nyb_builder *b, nyb_step *s)
+static void plan_grouped(nyb_builder *b, nyb_step *s, size_t group)
 {
     const nyb_grouped *a = &b->p->quants[s->a[0].quant].grouped;
     const nyb_grouped *second = &b->p->quants[s->b.quant].grouped;
     const nyb_conv_shape shape = grouped_shape(s->product, &s->shape, a->packed.cols);
 
     if (b->status == NYB_OK)
-        nyb_build_fail(b,
-                       nyb_group_conv_create(b->g->context, s->product, &shape, a->packed.format,
-                                             second->packed.format, a->group, &s->group, b->err));
+        nyb_build_fail(b, nyb_group_conv_create(b->g->context, s->product, &shape, a->packed.format,
+                                                second->packed.format, group, &s->group, b->err));
     if (b->status == NYB_OK)
         nyb_build_scratch(b, nyb_group_conv_scratch_bytes(s->group));
 }
 
-static bool is_grouped(const nyb_builder *b, const nyb_source *s)
-{
-    return s->quant >= 0 && b->p->quants[s->quant].groups;
-}
-
-static void plan_product(nyb_builder *b, nyb_step *s)
+static void plan_product(nyb_builder *b, nyb_step *s, size_t group)
 {
     const nyb_conv_options options = product_options(b, s->product, &s->a[0], &s->b);
 
     nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err));
-    if (is_grouped(b, &s->b)) {
-        plan_grouped(b, s);
+    if (group > 0) {
+        plan_grouped(b, s, group);
         return;
     }
     if (b->status == NYB_OK)
@@ -120,8 +136,9 @@ static void plan_product(nyb_builder *b, nyb_step *s)
         nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
 }
 
-static void add_product(nyb_builder *b, int layer, nyb_product product, const nyb_source *a,
-                        int n_a, const nyb_source *second, int out, bool add)
+/* group: of both operands, or 0. */
+static void add_product(nyb_builder *b, int layer, nyb_product product, size_t group,
+                        const nyb_source *a, int n_a, const nyb_source *second, int out, bool add)
 {
     nyb_step *s = nyb_build_step(b, NYB_STEP_PRODUCT, layer);
 
@@ -134,7 +151,7 @@ static void add_product(nyb_builder *b, int layer, nyb_product product, const ny
     s->b = *second;
     s->add = add;
     s->out = out;
-    plan_product(b, s);
+    plan_product(b, s, group);
     if (b->status != NYB_OK)
         return;
     for (int i = 0; i < n_a; i++)
@@ -159,18 +176,20 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
                         NYB_SLOT_FWD_X)) /* clips are observed during FNT too */
         nyb_build_packed(b, layer, NYB_SLOT_FWD_X, &trained[NYB_SLOT_FWD_X].spec, real, 0, -1,
                          true);
-    const bool grouped = groups(b, NYB_PRODUCT_FWD, rows);
-    x = nyb_build_source(b, layer, NYB_SLOT_FWD_X,
-                         &(nyb_wanted){&rows[NYB_SLOT_FWD_X], grouped, false}, real, -1);
-    w = nyb_build_source(b, layer, NYB_SLOT_FWD_W,
-                         &(nyb_wanted){&rows[NYB_SLOT_FWD_W], grouped, false},
+    const size_t group = product_group(b, layer, NYB_PRODUCT_FWD, rows);
+    const nyb_wanted want_x = {&rows[NYB_SLOT_FWD_X], group, false};
+    const nyb_wanted want_w = {&rows[NYB_SLOT_FWD_W], group, false};
+    x = nyb_build_source(b, layer, NYB_SLOT_FWD_X, &want_x, real, -1);
+    w = nyb_build_source(b, layer, NYB_SLOT_FWD_W, &want_w,
                          nyb_build_param(b, layer, 0, NYB_HOME_PARAM), -1);
     b->x[layer] = x.quant;
     b->w[layer] = w.quant;
+    x = nyb_build_order(b, layer, NYB_SLOT_FWD_X, &want_x, x);
+    w = nyb_build_order(b, layer, NYB_SLOT_FWD_W, &want_w, w);
     b->value[layer] = nyb_build_buffer(b, "output", layer, NYB_HOME_PLANNED, -1,
                                        nyb_shape_size(nyb_build_shape(b, layer)) * sizeof(float));
     if (b->status == NYB_OK)
-        add_product(b, layer, NYB_PRODUCT_FWD, &x, 1, &w, b->value[layer], false);
+        add_product(b, layer, NYB_PRODUCT_FWD, group, &x, 1, &w, b->value[layer], false);
 }
 
 static void bias_gradient(nyb_builder *b, int layer)
@@ -210,7 +229,7 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
         nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
 }
 
-/* What the taps step needs beside its operands. */
+/* What the taps step that rounds x needs beside its operands. */
 static void taps_buffers(nyb_builder *b, nyb_step *s, int real_x)
 {
     const nyb_quant *q = &b->p->quants[s->quant];
@@ -232,16 +251,13 @@ static void taps_buffers(nyb_builder *b, nyb_step *s, int real_x)
         s->in[1] = nyb_build_buffer(b, "patches", s->layer, NYB_HOME_PLANNED, -1,
                                     q->view.rows * q->view.cols * sizeof(float));
     nyb_build_touch(b, s->in[1]);
-    nyb_build_touch_quant(b, s->quant);
-    nyb_build_touch(b, s->out);
 }
 
-/* dW over the taps: x's patch rows are rounded for each, dy once. */
-static void add_taps(nyb_builder *b, int layer, const nyb_wanted *want, const nyb_source *dy, int n,
+/* dW over the taps of x, a quant of patch rows. real_x: x's patch rows are rounded for each, dy
+ * once; -1: x's codes are those of all taps. */
+static void add_taps(nyb_builder *b, int layer, size_t group, const nyb_source *dy, int n, int x,
                      int real_x)
 {
-    const int from = want->row->from == NYB_FROM_FWD ? b->x[layer] : -1;
-    const int x = nyb_build_rounded(b, layer, NYB_SLOT_WGRAD_X, want, real_x, from, true);
     nyb_step *s = x < 0 ? NULL : nyb_build_step(b, NYB_STEP_TAPS, layer);
 
     if (!s)
@@ -254,15 +270,18 @@ static void add_taps(nyb_builder *b, int layer, const nyb_wanted *want, const ny
     s->b = nyb_build_source_of(b, x);
     s->out = nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT);
     nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err));
-    if (want->groups)
-        plan_grouped(b, s);
+    if (group > 0)
+        plan_grouped(b, s, group);
     else
         plan_one_tap(b, s);
     if (b->status != NYB_OK)
         return;
     for (int i = 0; i < n; i++)
         touch_source(b, &s->a[i]);
-    taps_buffers(b, s, real_x);
+    touch_source(b, &s->b);
+    nyb_build_touch(b, s->out);
+    if (real_x >= 0)
+        taps_buffers(b, s, real_x);
     b->p->n_steps++;
 }
 
@@ -275,38 +294,58 @@ static bool fills_up(const nyb_builder *b, int layer, const nyb_row *dy, const n
            dy->spec.format->units[0] == 0 && x->spec.format->units[0] == 0;
 }
 
+/* dy as dW takes it; sets *n, how many samples. dy: that of dX. */
+static void gradient_samples(nyb_builder *b, int layer, const nyb_wanted *want_dy, nyb_source dy,
+                             int real_dy, nyb_source a[NYB_SAMPLES_MAX], int *n)
+{
+    const nyb_row *row = want_dy->row;
+
+    *n = 1;
+    if (dy.quant >= 0 && nyb_build_may_share(&b->p->quants[dy.quant], want_dy, true))
+        a[0] = dy; /* SMP sample 0 is the dX draw */
+    else
+        a[0] = nyb_build_source(b, layer, NYB_SLOT_WGRAD_DY, want_dy, real_dy, dy.quant);
+    if (a[0].quant >= 0 && !b->p->quants[a[0].quant].rounds)
+        *n = row->samples;
+    for (int j = 1; j < *n; j++)
+        a[j] = (nyb_source){nyb_build_packed(b, layer, NYB_SLOT_WGRAD_DY, &row->spec, real_dy, j,
+                                             a[0].quant, false),
+                            -1};
+    a[0] = nyb_build_order(b, layer, NYB_SLOT_WGRAD_DY, want_dy, a[0]);
+}
+
 static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_source dy,
                             int real_dy)
 {
     const nyb_row *row = &rows[NYB_SLOT_WGRAD_DY], *x_row = &rows[NYB_SLOT_WGRAD_X];
-    const bool grouped = groups(b, NYB_PRODUCT_DW, rows);
-    const bool fills = grouped && fills_up(b, layer, row, x_row);
-    const nyb_wanted want_dy = {row, grouped, fills}, want_x = {x_row, grouped, fills};
+    const size_t group = product_group(b, layer, NYB_PRODUCT_DW, rows);
+    const bool moves =
+        group > 0 && nyb_build_has_window(b, layer) && !nyb_build_needs_taps(b, layer, x_row);
+    const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
+    const nyb_wanted want_dy = {row, group, fills}, want_x = {x_row, group, fills};
     const int real_x = b->value[b->g->model->layers[layer].in[0]];
     nyb_source a[NYB_SAMPLES_MAX], x;
-    int n = 1;
+    int n;
 
-    if (dy.quant >= 0 && nyb_build_may_share(&b->p->quants[dy.quant], &want_dy, true))
-        a[0] = dy; /* SMP sample 0 is the dX draw */
-    else
-        a[0] = nyb_build_source(b, layer, NYB_SLOT_WGRAD_DY, &want_dy, real_dy, -1);
-    if (a[0].quant >= 0 && !b->p->quants[a[0].quant].rounds)
-        n = row->samples;
-    for (int j = 1; j < n; j++)
-        a[j] = (nyb_source){nyb_build_packed(b, layer, NYB_SLOT_WGRAD_DY, &row->spec, real_dy, j,
-                                             a[0].quant, false),
-                            -1};
+    gradient_samples(b, layer, &want_dy, dy, real_dy, a, &n);
     if (nyb_build_needs_taps(b, layer, x_row)) {
+        const int from = x_row->from == NYB_FROM_FWD ? b->x[layer] : -1;
+        const int quant =
+            nyb_build_rounded(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, from, true);
+
         if (b->status == NYB_OK)
-            add_taps(b, layer, &want_x, a, n, real_x);
+            add_taps(b, layer, group, a, n, quant, real_x);
         return;
     }
     if (b->x[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->x[layer]], &want_x, true))
         x = nyb_build_source_of(b, b->x[layer]);
     else
         x = nyb_build_source(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, b->x[layer]);
-    if (b->status == NYB_OK)
-        add_product(b, layer, NYB_PRODUCT_DW, a, n, &x,
+    x = nyb_build_order(b, layer, NYB_SLOT_WGRAD_X, &want_x, x);
+    if (b->status == NYB_OK && moves)
+        add_taps(b, layer, group, a, n, x.quant, -1);
+    else if (b->status == NYB_OK)
+        add_product(b, layer, NYB_PRODUCT_DW, group, a, n, &x,
                     nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT), false);
 }
 
@@ -340,6 +379,7 @@ static void add_estimate(nyb_builder *b, int layer, int quant, int real, int fro
 static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const nyb_source *dy,
                            const nyb_source *w)
 {
+    const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
     const nyb_layer *l = &b->g->model->layers[layer];
     const bool trained = b->g->model->layers[l->in[0]].trained;
     bool add = false;
@@ -347,12 +387,12 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
 
     if (!estimates(&rows[NYB_SLOT_FWD_X])) {
         dx = nyb_build_gradient(b, l->in[0], &add);
-        add_product(b, layer, NYB_PRODUCT_DX, dy, 1, w, dx, add);
+        add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, add);
         return;
     }
     dx = nyb_build_buffer(b, "gradient", layer, NYB_HOME_PLANNED, -1,
                           nyb_shape_size(nyb_build_shape(b, l->in[0])) * sizeof(float));
-    add_product(b, layer, NYB_PRODUCT_DX, dy, 1, w, dx, false);
+    add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, false);
     if (trained) /* sets add */
         out = nyb_build_gradient(b, l->in[0], &add);
     add_estimate(b, layer, b->x[layer], b->value[l->in[0]], dx, out, add);
@@ -363,7 +403,7 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
     const nyb_layer *l = &b->g->model->layers[layer];
     const int real_dy = b->grad[layer];
     nyb_row rows[NYB_SLOTS];
-    nyb_source dy = {-1, real_dy}, w = {-1, -1};
+    nyb_source dy = {-1, real_dy}, dx_dy = dy, w = {-1, -1}; /* dx_dy: dy in dX's order */
     bool wants_dx = b->g->model->layers[l->in[0]].trained;
 
     nyb_graph_rows(b->g->model, &b->g->recipe, layer, b->p->mode, rows);
@@ -372,9 +412,9 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
     if (l->attr.bias)
         bias_gradient(b, layer);
     if (wants_dx) {
-        const bool grouped = groups(b, NYB_PRODUCT_DX, rows);
-        const nyb_wanted want_dy = {&rows[NYB_SLOT_DGRAD_DY], grouped, false};
-        const nyb_wanted want_w = {&rows[NYB_SLOT_DGRAD_W], grouped, false};
+        const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
+        const nyb_wanted want_dy = {&rows[NYB_SLOT_DGRAD_DY], group, false};
+        const nyb_wanted want_w = {&rows[NYB_SLOT_DGRAD_W], group, false};
 
         dy = nyb_build_source(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, -1);
         if (b->w[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->w[layer]], &want_w, true))
@@ -382,6 +422,8 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
         else
             w = nyb_build_source(b, layer, NYB_SLOT_DGRAD_W, &want_w,
                                  nyb_build_param(b, layer, 0, NYB_HOME_PARAM), b->w[layer]);
+        dx_dy = nyb_build_order(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, dy);
+        w = nyb_build_order(b, layer, NYB_SLOT_DGRAD_W, &want_w, w);
     }
     if (b->status == NYB_OK)
         weight_gradient(b, layer, rows, dy, real_dy);
@@ -392,5 +434,5 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
                      gradient, false);
     }
     if (b->status == NYB_OK && wants_dx)
-        input_gradient(b, layer, rows, &dy, &w);
+        input_gradient(b, layer, rows, &dx_dy, &w);
 }

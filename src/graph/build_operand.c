@@ -46,10 +46,10 @@ static nyb_view slot_view(const nyb_builder *b, int layer, nyb_slot slot, const 
     case NYB_SLOT_FWD_W:
         v = (nyb_view){.rows = s.o * s.r * s.s, .cols = s.c, .run = filter};
         if (spec->group == NYB_GROUP_TILE16)
-            v = (nyb_view){.rows = s.o, .cols = filter, .run = filter};
+            v = (nyb_view){.rows = s.o, .cols = filter, .run = filter, .tap = s.c};
         break;
     case NYB_SLOT_DGRAD_W:
-        v = (nyb_view){.rows = s.o, .cols = filter, .run = filter};
+        v = (nyb_view){.rows = s.o, .cols = filter, .run = filter, .tap = s.c};
         break;
     case NYB_SLOT_DGRAD_DY:
     case NYB_SLOT_WGRAD_DY:
@@ -68,11 +68,16 @@ static bool axis_free(const nyb_spec *spec)
            spec->group != NYB_GROUP_BLOCK64 && nyb_mix_length(spec->mix) == 0;
 }
 
-bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x)
+bool nyb_build_has_window(const nyb_builder *b, int layer)
 {
     const nyb_conv_shape s = nyb_build_product_shape(b, layer);
 
-    return !nyb_row_is_f32(x) && !axis_free(&x->spec) && (s.r > 1 || s.s > 1 || s.stride > 1);
+    return s.r > 1 || s.s > 1 || s.stride > 1;
+}
+
+bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x)
+{
+    return !nyb_row_is_f32(x) && !axis_free(&x->spec) && nyb_build_has_window(b, layer);
 }
 
 /* ---- quantization nodes ---------------------------------------------------------------------- */
@@ -94,9 +99,16 @@ static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
     if (!s)
         return;
     s->quant = quant;
-    nyb_build_touch(b, q->real);
+    if (kind != NYB_STEP_REGROUP)
+        nyb_build_touch(b, q->real);
     if (kind == NYB_STEP_ENCODE)
         nyb_build_touch(b, q->codes);
+    if (kind == NYB_STEP_REGROUP) {
+        s->shape = nyb_build_product_shape(b, q->layer);
+        nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err)); /* sets oh and ow */
+        nyb_build_touch_quant(b, q->order_of);
+        nyb_build_touch_quant(b, quant);
+    }
     if (kind == NYB_STEP_ROUND) {
         nyb_build_touch_quant(b, quant);
         if (q->from >= 0)
@@ -137,6 +149,7 @@ static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
                                          .scales = -1,
                                          .taps = 1,
                                          .from = -1,
+                                         .order_of = -1,
                                          .view = slot_view(b, layer, slot, spec),
                                          .product = (uint8_t)(slot / 2),
                                          .samples = 1,
@@ -164,6 +177,7 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
     q->sample = (uint8_t)sample;
     q->packed = (nyb_packed){
         .format = spec->format, .rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)};
+    q->grouped = nyb_grouped_view(spec->format, rows, cols, NYB_PITCH, NULL, NULL);
     if (!observe)
         q->codes = nyb_build_buffer(b, "codes", layer, NYB_HOME_PLANNED, -1,
                                     nyb_packed_bytes(spec->format, rows, cols));
@@ -193,21 +207,29 @@ static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps)
                              (q->samples > 1 ? 2 * v->rows * v->cols * sizeof(float) : 0));
 }
 
+/* The operand is rounded to grouped codes; others of a grouped product are packed. */
+static bool groups_itself(const nyb_wanted *want)
+{
+    return want->group > 0 && nyb_spec_group_length(&want->row->spec) > 0;
+}
+
 /* Rows along the contraction, as group_conv.h wants them. */
 static void grouped_codes(nyb_builder *b, nyb_quant *q, bool fills, bool taps)
 {
     const nyb_view *v = &q->view;
     const nyb_conv_shape shape = nyb_build_product_shape(b, q->layer);
-    const bool is_w = q->slot == NYB_SLOT_DGRAD_W;
+    const bool is_w = q->slot == NYB_SLOT_DGRAD_W, tiles = q->spec.group == NYB_GROUP_TILE16;
     const size_t group = nyb_spec_group_length(&q->spec), in_taps = shape.r * shape.s;
-    const size_t rows = (v->down ? v->cols : v->rows) * (taps && fills ? in_taps : 1);
-    const size_t cols = !v->down ? v->cols
-                        : fills  ? nyb_round_up(v->rows, NYB_BLOCK_CODES)
-                                 : v->rows;
+    size_t rows = (v->down ? v->cols : v->rows) * (taps && fills ? in_taps : 1);
+    size_t cols = !v->down ? v->cols : fills ? nyb_round_up(v->rows, NYB_BLOCK_CODES) : v->rows;
 
     q->groups = true;
     q->windows = taps && fills;
-    q->taps = is_w ? in_taps : 1;
+    q->taps = is_w && !tiles ? in_taps : 1;
+    if (tiles) { /* one order for all products: nyb_build_order turns it */
+        cols = v->tap ? v->tap : v->cols;
+        rows = v->rows * v->cols / cols;
+    }
     q->grouped = nyb_grouped_view(q->spec.format, rows, cols, group, NULL, NULL);
     q->codes = nyb_build_buffer(b, "codes", q->layer, NYB_HOME_PLANNED, -1,
                                 nyb_grouped_code_bytes(q->spec.format, rows, cols, group));
@@ -238,7 +260,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
         q->view.rows = b->g->batch * l->shape.h * l->shape.w;
         q->view.run = l->shape.h * l->shape.w * q->view.cols;
     }
-    if (want->groups)
+    if (groups_itself(want))
         grouped_codes(b, q, want->fills, taps);
     else
         rounded_values(b, q, taps);
@@ -253,15 +275,20 @@ static bool same_spec(const nyb_spec *a, const nyb_spec *b)
            a->rounding == b->rounding && a->sr_bits == b->sr_bits && a->mix == b->mix;
 }
 
+/* Whether what an earlier quant of the same tensor left stands for all that a row asks for. */
+static bool same_values(const nyb_quant *q, const nyb_row *row, bool down)
+{
+    return same_spec(&q->spec, &row->spec) && (axis_free(&row->spec) || q->view.down == down) &&
+           (!q->rounds ||
+            (q->samples == row->samples && q->pre == row->pre && q->post == row->post)) &&
+           row->from == NYB_FROM_RAW;
+}
+
 bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
 {
     const nyb_row *row = want->row;
 
-    return q->groups == want->groups && same_spec(&q->spec, &row->spec) &&
-           (axis_free(&row->spec) || q->view.down == down) &&
-           (!q->rounds ||
-            (q->samples == row->samples && q->pre == row->pre && q->post == row->post)) &&
-           row->from == NYB_FROM_RAW;
+    return q->groups == groups_itself(want) && same_values(q, row, down);
 }
 
 /* An earlier layer's fwd.x quant of the same real tensor that this one may share: same spec and
@@ -289,6 +316,12 @@ bool nyb_build_packs(const nyb_row *row, nyb_slot slot)
            row->from == NYB_FROM_RAW && (row->samples == 1 || slot == NYB_SLOT_WGRAD_DY);
 }
 
+bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot)
+{
+    return nyb_build_packs(row, slot) && row->samples == 1 && row->spec.format->max_unit > 0 &&
+           row->spec.format->multiples == 0;
+}
+
 nyb_source nyb_build_source_of(const nyb_builder *b, int quant)
 {
     if (quant < 0)
@@ -297,7 +330,7 @@ nyb_source nyb_build_source_of(const nyb_builder *b, int quant)
 }
 
 nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
-                            int real, int fwd)
+                            int real, int former)
 {
     const nyb_row *row = want->row;
     int quant;
@@ -308,7 +341,97 @@ nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_
     if (quant < 0 && nyb_build_packs(row, slot))
         quant = nyb_build_packed(b, layer, slot, &row->spec, real, 0, -1, false);
     else if (quant < 0)
-        quant = nyb_build_rounded(b, layer, slot, want, real, row->from == NYB_FROM_FWD ? fwd : -1,
-                                  false);
+        quant = nyb_build_rounded(
+            b, layer, slot, want, real,
+            row->from == NYB_FROM_FWD && slot != NYB_SLOT_WGRAD_DY ? former : -1, false);
+    /* Codes there, values here, but one rounding. */
+    if (quant >= 0 && former >= 0 && b->p->quants[quant].rounds &&
+        same_values(&b->p->quants[former], row, b->p->quants[quant].view.down))
+        b->p->quants[quant].role = b->p->quants[former].role;
     return nyb_build_source_of(b, quant);
+}
+
+/* ---- other orders -----------------------------------------------------------------------------
+ */
+
+/* The rows and columns of a quant's codes in an order. */
+static nyb_grouped ordered_view(const nyb_builder *b, const nyb_quant *q, const nyb_wanted *want)
+{
+    const nyb_conv_shape shape = nyb_build_product_shape(b, q->layer);
+    const nyb_shape out = b->g->model->layers[q->layer].shape;
+    const nyb_packed *of = &b->p->quants[q->order_of].grouped.packed;
+    size_t rows = of->rows, cols = of->cols;
+
+    switch (q->order) {
+    case NYB_ORDER_OWN:
+    case NYB_ORDER_ROWS:
+        break;
+    case NYB_ORDER_TURNED:
+        rows = of->cols * q->taps;
+        cols = of->rows / q->taps;
+        break;
+    case NYB_ORDER_WINDOWS:
+        rows = of->cols * shape.r * shape.s;
+        cols = b->g->batch * out.h * out.w;
+        break;
+    }
+    if (want->fills)
+        cols = nyb_round_up(cols, NYB_BLOCK_CODES);
+    return nyb_grouped_view(q->spec.format, rows, cols, want->group, NULL, NULL);
+}
+
+static void ordered_codes(nyb_builder *b, nyb_quant *q, const nyb_wanted *want)
+{
+    const nyb_quant *of = &b->p->quants[q->order_of];
+    const nyb_packed *p = &q->grouped.packed;
+
+    q->grouped = ordered_view(b, q, want);
+    if (of->scales >= 0)
+        q->scales = nyb_build_buffer(b, "scales", q->layer, NYB_HOME_PLANNED, -1,
+                                     nyb_grouped_scale_count(p->rows, p->cols, want->group) *
+                                         sizeof(float));
+    if (q->order == NYB_ORDER_ROWS && q->scales < 0 && p->pitch == of->grouped.packed.pitch)
+        q->codes = of->codes; /* one scale: groups of any length are the same */
+    else
+        q->codes =
+            nyb_build_buffer(b, "codes", q->layer, NYB_HOME_PLANNED, -1,
+                             nyb_grouped_code_bytes(p->format, p->rows, p->cols, want->group));
+}
+
+static nyb_order choose_order(const nyb_builder *b, int layer, nyb_slot slot,
+                              const nyb_wanted *want, const nyb_quant *of)
+{
+    if (axis_free(&of->spec) && slot_view(b, layer, slot, &of->spec).down)
+        return slot == NYB_SLOT_WGRAD_X && nyb_build_has_window(b, layer) ? NYB_ORDER_WINDOWS
+                                                                          : NYB_ORDER_TURNED;
+    return of->grouped.group != want->group ? NYB_ORDER_ROWS : NYB_ORDER_OWN;
+}
+
+nyb_source nyb_build_order(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
+                           nyb_source source)
+{
+    if (want->group == 0 || source.quant < 0)
+        return source;
+    const nyb_quant of = b->p->quants[source.quant];
+    const nyb_order order = choose_order(b, layer, slot, want, &of);
+    const nyb_conv_shape shape = nyb_build_product_shape(b, layer);
+    const int i =
+        order == NYB_ORDER_OWN ? source.quant : new_quant(b, layer, slot, &of.spec, of.real);
+
+    if (i < 0 || order == NYB_ORDER_OWN)
+        return nyb_build_source_of(b, i);
+    nyb_quant *q = &b->p->quants[i];
+    q->order = order;
+    q->order_of = source.quant;
+    q->groups = true;
+    q->rounds = of.rounds;
+    q->samples = of.samples;
+    q->pre = of.pre;
+    q->post = of.post;
+    q->packed.format = of.spec.format;
+    q->windows = order == NYB_ORDER_WINDOWS;
+    q->taps = slot == NYB_SLOT_DGRAD_W ? shape.r * shape.s : 1;
+    ordered_codes(b, q, want);
+    add_quant_step(b, NYB_STEP_REGROUP, i);
+    return nyb_build_source_of(b, i);
 }

@@ -134,7 +134,7 @@ static uint64_t count_runs(const nyb_graph *g, const nyb_step *s, const nyb_quan
     if (!q || !q->rounds) /* packed: one scale */
         return 0;
     const nyb_view *v = &q->view;
-    const uint64_t axis = down ? v->rows : v->cols;
+    const uint64_t axis = down ? v->rows : v->tap ? v->tap : v->cols;
 
     switch (q->spec.group) {
     case NYB_GROUP_TENSOR:

@@ -8,7 +8,7 @@
 #include "gemm/conv.h"
 #include "gemm/group_conv.h"
 #include "op/op.h"
-#include "quant/round.h"
+#include "quant/regroup.h"
 #include "recipe/recipe.h"
 
 /* ---- the model: what the caller described --------------------------------------------------- */
@@ -93,6 +93,14 @@ typedef struct nyb_buffer {
     void *memory;    /* set by nyb_program_bind */
 } nyb_buffer;
 
+/* How the codes of one quant come from those of another. */
+typedef enum nyb_order {
+    NYB_ORDER_OWN,     /* they do not: rounded or encoded */
+    NYB_ORDER_ROWS,    /* the same rows in other groups */
+    NYB_ORDER_TURNED,  /* rows become columns */
+    NYB_ORDER_WINDOWS, /* turned, under each tap */
+} nyb_order;
+
 /* One quantized tensor of a program: packed codes (one scale), grouped codes (a scale for each
  * block), or rounded real values. */
 typedef struct nyb_quant {
@@ -110,12 +118,14 @@ typedef struct nyb_quant {
 
     bool rounds; /* by round.h: values, or grouped codes */
     int values;  /* buffer; -1: packed or grouped */
-    bool groups; /* codes, and scales in the order of groups */
+    bool groups; /* codes, and scales in the order of groups; others have one scale */
     int scales;  /* buffer; -1: not grouped */
     nyb_grouped grouped;
     size_t taps;  /* of nyb_round_codes: 1, of weights along dY those of the filter */
     bool windows; /* grouped holds all taps of x, one after the other */
     int from;     /* quant whose values are rounded again instead of real, or -1 */
+    nyb_order order;
+    int order_of; /* quant whose codes these are in another order, or -1 */
     nyb_view view;
     uint8_t product; /* the signs of a random mix are those of a product */
     int samples;     /* draws that are averaged in values */
@@ -127,7 +137,8 @@ typedef struct nyb_quant {
     X(NYB_STEP_MOMENTS, "moments")                                                                 \
     X(NYB_STEP_SCALE, "scale")                                                                     \
     X(NYB_STEP_ENCODE, "encode")                                                                   \
-    X(NYB_STEP_ROUND, "round") /* a tensor to rounded real values */                               \
+    X(NYB_STEP_ROUND, "round")     /* a tensor to rounded real values, or grouped codes */         \
+    X(NYB_STEP_REGROUP, "regroup") /* codes to the order of another product */                     \
     X(NYB_STEP_PRODUCT, "gemm")                                                                    \
     X(NYB_STEP_TAPS, "taps")    /* dW, each tap's patch rows rounded for themselves */             \
     X(NYB_STEP_ESTIMATE, "ste") /* from the gradient of a quantized tensor to the tensor's */      \
@@ -149,7 +160,7 @@ typedef struct nyb_source {
 typedef struct nyb_step {
     nyb_step_kind kind;
     int layer;
-    int quant; /* moments, scale, encode, round, taps (x), ste */
+    int quant; /* moments, scale, encode, round, regroup, taps (x), ste */
 
     /* product */
     nyb_product product;
@@ -274,6 +285,7 @@ int nyb_graph_find_nonfinite(nyb_graph *graph, nyb_mode mode, uint32_t step);
 /* requantize.c: the steps that rounded operands need. */
 void nyb_run_round(nyb_graph *graph, nyb_program *program, const nyb_step *s, bool training,
                    uint32_t step);
+void nyb_run_regroup(nyb_graph *graph, nyb_program *program, const nyb_step *s);
 void nyb_run_taps(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 nyb_slot_state *nyb_slot_state_of(const nyb_graph *graph, const nyb_quant *quant);

@@ -15,6 +15,9 @@ static size_t kept_quant(const nyb_program *p, const nyb_quant *q)
     const int buffers[] = {q->values, q->codes, q->scales};
     size_t n_bytes = 0;
 
+    if (q->order ==
+        NYB_ORDER_ROWS) /* of the forward product alone; codes may be those of another */
+        return 0;
     for (int i = 0; i < 3; i++)
         if (buffers[i] >= 0 && is_kept(p, &p->buffers[buffers[i]]))
             n_bytes += p->buffers[buffers[i]].n_bytes;

@@ -218,19 +218,19 @@ static void measure_codes(nyb_graph *g, const nyb_quant *q, const float *x)
 {
     const nyb_packed *p = &q->grouped.packed;
     const size_t channels = q->view.cols / q->taps;
+    const bool down = q->view.down && q->spec.group != NYB_GROUP_TILE16;
     float *decoded = nyb_alloc(p->rows * p->cols * sizeof *decoded);
     float *values = nyb_alloc(q->view.rows * q->view.cols * sizeof *values);
 
     if (decoded && values) {
         decode(g, &q->grouped, decoded);
-        for (size_t row = 0; row < q->view.rows; row++)
+        for (size_t row = 0; down && row < q->view.rows; row++)
             for (size_t col = 0; col < q->view.cols; col++) {
                 const size_t out = col % channels * q->taps + col / channels;
 
-                values[row * q->view.cols + col] =
-                    q->view.down ? decoded[out * p->cols + row] : decoded[row * p->cols + col];
+                values[row * q->view.cols + col] = decoded[out * p->cols + row];
             }
-        g->measure_fn(g->measure_user, q, x, values);
+        g->measure_fn(g->measure_user, q, x, down ? values : decoded);
     }
     nyb_free(decoded);
     nyb_free(values);
@@ -254,6 +254,37 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
         measure_codes(g, q, real);
     else if (g->measure)
         g->measure_fn(g->measure_user, q, real, values);
+}
+
+/* ---- other orders -----------------------------------------------------------------------------
+ */
+
+static nyb_window window_of(const nyb_conv_shape *c)
+{
+    return (nyb_window){c->h, c->w, c->oh, c->ow, c->r, c->s, c->stride, c->pad};
+}
+
+void nyb_run_regroup(nyb_graph *g, nyb_program *p, const nyb_step *s)
+{
+    nyb_quant *q = &p->quants[s->quant];
+    const nyb_quant *of = &p->quants[q->order_of];
+    const nyb_window window = window_of(&s->shape);
+
+    q->grouped.packed.scale = of->grouped.packed.scale;
+    switch (q->order) {
+    case NYB_ORDER_OWN:
+        return;
+    case NYB_ORDER_ROWS:
+        if (q->codes != of->codes)
+            nyb_regroup_rows(g->context, &of->grouped, &q->grouped);
+        return;
+    case NYB_ORDER_TURNED:
+        nyb_regroup_turn(g->context, &of->grouped, q->taps, &q->grouped);
+        return;
+    case NYB_ORDER_WINDOWS:
+        nyb_regroup_windows(g->context, &of->grouped, &window, &q->grouped);
+        return;
+    }
 }
 
 /* ---- taps -------------------------------------------------------------------------------------
@@ -287,17 +318,30 @@ static void gather_task(void *arg, size_t task, size_t worker)
 }
 
 /* x's codes under one tap, of those under all. */
-static nyb_grouped codes_of_tap(const nyb_quant *q, const float *levels, size_t tap)
+static nyb_grouped codes_of_tap(const nyb_quant *q, float scale, size_t tap)
 {
     const nyb_packed *p = &q->grouped.packed;
     const size_t rows = q->view.cols, first = tap * rows * p->pitch;
     nyb_grouped g = q->grouped;
 
     g.packed.rows = rows;
-    g.packed.scale = levels[tap];
+    g.packed.scale = scale;
     g.packed.codes = p->codes + (p->format->bits == 4 ? first / 2 : first);
-    g.scales = q->grouped.scales + first / g.group;
+    g.scales = g.scales ? g.scales + first / g.group : NULL;
     return g;
+}
+
+/* The product of each tap; levels: scales of the taps, or NULL: one for all. */
+static void run_tap_products(nyb_graph *g, const nyb_step *s, const nyb_quant *q,
+                             const float *levels)
+{
+    for (size_t tap = 0; tap < s->shape.r * s->shape.s; tap++) {
+        const nyb_grouped codes =
+            codes_of_tap(q, levels ? levels[tap] : q->grouped.packed.scale, tap);
+
+        nyb_group_conv_run_tap(s->group, g->context, tap, s->a_grouped, &codes, false, s->args.out,
+                               s->args.scratch);
+    }
 }
 
 /* All taps rounded in one pass over x, then their products. */
@@ -305,19 +349,13 @@ static void run_windows(nyb_graph *g, nyb_program *p, const nyb_step *s, const f
                         uint32_t at)
 {
     nyb_quant *q = &p->quants[s->quant];
-    const nyb_conv_shape *c = &s->shape;
-    const nyb_window window = {c->h, c->w, c->oh, c->ow, c->r, c->s, c->stride, c->pad};
+    const nyb_window window = window_of(&s->shape);
     float *levels = p->buffers[s->tap].memory;
     rounding r;
 
     rounding_init(g, q, x, true, at, s->args.scratch, &r);
     nyb_round_windows(g->context, &r.job, x, &window, &q->grouped, levels, s->args.scratch);
-    for (size_t tap = 0; tap < c->r * c->s; tap++) {
-        const nyb_grouped codes = codes_of_tap(q, levels, tap);
-
-        nyb_group_conv_run_tap(s->group, g->context, tap, s->a_grouped, &codes, false, s->args.out,
-                               s->args.scratch);
-    }
+    run_tap_products(g, s, q, levels);
 }
 
 static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap, const float *patch)
@@ -343,6 +381,10 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
     const nyb_conv_shape *c = &s->shape;
     const float *x = p->buffers[q->real].memory;
 
+    if (q->order == NYB_ORDER_WINDOWS) {
+        run_tap_products(g, s, q, NULL);
+        return;
+    }
     if (q->from >= 0) { /* mixes of the forward lie along c: undone in a tensor of its own */
         float *values = p->buffers[s->in[0]].memory;
 

@@ -58,6 +58,7 @@ static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step
     if (q->shares >= 0)
         q->packed.scale = p->quants[q->shares].packed.scale;
     nyb_encode_run(g->context, &q->spec, &stream, real_of(p, q), &q->packed);
+    q->grouped.packed.scale = q->packed.scale;
     if (g->measure)
         g->measure_fn(g->measure_user, q, real_of(p, q), NULL);
 }
@@ -91,6 +92,9 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         return;
     case NYB_STEP_ROUND:
         nyb_run_round(g, p, s, p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH, step);
+        return;
+    case NYB_STEP_REGROUP:
+        nyb_run_regroup(g, p, s);
         return;
     case NYB_STEP_TAPS:
         nyb_run_taps(g, p, s, step);

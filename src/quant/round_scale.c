@@ -26,7 +26,9 @@ size_t nyb_spec_group_length(const nyb_spec *spec)
     const nyb_format *f = spec->format;
 
     if (f->grid == NYB_GRID_REAL || f->max_unit <= 0 || f->bits > 8 || f->multiples > 0 ||
-        spec->group == NYB_GROUP_TILE16 || spec->mix == NYB_MIX_HOUSEHOLDER || spec->scale->affine)
+        spec->mix == NYB_MIX_HOUSEHOLDER || spec->scale->affine)
+        return 0;
+    if (spec->group == NYB_GROUP_TILE16 && spec->mix != NYB_MIX_NONE)
         return 0;
     return nyb_round_group_length(spec->group);
 }
