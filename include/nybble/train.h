@@ -96,6 +96,30 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *
                                                  const int32_t *labels, double *loss,
                                                  nyb_error *err);
 
+/* One part of a step: a quantization, a product, an operator, or what comes around them. */
+typedef struct nyb_trace_line {
+    char kind[64];      /* "encode", "gemm dx", "batchnorm+relu forward", "update" ... */
+    const char *layer;  /* "layer1.0.conv1"; "" where there is none; so are the next four */
+    const char *op;     /* of the layer: "conv2d" */
+    const char *slot;   /* what is quantized: "fwd.x" */
+    const char *engine; /* of a product */
+    const char *kernel;
+    const nyb_format *a, *b; /* operands of a product, else NULL */
+    size_t shape[4];         /* n, h, w, c of the layer's output */
+    uint64_t macs;
+    /* Each tensor once, whole: the least that moves if none is in a cache already. Vectors of a
+     * value per channel do not count. */
+    uint64_t read_bytes, written_bytes;
+} nyb_trace_line;
+/* Parts of the step that comes next, in no order of time. */
+NYB_API size_t nyb_train_trace_count(const nyb_train *train);
+NYB_API void nyb_train_trace_at(const nyb_train *train, size_t i, nyb_trace_line *line);
+/* From now on nyb_train_step calls fn when part i begins, and thereby the former ends; with
+ * nyb_train_trace_count when the last one ends. fn reads the clock, results do not change. NULL:
+ * no more. */
+typedef void nyb_trace_fn(void *user, size_t i);
+NYB_API void nyb_train_trace(nyb_train *train, nyb_trace_fn *fn, void *user);
+
 typedef struct nyb_train_summary {
     uint64_t step;
     double test_acc, test_loss, seconds, samples_per_s;

@@ -244,6 +244,9 @@ typedef struct nyb_graph {
     void (*measure_fn)(void *user, const nyb_quant *quant, const float *real,
                        const float *values); /* NULL: packed */
     void *measure_user;
+
+    nyb_trace_fn *trace_fn; /* told of each step before it runs, unless NULL */
+    void *trace_user;
 } nyb_graph;
 
 /* rows.c: the rows that apply to one layer in one mode: recipe, edges, shortcuts, sign knowledge.
@@ -312,6 +315,17 @@ void nyb_graph_explain_at(const nyb_graph *graph, size_t i, nyb_explain_line *li
 const nyb_step *nyb_graph_product_step(const nyb_program *program, size_t i);
 uint64_t nyb_graph_step_macs(const nyb_step *step);
 const char *nyb_graph_step_engine(const nyb_step *step);
+
+/* trace.c: what a step is, and the least it moves */
+const char *nyb_step_kind_name(nyb_step_kind kind);
+/* "relu", or of a step that was fused "batchnorm+relu+moments". */
+void nyb_graph_op_word(const nyb_graph *graph, const nyb_step *step, char *text, size_t n_bytes);
+void nyb_graph_trace_at(const nyb_graph *graph, nyb_mode mode, int step, nyb_trace_line *line);
+static inline void nyb_graph_trace(const nyb_graph *graph, size_t part)
+{
+    if (graph->trace_fn)
+        graph->trace_fn(graph->trace_user, part);
+}
 
 /* energy.c: of the product of explain line i */
 void nyb_graph_energy_at(const nyb_graph *graph, size_t i, nyb_energy *energy);

@@ -69,18 +69,15 @@ static void print_persistent(const nyb_graph *g, FILE *out)
     plan_row(out, "input, labels, result", g->n_persistent_bytes - 3 * trained - 2 * small);
 }
 
-/* "relu", or of a step that was fused "batchnorm+relu+moments"; "": a quantization's. */
+/* The operator; "": a quantization's. */
 static void step_word(const nyb_graph *g, const nyb_step *s, char *text, size_t size)
 {
-    const char *op = g->model->layers[s->layer].op->name;
-
     if (s->quant >= 0)
         snprintf(text, size, "%s", "");
     else if (s->kind == NYB_STEP_PRODUCT)
         snprintf(text, size, "%s", nyb_graph_step_engine(s));
     else
-        snprintf(text, size, "%s%s%s%s", op, s->residual >= 0 ? "+add" : "",
-                 s->args.fused.relu ? "+relu" : "", s->blocks >= 0 ? "+moments" : "");
+        nyb_graph_op_word(g, s, text, size);
 }
 
 static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
@@ -88,11 +85,6 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
     static const char *const mode_names[] = {
 #define X(constant, word) word,
         NYB_MODE_LIST(X)
-#undef X
-    };
-    static const char *const kind_names[] = {
-#define X(constant, word) word,
-        NYB_STEP_LIST(X)
 #undef X
     };
 
@@ -106,7 +98,7 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
         step_word(g, s, word, sizeof word);
         if (s->quant >= 0)
             nyb_spec_print(&p->quants[s->quant].spec, spec, sizeof spec);
-        fprintf(out, "  %4d %-9s %-28s %s%s%s\n", i, kind_names[s->kind], l->name,
+        fprintf(out, "  %4d %-9s %-28s %s%s%s\n", i, nyb_step_kind_name(s->kind), l->name,
                 s->quant >= 0 ? nyb_slot_name(p->quants[s->quant].slot) : word,
                 s->quant >= 0 ? " " : "", spec);
     }

@@ -120,16 +120,20 @@ void nyb_graph_forward(nyb_graph *g, nyb_mode mode, uint32_t step)
 
     g->n_nonfinite = 0;
     g->nonfinite_layer = -1;
-    for (int i = 0; i < p->n_forward; i++)
+    for (int i = 0; i < p->n_forward; i++) {
+        nyb_graph_trace(g, (size_t)i);
         run_step(g, p, &p->steps[i], step);
+    }
 }
 
 void nyb_graph_backward(nyb_graph *g, nyb_mode mode, uint32_t step)
 {
     nyb_program *p = &g->programs[mode];
 
-    for (int i = p->n_forward; i < p->n_steps; i++)
+    for (int i = p->n_forward; i < p->n_steps; i++) {
+        nyb_graph_trace(g, (size_t)i);
         run_step(g, p, &p->steps[i], step);
+    }
 }
 
 int nyb_graph_find_nonfinite(nyb_graph *g, nyb_mode mode, uint32_t step)

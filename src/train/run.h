@@ -37,6 +37,8 @@ struct nyb_train {
     void *scratch;       /* of nyb_grad_norm */
     double step_seconds; /* of the steps since the run was opened, evaluation not counted */
     uint64_t n_step_samples;
+    nyb_trace_fn *trace_fn;
+    void *trace_user;
     double finish_acc; /* test accuracy as FNT trained: f32 activations; 0 without FNT */
 };
 
@@ -53,6 +55,21 @@ NYB_MUST_CHECK nyb_status nyb_train_update(nyb_train *t, double *loss, double *n
 
 /* Weights to the format of the recipe's updates: where they begin. */
 void nyb_train_round_weights(nyb_train *t);
+
+/* What a step does besides the graph's steps. X(constant, word) */
+#define NYB_TRAIN_PART_LIST(X)                                                                     \
+    X(NYB_TRAIN_PART_INPUT, "input") /* the batch is copied, buffers are kept for a skip */        \
+    X(NYB_TRAIN_PART_GRADIENTS, "gradients") /* finiteness, the scale of the loss, clipping */     \
+    X(NYB_TRAIN_PART_UPDATE, "update")       /* the optimizer */
+typedef enum nyb_train_part {
+#define X(constant, word) constant,
+    NYB_TRAIN_PART_LIST(X)
+#undef X
+} nyb_train_part;
+#define NYB_TRAIN_PARTS 3
+
+/* ---- trace.c: the graph's steps, then these, are the parts of a trace ---- */
+void nyb_train_trace_part(const nyb_train *t, nyb_train_part part);
 
 /* ---- eval.c ---- */
 NYB_MUST_CHECK nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss,

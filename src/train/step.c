@@ -166,6 +166,7 @@ nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct, nyb_e
     forward_finite = isfinite(*loss) && g->n_nonfinite == 0;
     g->loss.loss_scale = t->progress.scaler.scale;
     nyb_graph_backward(g, mode, step);
+    nyb_train_trace_part(t, NYB_TRAIN_PART_GRADIENTS);
     v = judge(t, mode, forward_finite);
     if (v.overflow)
         return skip(t);
@@ -180,6 +181,7 @@ nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct, nyb_e
         }
     }
     nyb_grad_clip(g, v.norm, t->options.clip_norm);
+    nyb_train_trace_part(t, NYB_TRAIN_PART_UPDATE);
     update(t, rate);
     t->progress.step++;
     return NYB_OK;
@@ -191,12 +193,20 @@ nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, d
     nyb_graph *g = t->graph;
     const size_t classes = nyb_model_classes(t->model);
     double n_correct;
+    nyb_status status;
 
     for (size_t i = 0; i < g->batch; i++)
         if (labels[i] < 0 || (size_t)labels[i] >= classes)
             return nyb_fail(err, NYB_INVALID, "label %d of sample %zu is not in 0..%zu",
                             (int)labels[i], i, classes - 1);
+    const size_t n_parts = nyb_train_trace_count(t);
+    g->trace_fn = t->trace_fn;
+    g->trace_user = t->trace_user;
+    nyb_train_trace_part(t, NYB_TRAIN_PART_INPUT);
     memcpy(g->input, x, g->batch * nyb_shape_size(g->model->layers[0].shape) * sizeof *x);
     memcpy(g->labels, labels, g->batch * sizeof *labels);
-    return nyb_train_update(t, loss, &n_correct, err);
+    status = nyb_train_update(t, loss, &n_correct, err);
+    nyb_graph_trace(g, n_parts);
+    g->trace_fn = NULL;
+    return status;
 }

@@ -191,6 +191,158 @@ static void quantized_inputs_are_kept_at_an_eighth(void **state)
     assert_true(luq.saved_activation_bytes < f32.saved_activation_bytes);
 }
 
+#define TRACE_PARTS_MAX 4096
+
+typedef struct trace {
+    size_t n, first, last, calls[TRACE_PARTS_MAX];
+} trace;
+
+static void note_part(void *user, size_t i)
+{
+    trace *t = user;
+
+    if (t->n++ == 0)
+        t->first = i;
+    t->last = i;
+    assert_true(i < TRACE_PARTS_MAX);
+    t->calls[i]++;
+}
+
+/* Three steps on made-up images; the weights' hash. */
+static void take_steps(const char *model, trace *seen, char hash[65])
+{
+    static float x[16 * 28 * 28];
+    int32_t labels[16];
+    nyb_train_summary summary;
+    nyb_error err = {0};
+    double loss;
+    fixture f;
+
+    fixture_init(&f, "auto", 2, model, "luq", NULL, 16, 32);
+    fixture_start(&f);
+    for (size_t i = 0; i < sizeof x / sizeof x[0]; i++)
+        x[i] = (float)(i * 2654435761u % 1024) / 1024.0f;
+    for (int i = 0; i < 16; i++)
+        labels[i] = i % 10;
+    if (seen)
+        nyb_train_trace(f.train, note_part, seen);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(nyb_train_step(f.train, x, labels, &loss, &err), NYB_OK);
+    if (seen) { /* evaluation is not a step */
+        const size_t n = seen->n;
+        double accuracy;
+
+        assert_int_equal(nyb_train_eval(f.train, &loss, &accuracy, &err), NYB_OK);
+        assert_int_equal(seen->n, n);
+    }
+    nyb_train_summarize(f.train, &summary);
+    strcpy(hash, summary.weights_sha256);
+    fixture_free(&f);
+}
+
+static void a_trace_tells_of_every_part_and_changes_nothing(void **state)
+{
+    char traced[65], untraced[65];
+    nyb_trace_line line;
+    trace *seen = calloc(1, sizeof *seen);
+    fixture f;
+
+    (void)state;
+    assert_non_null(seen);
+    take_steps("resnet8", seen, traced);
+    take_steps("resnet8", NULL, untraced);
+    assert_string_equal(traced, untraced);
+    fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    const size_t n = nyb_train_trace_count(f.train);
+    assert_int_equal(seen->n, 3 * (n + 1));
+    for (size_t i = 0; i <= n; i++)
+        assert_int_equal(seen->calls[i], 3);
+    assert_int_equal(seen->last, n);
+    nyb_train_trace_at(f.train, seen->first, &line);
+    assert_string_equal(line.kind, "input");
+    fixture_free(&f);
+    free(seen);
+}
+
+/* The only line of a kind, layer and slot. */
+static nyb_trace_line find_line(const nyb_train *train, const char *kind, const char *layer,
+                                const char *slot)
+{
+    nyb_trace_line line, found;
+    size_t n = 0;
+
+    for (size_t i = 0; i < nyb_train_trace_count(train); i++) {
+        nyb_train_trace_at(train, i, &line);
+        if (strcmp(line.kind, kind) || strcmp(line.layer, layer) || strcmp(line.slot, slot))
+            continue;
+        found = line;
+        n++;
+    }
+    if (n != 1)
+        fail_msg("%zu lines are '%s' of '%s', slot '%s'", n, kind, layer, slot);
+    return found;
+}
+
+static void traces_count_what_moves(void **state)
+{
+    const size_t x = 16 * 14 * 14 * 32; /* elements of the second stage's tensors, batch 16 */
+    const size_t w = 32 * 3 * 3 * 32;
+    uint64_t macs = 0, traced = 0;
+    nyb_explain_line product;
+    nyb_trace_line line;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    line = find_line(f.train, "moments", "layer2.0.conv2", "fwd.w");
+    assert_int_equal(line.read_bytes, 4 * w);
+    assert_int_equal(line.written_bytes, 0);
+    line = find_line(f.train, "moments", "layer2.0.conv2", "fwd.x"); /* of batchnorm's blocks */
+    assert_true(line.read_bytes > 0 && line.read_bytes < x / 16);
+    line = find_line(f.train, "batchnorm+relu+moments forward", "layer2.0.bn1", "");
+    assert_int_equal(line.read_bytes, 4 * x);
+    assert_true(line.written_bytes > 4 * x && line.written_bytes < 4 * x + x / 4);
+    line = find_line(f.train, "scale", "layer2.0.conv2", "fwd.x");
+    assert_int_equal(line.read_bytes + line.written_bytes, 0);
+    line = find_line(f.train, "encode", "layer2.0.conv2", "fwd.x");
+    assert_int_equal(line.read_bytes, 4 * x);
+    assert_int_equal(line.written_bytes, x / 2);
+    line = find_line(f.train, "gemm fwd", "layer2.0.conv2", "");
+    assert_int_equal(line.read_bytes, x / 2 + w / 2);
+    assert_int_equal(line.written_bytes, 4 * x);
+    assert_string_equal(nyb_format_name(line.a), "uint4");
+    assert_string_equal(nyb_format_name(line.b), "int4");
+    assert_int_equal(line.shape[3], 32);
+    line = find_line(f.train, "gemm dw", "layer2.0.conv2", "");
+    assert_int_equal(line.read_bytes, x);
+    assert_int_equal(line.written_bytes, 4 * w);
+    /* Two consumers, conv1 and the shortcut: the second adds. */
+    line = find_line(f.train, "gemm dx", "layer2.0.conv1", "");
+    assert_int_equal(line.written_bytes, 4 * 16 * 28 * 28 * 16);
+    assert_true(line.read_bytes > line.written_bytes);
+    line = find_line(f.train, "update", "", "");
+    assert_int_equal(line.read_bytes, 12 * nyb_model_parameters(f.model));
+    for (size_t i = 0; i < nyb_train_explain_count(f.train); i++) {
+        nyb_train_explain_at(f.train, i, &product);
+        macs += product.macs;
+    }
+    for (size_t i = 0; i < nyb_train_trace_count(f.train); i++) {
+        nyb_train_trace_at(f.train, i, &line);
+        traced += line.macs;
+    }
+    assert_int_equal(traced, macs);
+    fixture_free(&f);
+    /* Masked in place: weights and their gradient are read, the gradient is written, each once. */
+    fixture_init(&f, "auto", 1, "resnet8", "lsq", NULL, 16, 32);
+    fixture_start(&f);
+    line = find_line(f.train, "ste", "layer2.0.conv2", "fwd.w");
+    assert_int_equal(line.read_bytes, 8 * w);
+    assert_int_equal(line.written_bytes, 4 * w);
+    fixture_free(&f);
+}
+
 /* The rows of the plan's first table add up to its last, which is what the arena holds. */
 static void the_memory_table_adds_up(void **state)
 {
@@ -406,6 +558,8 @@ int main(void)
         cmocka_unit_test(a_step_allocates_nothing),
         cmocka_unit_test(live_buffers_never_overlap),
         cmocka_unit_test(quantized_inputs_are_kept_at_an_eighth),
+        cmocka_unit_test(a_trace_tells_of_every_part_and_changes_nothing),
+        cmocka_unit_test(traces_count_what_moves),
         cmocka_unit_test(the_memory_table_adds_up),
         cmocka_unit_test(no_fake_quantization),
         cmocka_unit_test(nobody_computes_the_gradient_of_data),
