@@ -9,6 +9,7 @@
 #include <nybble/format.h>
 #include <nybble/gemm.h>
 #include <nybble/io.h>
+#include <nybble/machine.h>
 #include <nybble/model.h>
 #include <nybble/quant.h>
 #include <nybble/recipe.h>
