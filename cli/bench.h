@@ -8,8 +8,9 @@
 typedef struct bench_values {
     const char *a, *b, *model, *recipe, *input, *cpu;
     cli_list set;
-    size_t m, n, k, threads, classes, milliseconds;
-    bool json;
+    const char *rival;
+    size_t m, n, k, h, c, o, kernel, stride, pad, threads, classes, milliseconds, repeats;
+    bool json, split, layers;
 } bench_values;
 
 /* ---- measuring (bench_measure.c) ---------------------------------------------------------- */
@@ -19,21 +20,67 @@ typedef struct bench_spread {
     double median, p10, p90; /* seconds */
 } bench_spread;
 
-/* Runs once to warm up, then until enough time and repetitions have gone by. */
-nyb_status bench_measure(nyb_status (*fn)(void *arg, nyb_error *err), void *arg, double seconds,
-                         bench_spread *s, nyb_error *err);
+/* Runs once to warm up, then until v's time and repetitions have gone by. */
+nyb_status bench_measure(nyb_status (*fn)(void *arg, nyb_error *err), void *arg,
+                         const bench_values *v, bench_spread *s, nyb_error *err);
+
+/* The same of two things that take turns; ratio: theirs to ours, of each round. */
+typedef struct bench_pair {
+    bench_spread ours, theirs, ratio;
+} bench_pair;
+nyb_status bench_measure_pair(nyb_status (*ours)(void *arg, nyb_error *err), void *our_arg,
+                              nyb_status (*theirs)(void *arg, nyb_error *err), void *their_arg,
+                              const bench_values *v, bench_pair *pair, nyb_error *err);
 
 /* One measured thing; work is in units of `unit`: MAC, elements, samples. */
 typedef struct bench_line {
     const char *name, *engine, *kernel, *unit;
     bench_spread spread;
     double work;
+    double elements, bytes;    /* of all tensors, each as often as it is read or written; or 0 */
+    double limit;              /* seconds that it takes at least by machine's limits; or 0 */
+    bench_spread rival, ratio; /* our f32 in turns with it; n 0: none */
 } bench_line;
 
 /* Prints; takes over extra, members of the JSON output. Returns the exit status. */
 int bench_report(const nyb_context *context, const char *what, const bench_line *lines, size_t n,
                  bool json, json_t *extra);
 json_t *bench_describe_sizes(const bench_values *v);
+
+/* ---- what the machine can do (bench_limits.c) --------------------------------------------- */
+
+#define BENCH_LEVELS    3
+#define BENCH_PEAKS_MAX 32
+
+typedef struct bench_peak {
+    const nyb_format *a, *b;
+    char engine[16], kernel[16];
+    double macs_per_s;
+} bench_peak;
+
+/* A cache, or memory: how much it holds for all threads together, and how fast a smaller set is
+ * read and copied (read and written bytes counted). 0: not measured yet. */
+typedef struct bench_level {
+    const char *name;
+    double n_bytes, set_bytes, read, copy;
+} bench_level;
+
+/* Limits of a context's threads, measured when first asked for; the best run counts. */
+typedef struct bench_limits {
+    nyb_context *context;
+    double seconds; /* of each measurement */
+    bench_level levels[BENCH_LEVELS];
+    size_t n_peaks;
+    bench_peak peaks[BENCH_PEAKS_MAX];
+} bench_limits;
+
+void bench_limits_init(bench_limits *l, nyb_context *context, const bench_values *v);
+/* Products of a by b; NULL if there is no kernel for them. */
+const bench_peak *bench_limits_peak(bench_limits *l, const nyb_format *a, const nyb_format *b);
+const bench_level *bench_limits_level(bench_limits *l, size_t i);
+/* Seconds that moving so many bytes takes at least, from the smallest level that holds them. */
+double bench_limits_moving(bench_limits *l, double n_read, double n_written);
+json_t *bench_limits_json(const bench_limits *l);
 
 /* ---- operands and products (bench_operand.c) ---------------------------------------------- */
 
@@ -55,19 +102,42 @@ int bench_parse_spec(const char *option, const char *text, nyb_spec *spec);
 nyb_status bench_operand_open(bench_operand *o, nyb_context *context, const nyb_spec *spec,
                               size_t rows, size_t cols, uint64_t seed, nyb_error *err);
 void bench_operand_close(bench_operand *o);
-nyb_status bench_measure_encode(const char *name, bench_operand *o, const bench_values *v,
-                                bench_line *l, nyb_error *err);
-/* The layer's m n k; a and b are x w, dy w or dy x. Both packed, or both real. */
-nyb_status bench_measure_product(const char *name, nyb_plan_kind kind, const bench_operand *a,
-                                 const bench_operand *b, const bench_values *v, size_t n_out,
-                                 bench_line *l, nyb_error *err);
+nyb_status bench_measure_encode(const char *name, bench_operand *o, struct bench_limits *limits,
+                                const bench_values *v, bench_line *l, nyb_error *err);
+/* A layer: a linear one is a 1x1 convolution of one image of m x 1 pixels. */
+typedef struct bench_layer {
+    nyb_image x;
+    size_t o, kernel, stride, pad;
+    size_t oh, ow; /* bench_layer_init computes them */
+} bench_layer;
+/* False if the kernel is larger than the image. */
+bool bench_layer_init(bench_layer *l);
+bench_layer bench_layer_linear(const bench_values *v);
+double bench_layer_macs(const bench_layer *l);
+/* a and b are x w, dy w or dy x. Both packed, or both real. Takes turns with our own f32 product
+ * unless that is what it is, or v->rival says otherwise. */
+nyb_status bench_measure_product(const char *name, nyb_plan_kind kind, const bench_layer *layer,
+                                 const bench_operand *a, const bench_operand *b,
+                                 struct bench_limits *limits, const bench_values *v, bench_line *l,
+                                 nyb_error *err);
 
 /* ---- the benchmarks: one bench_<name>.c each ---------------------------------------------- */
 
 int bench_gemm(nyb_context *context, const bench_values *v);
 int bench_quant(nyb_context *context, const bench_values *v);
 int bench_linear(nyb_context *context, const bench_values *v);
+int bench_conv(nyb_context *context, const bench_values *v);
+int bench_machine(nyb_context *context, const bench_values *v);
 int bench_step(const cli_args *args, const bench_values *v);
+
+/* Where the time of a step goes (bench_split.c): traced steps, each of which `step` makes. */
+typedef struct bench_split bench_split;
+nyb_status bench_split_measure(nyb_train *train, nyb_status (*step)(void *arg, nyb_error *err),
+                               void *arg, bench_limits *limits, const bench_values *v,
+                               bench_split **split, nyb_error *err);
+void bench_split_destroy(bench_split **split);
+json_t *bench_split_json(const bench_split *split);
+void bench_split_print(const bench_split *split, bool kinds, bool layers);
 
 /* Verbs of their own, with their own options: `nybble bench recipes --help`. */
 extern const cli_verb cli_bench_recipes, cli_bench_accumulators;

@@ -9,12 +9,16 @@ int bench_gemm(nyb_context *context, const bench_values *v)
         bench_parse_spec("--b", v->b, &b_spec) != CLI_OK)
         return CLI_USAGE;
     bench_operand a = {0}, b = {0};
-    bench_line l;
+    bench_line l = {0};
+    bench_layer layer = bench_layer_linear(v);
+    bench_limits limits;
+    bench_limits_init(&limits, context, v);
     nyb_status status = bench_operand_open(&a, context, &a_spec, v->m, v->k, 1, &err);
     if (status == NYB_OK)
         status = bench_operand_open(&b, context, &b_spec, v->n, v->k, 2, &err);
     if (status == NYB_OK)
-        status = bench_measure_product("y = x w'", NYB_PLAN_Y, &a, &b, v, v->m * v->n, &l, &err);
+        status =
+            bench_measure_product("y = x w'", NYB_PLAN_Y, &layer, &a, &b, &limits, v, &l, &err);
     bench_operand_close(&a);
     bench_operand_close(&b);
     if (status != NYB_OK)

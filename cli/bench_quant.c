@@ -12,10 +12,12 @@ int bench_quant(nyb_context *context, const bench_values *v)
         return CLI_USAGE;
     }
     bench_operand a = {0};
-    bench_line l;
+    bench_line l = {0};
+    bench_limits limits;
+    bench_limits_init(&limits, context, v);
     nyb_status status = bench_operand_open(&a, context, &spec, v->m, v->k, 1, &err);
     if (status == NYB_OK)
-        status = bench_measure_encode("scale and encode", &a, v, &l, &err);
+        status = bench_measure_encode("scale and encode", &a, &limits, v, &l, &err);
     bench_operand_close(&a);
     if (status != NYB_OK)
         return cli_fail("bench quant", &err);

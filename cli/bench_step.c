@@ -32,8 +32,12 @@ static int measure_step(cli_job *job, const cli_input *input, const bench_values
                     .engine = "",
                     .kernel = nyb_recipe_name(job->recipe),
                     .work = (double)batch};
-    nyb_status status =
-        bench_measure(run_step, &s, (double)v->milliseconds * 1e-3, &l.spread, &err);
+    nyb_status status = bench_measure(run_step, &s, v, &l.spread, &err);
+    bench_limits limits;
+    bench_split *split = NULL;
+    bench_limits_init(&limits, job->context, v);
+    if (status == NYB_OK && (v->split || v->layers || v->json))
+        status = bench_split_measure(job->train, run_step, &s, &limits, v, &split, &err);
     free(s.x);
     free(s.labels);
     if (status != NYB_OK)
@@ -41,11 +45,22 @@ static int measure_step(cli_job *job, const cli_input *input, const bench_values
     nyb_train_summary summary;
     nyb_train_summarize(job->train, &summary);
     json_t *extra =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "model", job->model_spec, "recipe",
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "model", job->model_spec, "recipe",
                   nyb_recipe_name(job->recipe), "input", v->input, "batch", (json_int_t)batch,
                   "saved_activation_bytes", (json_int_t)summary.saved_activation_bytes,
-                  "arena_bytes", (json_int_t)summary.arena_bytes);
-    return bench_report(job->context, "step", &l, 1, v->json, extra);
+                  "arena_bytes", (json_int_t)summary.arena_bytes, "step_bytes",
+                  (json_int_t)(summary.arena_bytes - 3 * sizeof(float) * summary.n_parameters));
+    if (split) {
+        json_object_set_new(extra, "split", bench_split_json(split));
+        json_object_set_new(extra, "limits", bench_limits_json(&limits));
+    }
+    int exit_status = bench_report(job->context, "step", &l, 1, v->json, extra);
+    if (split && !v->json && exit_status == CLI_OK) {
+        bench_split_print(split, v->split, v->layers);
+        exit_status = cli_close_output();
+    }
+    bench_split_destroy(&split);
+    return exit_status;
 }
 
 int bench_step(const cli_args *args, const bench_values *v)

@@ -291,10 +291,51 @@ for bench in gemm quant linear; do
     run 0 bench $bench --m 32 --n 16 --k 64 --time 1 --json
     is_json
 done
+same "$(json "$work/out" '[l["rival"]["name"] for l in j["lines"] if "dx" in l["name"]]')" \
+    "['own f32']" "the rival of a product"
+run 0 bench conv --n 2 --h 7 --c 16 --o 32 --stride 2 --time 1 --json
+is_json
+same "$(json "$work/out" '[l["name"] for l in j["lines"] if l["rival"]["ratio"] > 0 and l["least_s"] > 0]' 2>&1 |
+    tail -1)" "KeyError: 'rival'" "quantizations have no rival"
+same "$(json "$work/out" '[l["name"] for l in j["lines"] if "rival" in l and l["rival"]["ratio"] > 0]')" \
+    "[\"y = x w'\", 'dx = dy w', \"dw = dy' x\", 'step: the sum']" "lines of bench conv"
+# 2 images, 4x4 outputs, 16 x 32 channels; 10 of 12 taps of a row are inside, times those of a column
+same "$(json "$work/out" 'round(j["lines"][3]["per_s"] * j["lines"][3]["median_s"])')" \
+    "$((2 * 10 * 10 * 16 * 32))" "multiply-adds of bench conv"
+run 0 bench conv --n 1 --h 4 --c 16 --o 16 --kernel 1 --pad 0 --time 1 --rival none --recipe f32
+grep -q quantize "$work/out" && fail "bench conv quantizes f32"
+run 2 bench conv --h 2 --kernel 5 --pad 1
+says "kernel" "5"
+run 2 bench conv --h 0
+says "--h"
+run 2 bench gemm --rival blas
+says "--rival" "blas"
+run 0 bench machine --time 1 --threads 2 --json
+is_json
+same "$(json "$work/out" '[l["threads"] for l in j["limits"]]')" "[1, 2]" "threads of bench machine"
+same "$(json "$work/out" '[len(l["levels"]) == 3 and len(l["peaks"]) == 6 for l in j["limits"]]')" \
+    "[True, True]" "levels and peaks of bench machine"
+run 0 bench machine --time 1 --threads 1 --cpu ref
 run 0 bench gemm --m 32 --n 16 --k 64 --time 1 --a f32 --b f32
 run 0 bench linear --m 32 --n 16 --k 64 --time 1 --recipe f32
 run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --json
 is_json
+run 0 bench step --model mlp:16,16 --input 1x4x4 --batch 8 --time 1 --threads 1 --json
+sums='abs(sum(g["seconds"] for g in j["split"][key]) / j["split"]["step_s"] - 1) < 1e-6'
+for key in kinds layers; do
+    same "$(json "$work/out" "[$sums for key in ['$key']]")" "[True]" "the sum of $key is the step"
+done
+same "$(json "$work/out" '[sum(g[what] for g in j["split"]["kinds"]) == sum(g[what] for g in j["split"]["layers"]) > 0
+    for what in ("calls", "macs", "read_bytes", "written_bytes")]')" "[True, True, True, True]" "split"
+# gemm forward of fc2: 8 x 16 codes, and 16 x 16, to 8 x 16 floats
+same "$(json "$work/out" '[(g["macs"], g["read_bytes"], g["written_bytes"], g["a"], g["b"], g["shape"])
+    for g in j["split"]["layers"] if g["layer"] == "fc2" and g["kind"] == "gemm fwd"]')" \
+    "[(2048, 192, 512, 'uint4', 'int4', [8, 1, 1, 16])]" "the product of a layer"
+run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --split
+grep -q '^gemm dw .*%' "$work/out" || fail "bench step --split shows no gemm dw"
+grep -q '^fc1 ' "$work/out" && fail "bench step --split shows layers"
+run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --layers
+grep -q '^fc1 .*8x1x1x16 .*gemm fwd' "$work/out" || fail "bench step --layers shows no fc1"
 run 2 bench
 run 2 bench gem
 says "gem" "linear"
