@@ -15,7 +15,7 @@ help:
 	@echo 'make demo        installs what it needs, builds, trains Fashion-MNIST in f32 and in 4 bits'
 	@echo 'make check       builds with warnings as errors and runs the tests (5 minutes on 2 cores)'
 	@echo 'make check-full  also clang, sanitizers, no SIMD, full kernel checks, mutants (35 minutes)'
-	@echo 'make bench       this machine against PyTorch and OpenBLAS, into bench/results/'
+	@echo 'make bench       this machine against PyTorch, OpenBLAS, oneDNN, into bench/results/'
 	@echo 'make install     to /usr/local; DESTDIR=... and meson configure -Dprefix=... are honoured'
 	@echo 'make format      clang-format on every source file'
 	@echo 'make clean       removes the build folders'

@@ -7,17 +7,255 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 
-NYBBLE = "build/cli/nybble"
-RIVALS = "build/bench/rivals"
+HERE = os.path.dirname(os.path.abspath(__file__))
+# What caps the instruction set of a rival, for each level of ours.
+CAPS = {
+    "avx2": {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2",
+             "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"},
+    "avx512vnni": {"OPENBLAS_CORETYPE": "SkylakeX", "ATEN_CPU_CAPABILITY": "avx512",
+                   "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI", "DNNL_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
+    "auto": {},
+}
+CONVS = {"conv64": (56, 64), "conv128": (28, 128), "conv256": (14, 256), "conv512": (7, 512)}
+STEPS = {"resnet18": ("resnet18", "3x32x32", 64, 10),
+         "resnet18-imagenet": ("resnet18", "3x224x224", 32, 1000),
+         "resnet20": ("resnet20", "3x32x32", 128, 10)}
 
 
-def run_json(command):
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+class Failed(Exception):
+    pass
+
+
+class Comparer:
+    def __init__(self, args):
+        self.args = args
+        self.build = args.build
+        self.nybble = f"{self.build}/cli/nybble"
+        self.env = dict(os.environ, **CAPS[args.cpu], OMP_NUM_THREADS=str(args.threads))
+        self.flags = cpu_flags()
+        self.deadline = None
+        self.layouts = {}
+
+    # ---- running ------------------------------------------------------------------------------
+
+    def json_of(self, command):
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Failed("no time left")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, env=self.env, timeout=left,
+                                  check=False)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"stopped after {left:.0f} s: {' '.join(command)}") from error
+        if done.returncode:
+            raise Failed(done.stderr.strip() or f"status {done.returncode}: {' '.join(command)}")
+        return json.loads(done.stdout)
+
+    def ours(self, *words):
+        """A command of nybble, as a list."""
+        return [self.nybble, "bench", *words, "--cpu", self.args.cpu, "--threads",
+                str(self.args.threads), "--time", str(self.args.time), "--json"]
+
+    def python(self):
+        python = os.environ.get("PYTHON", sys.executable)
+        if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode:
+            return None
+        return python
+
+    def has_bf16(self):
+        if self.args.cpu != "auto":
+            return False
+        return "avx512_bf16" in self.flags or "amx_bf16" in self.flags
+
+    # ---- reporting ----------------------------------------------------------------------------
+
+    def write(self, line):
+        with open(self.args.out, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def header(self, what, command):
+        return {"machine": self.args.machine, "cpu_model": cpu_model(), "cpu": self.args.level,
+                "version": self.args.info["version"], "date": time.strftime("%Y-%m-%d"),
+                "threads": self.args.threads, "what": what,
+                "command": " ".join(command).replace(self.build + "/", "build/")}
+
+    def compare(self, command, names, theirs):
+        """names: those of what is compared, to functions of our result; theirs(name -> rival ->
+        seconds) may be several runs. One line for each name."""
+        self.deadline = time.monotonic() + self.args.limit
+        ours, rivals, rounds, longest = {}, {}, 0, 0.0
+        note = ""
+        while rounds < self.args.rounds:
+            start = time.monotonic()
+            if rounds and start + longest > self.deadline:
+                break
+            try:
+                result = self.json_of(command)
+                others = theirs()
+            except Failed as error:
+                note = str(error)
+                break
+            for name, seconds in names.items():
+                ours.setdefault(name, []).append(seconds(result))
+                for rival, s in others.get(name, {}).items():
+                    rivals.setdefault(name, {}).setdefault(rival, []).append(s)
+            rounds += 1
+            longest = max(longest, time.monotonic() - start)
+        if note:
+            print(f"    {note}", file=sys.stderr)
+        if not rounds:
+            return
+        for name in names:
+            self.report(name, command, ours[name], rivals.get(name, {}))
+
+    def report(self, what, command, ours, rivals):
+        line = self.header(what, command)
+        line.update(rounds=len(ours), seconds=statistics.median(ours), rivals={})
+        print(f"{what}, {self.args.threads} threads, {line['cpu']}: {line['seconds']:.6f} s")
+        for name, seconds in rivals.items():
+            ratios = [r / o for o, r in zip(ours, seconds)]
+            line["rivals"][name] = {"seconds": statistics.median(seconds),
+                                    "ratio": statistics.median(ratios),
+                                    "ratio_min": min(ratios), "ratio_max": max(ratios)}
+            print(f"    {name}: {statistics.median(seconds):.6f} s, "
+                  f"{statistics.median(ratios):.2f} times ours "
+                  f"({min(ratios):.2f} to {max(ratios):.2f})")
+        self.write(line)
+
+    # ---- rivals -------------------------------------------------------------------------------
+
+    def openblas(self, bench, shape):
+        program = f"{self.build}/bench/rival_openblas"
+        if not os.path.exists(program):
+            return {}
+        result = self.json_of([program, bench, *shape, str(self.args.threads), str(self.args.time)])
+        return {result["rival"] + " f32": result["median_s"]}
+
+    def onednn(self, bench, types, shape):
+        """{type: (name, {product: seconds})}"""
+        program = f"{self.build}/bench/rival_onednn"
+        found = {}
+        for word in types if os.path.exists(program) else ():
+            if word == "bf16" and not self.has_bf16():
+                continue
+            result = self.json_of([program, bench, word, *shape, str(self.args.time)])
+            products = {p: result[p]["median_s"] for p in ("fwd", "dx", "dw") if p in result}
+            if products:
+                found[word] = (result["rival"], products)
+        return found
+
+    # ---- rows ---------------------------------------------------------------------------------
+
+    def products(self, bench, sizes, more):
+        shape = [str(n) for n in sizes]
+        what = f"{bench} {'x'.join(shape)}"
+
+        def theirs():
+            rivals = self.openblas(bench, shape)
+            for name, products in self.onednn(bench, ("f32", "s8", "bf16"), shape).values():
+                rivals[name] = sum(products.values())
+            return {what: rivals}
+
+        command = self.ours(bench, "--m", shape[0], "--n", shape[1], "--k", shape[2], "--rival",
+                            "none", *more)
+        self.compare(command, {what: lambda r: r["lines"][-1]["median_s"]}, theirs)
+
+    def conv(self, row):
+        size, channels = CONVS[row]
+        n = 16
+        names, keys = {}, {"fwd": "y = x w'", "dx": "dx = dy w", "dw": "dw = dy' x"}
+        for product, key in keys.items():
+            names[f"conv 3x3 {channels}@{size} batch {n} {product}"] = (
+                lambda r, key=key: next(l["median_s"] for l in r["lines"] if l["name"] == key))
+
+        def theirs():
+            shape = [str(v) for v in (n, size, channels, channels, 3, 1, 1)]
+            rivals = {}
+            for rival, products in self.onednn("conv", ("f32", "bf16"), shape).values():
+                for what, product in zip(names, keys):
+                    if product in products:
+                        rivals.setdefault(what, {})[rival] = products[product]
+            return rivals
+
+        command = self.ours("conv", "--n", str(n), "--h", str(size), "--c", str(channels), "--o",
+                            str(channels), "--recipe", "luq", "--rival", "none")
+        self.compare(command, names, theirs)
+
+    def torch(self, row, types, *more):
+        model, image, batch, classes = STEPS[row]
+        python = self.python()
+        if not python:
+            return None
+        return self.json_of([python, f"{HERE}/compare_torch.py", "--threads", str(self.args.threads),
+                             "--model", model, "--input", image, "--batch", str(batch), "--classes",
+                             str(classes), "--repeats", str(self.args.repeats), "--types",
+                             ",".join(types), "--format", self.layouts.get(row, "auto"), *more])
+
+    def step_command(self, row, recipe):
+        model, image, batch, classes = STEPS[row]
+        return self.ours("step", "--model", model, "--input", image, "--batch", str(batch),
+                         "--classes", str(classes), "--recipe", recipe, "--repeats",
+                         str(min(5, self.args.repeats)))
+
+    def step(self, row, recipe):
+        model, image, batch, _ = STEPS[row]
+        what = f"step {model} {image} batch {batch}" + ("" if recipe == "luq" else f" {recipe}")
+        types = ["fp32"] + (["bf16"] if self.has_bf16() and recipe == "luq" else [])
+
+        def theirs():
+            result = self.torch(row, types)
+            if result is None:
+                return {}
+            self.layouts[row] = result["fp32"]["memory_format"]
+            return {what: {f"{result['rival']} {t}": result[t]["median_s"] for t in types}}
+
+        self.compare(self.step_command(row, recipe), {what: lambda r: r["lines"][-1]["median_s"]},
+                     theirs)
+
+    def threads(self):
+        """Ours with all threads and with one."""
+        command = self.step_command("resnet18", "luq")
+        alone = [word if command[i - 1] != "--threads" else "1" for i, word in enumerate(command)]
+        what = "threads: step resnet18 3x32x32 batch 64"
+        self.compare(command, {what: lambda r: r["lines"][-1]["median_s"]},
+                     lambda: {what: {"nybble, 1 thread":
+                                     self.json_of(alone)["lines"][-1]["median_s"]}})
+
+    def memory(self):
+        """Not a time: what is kept, and what a step adds to the process."""
+        self.deadline = time.monotonic() + self.args.limit
+        command = self.step_command("resnet18", "luq")
+        try:
+            ours = self.json_of(command)
+            result = self.torch("resnet18", ["fp32"], "--memory")
+        except Failed as error:
+            print(f"    {error}", file=sys.stderr)
+            return
+        line = self.header("memory resnet18 3x32x32 batch 64", command)
+        line.update(kept_bytes=ours["saved_activation_bytes"], step_bytes=ours["step_bytes"],
+                    rival_bytes={} if result is None else
+                    {result["rival"] + " fp32": result["growth"]["bytes"]})
+        print(f"{line['what']}: kept {line['kept_bytes']}, planned for a step {line['step_bytes']}, "
+              f"{line['rival_bytes']}")
+        self.write(line)
+
+
+ROWS = {
+    "gemm1024": lambda c: c.products("gemm", (1024, 1024, 1024), ["--a", "int4", "--b", "int4"]),
+    "gemm2048": lambda c: c.products("gemm", (2048, 2048, 2048), ["--a", "int4", "--b", "int4"]),
+    "linear": lambda c: c.products("linear", (2048, 1024, 1024), ["--recipe", "luq"]),
+    **{row: lambda c, row=row: c.conv(row) for row in CONVS},
+    **{row: lambda c, row=row: c.step(row, "luq") for row in STEPS},
+    "resnet18-f32": lambda c: c.step("resnet18", "f32"),
+    "memory": Comparer.memory,
+    "threads": Comparer.threads,
+}
 
 
 def cpu_model():
@@ -28,95 +266,67 @@ def cpu_model():
     return platform.processor()
 
 
-def last_median(result):
-    return result["lines"][-1]["median_s"]  # of linear: the sum
+def cpu_flags():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next((line.split() for line in file if line.startswith("flags")), [])
 
 
-class Comparison:
-    """Rounds of one of ours and some of theirs: names to functions that give seconds."""
-
-    def __init__(self, args, what, command, ours, theirs):
-        self.args, self.what, self.command, self.ours, self.theirs = args, what, command, ours, theirs
-
-    def run(self, out):
-        ours, rivals = [], {}
-        for _ in range(self.args.rounds):
-            ours.append(self.ours())
-            for name, seconds in self.theirs().items():
-                rivals.setdefault(name, []).append(seconds)
-        line = {"machine": self.args.machine, "cpu_model": cpu_model(), "cpu": self.args.info["cpu"],
-                "version": self.args.info["version"], "date": time.strftime("%Y-%m-%d"),
-                "threads": self.args.threads, "rounds": self.args.rounds, "what": self.what,
-                "command": self.command, "seconds": statistics.median(ours), "rivals": {}}
-        print(f"{self.what}, {self.args.threads} threads: {line['seconds']:.6f} s")
-        for name, seconds in rivals.items():
-            ratios = [r / o for o, r in zip(ours, seconds)]
-            line["rivals"][name] = {"seconds": statistics.median(seconds),
-                                    "ratio": statistics.median(ratios),
-                                    "ratio_min": min(ratios), "ratio_max": max(ratios)}
-            print(f"    {name}: {statistics.median(seconds):.6f} s, "
-                  f"{statistics.median(ratios):.2f} times ours "
-                  f"({min(ratios):.2f} to {max(ratios):.2f})")
-        with open(out, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0],
+                                     epilog="rows: " + ", ".join(ROWS))
+    parser.add_argument("--threads", type=int, action="append", help="may be repeated")
+    parser.add_argument("--cpu", choices=CAPS, default="auto", help="highest instruction set of both")
+    parser.add_argument("--rows", help="comma-separated; default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--time", type=int, default=500, help="milliseconds of a measurement, at least")
+    parser.add_argument("--repeats", type=int, default=5, help="steps of PyTorch in a round")
+    parser.add_argument("--limit", type=float, default=600, help="seconds for a row")
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    args = parser.parse_args()
+    unknown = set((args.rows or "gemm1024").split(",")) - set(ROWS)
+    if unknown:
+        parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if args.quick:
+        args.rounds, args.time, args.repeats = 1, 100, 2
+    return args
 
 
-def products(args, threads):
-    """GEMM and linear steps against OpenBLAS."""
-    if not os.path.exists(RIVALS):
-        print("no OpenBLAS (apt-get install libopenblas-dev, then make): left out", file=sys.stderr)
-        return
-    time_ms = "200" if args.quick else "1000"
-    for bench, (m, n, k), more in (("gemm", (1024, 1024, 1024), ["--a", "int4", "--b", "int4"]),
-                                   ("linear", (2048, 1024, 1024), ["--recipe", "luq"])):
-        shape = [str(m), str(n), str(k)]
-        ours = [NYBBLE, "bench", bench, "--m", shape[0], "--n", shape[1], "--k", shape[2], *more,
-                "--threads", threads, "--time", time_ms, "--json"]
-        theirs = [RIVALS, bench, *shape, threads, time_ms]
-
-        def blas(theirs=theirs):
-            result = run_json(theirs)
-            return {result["rival"] + " f32": result["median_s"]}
-
-        Comparison(args, f"{bench} {'x'.join(shape)}", " ".join(ours),
-                   lambda ours=ours: last_median(run_json(ours)), blas).run(args.out)
-
-
-def steps(args, threads):
-    """A training step against PyTorch."""
-    python = os.environ.get("PYTHON", sys.executable)
-    if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode:
-        print("no torch in " + python + ": left out", file=sys.stderr)
-        return
-    ours = [NYBBLE, "bench", "step", "--model", "resnet18", "--input", "3x32x32", "--batch", "64",
-            "--recipe", "luq", "--threads", threads, "--json"]
-    theirs = [python, "bench/compare_torch.py", "--threads", threads, "--repeats",
-              "3" if args.quick else "5"]
-
-    def torch():
-        result = run_json(theirs)
-        return {result["rival"] + " " + name: result[name]["median_s"] for name in ("fp32", "bf16")}
-
-    Comparison(args, "step resnet18 3x32x32 batch 64", " ".join(ours),
-               lambda: last_median(run_json(ours)), torch).run(args.out)
+def explain(comparer):
+    """What will be missing, and why."""
+    for rival, package in (("openblas", "libopenblas-dev"), ("onednn", "libdnnl-dev")):
+        if not os.path.exists(f"{comparer.build}/bench/rival_{rival}"):
+            print(f"no {rival} (apt-get install {package}, then make): left out", file=sys.stderr)
+    if not comparer.python():
+        print("no torch in $PYTHON: left out", file=sys.stderr)
+    if not comparer.has_bf16():
+        print(f"no bf16 units with --cpu {comparer.args.cpu}: bf16 is left out", file=sys.stderr)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, action="append", help="may be repeated")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    args = parser.parse_args()
-    args.info = run_json([NYBBLE, "info", "--json"])
+    args = options()
+    nybble = f"{args.build}/cli/nybble"
+    if not shutil.which(nybble):
+        sys.exit(f"{nybble} is missing: make")
+    info = subprocess.run([nybble, "info", "--cpu", args.cpu, "--json"], check=False,
+                          capture_output=True, text=True)
+    if info.returncode:
+        sys.exit(info.stderr.strip())
+    args.info = json.loads(info.stdout)
+    args.level = args.info["cpu"]
     args.machine = os.environ.get("BENCH_MACHINE", platform.node())
-    if args.quick:
-        args.rounds = 1
     os.makedirs("bench/results", exist_ok=True)
     args.out = f"bench/results/{args.machine}.jsonl"
-    for n in args.threads or [1, os.cpu_count()]:
+    counts = args.threads or sorted({1, os.cpu_count()})
+    for i, n in enumerate(counts):
         args.threads = n
-        products(args, str(n))
-        steps(args, str(n))
+        comparer = Comparer(args)
+        if i == 0:
+            explain(comparer)
+        for row in args.rows.split(",") if args.rows else ROWS:
+            if row == "threads" and n == 1:
+                continue
+            ROWS[row](comparer)
 
 
 if __name__ == "__main__":
