@@ -11,8 +11,8 @@
 Accuracy comes from docs/results/runs.jsonl: one line a run, its summary.json with "experiment",
 "machine" and "label". Speed comes from bench/results/*.jsonl (bench/compare.sh). The leaderboard comes
 from docs/results/leaderboard-PRESET.jsonl (bench/leaderboard.sh); its .csv is written, too. A table
-stands between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT, speed or
-leaderboard:PRESET."""
+stands between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT, speed (the
+headlines), speed:all, memory, threads, leaderboard:PRESET or one of performance_tables.py."""
 import collections
 import glob
 import json
@@ -22,10 +22,12 @@ import re
 import statistics
 import sys
 
+import performance_tables
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUNS = "docs/results/runs.jsonl"
 BOARD = "docs/results/leaderboard-"
-PAGES = ["README.md", "docs/results.md", "docs/leaderboard.md"]
+PAGES = ["README.md", "docs/results.md", "docs/leaderboard.md", "docs/performance.md"]
 MARK = re.compile(r"(<!-- table: ([^ ]+) -->\n)(.*?)(<!-- end of table -->)", re.S)
 
 
@@ -88,23 +90,69 @@ def accuracy(experiment):
             f"seed. Command: `bench/accuracy.sh {experiment}`. Machine: {unique(runs, 'machine')}.\n")
 
 
-def speed():
+HEADLINES = ("gemm 1024", "linear", "conv 3x3 128", "step")
+
+
+def compared(keep):
+    """The latest line of each machine, thing, number of threads and instruction set."""
     latest = {}
     for path in sorted(glob.glob("bench/results/*.jsonl")):
         for line in lines_of(path):
-            latest[(line["machine"], line["what"], line["threads"])] = line
-    if not latest:
+            if keep(line):
+                latest[line["machine"], line["what"], line["threads"], line["cpu"]] = line
+    return list(latest.values())
+
+
+def machines_of(lines):
+    return ", ".join(sorted({f"{line['machine']} ({line['cpu_model']})" for line in lines}))
+
+
+def speed(which):
+    """All comparisons, or the headlines of README.md."""
+    lines = compared(lambda line: "seconds" in line and not line["what"].startswith("threads") and
+                     (which == "all" or line["what"].startswith(HEADLINES)))
+    if not lines:
         return "(no figures yet)\n"
     rows = []
-    for line in latest.values():
+    for line in lines:
         for name, rival in line["rivals"].items():
-            rows.append([line["what"], line["threads"], line["cpu"], f"{1000 * line['seconds']:.2f}",
-                         name, f"{1000 * rival['seconds']:.2f}",
+            rows.append([line["what"], line["threads"], line["cpu"], line["rounds"],
+                         f"{1000 * line['seconds']:.2f}", name, f"{1000 * rival['seconds']:.2f}",
                          f"{rival['ratio']:.1f} ({rival['ratio_min']:.1f}–{rival['ratio_max']:.1f})"])
-    head = ["what", "threads", "ISA", "nybble, ms", "rival", "rival, ms", "ratio (range)"]
-    machines = sorted({f"{line['machine']} ({line['cpu_model']})" for line in latest.values()})
-    return (table(head, rows) + "\nMedians of rounds in which both took turns (`bench/compare.sh`). "
-            f"Machine: {', '.join(machines)}.\n")
+    head = ["what", "threads", "ISA", "rounds", "nybble, ms", "rival", "rival, ms", "ratio (range)"]
+    return (table(head, rows) + "\nMedians of rounds in which both took turns (`bench/compare.sh`, with `--cpu` the "
+            "instruction set of all). "
+            f"Machine: {machines_of(lines)}.\n")
+
+
+def more_threads():
+    lines = compared(lambda line: line["what"].startswith("threads"))
+    if not lines:
+        return "(no figures yet)\n"
+    rows = []
+    for line in lines:
+        alone = next(iter(line["rivals"].values()))
+        rows.append([line["what"].partition(": ")[2], line["machine"], line["cpu"],
+                     f"{1000 * alone['seconds']:.1f}", line["threads"],
+                     f"{1000 * line['seconds']:.1f}",
+                     f"{alone['ratio']:.2f} ({alone['ratio_min']:.2f}–{alone['ratio_max']:.2f})"])
+    head = ["what", "machine", "ISA", "1 thread, ms", "threads", "ms", "speed-up (range)"]
+    return table(head, rows) + "\nCommand: `bench/compare.sh --rows threads`.\n"
+
+
+def memory():
+    lines = compared(lambda line: "kept_bytes" in line)
+    if not lines:
+        return "(no figures yet)\n"
+    rows = []
+    for line in lines:
+        for name, n_bytes in line["rival_bytes"].items():
+            rows.append([line["what"].partition(" ")[2], line["machine"], line["cpu"],
+                         f"{line['kept_bytes'] / 2**20:.1f}", f"{line['step_bytes'] / 2**20:.1f}",
+                         name, f"{n_bytes / 2**20:.1f}", f"{n_bytes / line['step_bytes']:.1f}"])
+    head = ["what", "machine", "ISA", "kept for backward, MiB", "planned for a step, MiB", "rival",
+            "growth in a step, MiB", "growth / planned"]
+    return table(head, rows) + "\nCommand: `bench/compare.sh --rows memory`.\n"
 
 
 # ---- the leaderboard: as cli/board_report.c, which the test cli-board compares ------------------
@@ -252,11 +300,18 @@ def content(name):
     kind, _, rest = name.partition(":")
     if kind == "accuracy":
         return accuracy(rest)
-    if name == "speed":
-        return speed()
+    if kind == "speed":
+        return speed(rest)
+    if name == "memory":
+        return memory()
+    if name == "threads":
+        return more_threads()
     if kind == "leaderboard":
         return leaderboard(rest)
-    sys.exit(f"readme_tables: no table is called {name}")
+    made = performance_tables.content(name)
+    if made is None:
+        sys.exit(f"readme_tables: no table is called {name}")
+    return made
 
 
 def add(experiment, folders):
