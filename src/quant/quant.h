@@ -37,7 +37,7 @@ void nyb_moments_total(const nyb_block_moments *blocks, size_t n_blocks, size_t 
 /* ---- 2 scale ------------------------------------------------------------------------------ */
 
 #define NYB_SCALE_PARAMS_MAX 2
-#define NYB_SCALE_STATE_MAX  4 /* floats a rule may remember per (layer, slot) */
+#define NYB_SCALE_STATE_MAX  16 /* floats a rule may remember per (layer, slot) */
 
 typedef struct nyb_group_stats nyb_group_stats; /* round.h */
 typedef struct nyb_group_scale nyb_group_scale;

@@ -80,6 +80,36 @@ static const nyb_scale_rule hindsight = {
     .choose = hindsight_choose,
 };
 
+/* ---- delayed -------------------------------------------------------------------------------- */
+
+/* The state is the maxima of the last steps, the newest first; 0 before there were any. Only where
+ * all of them are 0 (the first step; a tensor that was zero so far) does a step use its own. */
+#define HISTORY NYB_SCALE_STATE_MAX
+
+static float delayed_choose(const nyb_format *format, const nyb_moments *moments, float *state)
+{
+    float clip = 0.0f;
+
+    (void)format;
+    if (moments->n == moments->n_nan + moments->n_inf)
+        return 0.0f;
+    for (size_t i = 0; i < HISTORY; i++)
+        clip = fmaxf(clip, state[i]);
+    memmove(state + 1, state, (HISTORY - 1) * sizeof *state);
+    state[0] = moments->absmax;
+    return clip > 0.0f ? clip : moments->absmax;
+}
+
+static const nyb_scale_rule delayed = {
+    .name = "delayed",
+    .about = "the largest maximum of the last 16 steps, not of this one; the first step its own. "
+             "Clips what outgrows it, so stochastic rounding is biased",
+    .source = "Micikevicius et al., 2022; NVIDIA Transformer Engine, delayed scaling with history "
+              "16, algorithm max, margin 0 (NUMERICS 3.5)",
+    .n_state = HISTORY,
+    .choose = delayed_choose,
+};
+
 /* ---- powers of two -------------------------------------------------------------------------- */
 
 /* The least max * 2^e that is not below clip: the scale is a power of two, and nothing that clip
@@ -163,6 +193,7 @@ const nyb_scale_rule *const nyb_scale_rules[] = {
     &nyb_scale_sawb_fit,
     &nyb_scale_sawb_zeroless,
     &hindsight,
+    &delayed,
     &pow2,
     &hindsight_pow2,
     &nyb_scale_unit,

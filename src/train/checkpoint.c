@@ -179,22 +179,57 @@ static nyb_status bundle_save(const bundle *b, const char *dir, const char *file
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
-/* "layer1.0.conv1.fwd.x.sawb": a slot's name in files; rule is the one the recipe gives it. */
-static char *slot_key(const nyb_train *t, int layer, nyb_slot slot)
+/* The scale rule that the recipe gives a slot; NULL: the slot is f32. */
+static const nyb_scale_rule *slot_rule(const nyb_train *t, int layer, nyb_slot slot)
 {
     nyb_row rows[NYB_SLOTS];
-    const char *rule;
-    char suffix[64];
 
     nyb_graph_rows(t->model, &t->recipe, layer, NYB_MODE_TRAIN, rows);
-    if (rows[slot].spec.format->grid == NYB_GRID_REAL)
-        return NULL;
-    rule = rows[slot].spec.scale->name;
-    snprintf(suffix, sizeof suffix, ".%s.%s", nyb_slot_name(slot), rule);
+    return rows[slot].spec.format->grid == NYB_GRID_REAL ? NULL : rows[slot].spec.scale;
+}
+
+/* "layer1.0.conv1.fwd.x.sawb": a slot's name in files. */
+static char *slot_key(const nyb_train *t, int layer, nyb_slot slot, const nyb_scale_rule *rule)
+{
+    char suffix[64];
+
+    snprintf(suffix, sizeof suffix, ".%s.%s", nyb_slot_name(slot), rule->name);
     return print_name("", t->model->layers[layer].name, suffix);
 }
 
-#define SLOT_FLOATS (sizeof(nyb_slot_state) / sizeof(float))
+/* In files: the rule's floats, of short rules as many as 0.1.0 always had, and the clip's two. */
+#define SLOT_RULE_FLOATS 4
+#define SLOT_FLOATS_MAX  (NYB_SCALE_STATE_MAX + 2)
+
+static size_t slot_rule_floats(const nyb_scale_rule *rule)
+{
+    return nyb_max(rule->n_state, SLOT_RULE_FLOATS);
+}
+
+static void put_slot(bundle *b, char *key, const nyb_scale_rule *rule, const nyb_slot_state *state)
+{
+    const size_t n = slot_rule_floats(rule);
+    float values[SLOT_FLOATS_MAX];
+
+    memcpy(values, state->rule, n * sizeof *values);
+    values[n] = state->clip_mean;
+    values[n + 1] = state->started;
+    put_floats(b, key, values, n + 2);
+}
+
+/* false: the tensor is missing or of another length. */
+static bool get_slot(const nyb_st_tensor *tensor, const nyb_scale_rule *rule, nyb_slot_state *state)
+{
+    const size_t n = slot_rule_floats(rule);
+    float values[SLOT_FLOATS_MAX];
+
+    if (!tensor || tensor->n_bytes != (n + 2) * sizeof *values)
+        return false;
+    memcpy(values, tensor->data, tensor->n_bytes);
+    *state = (nyb_slot_state){.clip_mean = values[n], .started = values[n + 1]};
+    memcpy(state->rule, values, n * sizeof *values);
+    return true;
+}
 
 static nyb_slot_state *slot_of(const nyb_graph *g, int layer, nyb_slot slot)
 {
@@ -248,10 +283,10 @@ nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
     }
     for (int i = 1; i < t->model->n_layers; i++)
         for (int s = 0; t->model->layers[i].gemm >= 0 && s < NYB_SLOTS; s++) {
-            char *key = slot_key(t, i, (nyb_slot)s);
+            const nyb_scale_rule *rule = slot_rule(t, i, (nyb_slot)s);
 
-            if (key)
-                put_floats(&b, key, (const float *)slot_of(g, i, (nyb_slot)s), SLOT_FLOATS);
+            if (rule)
+                put_slot(&b, slot_key(t, i, (nyb_slot)s, rule), rule, slot_of(g, i, (nyb_slot)s));
         }
     print_progress(&t->progress, progress);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)g->seed);
@@ -290,20 +325,20 @@ static nyb_status load_slots(nyb_train *t, const nyb_st_file *file, nyb_error *e
 {
     for (int i = 1; i < t->model->n_layers; i++)
         for (int s = 0; t->model->layers[i].gemm >= 0 && s < NYB_SLOTS; s++) {
-            char *key = slot_key(t, i, (nyb_slot)s);
-            const nyb_st_tensor *tensor = key ? nyb_st_find(file, key) : NULL;
-            const bool fits = tensor && tensor->n_bytes == sizeof(nyb_slot_state);
+            const nyb_scale_rule *rule = slot_rule(t, i, (nyb_slot)s);
+            nyb_status status = NYB_OK;
+            char *key;
 
-            if (fits)
-                memcpy(slot_of(t->graph, i, (nyb_slot)s), tensor->data, sizeof(nyb_slot_state));
-            if (key && !fits) {
-                nyb_status status = nyb_fail(
-                    err, NYB_UNKNOWN, "the file has no scale state '%s': another recipe?", key);
-
-                nyb_free(key);
-                return status;
-            }
+            if (!rule)
+                continue;
+            key = slot_key(t, i, (nyb_slot)s, rule);
+            if (!key)
+                return nyb_fail(err, NYB_MEMORY, "out of memory while loading");
+            if (!get_slot(nyb_st_find(file, key), rule, slot_of(t->graph, i, (nyb_slot)s)))
+                status = nyb_fail(err, NYB_UNKNOWN,
+                                  "the file has no scale state '%s': another recipe?", key);
             nyb_free(key);
+            NYB_TRY(status);
         }
     return NYB_OK;
 }

@@ -49,21 +49,18 @@ static size_t count_lines(const char *file, const char *needle)
 }
 
 /* Stops after `stop` steps, resumes in new objects, and must end where the whole run ends. */
-static void resume_is_exact(void **state)
+static void expect_exact_resume(const char *recipe, const char *const *sets)
 {
-    static const char *const sets[] = {"dgrad.dy.scale=hindsight", "wgrad.dy.scale=hindsight",
-                                       "finish.epochs=1", NULL};
     char want[65];
     nyb_train_summary summary;
     nyb_error err = {0};
     fixture f;
 
-    (void)state;
-    fixture_init(&f, "auto", 2, "resnet8", "luq", sets, 16, 96);
+    fixture_init(&f, "auto", 2, "resnet8", recipe, sets, 16, 96);
     fixture_hash(&f, want); /* 6 + 6 steps */
     fixture_free(&f);
     for (uint64_t stop = 4; stop <= 12; stop += 4) {
-        fixture_init(&f, "auto", 1, "resnet8", "luq", sets, 16, 96);
+        fixture_init(&f, "auto", 1, "resnet8", recipe, sets, 16, 96);
         f.options.max_steps = stop;
         f.options.log_every = 1;
         fixture_start(&f);
@@ -76,6 +73,46 @@ static void resume_is_exact(void **state)
     assert_string_equal(summary.weights_sha256, want);
     assert_int_equal(count_lines("metrics.jsonl", "\"kind\":\"step\""), 12);
     assert_int_equal(count_lines("metrics.jsonl", "\"kind\":\"epoch\""), 2);
+}
+
+/* Bytes of a tensor of the state; 0 if there is none of that name. */
+static size_t bytes_in_state(const char *name)
+{
+    char path[128];
+    nyb_st_file *file = NULL;
+    const nyb_st_tensor *tensor;
+    size_t n;
+
+    snprintf(path, sizeof path, "%s/state.safetensors", folder);
+    assert_int_equal(nyb_st_load(path, &file, NULL), NYB_OK);
+    tensor = nyb_st_find(file, name);
+    n = tensor ? tensor->n_bytes : 0;
+    nyb_st_close(&file);
+    return n;
+}
+
+/* States of 0.1.0 have 4 floats of each rule and 2 of the clip; only longer memories need more. */
+static void resume_is_exact(void **state)
+{
+    static const char *const sets[] = {"dgrad.dy.scale=hindsight", "wgrad.dy.scale=hindsight",
+                                       "finish.epochs=1", NULL};
+
+    (void)state;
+    expect_exact_resume("luq", sets);
+    assert_int_equal(bytes_in_state("layer1.0.conv1.fwd.x.sawb"), 6 * sizeof(float));
+    assert_int_equal(bytes_in_state("layer1.0.conv1.dgrad.dy.hindsight"), 6 * sizeof(float));
+}
+
+static void resume_remembers_the_history_of_maxima(void **state)
+{
+    static const char *const sets[] = {"fwd.x.scale=delayed",    "fwd.w.scale=delayed",
+                                       "dgrad.dy.scale=delayed", "dgrad.w.scale=delayed",
+                                       "wgrad.dy.scale=delayed", "wgrad.x.scale=delayed",
+                                       "finish.epochs=1",        NULL};
+
+    (void)state;
+    expect_exact_resume("fp8_ocp", sets);
+    assert_int_equal(bytes_in_state("layer1.0.conv1.fwd.x.delayed"), 18 * sizeof(float));
 }
 
 static int stop_at_three(void *user, const nyb_event *event)
@@ -551,6 +588,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(resume_is_exact, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(resume_remembers_the_history_of_maxima, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(a_stopped_run_says_so_and_leaves_a_state, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(the_deployed_model_evaluates_the_same, make_folder,

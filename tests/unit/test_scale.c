@@ -291,6 +291,44 @@ static void hindsight_is_a_moving_average_of_the_past(void **state)
     assert_true(choose("hindsight", &nyb_format_e3m0, &first, memory) == 5);
 }
 
+/* NUMERICS 3.5: the largest of the 16 maxima before this one. */
+static void delayed_is_the_largest_of_the_last_16_maxima(void **state)
+{
+    float memory[NYB_SCALE_STATE_MAX] = {0}, past[300];
+    nyb_moments none = {.n = 3, .n_nan = 2, .n_inf = 1}, m;
+
+    (void)state;
+    for (size_t t = 0; t < 300; t++) {
+        float want = 0;
+
+        past[t] = t % 50 == 7 ? 0 : (float)known_u32(4, 0, 0, 0, 0, t) * 0x1p-28f;
+        for (size_t i = t < 16 ? 0 : t - 16; i < t; i++)
+            want = fmaxf(want, past[i]);
+        m = of_max(past[t]);
+        assert_true(choose("delayed", &nyb_format_e4m3fn, &m, memory) == (t ? want : past[0]));
+        if (t % 70 == 3) /* no finite element: scale 0, and the memory stays */
+            assert_true(choose("delayed", &nyb_format_e4m3fn, &none, memory) == 0);
+    }
+    /* a peak rules the 16 steps after its own, and no more */
+    memset(memory, 0, sizeof memory);
+    for (size_t t = 0; t < 40; t++) {
+        m = of_max(t == 5 ? 448.0f : 7.0f);
+        assert_true(choose("delayed", &nyb_format_e4m3fn, &m, memory) ==
+                    (t > 5 && t <= 21 ? 448.0f : 7.0f));
+    }
+    assert_true(nyb_scale_of_clip(&nyb_format_e4m3fn, 448.0f) == 1.0f);
+    /* zeros at the beginning: the first maximum that is not serves itself */
+    memset(memory, 0, sizeof memory);
+    m = of_max(0);
+    for (size_t t = 0; t < 3; t++)
+        assert_true(choose("delayed", &nyb_format_e5m2, &m, memory) == 0);
+    m = of_max(5);
+    assert_true(choose("delayed", &nyb_format_e5m2, &m, memory) == 5);
+    m = of_max(9);
+    assert_true(choose("delayed", &nyb_format_e5m2, &m, memory) == 5);
+    assert_true(choose("delayed", &nyb_format_e5m2, &m, memory) == 9);
+}
+
 /* NUMERICS 1.5: alpha = 2^(ceil(log2 max) - 6). */
 static void pow2_rounds_the_scale_up(void **state)
 {
@@ -382,6 +420,7 @@ int main(void)
         cmocka_unit_test(sawb_constants_are_those_of_the_table),
         cmocka_unit_test(sawb_knows_every_number_of_bits),
         cmocka_unit_test(hindsight_is_a_moving_average_of_the_past),
+        cmocka_unit_test(delayed_is_the_largest_of_the_last_16_maxima),
         cmocka_unit_test(pow2_rounds_the_scale_up),
         cmocka_unit_test(luq_ref_of_a_known_tensor),
         cmocka_unit_test(every_rule_obeys_the_laws),
