@@ -81,8 +81,9 @@ struct nyb_scale_rule {
     bool affine; /* group may set an offset, or inv is not 1 / scale: codes alone are not enough */
     bool (*groups)(nyb_group group); /* the groups that it can do; NULL: tensor only */
 
-    /* Learned rules. init: params from the statistics of the first tensor. backward: dx (gradient
-     * of the rounded tensor, n elements of one tensor) becomes that of x; dparams += . */
+    /* Learned rules. params[0] is the scale or the clip, > 0; an update at most halves or doubles
+     * it. init: params from the statistics of the first tensor. backward: dx (gradient of the
+     * rounded tensor, n elements of one tensor) becomes that of x; dparams += . */
     uint8_t n_params;
     bool decays; /* weight decay pulls the parameters, too (PACT) */
     void (*init)(const nyb_format *format, const nyb_group_stats *tensor, float *params);

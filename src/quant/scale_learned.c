@@ -9,9 +9,9 @@
 
 #include "quant/round.h"
 
-/* An optimizer may push a scale to or below zero. What is used then is this, so that everything
- * saturates; the parameter itself stays what it is, and its gradient (that of saturated elements)
- * leads it back. The other end keeps reciprocals normal. */
+/* Parameter 0 of every rule is a scale or a clip. Training keeps it positive (train/step.c); a
+ * user's file may not. What is used then is this, so that everything saturates; the parameter
+ * itself stays what it is. The other end keeps reciprocals normal. */
 #define SCALE_MIN 0x1p-100f
 #define SCALE_MAX 0x1p100f
 

@@ -63,6 +63,19 @@ void nyb_train_round_weights(nyb_train *t)
                              t->graph->params[i].n);
 }
 
+/* A learned scale at most halves or doubles in a step, so it never gets to zero. Beyond zero all
+ * weights would round to nothing, the gradient behind a batchnorm would be thousands of times too
+ * large, and the next step would throw the scale far above all weights, for good. NaN stays. */
+static void limit_scale(float before, float *scale)
+{
+    if (!(before > 0.0f))
+        return;
+    if (*scale < 0.5f * before)
+        *scale = 0.5f * before;
+    if (*scale > 2.0f * before)
+        *scale = 2.0f * before;
+}
+
 static void update(nyb_train *t, float rate)
 {
     const nyb_sgd sgd = {.momentum = (float)t->options.momentum,
@@ -74,6 +87,8 @@ static void update(nyb_train *t, float rate)
         const nyb_stream stream = {
             .seed = t->graph->seed, .step = (uint32_t)t->progress.step, .tensor = (uint32_t)i};
 
+        const float before = p->value[0];
+
         if (!p->trained)
             continue;
         if (rounds(t, p))
@@ -81,6 +96,8 @@ static void update(nyb_train *t, float rate)
                                 p->value, p->momentum, p->gradient, p->n);
         else
             nyb_sgd_run(t->context, &sgd, rate, p->decay, p->value, p->momentum, p->gradient, p->n);
+        if (p->rule)
+            limit_scale(before, &p->value[0]);
     }
 }
 

@@ -88,29 +88,39 @@ static void resume_threads_and_cpus_do_not_matter(void **state)
     }
 }
 
+/* One step of 10 classes that are easy to tell, with the rate of a much longer run. */
+static double easy_step(fixture *f, int step)
+{
+    nyb_graph *g = f->train->graph;
+    const size_t size = nyb_shape_size(f->model->layers[0].shape);
+    double loss, n;
+
+    for (size_t i = 0; i < g->batch * size; i++) /* class i: a bright column */
+        g->input[i] = i % 28 == i / size % 10 * 2 ? 1.0f : (float)(i * 7919 % 97) / 400;
+    for (size_t i = 0; i < g->batch; i++)
+        g->labels[i] = (int32_t)(i % 10);
+    f->train->progress.step = (uint64_t)step;
+    f->train->steps_per_epoch = 1000;
+    assert_int_equal(nyb_train_update(f->train, &loss, &n, NULL), NYB_OK);
+    return loss;
+}
+
 /* Every learned parameter is positive where it must be, and moves; the loss falls. */
 static void scales_learn(void **state)
 {
     (void)state;
     for (size_t k = 0; k < 4; k++) {
         float first[64][2];
-        double loss, before = 0, after = 0, n;
+        double before = 0, after = 0;
         int n_learned = 0;
         fixture f;
 
         fixture_init(&f, "auto", 2, "resnet8", "f32", all[k], 32, 64);
         fixture_start(&f);
         for (int step = 0; step < 24; step++) {
-            nyb_graph *g = f.train->graph;
-            const size_t size = nyb_shape_size(f.model->layers[0].shape);
+            const nyb_graph *g = f.train->graph;
+            const double loss = easy_step(&f, step);
 
-            for (size_t i = 0; i < g->batch * size; i++) /* class i: a bright column */
-                g->input[i] = i % 28 == i / size % 10 * 2 ? 1.0f : (float)(i * 7919 % 97) / 400;
-            for (size_t i = 0; i < g->batch; i++)
-                g->labels[i] = (int32_t)(i % 10);
-            f.train->progress.step = (uint64_t)step; /* the schedule is that of longer runs */
-            f.train->steps_per_epoch = 1000;
-            assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
             before = step == 0 ? loss : before;
             after = loss;
             for (int i = 0; step == 0 && i < g->n_params; i++)
@@ -132,12 +142,48 @@ static void scales_learn(void **state)
     }
 }
 
+/* Steps far too large: without a limit, scales of weights cross zero and never come back. */
+static void a_step_at_most_halves_or_doubles_a_scale(void **state)
+{
+    float before[64] = {0};
+    int n_limited = 0;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 2, "resnet8", "lsqplus8", NULL, 32, 64);
+    f.options.lr = 1;
+    f.options.warmup = 0;
+    fixture_start(&f);
+    for (int step = 0; step < 24; step++) {
+        const nyb_graph *g = f.train->graph;
+        int n = 0;
+
+        easy_step(&f, step);
+        for (int i = 0; i < g->n_params; i++) {
+            const float now = g->params[i].value[0], was = before[n];
+
+            if (!g->params[i].rule)
+                continue;
+            assert_true(now > 0);
+            if (step > 0) {
+                assert_true(now >= 0.5f * was && now <= 2.0f * was);
+                n_limited += now == 0.5f * was || now == 2.0f * was;
+            }
+            before[n++] = now;
+        }
+        assert_true(n > 4 && n <= 64);
+    }
+    assert_true(n_limited > 0);
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(resume_threads_and_cpus_do_not_matter, make_folder,
                                         remove_folder),
         cmocka_unit_test(scales_learn),
+        cmocka_unit_test(a_step_at_most_halves_or_doubles_a_scale),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
