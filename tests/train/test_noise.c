@@ -228,9 +228,162 @@ static void mean_of_draws_sits_on_the_noise_floor(void **state)
     fixture_free(&f);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(mean_of_draws_sits_on_the_noise_floor)};
+/* ---- gradient against noise at the end of a run ----------------------------------------------
+ */
 
+static bool all_recipes;
+
+#define BATCHES 4
+#define REPEATS 4
+
+/* Of one weight tensor: squared norms of the gradient over all batches, of what one batch differs
+ * from it by, and of the noise that rounding adds to one draw, through all layers behind. */
+typedef struct parts {
+    double whole, batch, noise;
+} parts;
+
+/* What BATCHES x REPEATS gradients say, without bias: analysis of variance. */
+static parts split(const float *const *draws, size_t n)
+{
+    parts p = {0};
+    double between = 0, total = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        double mean = 0, squares = 0;
+
+        for (size_t b = 0; b < BATCHES; b++) {
+            double m = 0;
+
+            for (size_t r = 0; r < REPEATS; r++)
+                m += (double)draws[b * REPEATS + r][i] / REPEATS;
+            for (size_t r = 0; r < REPEATS; r++)
+                p.noise +=
+                    pow((double)draws[b * REPEATS + r][i] - m, 2) / (BATCHES * (REPEATS - 1));
+            mean += m / BATCHES;
+            squares += m * m;
+        }
+        between += (squares - BATCHES * mean * mean) / (BATCHES - 1);
+        total += mean * mean;
+    }
+    p.batch = between - p.noise / REPEATS;
+    p.whole = total - between / BATCHES;
+    return p;
+}
+
+static bool is_weight(const nyb_graph *g, const nyb_param *p)
+{
+    return p->trained && !p->rule && p->index == 0 && g->model->layers[p->layer].gemm >= 0;
+}
+
+/* All gradients of one batch, one after the other; step selects the random bits. */
+static float *gradients(nyb_graph *g, uint32_t step)
+{
+    float *all;
+    size_t n = 0;
+
+    nyb_graph_forward(g, NYB_MODE_TRAIN, step);
+    nyb_graph_backward(g, NYB_MODE_TRAIN, step);
+    for (int i = 0; i < g->n_params; i++)
+        n += g->params[i].n;
+    all = nyb_alloc(n * sizeof *all);
+    assert_non_null(all);
+    n = 0;
+    for (int i = 0; i < g->n_params; i++) {
+        if (g->params[i].trained)
+            memcpy(all + n, g->params[i].gradient, g->params[i].n * sizeof *all);
+        n += g->params[i].n;
+    }
+    return all;
+}
+
+static void train(fixture *f, const char *model, const char *recipe)
+{
+    static const char *const sets[] = {"edges=recipe", NULL};
+    const bool mlp = strcmp(model, "mlp") == 0;
+    nyb_data *data = NULL;
+
+    fixture_init(f, "auto", 2, model, recipe, mlp ? sets : NULL, 128, 128 * 40);
+    if (nyb_data_open("fashion-mnist", &data, NULL) == NYB_OK) {
+        nyb_data_close(&f->data);
+        f->data = data;
+        nyb_data_limit(data, 128 * 40, 512);
+    }
+    f->options.epochs = 2;
+    f->options.lr = mlp ? 0.05 : 0.1;
+    f->options.normalize = !mlp;
+    fixture_start(f);
+    assert_int_equal(nyb_train_run(f->train, NULL, NULL, NULL, NULL, NULL), NYB_OK);
+}
+
+/* At the end of a short run, over all weights: the parts of the gradient; a line for each layer. */
+static parts gradients_against_noise(const char *model, const char *recipe)
+{
+    float *draws[BATCHES * REPEATS];
+    const int32_t *labels = NULL;
+    const float *x = NULL;
+    parts sum = {0};
+    size_t at = 0;
+    nyb_graph *g;
+    fixture f;
+
+    train(&f, model, recipe);
+    g = f.train->graph;
+    nyb_loader_seek(f.train->train_loader, 7, 0);
+    for (size_t d = 0; d < BATCHES * REPEATS; d++) {
+        if (d % REPEATS == 0)
+            assert_int_equal(nyb_loader_next(f.train->train_loader, &x, &labels), 128);
+        memcpy(g->input, x, 128 * 784 * sizeof *x);
+        memcpy(g->labels, labels, 128 * sizeof *labels);
+        draws[d] = gradients(g, (uint32_t)(1000 + d));
+    }
+    printf("%s, %s: squared norms of the gradient\n%-28s %9s %9s %9s\n", model, recipe, "weights",
+           "whole", "batch", "rounding");
+    for (int i = 0; i < g->n_params; at += g->params[i++].n) {
+        const float *here[BATCHES * REPEATS];
+        parts p;
+
+        if (!is_weight(g, &g->params[i]))
+            continue;
+        for (size_t d = 0; d < BATCHES * REPEATS; d++)
+            here[d] = draws[d] + at;
+        p = split(here, g->params[i].n);
+        sum = (parts){sum.whole + p.whole, sum.batch + p.batch, sum.noise + p.noise};
+        printf("%-28s %9.3g %9.3g %9.3g\n", g->params[i].name, p.whole, p.batch, p.noise);
+    }
+    printf("%-28s %9.3g %9.3g %9.3g\n", "all", sum.whole, sum.batch, sum.noise);
+    for (size_t d = 0; d < BATCHES * REPEATS; d++)
+        nyb_free(draws[d]);
+    fixture_free(&f);
+    return sum;
+}
+
+/* What rounding adds is little beside what a batch differs from the whole, so that f32 gradients
+ * at the end of a run (docs/recipes.md) have nothing to win. --all: more recipes and models. */
+static void rounding_adds_little_to_the_noise_of_batches(void **state)
+{
+    const parts nybble = gradients_against_noise("mlp", "nybble");
+    const parts luq = gradients_against_noise("mlp", "luq");
+
+    (void)state;
+    assert_true(nybble.noise < 0.1 * nybble.batch);
+    assert_true(luq.noise < 0.4 * luq.batch && luq.noise > 2 * nybble.noise);
+    if (!all_recipes)
+        return;
+    gradients_against_noise("mlp", "fp4atw");
+    gradients_against_noise("mlp", "luq_int4sr");
+    gradients_against_noise("resnet14s", "nybble");
+    gradients_against_noise("resnet14s", "luq");
+    gradients_against_noise("resnet14s", "fp4atw");
+    gradients_against_noise("resnet14s", "luq_int4sr");
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mean_of_draws_sits_on_the_noise_floor),
+        cmocka_unit_test(rounding_adds_little_to_the_noise_of_batches),
+    };
+
+    all_recipes = argc > 1 && strcmp(argv[1], "--all") == 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
