@@ -49,20 +49,7 @@ int nyb_build_buffer(nyb_builder *b, const char *what, int layer, nyb_home home,
     return p->n_buffers++;
 }
 
-/* The step now being added uses this buffer. */
-void nyb_build_touch(nyb_builder *b, int buffer)
-{
-    nyb_buffer *buf;
-
-    if (buffer < 0)
-        return;
-    buf = &b->p->buffers[buffer];
-    if (buf->first < 0)
-        buf->first = b->p->n_steps;
-    buf->last = b->p->n_steps;
-}
-
-/* A zeroed step, every buffer -1; counted by commit(). */
+/* A zeroed step, every buffer -1; counted by n_steps++ when it is filled. */
 nyb_step *nyb_build_step(nyb_builder *b, nyb_step_kind kind, int layer)
 {
     nyb_program *p = b->p;
@@ -191,12 +178,8 @@ static void forward_op(nyb_builder *b, int layer)
     s->saved = b->saved[layer];
     s->stored = b->stored[layer] = stores(b, layer);
     s->out = b->value[layer];
-    for (int i = 0; i < l->op->n_inputs; i++) {
+    for (int i = 0; i < l->op->n_inputs; i++)
         s->in[i] = b->value[l->in[i]];
-        nyb_build_touch(b, s->in[i]);
-    }
-    nyb_build_touch(b, s->out);
-    nyb_build_touch(b, s->saved);
     b->p->n_steps++;
 }
 
@@ -235,19 +218,11 @@ static void backward_op(nyb_builder *b, int layer)
     }
     if (!any)
         return;
-    for (int i = 0; i < l->op->n_inputs; i++) {
-        if (l->op->backward_in && s->stored < 0) {
+    for (int i = 0; i < l->op->n_inputs; i++)
+        if (l->op->backward_in && s->stored < 0)
             s->in[i] = b->value[l->in[i]];
-            nyb_build_touch(b, s->in[i]);
-        }
-        nyb_build_touch(b, s->din[i]);
-    }
-    if (l->op->backward_out) {
+    if (l->op->backward_out)
         s->out = b->value[layer];
-        nyb_build_touch(b, s->out);
-    }
-    nyb_build_touch(b, s->dout);
-    nyb_build_touch(b, s->saved);
     b->p->n_steps++;
 }
 

@@ -21,8 +21,6 @@ void nyb_build_fail(nyb_builder *b, nyb_status status);
 bool nyb_build_reserve(nyb_builder *b, void **items, int n, int *n_capacity, size_t item_bytes);
 int nyb_build_buffer(nyb_builder *b, const char *what, int layer, nyb_home home, int param,
                      size_t n_bytes);
-/* The step now being added uses this buffer; -1: none. */
-void nyb_build_touch(nyb_builder *b, int buffer);
 /* A zeroed step, every buffer -1; counted by n_steps++ when it is filled. */
 nyb_step *nyb_build_step(nyb_builder *b, nyb_step_kind kind, int layer);
 void nyb_build_scratch(nyb_builder *b, size_t n_bytes);
@@ -46,8 +44,6 @@ typedef struct nyb_wanted {
 nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer);
 /* A window that shifts breaks groups of pixels: x is then rounded tap by tap. */
 bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x);
-/* The step now being added uses what a quant leaves. */
-void nyb_build_touch_quant(nyb_builder *b, int quant);
 /* moments, scale, encode of one real buffer. shares >= 0: its moments and scale are taken.
  * observe: moments and scale only. Returns the quant, or -1 after a failure. */
 int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec, int real,

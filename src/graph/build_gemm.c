@@ -5,14 +5,6 @@
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-static void touch_source(nyb_builder *b, const nyb_source *s)
-{
-    if (s->quant >= 0)
-        nyb_build_touch_quant(b, s->quant);
-    else
-        nyb_build_touch(b, s->real);
-}
-
 static const nyb_format *source_format(const nyb_builder *b, const nyb_source *s)
 {
     if (s->quant >= 0 && !b->p->quants[s->quant].rounds)
@@ -152,13 +144,8 @@ static void add_product(nyb_builder *b, int layer, nyb_product product, size_t g
     s->add = add;
     s->out = out;
     plan_product(b, s, group);
-    if (b->status != NYB_OK)
-        return;
-    for (int i = 0; i < n_a; i++)
-        touch_source(b, &a[i]);
-    touch_source(b, second);
-    nyb_build_touch(b, out);
-    b->p->n_steps++;
+    if (b->status == NYB_OK)
+        b->p->n_steps++;
 }
 
 void nyb_build_gemm_forward(nyb_builder *b, int layer)
@@ -200,7 +187,6 @@ static void bias_gradient(nyb_builder *b, int layer)
         return;
     nyb_build_op_args(b, layer, &s->args);
     s->dout = b->grad[layer];
-    nyb_build_touch(b, s->dout);
     b->p->n_steps++;
 }
 
@@ -218,7 +204,6 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
                           .stride = 1};
 
     s->tap = nyb_build_buffer(b, "tap", s->layer, NYB_HOME_PLANNED, -1, shape->o * shape->c * 4);
-    nyb_build_touch(b, s->tap);
     nyb_build_fail(b, nyb_conv_shape_check(&one, b->err));
     if (b->status == NYB_OK)
         nyb_build_fail(b, nyb_conv_create(
@@ -230,27 +215,20 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
 }
 
 /* What the taps step that rounds x needs beside its operands. */
-static void taps_buffers(nyb_builder *b, nyb_step *s, int real_x)
+static void taps_buffers(nyb_builder *b, nyb_step *s)
 {
     const nyb_quant *q = &b->p->quants[s->quant];
     const nyb_conv_shape *shape = &s->shape;
 
-    nyb_build_touch(b, real_x);
-    if (q->from >= 0) {
+    if (q->from >= 0)
         s->in[0] = nyb_build_buffer(b, "values", s->layer, NYB_HOME_PLANNED, -1,
                                     shape->n * shape->h * shape->w * shape->c * sizeof(float));
-        nyb_build_touch(b, s->in[0]);
-        nyb_build_touch_quant(b, q->from);
-    }
     if (q->windows)
         s->tap = nyb_build_buffer(b, "levels", s->layer, NYB_HOME_PLANNED, -1,
                                   shape->r * shape->s * sizeof(float));
-    if (q->windows)
-        nyb_build_touch(b, s->tap);
     else if (q->groups)
         s->in[1] = nyb_build_buffer(b, "patches", s->layer, NYB_HOME_PLANNED, -1,
                                     q->view.rows * q->view.cols * sizeof(float));
-    nyb_build_touch(b, s->in[1]);
 }
 
 /* dW over the taps of x, a quant of patch rows. real_x: x's patch rows are rounded for each, dy
@@ -276,12 +254,8 @@ static void add_taps(nyb_builder *b, int layer, size_t group, const nyb_source *
         plan_one_tap(b, s);
     if (b->status != NYB_OK)
         return;
-    for (int i = 0; i < n; i++)
-        touch_source(b, &s->a[i]);
-    touch_source(b, &s->b);
-    nyb_build_touch(b, s->out);
     if (real_x >= 0)
-        taps_buffers(b, s, real_x);
+        taps_buffers(b, s);
     b->p->n_steps++;
 }
 
@@ -368,9 +342,6 @@ static void add_estimate(nyb_builder *b, int layer, int quant, int real, int fro
     s->dout = from;
     s->out = out;
     s->add = add;
-    nyb_build_touch(b, real);
-    nyb_build_touch(b, from);
-    nyb_build_touch(b, out);
     nyb_build_scratch(
         b, nyb_round_scratch_bytes(&b->p->quants[quant].spec, &b->p->quants[quant].view));
     b->p->n_steps++;

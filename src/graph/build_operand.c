@@ -82,15 +82,6 @@ bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x)
 
 /* ---- quantization nodes ---------------------------------------------------------------------- */
 
-void nyb_build_touch_quant(nyb_builder *b, int quant)
-{
-    const nyb_quant *q = &b->p->quants[quant];
-
-    nyb_build_touch(b, q->values);
-    nyb_build_touch(b, q->codes);
-    nyb_build_touch(b, q->scales);
-}
-
 static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
 {
     const nyb_quant *q = &b->p->quants[quant];
@@ -99,26 +90,13 @@ static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
     if (!s)
         return;
     s->quant = quant;
-    if (kind != NYB_STEP_REGROUP)
-        nyb_build_touch(b, q->real);
-    if (kind == NYB_STEP_ENCODE)
-        nyb_build_touch(b, q->codes);
     if (kind == NYB_STEP_REGROUP) {
         s->shape = nyb_build_product_shape(b, q->layer);
         nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err)); /* sets oh and ow */
-        nyb_build_touch_quant(b, q->order_of);
-        nyb_build_touch_quant(b, quant);
     }
-    if (kind == NYB_STEP_ROUND) {
-        nyb_build_touch_quant(b, quant);
-        if (q->from >= 0)
-            nyb_build_touch_quant(b, q->from);
-        if (q->from >= 0 && q->groups) { /* the values that are rounded again */
-            s->in[0] = nyb_build_buffer(b, "values", q->layer, NYB_HOME_PLANNED, -1,
-                                        q->view.rows * q->view.cols * sizeof(float));
-            nyb_build_touch(b, s->in[0]);
-        }
-    }
+    if (kind == NYB_STEP_ROUND && q->from >= 0 && q->groups) /* the values that are rounded again */
+        s->in[0] = nyb_build_buffer(b, "values", q->layer, NYB_HOME_PLANNED, -1,
+                                    q->view.rows * q->view.cols * sizeof(float));
     b->p->n_steps++;
 }
 

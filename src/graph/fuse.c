@@ -42,6 +42,7 @@ static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
     switch (s->kind) {
     case NYB_STEP_MOMENTS:
     case NYB_STEP_SCALE:
+    case NYB_STEP_REGROUP: /* codes only */
         return false;
     case NYB_STEP_ENCODE:
     case NYB_STEP_ROUND:

@@ -30,11 +30,15 @@ int nyb_step_buffers(const nyb_program *p, const nyb_step *s, int list[NYB_STEP_
         list[n++] = own[i];
     if (s->kind == NYB_STEP_TAPS)
         list[n++] = s->tap;
-    if (q && s->kind != NYB_STEP_ESTIMATE) {
+    /* Codes of another quant need its tensor no more. */
+    if (q && s->kind != NYB_STEP_ESTIMATE && q->order == NYB_ORDER_OWN) {
         list[n++] = q->blocks;
         list[n++] = q->real;
     }
-    if (s->kind == NYB_STEP_ENCODE || s->kind == NYB_STEP_ROUND || s->kind == NYB_STEP_TAPS)
+    if (s->kind == NYB_STEP_REGROUP)
+        n = put_quant(&p->quants[q->order_of], list, n);
+    if (s->kind == NYB_STEP_ENCODE || s->kind == NYB_STEP_ROUND || s->kind == NYB_STEP_REGROUP ||
+        s->kind == NYB_STEP_TAPS)
         n = put_quant(q, list, n);
     if ((s->kind == NYB_STEP_ROUND || s->kind == NYB_STEP_TAPS) && q->from >= 0)
         n = put_quant(&p->quants[q->from], list, n);
