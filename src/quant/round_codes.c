@@ -1,6 +1,5 @@
 /* Rounding of blocks straight to packed codes: values exist only in buffers of a task. */
-#include "quant/codes.h"
-#include "quant/round_work.h"
+#include "quant/round_codes.h"
 
 #include <assert.h>
 #include <math.h>
@@ -12,26 +11,8 @@
 /* Where a factor times that of a plan might leave the normal numbers. */
 #define LARGEST_FACTOR 0x1p120f
 
-typedef struct work {
-    nyb_round_work round;
-    const nyb_grouped *out;
-    uint32_t cpu;
-    size_t taps, channels; /* column t * channels + c of the view is row c * taps + t of out */
-    float *turned;         /* grid values as out's rows, or NULL: encoded at once */
-    const nyb_codes_kernel *kernel; /* NULL: rounded to values, which are encoded */
-    nyb_codes_plan plan;
-
-    const nyb_window *window; /* or NULL */
-    bool gathered;            /* x is already what lies under the tap */
-    const float *zeros;       /* a row of them, beside the images */
-    size_t tap, n_taps;       /* of the window: from `tap` on, in one pass; 0, 1 without a window */
-    nyb_level *levels;        /* of the taps of the pass */
-    float *absmax;            /* of bands, for levels */
-} work;
-
-/* Scales and factors of 16 groups; false if not all are fit for the kernel. */
-static bool fast_scales(const nyb_round_work *r, float factor, const float absmax[16],
-                        float scale[16], float inv[16])
+bool nyb_codes_scales(const nyb_round_work *r, float factor, const float absmax[16],
+                      float scale[16], float inv[16])
 {
     uint32_t top = 0;
     float most = 0.0f;
@@ -44,172 +25,6 @@ static bool fast_scales(const nyb_round_work *r, float factor, const float absma
         inv[j] *= factor;
     }
     return top < 0x7f800000 && most <= LARGEST_FACTOR;
-}
-
-/* ---- along ------------------------------------------------------------------------------------
- */
-
-/* Elements in the order of codes, pads included, on their way to whole blocks. */
-typedef struct queue {
-    size_t first, n; /* flat index of values[0] */
-    float values[NYB_ROUND_CHUNK + 2 * BAND];
-    uint32_t r23[NYB_ROUND_CHUNK + 2 * BAND];
-} queue;
-
-static size_t count_groups(const work *w)
-{
-    return w->out->packed.rows * w->out->packed.pitch / w->out->group;
-}
-
-/* Groups with elements that are not finite: as values. */
-static void careful_blocks(const work *w, size_t first, const float *x, const uint32_t *r23,
-                           size_t n)
-{
-    const size_t length = w->out->group,
-                 n_groups = nyb_min(n / length, count_groups(w) - first / length);
-    nyb_round_work r = w->round;
-    nyb_group_scale groups[BAND];
-    uint32_t rs[BAND] = {0}; /* no rule that reads them comes here */
-    float v[16 * 64];
-
-    r.mixes = false;
-    memcpy(v, x, n * sizeof *v);
-    nyb_round_vector(&r, r.draws ? r23 : NULL, rs, n, v, NULL,
-                     (nyb_round_parts){.scales = groups, .step = 1});
-    for (size_t g = 0; g < n_groups; g++)
-        w->out->scales[first / length + g] = groups[g].scale;
-    nyb_grouped_encode_flat(w->cpu, w->out, first, n, v);
-}
-
-/* n elements, a multiple of 128, from flat index first on. */
-static void fast_blocks(const work *w, size_t first, const float *x, const uint32_t *r23, size_t n)
-{
-    const size_t length = w->out->group;
-    _Alignas(64) float absmax[16], scale[16], inv[16];
-
-    for (size_t at = 0; at < n; at += 16 * length) {
-        const size_t m = nyb_min(n - at, 16 * length), flat = first + at;
-        const size_t n_groups = nyb_min(m / length, count_groups(w) - flat / length);
-
-        w->kernel->absmax(x + at, m / length, length, absmax);
-        if (!fast_scales(&w->round, w->plan.factor, absmax, scale, inv)) {
-            careful_blocks(w, flat, x + at, r23 + at, m);
-            continue;
-        }
-        memcpy(w->out->scales + flat / length, scale, n_groups * sizeof *scale);
-        for (size_t i = 0; i < m; i += BAND)
-            w->kernel->along(&w->plan, x + at + i, inv + i / length, length, r23 + at + i,
-                             w->out->packed.codes + (flat + i) / 2);
-    }
-}
-
-/* last: fills up to a whole block, too. */
-static void flush(const work *w, queue *q, bool last)
-{
-    const size_t n = last ? nyb_round_up(q->n, BAND) : q->n / BAND * BAND;
-
-    if (w->kernel) {
-        const size_t pads = n > q->n ? n - q->n : 0;
-
-        memset(q->values + q->n, 0, pads * sizeof *q->values);
-        memset(q->r23 + q->n, 0, w->round.draws ? pads * sizeof *q->r23 : 0);
-        fast_blocks(w, q->first, q->values, q->r23, n);
-    } else {
-        nyb_grouped_encode_flat(w->cpu, w->out, q->first, nyb_min(n, q->n), q->values);
-    }
-    q->first += n;
-    q->n -= nyb_min(n, q->n);
-    memmove(q->values, q->values + n, q->n * sizeof *q->values);
-    if (w->round.draws)
-        memmove(q->r23, q->r23 + n, q->n * sizeof *q->r23);
-}
-
-/* m elements of the view from element `first` on; scales: where those of their groups go. */
-static void push(const work *w, size_t first, size_t m, float *scales, queue *q)
-{
-    const nyb_round_work *r = &w->round;
-    const size_t length = w->out->group;
-    nyb_group_scale groups[NYB_ROUND_CHUNK / 16 + 1];
-    uint32_t rs[NYB_ROUND_CHUNK / 16 + 1];
-    float *v = q->values + q->n;
-    uint32_t *r23 = q->r23 + q->n;
-
-    memcpy(v, r->x + first, m * sizeof *v);
-    nyb_round_draw(r, first, m, r23);
-    q->n += m;
-    if (w->kernel) {
-        if (r->mixes)
-            nyb_round_mix(r, m, v, false);
-        return;
-    }
-    nyb_round_draw_scales(r, first, length, m / length + 1, rs);
-    nyb_round_vector(r, r->draws ? r23 : NULL, rs, m, v, NULL,
-                     (nyb_round_parts){.scales = groups, .step = 1});
-    for (size_t g = 0; g < (m + length - 1) / length; g++)
-        scales[g] = groups[g].scale;
-}
-
-/* Rows that are whole segments are one vector, of which a task takes a part, else eight rows or a
- * multiple, so that no byte is shared. */
-static size_t along_rows(const work *w)
-{
-    return nyb_round_up(nyb_round_rows_of_task(&w->round), 8);
-}
-
-static bool is_flat(const work *w)
-{
-    return w->round.view.cols % w->round.length == 0;
-}
-
-static void flat_task(void *arg, size_t task, size_t worker)
-{
-    const work *w = arg;
-    const size_t n = w->round.view.rows * w->round.view.cols;
-    const size_t begin = task * NYB_ROUND_RUN, end = nyb_min(begin + NYB_ROUND_RUN, n);
-    const size_t whole = begin + (end - begin) / BAND * BAND;
-    queue q;
-
-    (void)worker;
-    q.first = begin;
-    q.n = 0;
-    if (w->kernel && !w->round.mixes && !w->round.draws) {
-        /* nothing is drawn: nothing is read of the random bits */
-        fast_blocks(w, begin, w->round.x + begin, (const uint32_t *)w->round.x + begin,
-                    whole - begin);
-        q.first = whole;
-    }
-    for (size_t at = q.first; at < end; at += NYB_ROUND_CHUNK) {
-        push(w, at, nyb_min(end - at, NYB_ROUND_CHUNK), w->out->scales + at / w->out->group, &q);
-        flush(w, &q, true);
-    }
-}
-
-static void rows_task(void *arg, size_t task, size_t worker)
-{
-    const work *w = arg;
-    const nyb_packed *p = &w->out->packed;
-    const size_t cols = w->round.view.cols, pitch = p->pitch, length = w->out->group;
-    const size_t begin = task * along_rows(w), end = nyb_min(begin + along_rows(w), p->rows);
-    const float pad = p->format->units[0] * p->format->unit;
-    queue q;
-
-    (void)worker;
-    q.first = begin * pitch;
-    q.n = 0;
-    for (size_t row = begin; row < end; row++) {
-        for (size_t at = 0; at < cols; at += NYB_ROUND_CHUNK) {
-            const size_t m = nyb_min(cols - at, NYB_ROUND_CHUNK);
-
-            if (q.n + m + BAND > NYB_ROUND_CHUNK + 2 * BAND)
-                flush(w, &q, false);
-            push(w, row * cols + at, m, w->out->scales + (row * pitch + at) / length, &q);
-        }
-        for (size_t i = cols; i < pitch; i++, q.n++) {
-            q.values[q.n] = pad;
-            q.r23[q.n] = 0;
-        }
-    }
-    flush(w, &q, true);
 }
 
 /* ---- down -------------------------------------------------------------------------------------
@@ -227,7 +42,7 @@ typedef struct tile {
     float scales[BANDS][NYB_ROUND_LANES]; /* of group, lane */
 } tile;
 
-static void find_rows(const work *w, tile *t)
+static void find_rows(const nyb_codes_work *w, tile *t)
 {
     const nyb_window *c = w->window;
     const size_t cols = w->round.view.cols;
@@ -258,7 +73,7 @@ static void find_rows(const work *w, tile *t)
 }
 
 /* Random bits of this tile and those right of it, up to WIDE columns. */
-static void draw_tile(const work *w, tile *t)
+static void draw_tile(const nyb_codes_work *w, tile *t)
 {
     const size_t cols = w->round.view.cols, from = t->col / WIDE * WIDE;
 
@@ -289,7 +104,7 @@ static void mix_tile(tile *t)
 }
 
 /* All columns together: for rules that look at absmax alone. */
-static void round_tile(const work *w, tile *t)
+static void round_tile(const nyb_codes_work *w, tile *t)
 {
     const nyb_round_work *r = t->round;
     const size_t length = w->out->group;
@@ -307,7 +122,7 @@ static void round_tile(const work *w, tile *t)
 }
 
 /* One column after the other. */
-static void round_columns(const work *w, tile *t)
+static void round_columns(const nyb_codes_work *w, tile *t)
 {
     nyb_round_work r = *t->round;
     const size_t length = w->out->group, cols = r.view.cols;
@@ -336,13 +151,13 @@ static void round_columns(const work *w, tile *t)
     }
 }
 
-static size_t first_row(const work *w, const tile *t)
+static size_t first_row(const nyb_codes_work *w, const tile *t)
 {
     return w->window ? t->tap * w->channels + t->col
                      : t->col % w->channels * w->taps + t->col / w->channels;
 }
 
-static void store_scales(const work *w, const tile *t)
+static void store_scales(const nyb_codes_work *w, const tile *t)
 {
     const size_t length = w->out->group, groups = w->out->packed.pitch / length;
     const size_t end = nyb_min((t->top + BAND) / length, groups);
@@ -358,7 +173,7 @@ static void store_scales(const work *w, const tile *t)
     }
 }
 
-static void store_tile(const work *w, const tile *t)
+static void store_tile(const nyb_codes_work *w, const tile *t)
 {
     const size_t first = first_row(w, t), cols = w->out->packed.cols;
 
@@ -373,7 +188,7 @@ static void store_tile(const work *w, const tile *t)
 }
 
 /* False if a group or a factor needs care. */
-static bool fast_tile(const work *w, tile *t)
+static bool fast_tile(const nyb_codes_work *w, tile *t)
 {
     const nyb_round_work *r = t->round;
     const size_t length = w->out->group, first = first_row(w, t);
@@ -390,7 +205,7 @@ static bool fast_tile(const work *w, tile *t)
     }
     for (size_t at = 0; at < t->n; at += length) {
         w->kernel->rows_absmax(rows + at, nyb_min(length, t->n - at), col, t->lanes, absmax);
-        if (!fast_scales(r, w->plan.factor, absmax, t->scales[at / length], inv[at / length]))
+        if (!nyb_codes_scales(r, w->plan.factor, absmax, t->scales[at / length], inv[at / length]))
             return false;
     }
     w->kernel->columns(&w->plan, rows, col, t->lanes, (const float(*)[16])inv, length,
@@ -402,7 +217,7 @@ static bool fast_tile(const work *w, tile *t)
     return true;
 }
 
-static void run_tile(const work *w, tile *t)
+static void run_tile(const nyb_codes_work *w, tile *t)
 {
     draw_tile(w, t);
     if (t->round->mixes || !w->kernel) {
@@ -422,7 +237,7 @@ static void run_tile(const work *w, tile *t)
 
 static void band_task(void *arg, size_t task, size_t worker)
 {
-    const work *w = arg;
+    const nyb_codes_work *w = arg;
     nyb_round_work r = w->round;
     nyb_round_job job = *w->round.job;
     tile t;
@@ -454,7 +269,7 @@ static void band_task(void *arg, size_t task, size_t worker)
 /* A band of 16 rows: scales to the rows of out, grid values to w->turned. */
 static void tiles_task(void *arg, size_t task, size_t worker)
 {
-    const work *w = arg;
+    const nyb_codes_work *w = arg;
     const nyb_round_work *r = &w->round;
     const size_t cols = r->view.cols, top = task * 16, n = nyb_min(16, r->view.rows - top);
     const size_t tap = nyb_round_tap(&r->view), groups = w->out->packed.pitch / 16;
@@ -478,7 +293,7 @@ static void tiles_task(void *arg, size_t task, size_t worker)
  */
 
 /* The largest finite magnitude of rows that lie anywhere. */
-static float rows_absmax(const work *w, const tile *t)
+static float rows_absmax(const nyb_codes_work *w, const tile *t)
 {
     const size_t cols = w->round.view.cols;
     uint32_t most = 0;
@@ -505,7 +320,7 @@ static float rows_absmax(const work *w, const tile *t)
 /* Of a band under a tap. */
 static void absmax_task(void *arg, size_t task, size_t worker)
 {
-    const work *w = arg;
+    const nyb_codes_work *w = arg;
     const size_t cols = w->round.view.cols, n_bands = (w->round.view.rows + BAND - 1) / BAND;
     tile t;
 
@@ -522,7 +337,7 @@ static void absmax_task(void *arg, size_t task, size_t worker)
     w->absmax[task] = rows_absmax(w, &t);
 }
 
-static void find_levels(const nyb_context *context, work *w)
+static void find_levels(const nyb_context *context, nyb_codes_work *w)
 {
     const nyb_scale_rule *rule = w->round.rule;
     const size_t n_bands = (w->round.view.rows + BAND - 1) / BAND;
@@ -588,20 +403,20 @@ static bool is_fast(const nyb_spec *spec)
            spec->scale->n_trials < 2 && spec->format->units[0] == 0;
 }
 
-static work start(const nyb_context *context, const nyb_round_job *job, const float *x,
-                  const nyb_grouped *out, nyb_level *levels, void *scratch)
+static nyb_codes_work start(const nyb_context *context, const nyb_round_job *job, const float *x,
+                            const nyb_grouped *out, nyb_level *levels, void *scratch)
 {
     const nyb_view *view = &job->view;
     uint8_t *at =
         (uint8_t *)scratch + nyb_round_up(nyb_round_scratch_bytes(job->spec, view), NYB_ALIGN);
     float *zeros = (float *)at;
-    work w = {.out = out,
-              .cpu = context->cpu,
-              .taps = 1,
-              .channels = view->cols,
-              .zeros = zeros,
-              .n_taps = 1,
-              .levels = levels};
+    nyb_codes_work w = {.out = out,
+                        .cpu = context->cpu,
+                        .taps = 1,
+                        .channels = view->cols,
+                        .zeros = zeros,
+                        .n_taps = 1,
+                        .levels = levels};
 
     memset(zeros, 0, view->cols * sizeof *zeros);
     at += zeros_bytes(view);
@@ -617,19 +432,9 @@ static work start(const nyb_context *context, const nyb_round_job *job, const fl
     return w;
 }
 
-static void run_bands(const nyb_context *context, work *w)
+static void run_bands(const nyb_context *context, nyb_codes_work *w)
 {
     nyb_pool_run(context->pool, band_task, w, (w->round.view.rows + BAND - 1) / BAND);
-}
-
-static void run_along(const nyb_context *context, work *w)
-{
-    const nyb_view *v = &w->round.view;
-    const bool flat = is_flat(w);
-    const size_t per = flat ? NYB_ROUND_RUN : along_rows(w);
-    const size_t count = flat ? v->rows * v->cols : v->rows;
-
-    nyb_pool_run(context->pool, flat ? flat_task : rows_task, w, count / per + (count % per != 0));
 }
 
 void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const float *x,
@@ -643,7 +448,7 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
     assert(tiles || out->packed.cols >= (view->down ? view->rows : view->cols));
     if (view->rows * view->cols == 0)
         return;
-    work w = start(context, job, x, out, &level, scratch);
+    nyb_codes_work w = start(context, job, x, out, &level, scratch);
     w.taps = taps;
     w.channels = view->cols / taps;
     w.round.signs = nyb_mix_signs(job->spec->mix, job->signs, w.round.signs_of);
@@ -660,7 +465,7 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
     else if (view->down)
         run_bands(context, &w);
     else
-        run_along(context, &w);
+        nyb_codes_along(context, &w);
     if (w.turned)
         nyb_grouped_encode(context, out, w.turned);
 }
@@ -670,7 +475,7 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
 
 static void gather_task(void *arg, size_t task, size_t worker)
 {
-    const work *w = arg;
+    const nyb_codes_work *w = arg;
     const size_t cols = w->round.view.cols;
     tile t;
 
@@ -684,7 +489,7 @@ static void gather_task(void *arg, size_t task, size_t worker)
 }
 
 /* What lies under w->tap, mixed. */
-static void mix_patches(const nyb_context *context, work *w, const float *x)
+static void mix_patches(const nyb_context *context, nyb_codes_work *w, const float *x)
 {
     w->gathered = false;
     w->round.x = x;
@@ -705,7 +510,7 @@ void nyb_round_windows(const nyb_context *context, const nyb_round_job *job, con
     assert(job->view.down && out->packed.pitch % BAND == 0);
     if (job->view.rows * job->view.cols == 0)
         return;
-    work w = start(context, job, x, out, of_taps, scratch);
+    nyb_codes_work w = start(context, job, x, out, of_taps, scratch);
     w.window = window;
     w.round.signs = nyb_mix_signs(job->spec->mix, job->signs, w.round.signs_of);
     for (w.tap = 0; w.tap < n_taps; w.tap += w.n_taps) {
