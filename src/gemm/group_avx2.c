@@ -1,30 +1,13 @@
 /* The grouped tile on AVX2: vpmaddubsw into int16 where those hold the sums of a whole group, else
  * vpmaddwd on bytes widened to int16. */
-#include <immintrin.h>
 
 #include "gemm/group.h"
-#include "gemm/tile_unroll.h"
+#include "gemm/tile_avx2.h"
 
 #define ROWS 3 /* x 16 columns: 6 int16 and 6 float sums */
 
 /* k that pass by all rows at once: their 16 columns of b, 8 KB, stay in L1. */
 #define PART_K 512
-
-/* As statements, so that gcc 12 keeps the sums in registers. */
-#define DOT_BYTES(acc, a, b)                                                                       \
-    do {                                                                                           \
-        __m256i product;                                                                           \
-        __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"                                       \
-                : "+x"(acc), "=&x"(product)                                                        \
-                : "x"(a), "x"(b));                                                                 \
-    } while (0)
-#define DOT_WORDS(acc, a, b)                                                                       \
-    do {                                                                                           \
-        __m256i product;                                                                           \
-        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"                                         \
-                : "+x"(acc), "=&x"(product)                                                        \
-                : "x"(a), "x"(b));                                                                 \
-    } while (0)
 
 static void begin(size_t group)
 {
@@ -33,13 +16,6 @@ static void begin(size_t group)
 
 static void end(void)
 {
-}
-
-static inline __m256i broadcast_4(const uint8_t *a)
-{
-    int32_t four;
-    memcpy(&four, a, sizeof four);
-    return _mm256_set1_epi32(four);
 }
 
 /* Where group g of B begins, 16 columns of it. */
@@ -83,9 +59,9 @@ static inline __attribute__((always_inline)) void run_bytes(const nyb_group_args
             const __m256i b1 = _mm256_load_si256((const void *)(b + 64 * k4 + 32));
             NYB_UNROLL
             for (size_t m = 0; m < ROWS; m++) {
-                const __m256i four = broadcast_4(a + m * lda + 4 * k4);
-                DOT_BYTES(sum[m][0], four, b0);
-                DOT_BYTES(sum[m][1], four, b1);
+                const __m256i four = nyb_broadcast_4(a + m * lda + 4 * k4);
+                NYB_DOT_BYTES(sum[m][0], four, b0);
+                NYB_DOT_BYTES(sum[m][1], four, b1);
             }
         }
         NYB_UNROLL
@@ -151,13 +127,13 @@ static void run_words(const nyb_group_args *args, size_t row, size_t half)
             const __m256i odd0 = _mm256_srai_epi16(b0, 8), odd1 = _mm256_srai_epi16(b1, 8);
             NYB_UNROLL
             for (size_t m = 0; m < ROWS; m++) {
-                const __m256i four = broadcast_4(a + m * lda);
+                const __m256i four = nyb_broadcast_4(a + m * lda);
                 const __m256i a_even = _mm256_and_si256(four, even);
                 const __m256i a_odd = _mm256_srli_epi16(four, 8);
-                DOT_WORDS(sum[m][0], a_even, even0);
-                DOT_WORDS(sum[m][1], a_even, even1);
-                DOT_WORDS(sum[m][0], a_odd, odd0);
-                DOT_WORDS(sum[m][1], a_odd, odd1);
+                NYB_DOT_WORDS(sum[m][0], a_even, even0);
+                NYB_DOT_WORDS(sum[m][1], a_even, even1);
+                NYB_DOT_WORDS(sum[m][0], a_odd, odd0);
+                NYB_DOT_WORDS(sum[m][1], a_odd, odd1);
             }
         }
         NYB_UNROLL

@@ -1,4 +1,4 @@
-/* What the AVX2 tiles share: the transpose of 8 x 8 dwords. */
+/* What the AVX2 tiles share: dot products of bytes, the transpose of 8 x 8 dwords. */
 #ifndef NYB_TILE_AVX2_H
 #define NYB_TILE_AVX2_H
 
@@ -6,6 +6,30 @@
 
 #include "base/base.h"
 #include "gemm/tile_unroll.h"
+
+/* acc += sums of products of a and b: pairs of bytes in int16, pairs of int16 in int32. As
+ * statements, so that gcc 12 keeps the accumulators in registers. */
+#define NYB_DOT_BYTES(acc, a, b)                                                                   \
+    do {                                                                                           \
+        __m256i product;                                                                           \
+        __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"                                       \
+                : "+x"(acc), "=&x"(product)                                                        \
+                : "x"(a), "x"(b));                                                                 \
+    } while (0)
+#define NYB_DOT_WORDS(acc, a, b)                                                                   \
+    do {                                                                                           \
+        __m256i product;                                                                           \
+        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"                                         \
+                : "+x"(acc), "=&x"(product)                                                        \
+                : "x"(a), "x"(b));                                                                 \
+    } while (0)
+
+static inline __m256i nyb_broadcast_4(const void *a)
+{
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return _mm256_set1_epi32(four);
+}
 
 /* r[i] dword j becomes r[j] dword i: pairs, fours, then the 128-bit lanes. */
 static inline __attribute__((always_inline)) void nyb_transpose_8x8(__m256i r[8])

@@ -1,9 +1,8 @@
 /* The s8 tile on AVX2. Products whose int16 partial sums hold a few dots: vpmaddubsw, flushed to
  * int32 before they overflow. Others (int8 x int8): vpmaddwd on operands widened to int16. */
-#include <immintrin.h>
 
+#include "gemm/tile_avx2.h"
 #include "gemm/tile_pack.h"
-#include "gemm/tile_unroll.h"
 
 #define MAX_ROWS 6 /* x 16 columns: 12 accumulators, 2 vectors of b, 1 of a, 1 product */
 
@@ -14,36 +13,12 @@
 /* Fewer dots than this between two flushes cost more than the wide way does. */
 #define LEAST_DOTS 4
 
-/* acc += sums of products of a and b: pairs of bytes in int16, pairs of int16 in int32. As
- * statements, so that gcc 12 keeps the accumulators in registers. */
-#define DOT_BYTES(acc, a, b)                                                                       \
-    do {                                                                                           \
-        __m256i product;                                                                           \
-        __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"                                       \
-                : "+x"(acc), "=&x"(product)                                                        \
-                : "x"(a), "x"(b));                                                                 \
-    } while (0)
-#define DOT_WORDS(acc, a, b)                                                                       \
-    do {                                                                                           \
-        __m256i product;                                                                           \
-        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"                                         \
-                : "+x"(acc), "=&x"(product)                                                        \
-                : "x"(a), "x"(b));                                                                 \
-    } while (0)
-
 static void begin(void)
 {
 }
 
 static void end(void)
 {
-}
-
-static inline __m256i broadcast_4(const void *a)
-{
-    int32_t four;
-    memcpy(&four, a, sizeof four);
-    return _mm256_set1_epi32(four);
 }
 
 /* c starts at -bias * sum of b, because a is unit + bias (all modulo 2^32). */
@@ -130,9 +105,9 @@ static inline __attribute__((always_inline)) void bytes_rows(const block *w, siz
                         const __m256i b1 = _mm256_load_si256((const void *)(line + j * 64 + 32));
                         NYB_UNROLL
                         for (size_t m = 0; m < n_rows; m++) {
-                            const __m256i four = broadcast_4(a + m * lda + 4 * j);
-                            DOT_BYTES(acc[m][0], four, b0);
-                            DOT_BYTES(acc[m][1], four, b1);
+                            const __m256i four = nyb_broadcast_4(a + m * lda + 4 * j);
+                            NYB_DOT_BYTES(acc[m][0], four, b0);
+                            NYB_DOT_BYTES(acc[m][1], four, b1);
                         }
                     }
                 }
@@ -208,9 +183,9 @@ static inline __attribute__((always_inline)) void words_rows(const block *w, siz
             const __m256i b1 = _mm256_load_si256((const void *)(line + j * 32 + 16));
             NYB_UNROLL
             for (size_t m = 0; m < n_rows; m++) {
-                const __m256i two = broadcast_4(a + m * WIDE_K + 2 * j);
-                DOT_WORDS(acc[m][0], two, b0);
-                DOT_WORDS(acc[m][1], two, b1);
+                const __m256i two = nyb_broadcast_4(a + m * WIDE_K + 2 * j);
+                NYB_DOT_WORDS(acc[m][0], two, b0);
+                NYB_DOT_WORDS(acc[m][1], two, b1);
             }
         }
     }
