@@ -52,6 +52,18 @@ bool fixture_has(const char *cpu)
     return true;
 }
 
+bool fixture_is_best(const char *cpu)
+{
+    nyb_context *probe;
+    bool same;
+
+    if (nyb_context_create("auto", 1, &probe, NULL) != NYB_OK)
+        return false;
+    same = strcmp(nyb_context_cpu(probe), cpu) == 0;
+    nyb_context_destroy(&probe);
+    return same;
+}
+
 void fixture_start(fixture *f)
 {
     nyb_error err = {0};

@@ -23,6 +23,8 @@ void fixture_start(fixture *f); /* creates f->train */
 void fixture_free(fixture *f);
 /* Whether this machine and build have a cpu level. */
 bool fixture_has(const char *cpu);
+/* Whether "auto" is that level: long tests need not run it twice. */
+bool fixture_is_best(const char *cpu);
 /* A run of all steps without a folder; writes the weights' hash. */
 void fixture_hash(fixture *f, char hex[65]);
 

@@ -49,7 +49,8 @@ static void check_variants(const char *model, const char *recipe, const char *wa
     char got[65];
 
     for (size_t i = 0; i < (full ? 4 : 1); i++)
-        if (hash_of(variants[i].cpu, variants[i].threads, model, recipe, got) &&
+        if (!(full && fixture_is_best(variants[i].cpu)) &&
+            hash_of(variants[i].cpu, variants[i].threads, model, recipe, got) &&
             strcmp(got, want) != 0)
             fail_msg("%s, %s: %s with %zu threads gives %s, not %s", recipe, model, variants[i].cpu,
                      variants[i].threads, got, want);
