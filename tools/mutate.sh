@@ -47,6 +47,19 @@ run() { # a test; its build is up to date
     esac >"$scratch/log" 2>&1
 }
 
+# Whether this CPU runs the kernels of a file; others only have to compile.
+runs_here() {
+    local flag
+    case $1 in
+    *_amx.c) flag='amx_int8' ;;
+    *_avx512vnni.c) flag='avx512_vnni' ;;
+    *_avx512.c) flag='avx512bw' ;;
+    *_avx2.c) flag='avx2' ;;
+    *) return 0 ;;
+    esac
+    grep -qw "$flag" /proc/cpuinfo
+}
+
 mapfile -t mutants < <(grep -vE '^#|^[[:space:]]*$' tools/mutants.txt | grep -F -- "$word" |
     if [ $quick = 1 ]; then grep '^q'; else cat; fi)
 
@@ -67,6 +80,7 @@ for test in "${tests[@]}"; do
 done
 
 noticed=0
+skipped=0
 failures=0
 complain() {
     echo "$1: $2"
@@ -84,6 +98,9 @@ for mutant in "${mutants[@]}"; do
     elif ! ninja -C "$build" "$(target "$test")" >"$scratch/log" 2>&1; then
         grep -m 3 'error:' "$scratch/log"
         complain "does not compile" "$mutant"
+    elif ! runs_here "$file"; then
+        echo "skipped, this CPU does not run $file: $mutant"
+        skipped=$((skipped + 1))
     elif run "$test"; then
         complain "SURVIVED" "$mutant"
     else
@@ -91,5 +108,5 @@ for mutant in "${mutants[@]}"; do
     fi
     cp "$scratch/original" "$tree/$file"
 done
-echo "$noticed of ${#mutants[@]} planted bugs were noticed"
+echo "$noticed of $((${#mutants[@]} - skipped)) planted bugs were noticed, $skipped skipped"
 [ "$failures" -eq 0 ] && [ "$noticed" -gt 0 ]
