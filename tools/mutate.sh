@@ -23,7 +23,16 @@ tree=$scratch/tree
 build=$scratch/build
 mkdir "$tree"
 cp -r meson.build meson_options.txt include src cli examples tests bench tools "$tree"
-if ! meson setup "$build" "$tree" >"$scratch/log" 2>&1; then
+
+# Kernels for later CPUs are emulated, unless this one has all of them; training would take long
+# with them.
+emulate=true
+cpu=avx2
+if grep -qw amx_int8 /proc/cpuinfo; then
+    emulate=false
+    cpu=
+fi
+if ! meson setup "$build" "$tree" -Demulate=$emulate >"$scratch/log" 2>&1; then
     cat "$scratch/log"
     exit 1
 fi
@@ -42,22 +51,10 @@ target() { # of a test
 run() { # a test; its build is up to date
     case $1 in
     ck:*) timeout 120 "$build/$(target "$1")" --family "${1#ck:}" ;;
-    cli:*) timeout 120 bash "$tree/tests/cli/${1#cli:}.sh" "$build/cli/nybble" ;;
+    cli:*) NYBBLE_CPU=$cpu timeout 120 bash "$tree/tests/cli/${1#cli:}.sh" "$build/cli/nybble" ;;
+    train:*) NYBBLE_CPU=$cpu timeout 120 "$build/$(target "$1")" ;;
     *) timeout 120 "$build/$(target "$1")" ;;
     esac >"$scratch/log" 2>&1
-}
-
-# Whether this CPU runs the kernels of a file; others only have to compile.
-runs_here() {
-    local flag
-    case $1 in
-    *_amx.c) flag='amx_int8' ;;
-    *_avx512vnni.c) flag='avx512_vnni' ;;
-    *_avx512.c) flag='avx512bw' ;;
-    *_avx2.c) flag='avx2' ;;
-    *) return 0 ;;
-    esac
-    grep -qw "$flag" /proc/cpuinfo
 }
 
 mapfile -t mutants < <(grep -vE '^#|^[[:space:]]*$' tools/mutants.txt | grep -F -- "$word" |
@@ -80,7 +77,6 @@ for test in "${tests[@]}"; do
 done
 
 noticed=0
-skipped=0
 failures=0
 complain() {
     echo "$1: $2"
@@ -98,9 +94,6 @@ for mutant in "${mutants[@]}"; do
     elif ! ninja -C "$build" "$(target "$test")" >"$scratch/log" 2>&1; then
         grep -m 3 'error:' "$scratch/log"
         complain "does not compile" "$mutant"
-    elif ! runs_here "$file"; then
-        echo "skipped, this CPU does not run $file: $mutant"
-        skipped=$((skipped + 1))
     elif run "$test"; then
         complain "SURVIVED" "$mutant"
     else
@@ -108,5 +101,5 @@ for mutant in "${mutants[@]}"; do
     fi
     cp "$scratch/original" "$tree/$file"
 done
-echo "$noticed of $((${#mutants[@]} - skipped)) planted bugs were noticed, $skipped skipped"
+echo "$noticed of ${#mutants[@]} planted bugs were noticed"
 [ "$failures" -eq 0 ] && [ "$noticed" -gt 0 ]

@@ -81,7 +81,9 @@ uint32_t nyb_cpu_detect(void)
     if (has(r.leaf7_edx, LEAF7_EDX_AMX) && has(r.xcr0, XCR0_TILE))
         r.amx_permitted = ask_for_tiles();
 #endif
-    return nyb_cpu_from_regs(&r);
+    /* A build with -Demulate=true computes the kernels for later CPUs in C. */
+    const uint32_t mask = nyb_cpu_from_regs(&r);
+    return NYB_EMULATE && mask ? NYB_CPU_ALL : mask;
 }
 
 /* Levels a user may name, highest first, with all bits each allows. */

@@ -10,6 +10,7 @@
 #define NYB_CPU_AVX512VNNI (1u << 2) /* AVX512_VNNI                                          */
 #define NYB_CPU_VAES       (1u << 3) /* VAES on zmm registers, AVX512_VBMI                   */
 #define NYB_CPU_AMX        (1u << 4) /* AMX-TILE, AMX-INT8, permission, and AVX512VNNI      */
+#define NYB_CPU_ALL        0x1fu
 
 /* Raw values; a test feeds recorded machines. */
 typedef struct nyb_cpu_regs {

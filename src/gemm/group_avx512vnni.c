@@ -1,13 +1,9 @@
 /* The grouped tile on AVX-512 VNNI: 6 x 32 integer sums of one group and as many float sums. */
-#include <immintrin.h>
-
+#include "gemm/asm_avx512.h"
 #include "gemm/group.h"
 #include "gemm/group_avx512.h"
 
 #define ROWS 6 /* 12 + 12 sums, 2 vectors of b, 1 of a, scales: 30 of 32 registers */
-
-/* Not the intrinsic: gcc 12 spills the accumulators around it. */
-#define DOT(acc, a, b) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
 
 static void begin(size_t group)
 {
@@ -48,8 +44,8 @@ static inline __attribute__((always_inline)) void add_group(const nyb_group_args
             NYB_UNROLL
             for (size_t m = 0; m < ROWS; m++) {
                 const __m512i four = broadcast_4(a + m * lda + 4 * j);
-                DOT(sum[m][0], four, b0);
-                DOT(sum[m][1], four, b1);
+                NYB_DOT_512(sum[m][0], four, b0);
+                NYB_DOT_512(sum[m][1], four, b1);
             }
         }
     }

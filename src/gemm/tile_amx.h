@@ -17,6 +17,9 @@ typedef struct nyb_tile_config {
 #define NYB_TILE_ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::: "memory")
 #define NYB_TILE_LOAD(tile, base, stride)                                                          \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(base), "r"(stride) : "memory")
+/* T1: an operand that streams from L2 does not displace the other from L1. */
+#define NYB_TILE_LOAD_STREAM(tile, base, stride)                                                   \
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #tile ::"r"(base), "r"(stride) : "memory")
 #define NYB_TILE_STORE(tile, base, stride)                                                         \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(base), "r"(stride) : "memory")
 #define NYB_TILE_DOT(c, a, b)                                                                      \

@@ -1,12 +1,11 @@
 /* The f32 tile on AVX-512: register blocks of up to 12 rows x 32 columns. */
+#include "gemm/asm_avx512.h"
 #include "gemm/tile.h"
 #include "gemm/tile_avx512.h"
 
 #define MAX_ROWS 12 /* 24 accumulators, 2 vectors of b, 1 of a: 27 of 32 registers */
 
-/* One accumulator per output, k ascending, fused: the reference's order. As a statement, because
- * gcc 12 spills the accumulators around the intrinsic. */
-#define FMA(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
+/* One accumulator per output, k ascending, fused: the reference's order. */
 
 /* Rows first_row .. first_row + n_rows - 1; n_rows is a constant where this is inlined. */
 static inline __attribute__((always_inline)) void run_rows(const nyb_tile_f32_args *args,
@@ -30,8 +29,8 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_f32_ar
             NYB_UNROLL
             for (size_t m = 0; m < n_rows; m++) {
                 const __m512 factor = _mm512_set1_ps(a[m * lda]);
-                FMA(acc[m][0], factor, b0);
-                FMA(acc[m][1], factor, b1);
+                NYB_FMA_512(acc[m][0], factor, b0);
+                NYB_FMA_512(acc[m][1], factor, b1);
             }
         }
     }
@@ -65,8 +64,6 @@ RUN_ROWS(11)
 RUN_ROWS(12)
 
 /* Columns 0..15 only: one vector of b, 16 accumulators, and a from memory in each FMA. */
-#define FMA_BROADCAST(acc, a, b)                                                                   \
-    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(b), "m"(a))
 #define NARROW_ROWS 16
 
 static inline __attribute__((always_inline)) void run_narrow(const nyb_tile_f32_args *args,
@@ -85,7 +82,7 @@ static inline __attribute__((always_inline)) void run_narrow(const nyb_tile_f32_
             const __m512 b0 = _mm512_loadu_ps(b);
             NYB_UNROLL
             for (size_t m = 0; m < n_rows; m++)
-                FMA_BROADCAST(acc[m], a[m * lda], b0);
+                NYB_FMA_512_BROADCAST(acc[m], a[m * lda], b0);
         }
     }
     NYB_UNROLL

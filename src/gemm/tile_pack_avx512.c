@@ -1,4 +1,5 @@
 /* Packing and epilogue of the s8 tiles on AVX-512 (without VBMI). */
+#include "gemm/asm_avx512.h"
 #include "gemm/tile_avx512.h"
 #include "gemm/tile_pack.h"
 
@@ -76,7 +77,7 @@ static inline __attribute__((always_inline)) __m512i interleave_4x16(const void 
     v = _mm512_mask_broadcast_i32x4(v, 0x0f00, _mm_loadu_si128((const void *)(row + 2 * ld)));
     v = _mm512_mask_broadcast_i32x4(v, 0xf000, _mm_loadu_si128((const void *)(row + 3 * ld)));
     v = _mm512_permutexvar_epi32(columns, v);
-    __asm__("" : "+v"(v)); /* clang 14 would merge the two shuffles into many */
+    NYB_KEEP_512(v); /* clang 14 would merge the two shuffles into many */
     return _mm512_shuffle_epi8(v, bytes);
 }
 

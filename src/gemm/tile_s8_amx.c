@@ -5,35 +5,15 @@
  *     tmm5: a      tmm2              tmm3             rows rows-16 .. rows-1 */
 #include <immintrin.h>
 
+#include "gemm/tile_amx.h"
 #include "gemm/tile_pack.h"
-
-/* Own statements: gcc 12's _tile_loadconfig tells the compiler of 8 bytes only, so that stores to
- * the rest may vanish, and its _tile_loadd orders nothing. */
-#define LOAD_CONFIG(config)                                                                        \
-    __asm__ volatile("ldtilecfg %0" ::"m"(*(const tile_config *)(config)) : "memory")
-#define RELEASE()  __asm__ volatile("tilerelease" ::: "memory")
-#define ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::: "memory")
-#define LOAD(tile, base, stride)                                                                   \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(base), "r"(stride) : "memory")
-/* T1: the operand that streams from L2 does not displace the other from L1. */
-#define LOAD_STREAM(tile, base, stride)                                                            \
-    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #tile ::"r"(base), "r"(stride) : "memory")
-#define STORE(tile, base, stride)                                                                  \
-    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(base), "r"(stride) : "memory")
-#define DOT(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
-
-typedef struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_config;
 
 #define TILES_OF_64_BYTES                                                                          \
     {                                                                                              \
         64, 64, 64, 64, 64, 64, 64, 64                                                             \
     }
 
-static const tile_config full_config = {
+static const nyb_tile_config full_config = {
     .palette = 1,
     .row_bytes = TILES_OF_64_BYTES,
     .rows = {16, 16, 16, 16, 16, 16, 16, 16},
@@ -41,12 +21,12 @@ static const tile_config full_config = {
 
 static void begin(void)
 {
-    LOAD_CONFIG(&full_config);
+    NYB_TILE_CONFIG(&full_config);
 }
 
 static void end(void)
 {
-    RELEASE();
+    NYB_TILE_RELEASE();
 }
 
 /* 16 < rows <= 32. The lower tiles hold the last 16 rows; rows that lie in both are computed twice,
@@ -60,30 +40,30 @@ static void run_32(const nyb_tile_s8_args *args)
     const int8_t *b = args->b;
     const uint32_t *a_step = args->a_step;
     if (args->accumulate) {
-        LOAD(0, c0, c_stride);
-        LOAD(1, c0 + 16, c_stride);
-        LOAD(2, c1, c_stride);
-        LOAD(3, c1 + 16, c_stride);
+        NYB_TILE_LOAD(0, c0, c_stride);
+        NYB_TILE_LOAD(1, c0 + 16, c_stride);
+        NYB_TILE_LOAD(2, c1, c_stride);
+        NYB_TILE_LOAD(3, c1 + 16, c_stride);
     } else {
-        ZERO(0);
-        ZERO(1);
-        ZERO(2);
-        ZERO(3);
+        NYB_TILE_ZERO(0);
+        NYB_TILE_ZERO(1);
+        NYB_TILE_ZERO(2);
+        NYB_TILE_ZERO(3);
     }
     for (size_t i = 0; i < n_steps; i++, b += NYB_TILE_STEP_BYTES) {
-        LOAD_STREAM(6, b, (size_t)64);
-        LOAD(4, a0 + a_step[i], lda);
-        LOAD_STREAM(7, b + 1024, (size_t)64);
-        LOAD(5, a1 + a_step[i], lda);
-        DOT(0, 4, 6);
-        DOT(1, 4, 7);
-        DOT(2, 5, 6);
-        DOT(3, 5, 7);
+        NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
+        NYB_TILE_LOAD(4, a0 + a_step[i], lda);
+        NYB_TILE_LOAD_STREAM(7, b + 1024, (size_t)64);
+        NYB_TILE_LOAD(5, a1 + a_step[i], lda);
+        NYB_TILE_DOT(0, 4, 6);
+        NYB_TILE_DOT(1, 4, 7);
+        NYB_TILE_DOT(2, 5, 6);
+        NYB_TILE_DOT(3, 5, 7);
     }
-    STORE(0, c0, c_stride);
-    STORE(1, c0 + 16, c_stride);
-    STORE(2, c1, c_stride);
-    STORE(3, c1 + 16, c_stride);
+    NYB_TILE_STORE(0, c0, c_stride);
+    NYB_TILE_STORE(1, c0 + 16, c_stride);
+    NYB_TILE_STORE(2, c1, c_stride);
+    NYB_TILE_STORE(3, c1 + 16, c_stride);
 }
 
 /* The left half of run_32: tiles 0 and 2. */
@@ -94,22 +74,22 @@ static void run_32_narrow(const nyb_tile_s8_args *args)
     int32_t *c0 = args->c, *c1 = args->c + lower * NYB_TILE_COLS;
     const int8_t *b = args->b;
     if (args->accumulate) {
-        LOAD(0, c0, c_stride);
-        LOAD(2, c1, c_stride);
+        NYB_TILE_LOAD(0, c0, c_stride);
+        NYB_TILE_LOAD(2, c1, c_stride);
     } else {
-        ZERO(0);
-        ZERO(2);
+        NYB_TILE_ZERO(0);
+        NYB_TILE_ZERO(2);
     }
     for (size_t i = 0; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
         const uint8_t *a = args->a + args->a_step[i];
-        LOAD_STREAM(6, b, (size_t)64);
-        LOAD(4, a, lda);
-        LOAD(5, a + lower * lda, lda);
-        DOT(0, 4, 6);
-        DOT(2, 5, 6);
+        NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
+        NYB_TILE_LOAD(4, a, lda);
+        NYB_TILE_LOAD(5, a + lower * lda, lda);
+        NYB_TILE_DOT(0, 4, 6);
+        NYB_TILE_DOT(2, 5, 6);
     }
-    STORE(0, c0, c_stride);
-    STORE(2, c1, c_stride);
+    NYB_TILE_STORE(0, c0, c_stride);
+    NYB_TILE_STORE(2, c1, c_stride);
 }
 
 /* rows <= 16, the height that tiles 0, 1 and 4 are configured for. */
@@ -118,21 +98,21 @@ static void run_16(const nyb_tile_s8_args *args)
     const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t);
     const int8_t *b = args->b;
     if (args->accumulate) {
-        LOAD(0, args->c, c_stride);
-        LOAD(1, args->c + 16, c_stride);
+        NYB_TILE_LOAD(0, args->c, c_stride);
+        NYB_TILE_LOAD(1, args->c + 16, c_stride);
     } else {
-        ZERO(0);
-        ZERO(1);
+        NYB_TILE_ZERO(0);
+        NYB_TILE_ZERO(1);
     }
     for (size_t i = 0; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
-        LOAD(4, args->a + args->a_step[i], args->lda);
-        LOAD_STREAM(6, b, (size_t)64);
-        LOAD_STREAM(7, b + 1024, (size_t)64);
-        DOT(0, 4, 6);
-        DOT(1, 4, 7);
+        NYB_TILE_LOAD(4, args->a + args->a_step[i], args->lda);
+        NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
+        NYB_TILE_LOAD_STREAM(7, b + 1024, (size_t)64);
+        NYB_TILE_DOT(0, 4, 6);
+        NYB_TILE_DOT(1, 4, 7);
     }
-    STORE(0, args->c, c_stride);
-    STORE(1, args->c + 16, c_stride);
+    NYB_TILE_STORE(0, args->c, c_stride);
+    NYB_TILE_STORE(1, args->c + 16, c_stride);
 }
 
 /* rows = 16, columns 0..15: one tile of C would wait for itself at every step (52 cycles), so four
@@ -145,36 +125,36 @@ static void run_16_narrow(const nyb_tile_s8_args *args)
     const int8_t *b = args->b;
     _Alignas(64) int32_t part[3][16][16];
     if (args->accumulate)
-        LOAD(0, args->c, c_stride);
+        NYB_TILE_LOAD(0, args->c, c_stride);
     else
-        ZERO(0);
-    ZERO(1);
-    ZERO(2);
-    ZERO(3);
+        NYB_TILE_ZERO(0);
+    NYB_TILE_ZERO(1);
+    NYB_TILE_ZERO(2);
+    NYB_TILE_ZERO(3);
     size_t i = 0;
     for (; i + 4 <= args->n_steps; i += 4, b += 4 * NYB_TILE_STEP_BYTES) {
-        LOAD(4, a + a_step[i], lda);
-        LOAD_STREAM(6, b, (size_t)64);
-        DOT(0, 4, 6);
-        LOAD(5, a + a_step[i + 1], lda);
-        LOAD_STREAM(7, b + NYB_TILE_STEP_BYTES, (size_t)64);
-        DOT(1, 5, 7);
-        LOAD(4, a + a_step[i + 2], lda);
-        LOAD_STREAM(6, b + 2 * NYB_TILE_STEP_BYTES, (size_t)64);
-        DOT(2, 4, 6);
-        LOAD(5, a + a_step[i + 3], lda);
-        LOAD_STREAM(7, b + 3 * NYB_TILE_STEP_BYTES, (size_t)64);
-        DOT(3, 5, 7);
+        NYB_TILE_LOAD(4, a + a_step[i], lda);
+        NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
+        NYB_TILE_DOT(0, 4, 6);
+        NYB_TILE_LOAD(5, a + a_step[i + 1], lda);
+        NYB_TILE_LOAD_STREAM(7, b + NYB_TILE_STEP_BYTES, (size_t)64);
+        NYB_TILE_DOT(1, 5, 7);
+        NYB_TILE_LOAD(4, a + a_step[i + 2], lda);
+        NYB_TILE_LOAD_STREAM(6, b + 2 * NYB_TILE_STEP_BYTES, (size_t)64);
+        NYB_TILE_DOT(2, 4, 6);
+        NYB_TILE_LOAD(5, a + a_step[i + 3], lda);
+        NYB_TILE_LOAD_STREAM(7, b + 3 * NYB_TILE_STEP_BYTES, (size_t)64);
+        NYB_TILE_DOT(3, 5, 7);
     }
     for (; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
-        LOAD(4, a + a_step[i], lda);
-        LOAD_STREAM(6, b, (size_t)64);
-        DOT(0, 4, 6);
+        NYB_TILE_LOAD(4, a + a_step[i], lda);
+        NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
+        NYB_TILE_DOT(0, 4, 6);
     }
-    STORE(0, args->c, c_stride);
-    STORE(1, part[0], (size_t)64);
-    STORE(2, part[1], (size_t)64);
-    STORE(3, part[2], (size_t)64);
+    NYB_TILE_STORE(0, args->c, c_stride);
+    NYB_TILE_STORE(1, part[0], (size_t)64);
+    NYB_TILE_STORE(2, part[1], (size_t)64);
+    NYB_TILE_STORE(3, part[2], (size_t)64);
     for (size_t m = 0; m < 16; m++) {
         __m512i sum = _mm512_load_si512(args->c + m * NYB_TILE_COLS);
         for (size_t p = 0; p < 3; p++)
@@ -196,14 +176,14 @@ static void run(const nyb_tile_s8_args *args)
         run_16(args);
     } else {
         /* About 50 ns; only the last block of a matrix is this low. */
-        const tile_config low_config = {
+        const nyb_tile_config low_config = {
             .palette = 1,
             .row_bytes = TILES_OF_64_BYTES,
             .rows = {rows, rows, 16, 16, rows, 16, 16, 16},
         };
-        LOAD_CONFIG(&low_config);
+        NYB_TILE_CONFIG(&low_config);
         run_16(args);
-        LOAD_CONFIG(&full_config);
+        NYB_TILE_CONFIG(&full_config);
     }
 }
 

@@ -1,13 +1,9 @@
 /* The s8 tile on AVX-512 VNNI: register blocks of up to 12 rows x 32 columns. */
-#include <immintrin.h>
-
+#include "gemm/asm_avx512.h"
 #include "gemm/tile_pack.h"
 #include "gemm/tile_unroll.h"
 
 #define MAX_ROWS 12 /* 24 accumulators, 2 vectors of b, 1 of a: 27 of 32 registers */
-
-/* Not the intrinsic: gcc 12 spills the accumulators around it. */
-#define DOT(acc, a, b) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
 
 static void begin(void)
 {
@@ -60,8 +56,8 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_s8_arg
                 NYB_UNROLL
                 for (size_t m = 0; m < n_rows; m++) {
                     const __m512i four = broadcast_4(a + m * lda + 4 * j);
-                    DOT(acc[m][0], four, b0);
-                    DOT(acc[m][1], four, b1);
+                    NYB_DOT_512(acc[m][0], four, b0);
+                    NYB_DOT_512(acc[m][1], four, b1);
                 }
             }
         }
