@@ -73,7 +73,9 @@ nyb_step *nyb_build_step(nyb_builder *b, nyb_step_kind kind, int layer)
                     .mask = -1,
                     .kept = -1,
                     .stored = -1,
-                    .blocks = -1};
+                    .blocks = -1,
+                    .coefs = -1,
+                    .producer = -1};
     return s;
 }
 

@@ -7,6 +7,8 @@
  *   backward   add's copy for its second input   the same buffer, where nobody writes it too early
  *              relu -> batchnorm                 the mask is applied where batchnorm reads dout
  *   both       batchnorm -> moments              canonical blocks of what it writes, still in cache
+ *              batchnorm -> encode               what one encode step alone reads is never stored:
+ *                                                made once for its moments, again for its codes
  *
  * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
 #include "graph/build.h"
@@ -235,6 +237,63 @@ static void fuse_moments(fuser *f, int i)
     q->blocks = s->blocks;
 }
 
+/* ---- tensors that are never stored ----------------------------------------------------------- */
+
+/* Whether a step needs no more of a tensor than its moments, which its producer left. */
+static bool needs_moments_only(const nyb_program *p, const nyb_step *s)
+{
+    const nyb_quant *q = s->quant >= 0 ? &p->quants[s->quant] : NULL;
+
+    return q && q->blocks >= 0 &&
+           (s->kind == NYB_STEP_MOMENTS ||
+            (s->kind == NYB_STEP_SCALE && q->spec.scale->choose && q->param < 0));
+}
+
+/* What the producer reads is still there when step `last` makes rows again. */
+static bool inputs_stay(const fuser *f, int producer, int last)
+{
+    const nyb_step *s = &f->b.p->steps[producer];
+    const int read[] = {s->in[0], s->stored, s->saved, s->residual, s->mask, s->dout, s->kept};
+
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        if (read[i] >= 0 && next_write(f, read[i], producer + 1) <= last)
+            return false;
+    return true;
+}
+
+static bool only_reader(const fuser *f, int buffer, int producer, int reader)
+{
+    for (int u = next_use(f, buffer, 0); u >= 0; u = next_use(f, buffer, u + 1))
+        if (u != producer && u != reader && !needs_moments_only(f->b.p, &f->b.p->steps[u]))
+            return false;
+    return true;
+}
+
+static void leave_unstored(fuser *f, int i)
+{
+    nyb_program *p = f->b.p;
+    const nyb_quant *q = &p->quants[p->steps[i].quant];
+    const int real = q->real, producer = producer_of(f, real);
+    nyb_step *s = producer >= 0 ? &p->steps[producer] : NULL;
+    const nyb_shape *shape = s ? &s->args.in_shape[0] : NULL;
+
+    if (!s || producer > i || q->packed.cols != shape->c || shape->c > NYB_MAKER_COLS_MAX ||
+        q->packed.rows != nyb_shape_rows(*shape) || !only_reader(f, real, producer, i) ||
+        !inputs_stay(f, producer, i))
+        return;
+    s->coefs = nyb_build_buffer(&f->b, "coefficients", s->layer, NYB_HOME_PLANNED, -1,
+                                3 * shape->c * sizeof(float));
+    s->args.fused.unstored = true;
+    if (s->kind == NYB_STEP_FORWARD)
+        s->out = -1;
+    else
+        s->din[0] = -1;
+    p->steps[i].producer = producer;
+    for (int j = 0; j < p->n_quants; j++)
+        if (p->quants[j].real == real)
+            p->quants[j].unstored = true;
+}
+
 /* ---- all ------------------------------------------------------------------------------------- */
 
 /* Removes the steps that are gone. */
@@ -246,6 +305,9 @@ static void compact(fuser *f)
     for (int i = 0; i < p->n_steps; i++) {
         if (f->gone[i])
             continue;
+        for (int j = i + 1; j < p->n_steps; j++)
+            if (p->steps[j].producer == i)
+                p->steps[j].producer = n; /* n <= i: no later step is meant by it */
         n_forward += i < p->n_forward;
         p->steps[n++] = p->steps[i];
     }
@@ -273,6 +335,9 @@ nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *e
     for (int i = 0; i < program->n_steps; i++)
         if (program->steps[i].kind == NYB_STEP_MOMENTS || program->steps[i].kind == NYB_STEP_ROUND)
             fuse_moments(&f, i);
+    for (int i = 0; i < program->n_steps; i++)
+        if (program->steps[i].kind == NYB_STEP_ENCODE)
+            leave_unstored(&f, i);
     compact(&f);
     nyb_free(f.gone);
     return f.b.status;

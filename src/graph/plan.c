@@ -19,11 +19,28 @@ static int put_source(const nyb_program *p, const nyb_source *s, int *list, int 
     return n;
 }
 
+/* What a producer reads to make rows again. */
+static int put_producer(const nyb_step *s, int *list, int n)
+{
+    const bool forward = s->kind == NYB_STEP_FORWARD;
+    const int read[] = {s->stored < 0 ? s->in[0] : -1,
+                        s->stored,
+                        s->saved,
+                        s->coefs,
+                        forward ? s->residual : s->mask,
+                        forward ? -1 : s->dout,
+                        forward ? -1 : s->kept};
+
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        list[n++] = read[i];
+    return n;
+}
+
 int nyb_step_buffers(const nyb_program *p, const nyb_step *s, int list[NYB_STEP_BUFFERS])
 {
     const nyb_quant *q = s->quant >= 0 ? &p->quants[s->quant] : NULL;
-    const int own[] = {s->in[0], s->in[1], s->dout,     s->din[0], s->din[1], s->saved,
-                       s->out,   s->mask,  s->residual, s->kept,   s->stored, s->blocks};
+    const int own[] = {s->in[0], s->in[1],    s->dout, s->din[0], s->din[1], s->saved, s->out,
+                       s->mask,  s->residual, s->kept, s->stored, s->blocks, s->coefs};
     int n = 0, kept = 0;
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
@@ -33,8 +50,10 @@ int nyb_step_buffers(const nyb_program *p, const nyb_step *s, int list[NYB_STEP_
     /* Codes of another quant need its tensor no more. */
     if (q && s->kind != NYB_STEP_ESTIMATE && q->order == NYB_ORDER_OWN) {
         list[n++] = q->blocks;
-        list[n++] = q->real;
+        list[n++] = q->unstored ? -1 : q->real;
     }
+    if (s->producer >= 0)
+        n = put_producer(&p->steps[s->producer], list, n);
     if (s->kind == NYB_STEP_REGROUP)
         n = put_quant(&p->quants[q->order_of], list, n);
     if (s->kind == NYB_STEP_ENCODE || s->kind == NYB_STEP_ROUND || s->kind == NYB_STEP_REGROUP ||
@@ -196,6 +215,7 @@ static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
     a->fused.kept = memory_of(p, s->kept);
     a->fused.stored = memory_of(p, s->stored);
     a->fused.moments = memory_of(p, s->blocks);
+    a->fused.coefs = memory_of(p, s->coefs);
     a->labels = g->labels;
     for (int i = 0; i < g->n_params; i++) {
         const nyb_param *param = &g->params[i];

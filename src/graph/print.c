@@ -98,9 +98,9 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
         step_word(g, s, word, sizeof word);
         if (s->quant >= 0)
             nyb_spec_print(&p->quants[s->quant].spec, spec, sizeof spec);
-        fprintf(out, "  %4d %-9s %-28s %s%s%s\n", i, nyb_step_kind_name(s->kind), l->name,
+        fprintf(out, "  %4d %-9s %-28s %s%s%s%s\n", i, nyb_step_kind_name(s->kind), l->name,
                 s->quant >= 0 ? nyb_slot_name(p->quants[s->quant].slot) : word,
-                s->quant >= 0 ? " " : "", spec);
+                s->quant >= 0 ? " " : "", spec, s->args.fused.unstored ? ", not stored" : "");
     }
     fprintf(out, "  %-8s %-28s %12s %12s %5s %5s\n", "buffer", "layer", "bytes", "offset", "from",
             "to");

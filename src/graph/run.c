@@ -47,8 +47,59 @@ static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
         nyb_observe_clip(g, q, q->packed.scale * nyb_format_reach(q->spec.format));
 }
 
-static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step)
+/* The rows of a tensor that is not stored. */
+typedef struct unstored {
+    const nyb_op *op;
+    const nyb_step *producer;
+} unstored;
+
+static void make_rows(const void *self, size_t row, size_t n, float *rows)
 {
+    const unstored *u = self;
+
+    if (u->producer->kind == NYB_STEP_FORWARD)
+        u->op->out_rows(&u->producer->args, row, n, rows);
+    else
+        u->op->din_rows(&u->producer->args, row, n, rows);
+}
+
+/* For telemetry and error messages, which alone allocate: all rows, or NULL. */
+static float *make_all(const nyb_graph *g, const nyb_step *producer)
+{
+    const nyb_shape shape = producer->args.in_shape[0];
+    const unstored u = {g->model->layers[producer->layer].op, producer};
+    float *all = nyb_alloc(nyb_shape_size(shape) * sizeof *all);
+
+    if (all)
+        make_rows(&u, 0, nyb_shape_rows(shape), all);
+    return all;
+}
+
+static void encode(nyb_graph *g, nyb_program *p, const nyb_step *s, const nyb_stream *stream)
+{
+    nyb_quant *q = &p->quants[s->quant];
+    const nyb_step *producer = s->producer >= 0 ? &p->steps[s->producer] : NULL;
+
+    if (producer) {
+        const unstored u = {g->model->layers[producer->layer].op, producer};
+        const nyb_row_maker maker = {make_rows, &u};
+
+        nyb_encode_made(g->context, &q->spec, stream, &maker, &q->packed);
+    } else {
+        nyb_encode_run(g->context, &q->spec, stream, real_of(p, q), &q->packed);
+    }
+    if (g->measure) {
+        float *all = producer ? make_all(g, producer) : NULL;
+
+        if (all || !producer)
+            g->measure_fn(g->measure_user, q, producer ? all : real_of(p, q), NULL);
+        nyb_free(all);
+    }
+}
+
+static void run_encode(nyb_graph *g, nyb_program *p, const nyb_step *s, uint32_t step)
+{
+    nyb_quant *q = &p->quants[s->quant];
     const nyb_stream stream = {.seed = g->seed,
                                .step = step,
                                .tensor = (uint32_t)g->model->layers[q->layer].gemm,
@@ -57,10 +108,8 @@ static void run_encode(nyb_graph *g, nyb_program *p, nyb_quant *q, uint32_t step
 
     if (q->shares >= 0)
         q->packed.scale = p->quants[q->shares].packed.scale;
-    nyb_encode_run(g->context, &q->spec, &stream, real_of(p, q), &q->packed);
+    encode(g, p, s, &stream);
     q->grouped.packed.scale = q->packed.scale;
-    if (g->measure)
-        g->measure_fn(g->measure_user, q, real_of(p, q), NULL);
 }
 
 static void run_product(nyb_graph *g, const nyb_step *s)
@@ -88,7 +137,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         run_scale(g, p, &p->quants[s->quant], s->args.scratch);
         return;
     case NYB_STEP_ENCODE:
-        run_encode(g, p, &p->quants[s->quant], step);
+        run_encode(g, p, s, step);
         return;
     case NYB_STEP_ROUND:
         nyb_run_round(g, p, s, p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH, step);
@@ -136,26 +185,32 @@ void nyb_graph_backward(nyb_graph *g, nyb_mode mode, uint32_t step)
     }
 }
 
+/* Whether all of a step's output is finite. */
+static bool is_finite(const nyb_graph *g, const nyb_program *p, const nyb_step *s)
+{
+    const nyb_shape shape = g->model->layers[s->layer].shape;
+    float *all = s->out < 0 ? make_all(g, s) : NULL;
+    const float *out = s->out < 0 ? all : p->buffers[s->out].memory;
+    size_t n = g->batch * shape.h * shape.w * shape.c, i = 0;
+
+    if (s->out >= 0) /* the loss has no batch */
+        n = nyb_min(n, p->buffers[s->out].n_bytes / sizeof(float));
+    while (out && i < n && isfinite(out[i]))
+        i++;
+    nyb_free(all);
+    return !out || i == n;
+}
+
 int nyb_graph_find_nonfinite(nyb_graph *g, nyb_mode mode, uint32_t step)
 {
     nyb_program *p = &g->programs[mode];
 
     for (int i = 0; i < p->n_forward; i++) {
         const nyb_step *s = &p->steps[i];
-        const float *out;
 
         run_step(g, p, &p->steps[i], step);
-        if (s->kind != NYB_STEP_PRODUCT && s->kind != NYB_STEP_FORWARD)
-            continue;
-        out = p->buffers[s->out].memory;
-        for (size_t j = 0; j < p->buffers[s->out].n_bytes / sizeof(float); j++) {
-            const nyb_shape shape = g->model->layers[s->layer].shape;
-
-            if (j >= g->batch * shape.h * shape.w * shape.c)
-                break; /* alignment padding */
-            if (!isfinite(out[j]))
-                return s->layer;
-        }
+        if ((s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_FORWARD) && !is_finite(g, p, s))
+            return s->layer;
     }
     return -1;
 }

@@ -98,18 +98,21 @@ static void describe_product(const nyb_program *p, const nyb_step *s, nyb_trace_
 }
 
 /* Kinds that this does not know are called by their word alone. */
-static void name_kind(const nyb_graph *g, const nyb_step *s, nyb_trace_line *line)
+static void name_kind(const nyb_graph *g, const nyb_program *p, const nyb_step *s,
+                      nyb_trace_line *line)
 {
     static const char *const products[] = {"fwd", "dx", "dw"};
     const char *word = nyb_step_kind_name(s->kind);
     char op[sizeof line->kind - 16];
 
     nyb_graph_op_word(g, s, op, sizeof op);
-
     if (s->kind == NYB_STEP_PRODUCT)
         snprintf(line->kind, sizeof line->kind, "%s %s", word, products[s->product]);
     else if (s->kind == NYB_STEP_FORWARD || s->kind == NYB_STEP_BACKWARD)
         snprintf(line->kind, sizeof line->kind, "%s %s", op, word);
+    else if (s->producer >= 0) /* computes what nobody stored, and encodes it */
+        snprintf(line->kind, sizeof line->kind, "%s %s",
+                 g->model->layers[p->steps[s->producer].layer].op->name, word);
     else
         snprintf(line->kind, sizeof line->kind, "%s", word);
 }
@@ -126,7 +129,7 @@ void nyb_graph_trace_at(const nyb_graph *g, nyb_mode mode, int step, nyb_trace_l
     line->shape[1] = l->shape.h;
     line->shape[2] = l->shape.w;
     line->shape[3] = l->shape.c;
-    name_kind(g, s, line);
+    name_kind(g, p, s, line);
     if (s->quant >= 0)
         line->slot = nyb_slot_name(p->quants[s->quant].slot);
     if (s->conv || s->group)

@@ -66,6 +66,7 @@ static bn_work work_of(const nyb_op_args *args)
     float *const partial = args->scratch;
     float *const coefs = partial + nyb_op_blocks(rows, NYB_ELEM_ROWS) * STATS * cols;
     float *const saved = args->saved ? args->saved : coefs; /* evaluation may save nothing */
+    float *const kept = args->fused.coefs ? args->fused.coefs : coefs + 2 * cols;
 
     return (bn_work){args,
                      nyb_elem_choose(args->context->cpu),
@@ -75,9 +76,9 @@ static bn_work work_of(const nyb_op_args *args)
                      partial,
                      saved,
                      saved + cols,
-                     coefs + 2 * cols,
-                     coefs + 3 * cols,
-                     coefs + 4 * cols};
+                     kept,
+                     kept + cols,
+                     kept + 2 * cols};
 }
 
 static size_t rows_of_block(const bn_work *work, size_t block)
@@ -167,35 +168,79 @@ static void coefs_task(void *arg, size_t task, size_t worker)
 }
 
 /* A tile that was just written is still in the cache. */
-static void moments_of_tile(const bn_work *work, const nyb_op_tile *t, const float *x)
+static void moments_of_tile(const bn_work *work, const nyb_op_tile *t, const float *x, size_t ld)
 {
     nyb_block_moments *const blocks = work->args->fused.moments;
 
     if (blocks)
-        work->moments(x + t->at, t->rows, work->cols, 16, t->cols / 16,
+        work->moments(x, t->rows, ld, 16, t->cols / 16,
                       blocks + t->block * (work->cols / 16) + t->col / 16);
+}
+
+typedef void bn_tile(const bn_work *work, const nyb_op_tile *t, float *y, size_t ld, bool first);
+
+/* A result that nobody stores is made for its moments (and its mask), a few columns at a time. */
+#define UNSTORED_COLS 64
+
+static void look_at_tile(const bn_work *work, const nyb_op_tile *t, bn_tile *make)
+{
+    _Alignas(64) float part[NYB_ELEM_ROWS * UNSTORED_COLS];
+
+    for (size_t col = 0; col < t->cols; col += UNSTORED_COLS) {
+        nyb_op_tile some = *t;
+
+        some.col += col;
+        some.at += col;
+        some.cols = nyb_min(UNSTORED_COLS, t->cols - col);
+        make(work, &some, part, UNSTORED_COLS, true);
+        moments_of_tile(work, &some, part, UNSTORED_COLS);
+    }
+}
+
+/* first: the mask is not there yet. */
+static void apply_tile(const bn_work *work, const nyb_op_tile *t, float *y, size_t ld, bool first)
+{
+    const nyb_op_args *args = work->args;
+    const nyb_op_fused *fused = &args->fused;
+    const nyb_elem_in x = input_at(work, t->at);
+    const float *const beta = args->param[1] + t->col;
+
+    if (fused->relu)
+        work->kernel->bn_relu(x, t->rows, t->cols, work->cols, work->mean + t->col,
+                              work->scale + t->col, beta,
+                              fused->residual ? fused->residual + t->at : NULL, y, ld,
+                              first && fused->mask ? fused->mask + t->at / 8 : NULL);
+    else
+        work->kernel->bn_apply(x, t->rows, t->cols, work->cols, work->mean + t->col,
+                               work->scale + t->col, beta, y, ld);
 }
 
 static void apply_task(void *arg, size_t task, size_t worker)
 {
     const bn_work *work = arg;
     const nyb_op_args *args = work->args;
-    const nyb_op_fused *fused = &args->fused;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
-    const nyb_elem_in x = input_at(work, t.at);
-    const float *const beta = args->param[1] + t.col;
-    float *const y = args->out + t.at;
 
     (void)worker;
-    if (fused->relu)
-        work->kernel->bn_relu(x, t.rows, t.cols, work->cols, work->mean + t.col,
-                              work->scale + t.col, beta,
-                              fused->residual ? fused->residual + t.at : NULL, y,
-                              fused->mask ? fused->mask + t.at / 8 : NULL);
-    else
-        work->kernel->bn_apply(x, t.rows, t.cols, work->cols, work->mean + t.col,
-                               work->scale + t.col, beta, y);
-    moments_of_tile(work, &t, args->out);
+    if (args->fused.unstored) {
+        look_at_tile(work, &t, apply_tile);
+        return;
+    }
+    apply_tile(work, &t, args->out + t.at, work->cols, true);
+    moments_of_tile(work, &t, args->out + t.at, work->cols);
+}
+
+static nyb_op_tile whole_rows(const bn_work *work, size_t row, size_t n)
+{
+    return (nyb_op_tile){.row = row, .rows = n, .cols = work->cols, .at = row * work->cols};
+}
+
+static void out_rows(const nyb_op_args *args, size_t row, size_t n, float *rows)
+{
+    const bn_work work = work_of(args);
+    const nyb_op_tile t = whole_rows(&work, row, n);
+
+    apply_tile(&work, &t, rows, work.cols, false);
 }
 
 static void forward(const nyb_op_args *args)
@@ -207,7 +252,8 @@ static void forward(const nyb_op_args *args)
     if (args->training)
         nyb_pool_run(pool, stats_task, &work, n_tiles);
     nyb_pool_run(pool, coefs_task, &work, nyb_op_blocks(work.cols, 16));
-    nyb_pool_run(pool, apply_task, &work, n_tiles);
+    if (!args->fused.unstored || args->fused.moments || args->fused.mask)
+        nyb_pool_run(pool, apply_task, &work, n_tiles);
 }
 
 static void back_sums_task(void *arg, size_t task, size_t worker)
@@ -265,26 +311,45 @@ static void back_coefs_task(void *arg, size_t task, size_t worker)
     }
 }
 
+static void back_apply_tile(const bn_work *work, const nyb_op_tile *t, float *dx, size_t ld,
+                            bool first)
+{
+    const nyb_op_args *args = work->args;
+    const nyb_op_fused *fused = &args->fused;
+    const float *const coef[4] = {work->mean + t->col, work->k1 + t->col, work->k2 + t->col,
+                                  work->scale + t->col};
+    const nyb_elem_in x = input_at(work, t->at);
+
+    (void)first;
+    if (fused->relu && !fused->kept)
+        work->kernel->bn_relu_back_apply(args->dout + t->at, fused->mask + t->at / 8, x, t->rows,
+                                         t->cols, work->cols, coef, dx, ld);
+    else
+        work->kernel->bn_back_apply((fused->relu ? fused->kept : args->dout) + t->at, x, t->rows,
+                                    t->cols, work->cols, coef, dx, ld, args->din_add[0]);
+}
+
 static void back_apply_task(void *arg, size_t task, size_t worker)
 {
     const bn_work *work = arg;
     const nyb_op_args *args = work->args;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
-    const float *const coef[4] = {work->mean + t.col, work->k1 + t.col, work->k2 + t.col,
-                                  work->scale + t.col};
-
-    const nyb_op_fused *fused = &args->fused;
-    const nyb_elem_in x = input_at(work, t.at);
-    float *const dx = args->din[0] + t.at;
 
     (void)worker;
-    if (fused->relu && !fused->kept)
-        work->kernel->bn_relu_back_apply(args->dout + t.at, fused->mask + t.at / 8, x, t.rows,
-                                         t.cols, work->cols, coef, dx);
-    else
-        work->kernel->bn_back_apply((fused->relu ? fused->kept : args->dout) + t.at, x, t.rows,
-                                    t.cols, work->cols, coef, dx, args->din_add[0]);
-    moments_of_tile(work, &t, args->din[0]);
+    if (args->fused.unstored) {
+        look_at_tile(work, &t, back_apply_tile);
+        return;
+    }
+    back_apply_tile(work, &t, args->din[0] + t.at, work->cols, true);
+    moments_of_tile(work, &t, args->din[0] + t.at, work->cols);
+}
+
+static void din_rows(const nyb_op_args *args, size_t row, size_t n, float *rows)
+{
+    const bn_work work = work_of(args);
+    const nyb_op_tile t = whole_rows(&work, row, n);
+
+    back_apply_tile(&work, &t, rows, work.cols, false);
 }
 
 static void backward(const nyb_op_args *args)
@@ -295,7 +360,7 @@ static void backward(const nyb_op_args *args)
 
     nyb_pool_run(pool, back_sums_task, &work, n_tiles);
     nyb_pool_run(pool, back_coefs_task, &work, nyb_op_blocks(work.cols, 16));
-    if (args->din[0])
+    if (args->din[0] || (args->fused.unstored && args->fused.moments))
         nyb_pool_run(pool, back_apply_task, &work, n_tiles);
 }
 
@@ -315,4 +380,6 @@ const nyb_op nyb_op_batchnorm = {
     .scratch_bytes = scratch_bytes,
     .forward = forward,
     .backward = backward,
+    .out_rows = out_rows,
+    .din_rows = din_rows,
 };

@@ -20,6 +20,7 @@ typedef struct nyb_elem_in {
 
 /* "rows x cols, ld apart" is a part of a row-major matrix whose rows begin ld floats apart. Every
  * operation named below is one rounding; lane arithmetic is per column, so vector width is free.
+ * Rows of a result with an ld of its own (ld_y, ld_dx) may lie closer.
  * Elementwise functions may work in place. rows >= 1; n and cols may be 0. */
 typedef struct nyb_elem_kernel {
     const char *name; /* "avx512", "avx2", "ref" */
@@ -36,13 +37,13 @@ typedef struct nyb_elem_kernel {
                      float *shift, float *sum, float *square);
     /* y = (x - mean) * scale + beta */
     void (*bn_apply)(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const float *mean,
-                     const float *scale, const float *beta, float *y);
+                     const float *scale, const float *beta, float *y, size_t ld_y);
     /* sum_dy += dy; sum_dyx += dy * (x - mean), rows ascending from +0; rows <= 256. */
     void (*bn_back_sums)(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
                          const float *mean, float *sum_dy, float *sum_dyx);
     /* dx = ((dy - k1) - (x - mean) * k2) * scale; coef: mean, k1, k2, scale. add: dx += that. */
     void (*bn_back_apply)(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
-                          const float *const coef[4], float *dx, bool add);
+                          const float *const coef[4], float *dx, size_t ld_dx, bool add);
 
     /* Batch normalisation and relu in one pass, the bits of the two. cols and ld are multiples of
      * 16; mask has a bit for each element of the matrix: row r begins at mask + r * ld / 8. */
@@ -50,14 +51,15 @@ typedef struct nyb_elem_kernel {
     /* y = relu(bn_apply's y, or, if residual, that + residual), with relu's mask (NULL: none). */
     void (*bn_relu)(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const float *mean,
                     const float *scale, const float *beta, const float *residual, float *y,
-                    uint8_t *mask);
+                    size_t ld_y, uint8_t *mask);
     /* As bn_back_sums of kept = bit ? dy : +0; kept NULL: not stored. May be in place. */
     void (*bn_relu_back_sums)(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                               size_t cols, size_t ld, const float *mean, float *kept, float *sum_dy,
                               float *sum_dyx);
     /* As bn_back_apply of bit ? dy : +0, add false. */
     void (*bn_relu_back_apply)(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
-                               size_t cols, size_t ld, const float *const coef[4], float *dx);
+                               size_t cols, size_t ld, const float *const coef[4], float *dx,
+                               size_t ld_dx);
 
     /* Bit i % 8 of mask[i / 8] = !(x[i] <= 0); y = bit ? x : +0. NaN passes. Writes (n + 7) / 8
      * bytes of mask, the bits past n zero; mask may be NULL. */

@@ -136,22 +136,22 @@ static void bn_stats(const float *x, size_t rows, size_t cols, size_t ld, uint16
 
 static ALWAYS_INLINE void apply_tile(nyb_elem_in x, size_t at, bool half, size_t rows, size_t ld,
                                      size_t n, const float *mean, const float *scale,
-                                     const float *beta, float *y)
+                                     const float *beta, float *y, size_t ld_y)
 {
     const vec m = load(mean, n), a = load(scale, n), b = load(beta, n);
 
     for (size_t r = 0; r < rows; r++) {
         const vec d = vec_sub(load_in(x, at + r * ld, n, half), m);
-        store(y + r * ld, vec_add(vec_mul(d, a), b), n);
+        store(y + r * ld_y, vec_add(vec_mul(d, a), b), n);
     }
 }
 
 static void bn_apply(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const float *mean,
-                     const float *scale, const float *beta, float *y)
+                     const float *scale, const float *beta, float *y, size_t ld_y)
 {
 #define TILE(r, j, m, n)                                                                           \
     apply_tile(x, (r)*ld + (j), half, m, ld, n, mean + (j), scale + (j), beta + (j),               \
-               y + (r)*ld + (j))
+               y + (r)*ld_y + (j), ld_y)
     FOR_TILES_OF(x, TILE)
 #undef TILE
 }
@@ -164,7 +164,7 @@ static ALWAYS_INLINE unsigned mask_16(const uint8_t *mask)
 
 static ALWAYS_INLINE void relu_tile(nyb_elem_in x, size_t at, bool half, size_t rows, size_t ld,
                                     const float *mean, const float *scale, const float *beta,
-                                    const float *residual, float *y, uint8_t *mask)
+                                    const float *residual, float *y, size_t ld_y, uint8_t *mask)
 {
     const vec m = vec_load(mean), a = vec_load(scale), b = vec_load(beta);
 
@@ -175,7 +175,7 @@ static ALWAYS_INLINE void relu_tile(nyb_elem_in x, size_t at, bool half, size_t 
         if (residual)
             v = vec_add(v, vec_load(residual + r * ld));
         bits = vec_above_zero(v);
-        vec_store(y + r * ld, vec_keep(v, bits));
+        vec_store(y + r * ld_y, vec_keep(v, bits));
         if (mask) {
             mask[r * ld / 8] = (uint8_t)bits;
             mask[r * ld / 8 + 1] = (uint8_t)(bits >> 8);
@@ -185,11 +185,11 @@ static ALWAYS_INLINE void relu_tile(nyb_elem_in x, size_t at, bool half, size_t 
 
 static void bn_relu(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const float *mean,
                     const float *scale, const float *beta, const float *residual, float *y,
-                    uint8_t *mask)
+                    size_t ld_y, uint8_t *mask)
 {
 #define TILE(r, j, m, n)                                                                           \
     relu_tile(x, (r)*ld + (j), half, m, ld, mean + (j), scale + (j), beta + (j),                   \
-              residual ? residual + (r)*ld + (j) : NULL, y + (r)*ld + (j),                         \
+              residual ? residual + (r)*ld + (j) : NULL, y + (r)*ld_y + (j), ld_y,                 \
               mask ? mask + ((r)*ld + (j)) / 8 : NULL)
     FOR_TILES_OF(x, TILE)
 #undef TILE
@@ -244,7 +244,7 @@ static void bn_relu_back_sums(const float *dy, const uint8_t *mask, nyb_elem_in 
 static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, nyb_elem_in x,
                                           size_t at, bool half, size_t rows, size_t ld, size_t n,
                                           const float *const coef[4], size_t column, float *dx,
-                                          bool add)
+                                          size_t ld_dx, bool add)
 {
     const vec mean = load(coef[0] + column, n), k1 = load(coef[1] + column, n);
     const vec k2 = load(coef[2] + column, n), scale = load(coef[3] + column, n);
@@ -257,26 +257,27 @@ static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, 
             g = vec_keep(g, mask_16(mask + r * ld / 8));
         g = vec_sub(vec_sub(g, k1), vec_mul(d, k2));
         const vec v = vec_mul(g, scale);
-        store(dx + r * ld, add ? vec_add(load(dx + r * ld, n), v) : v, n);
+        store(dx + r * ld_dx, add ? vec_add(load(dx + r * ld_dx, n), v) : v, n);
     }
 }
 
 static void bn_back_apply(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
-                          const float *const coef[4], float *dx, bool add)
+                          const float *const coef[4], float *dx, size_t ld_dx, bool add)
 {
 #define TILE(r, j, m, n)                                                                           \
     back_apply_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, coef, j,             \
-                    dx + (r)*ld + (j), add)
+                    dx + (r)*ld_dx + (j), ld_dx, add)
     FOR_TILES_OF(x, TILE)
 #undef TILE
 }
 
 static void bn_relu_back_apply(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
-                               size_t cols, size_t ld, const float *const coef[4], float *dx)
+                               size_t cols, size_t ld, const float *const coef[4], float *dx,
+                               size_t ld_dx)
 {
 #define TILE(r, j, m, n)                                                                           \
     back_apply_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld,    \
-                    16, coef, j, dx + (r)*ld + (j), false)
+                    16, coef, j, dx + (r)*ld_dx + (j), ld_dx, false)
     FOR_TILES_OF(x, TILE)
 #undef TILE
 }

@@ -63,6 +63,10 @@ typedef struct nyb_op_fused {
     uint16_t *stored;
     /* of what is written (out, din[0]), as nyb_moments_run has them; or NULL */
     nyb_block_moments *moments;
+    /* out, or din[0], is not written: out_rows, or din_rows, make it again where it is read. They
+     * find in coefs (3 floats a channel) what they need. */
+    bool unstored;
+    float *coefs;
 } nyb_op_fused;
 
 typedef struct nyb_op_args {
@@ -108,6 +112,9 @@ typedef struct nyb_op {
     void (*forward)(const nyb_op_args *args);  /* is_gemm: NULL, the graph runs nyb_conv */
     void (*backward)(const nyb_op_args *args); /* is_gemm: bias gradient only (dparam[1] = column
                                                   sums of dout, canonical)                      */
+    /* Rows of out after forward, of din[0] after backward, with their args; NULL: it cannot */
+    void (*out_rows)(const nyb_op_args *args, size_t row, size_t n, float *rows);
+    void (*din_rows)(const nyb_op_args *args, size_t row, size_t n, float *rows);
 } nyb_op;
 
 extern const nyb_op *const nyb_ops[]; /* NULL-terminated */

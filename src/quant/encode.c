@@ -38,11 +38,19 @@ typedef struct job {
     uint32_t cpu;
     const nyb_spec *spec;
     const nyb_stream *stream;
-    const float *x;
+    const float *x; /* from element x_first on */
+    size_t x_first;
+    const nyb_row_maker *maker;
+    size_t task_rows, chunk_rows; /* of a maker's task, and of what it makes at once */
     nyb_packed *out;
     float inv_scale;
     size_t n_flat; /* rows * pitch */
 } job;
+
+static const float *at(const job *j, size_t element)
+{
+    return j->x + (element - j->x_first);
+}
 
 /* ---- factors ----------------------------------------------------------------------------------
  */
@@ -73,10 +81,10 @@ static void divide(const job *j, size_t base, size_t n, float *real)
         float absmax;
 
         next = nyb_min(first + length, end);
-        kernel->block_stats(j->x + first, 1, length, length, &absmax);
+        kernel->block_stats(at(j, first), 1, length, length, &absmax);
         factor = choose_factor(p->format, absmax, p->scale);
         factors[(row * p->pitch + col) / NYB_PITCH] = (uint8_t)factor;
-        kernel->scale(j->x + i, next - i, 1.0f / ((float)factor * p->scale), real + (i - base));
+        kernel->scale(at(j, i), next - i, 1.0f / ((float)factor * p->scale), real + (i - base));
     }
 }
 
@@ -88,20 +96,20 @@ static void encode_factored(const job *j, size_t first, size_t n, uint8_t *codes
     uint8_t *factors = nyb_packed_factors(p) + first / NYB_PITCH;
     float real[NYB_BLOCK_CODES], absmax[NYB_BLOCK_CODES / NYB_PITCH];
 
-    for (size_t at = 0; at < n; at += NYB_BLOCK_CODES) {
-        const float *x = j->x + first + at;
+    for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
+        const float *x = at(j, first + i);
 
         kernel->block_stats(x, NYB_BLOCK_CODES / NYB_PITCH, NYB_PITCH, NYB_PITCH, absmax);
         for (size_t g = 0; g < NYB_BLOCK_CODES / NYB_PITCH; g++) {
             const unsigned factor = choose_factor(p->format, absmax[g], p->scale);
             const float inv = 1.0f / ((float)factor * p->scale);
 
-            factors[at / NYB_PITCH + g] = (uint8_t)factor;
-            for (size_t i = g * NYB_PITCH; i < (g + 1) * NYB_PITCH; i++)
-                real[i] = x[i] * inv;
+            factors[i / NYB_PITCH + g] = (uint8_t)factor;
+            for (size_t e = g * NYB_PITCH; e < (g + 1) * NYB_PITCH; e++)
+                real[e] = x[e] * inv;
         }
-        nyb_encode_blocks(j->cpu, j->spec, 1.0f, j->stream, first + at, real, NYB_BLOCK_CODES,
-                          codes + at / 2);
+        nyb_encode_blocks(j->cpu, j->spec, 1.0f, j->stream, first + i, real, NYB_BLOCK_CODES,
+                          codes + i / 2);
     }
 }
 
@@ -122,31 +130,75 @@ static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
     if (p->format->multiples)
         divide(j, base, nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8), real);
     else
-        memcpy(real, j->x + base,
+        memcpy(real, at(j, base),
                nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8) * sizeof(float));
     nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, base, real, sizeof dense, dense);
-    for (size_t at = 0; at < NYB_BLOCK_CODES; at++)
-        if ((flat + at) % p->pitch < p->cols)
-            nyb_packed_set(&to, 0, at, nyb_packed_get(&from, 0, i++ - base));
+    for (size_t c = 0; c < NYB_BLOCK_CODES; c++)
+        if ((flat + c) % p->pitch < p->cols)
+            nyb_packed_set(&to, 0, c, nyb_packed_get(&from, 0, i++ - base));
 }
 
-static void run_task(void *arg, size_t task, size_t worker)
+/* Flat codes begin .. end; begin is a multiple of 128, end too or where the tensor ends. */
+static void encode_range(const job *j, size_t begin, size_t end)
 {
-    const job *j = arg;
-    const size_t begin = task * TASK, end = nyb_min(begin + TASK, j->n_flat);
     const size_t per_byte = j->out->format->bits == 4 ? 2 : 1;
     size_t whole = begin;
 
-    (void)worker;
     if (j->out->cols == j->out->pitch)
         whole = end - end % NYB_BLOCK_CODES;
     if (whole > begin && j->out->format->multiples)
         encode_factored(j, begin, whole - begin, j->out->codes + begin / per_byte);
     else if (whole > begin)
-        nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, begin, j->x + begin,
+        nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, begin, at(j, begin),
                           whole - begin, j->out->codes + begin / per_byte);
     for (size_t flat = whole; flat < end; flat += NYB_BLOCK_CODES)
         encode_ragged(j, flat, j->out->codes + flat / per_byte);
+}
+
+static void run_task(void *arg, size_t task, size_t worker)
+{
+    const job *j = arg;
+    const size_t begin = task * TASK;
+
+    (void)worker;
+    encode_range(j, begin, nyb_min(begin + TASK, j->n_flat));
+}
+
+/* Eight rows of 16 k columns are whole blocks of 128. About 16 KiB at once stay in L1. */
+#define CHUNK_ROWS   8
+#define CHUNK_FLOATS 4096
+
+static void made_task(void *arg, size_t task, size_t worker)
+{
+    _Alignas(64) float made[CHUNK_ROWS * NYB_MAKER_COLS_MAX];
+    const job *all = arg;
+    const size_t cols = all->out->cols, first = task * all->task_rows;
+    const size_t last = nyb_min(first + all->task_rows, all->out->rows);
+    job j = *all;
+
+    (void)worker;
+    j.x = made;
+    for (size_t row = first; row < last; row += j.chunk_rows) {
+        const size_t n = nyb_min(j.chunk_rows, last - row);
+
+        j.maker->make(j.maker->self, row, n, made);
+        j.x_first = row * cols;
+        encode_range(&j, j.x_first, j.x_first + n * cols);
+    }
+}
+
+/* false: a tensor without a scale, all codes zero. */
+static bool start(job *j)
+{
+    nyb_packed *out = j->out;
+
+    if (!(out->scale >= FLT_MIN && out->scale <= 0x1p126f)) {
+        memset(out->codes, 0, nyb_packed_bytes(out->format, out->rows, out->cols));
+        return false;
+    }
+    j->inv_scale = out->format->multiples ? 1.0f : 1.0f / out->scale;
+    j->n_flat = out->rows * out->pitch;
+    return true;
 }
 
 void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
@@ -154,11 +206,19 @@ void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_
 {
     job j = {.cpu = context->cpu, .spec = spec, .stream = stream, .x = x, .out = out};
 
-    if (!(out->scale >= FLT_MIN && out->scale <= 0x1p126f)) {
-        memset(out->codes, 0, nyb_packed_bytes(out->format, out->rows, out->cols));
+    if (start(&j))
+        nyb_pool_run(context->pool, run_task, &j, j.n_flat / TASK + (j.n_flat % TASK != 0));
+}
+
+void nyb_encode_made(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
+                     const nyb_row_maker *maker, nyb_packed *out)
+{
+    job j = {.cpu = context->cpu, .spec = spec, .stream = stream, .maker = maker, .out = out};
+
+    if (!start(&j))
         return;
-    }
-    j.inv_scale = out->format->multiples ? 1.0f : 1.0f / out->scale;
-    j.n_flat = out->rows * out->pitch;
-    nyb_pool_run(context->pool, run_task, &j, j.n_flat / TASK + (j.n_flat % TASK != 0));
+    j.chunk_rows = CHUNK_ROWS * nyb_max(CHUNK_FLOATS / (CHUNK_ROWS * out->cols), 1);
+    j.task_rows = j.chunk_rows * nyb_max(TASK / (j.chunk_rows * out->cols), 1);
+    nyb_pool_run(context->pool, made_task, &j,
+                 out->rows / j.task_rows + (out->rows % j.task_rows != 0));
 }

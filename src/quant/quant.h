@@ -132,6 +132,18 @@ void nyb_group_scale_set(nyb_group_scale *group, float scale);
 void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
                     const float *x, nyb_packed *out);
 
+/* A tensor that is not in memory: rows `row` .. `row + n` of it are made where they are wanted.
+ * Called by several threads. */
+typedef struct nyb_row_maker {
+    void (*make)(const void *self, size_t row, size_t n, float *rows);
+    const void *self;
+} nyb_row_maker;
+/* Columns a maker's tensor may have: a multiple of 16, at most this. */
+#define NYB_MAKER_COLS_MAX 2048
+/* nyb_encode_run of a maker's tensor, the same codes. */
+void nyb_encode_made(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
+                     const nyb_row_maker *maker, nyb_packed *out);
+
 /* The specification: x's code given 1 / scale and a random field of 23 bits (encode_ref.c). r23 is
  * U16 << 7 | 64 with sr_bits 16, U32 >> 9 with sr_bits 32. */
 unsigned nyb_encode_one(const nyb_spec *spec, float inv_scale, float x, uint32_t r23);

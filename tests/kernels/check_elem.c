@@ -19,7 +19,7 @@
  * arguments. */
 typedef struct frame {
     size_t rows, cols, ld;
-    bool add, has_mask, half;
+    bool add, has_mask, half, dense; /* dense: rows of the result are cols apart */
     nyb_elem_sgd sgd;
     float *matrix[MATRICES], *vector[VECTORS];
     uint8_t *mask;
@@ -44,6 +44,12 @@ static void column_sums(const nyb_elem_kernel *k, frame *f)
     k->column_sums(f->matrix[0], f->rows, f->cols, f->ld, f->vector[0]);
 }
 
+/* The distance of a result's rows: that of the others, or none. */
+static size_t ld_out(const frame *f)
+{
+    return f->dense ? f->cols : f->ld;
+}
+
 /* A matrix as it was stored. */
 static nyb_elem_in in_of(const frame *f, size_t i)
 {
@@ -59,7 +65,7 @@ static void bn_stats(const nyb_elem_kernel *k, frame *f)
 static void bn_apply(const nyb_elem_kernel *k, frame *f)
 {
     k->bn_apply(in_of(f, 0), f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2],
-                f->matrix[1]);
+                f->matrix[1], ld_out(f));
 }
 
 static void bn_back_sums(const nyb_elem_kernel *k, frame *f)
@@ -73,13 +79,13 @@ static void bn_back_apply(const nyb_elem_kernel *k, frame *f)
     const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
 
     k->bn_back_apply(f->matrix[0], in_of(f, 1), f->rows, f->cols, f->ld, coef, f->matrix[2],
-                     f->add);
+                     ld_out(f), f->add);
 }
 
 static void bn_relu(const nyb_elem_kernel *k, frame *f)
 {
     k->bn_relu(in_of(f, 0), f->rows, f->cols, f->ld, f->vector[0], f->vector[1], f->vector[2],
-               f->add ? f->matrix[1] : NULL, f->matrix[2], f->has_mask ? f->mask : NULL);
+               f->add ? f->matrix[1] : NULL, f->matrix[2], ld_out(f), f->has_mask ? f->mask : NULL);
 }
 
 static void bn_relu_back_sums(const nyb_elem_kernel *k, frame *f)
@@ -96,7 +102,7 @@ static void bn_relu_back_apply(const nyb_elem_kernel *k, frame *f)
     const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
 
     k->bn_relu_back_apply(f->matrix[0], f->mask, in_of(f, 1), f->rows, f->cols, f->ld, coef,
-                          f->matrix[2]);
+                          f->matrix[2], ld_out(f));
 }
 
 static void relu(const nyb_elem_kernel *k, frame *f)
@@ -172,8 +178,11 @@ static size_t mask_size(const frame *f)
 static frame random_frame(ck *c, form shape, bool end)
 {
     const bool wild = ck_rand(c) % 4 == 0;
-    frame f = {
-        .rows = 1, .add = ck_rand(c) % 2, .has_mask = ck_rand(c) % 4, .half = ck_rand(c) % 2};
+    frame f = {.rows = 1,
+               .add = ck_rand(c) % 2,
+               .has_mask = ck_rand(c) % 4,
+               .half = ck_rand(c) % 2,
+               .dense = ck_rand(c) % 2};
     size_t n;
 
     f.cols = ck_range(c, 0, shape == FLAT ? FLAT_MAX : COLS_MAX);

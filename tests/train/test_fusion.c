@@ -1,4 +1,5 @@
 /* Fused programs give the bits of their operators run one after the other, in fewer steps. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include "base/context.h"
 #include "fixture.h"
 #include "graph/graph.h"
+#include "train/run.h"
 
 typedef struct outcome {
     char weights[65];
@@ -105,10 +107,119 @@ static void residual_nets_keep_no_pass_of_their_own(void **state)
     fixture_free(&f);
 }
 
+/* Between the two convolutions of a block, and of both convolutions' gradients, only codes exist;
+ * the sum that a block ends in is stored, for the next shortcut. */
+static void inner_tensors_are_never_stored(void **state)
+{
+    static const char *const smp2[] = {"wgrad.dy.samples=2", NULL};
+    const char *const *const sets[] = {NULL, smp2};
+    nyb_error err = {0};
+    nyb_graph *g;
+    fixture f;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        int forward = 0, backward = 0;
+
+        fixture_init(&f, "auto", 1, "resnet8", "luq", sets[i], 8, 16);
+        assert_int_equal(nyb_graph_create(f.context, f.model, (const struct nyb_recipe *)f.recipe,
+                                          8, 1, 0, &g, &err),
+                         NYB_OK);
+        const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
+        for (int s = 0; s < p->n_steps; s++)
+            if (p->steps[s].producer >= 0) {
+                const nyb_step *producer = &p->steps[p->steps[s].producer];
+
+                assert_true(producer->args.fused.unstored && p->steps[s].producer < s);
+                assert_true(p->buffers[p->quants[p->steps[s].quant].real].first < 0);
+                if (producer->kind == NYB_STEP_FORWARD)
+                    forward++;
+                else
+                    backward++;
+            }
+        assert_int_equal(forward, 3);
+        assert_int_equal(backward, i == 0 ? 6 : 0); /* two draws: stored, and read twice */
+        nyb_graph_destroy(&g);
+        fixture_free(&f);
+    }
+}
+
+typedef struct seen {
+    uint64_t hash;
+    int n;
+} seen;
+
+static void see(void *user, const nyb_quant *quant, const float *real, const float *values)
+{
+    const size_t n = quant->packed.rows * quant->packed.cols;
+    seen *s = user;
+
+    (void)values;
+    s->n++;
+    for (size_t i = 0; real && i < n; i++)
+        s->hash = (s->hash ^ nyb_bits_of(real[i])) * 0x100000001b3;
+}
+
+/* Telemetry sees tensors that are not stored. */
+static void telemetry_sees_every_tensor(void **state)
+{
+    seen fused = {0, 0}, plain = {0, 0};
+    fixture f;
+
+    (void)state;
+    for (int unfused = 0; unfused < 2; unfused++) {
+        fixture_init(&f, "auto", 2, "resnet8", "luq", NULL, 8, 16);
+        f.context->unfused = unfused;
+        fixture_start(&f);
+        nyb_graph *g = f.train->graph;
+        for (size_t i = 0; i < 8 * 28 * 28; i++)
+            g->input[i] = (float)(i * 2654435761u % 1000) / 1000;
+        for (int i = 0; i < 8; i++)
+            g->labels[i] = i;
+        g->measure = true;
+        g->measure_fn = see;
+        g->measure_user = unfused ? &plain : &fused;
+        nyb_graph_forward(g, NYB_MODE_TRAIN, 0);
+        nyb_graph_backward(g, NYB_MODE_TRAIN, 0);
+        fixture_free(&f);
+    }
+    assert_true(fused.n > 15);
+    assert_int_equal(fused.n, plain.n);
+    assert_true(fused.hash == plain.hash);
+}
+
+/* Where an infinity begins is found also in a tensor that is not stored. */
+static void a_nonfinite_layer_is_found(void **state)
+{
+    char want[64] = "", *got;
+    fixture f;
+
+    (void)state;
+    for (int unfused = 1; unfused >= 0; unfused--) {
+        fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 8, 16);
+        f.context->unfused = unfused;
+        fixture_start(&f);
+        nyb_graph *g = f.train->graph;
+        for (int i = 0; i < g->n_params; i++)
+            if (!strcmp(g->params[i].name, "layer2.0.bn1.bias"))
+                g->params[i].value[3] = INFINITY;
+        got = g->model->layers[nyb_graph_find_nonfinite(g, NYB_MODE_TRAIN, 0)].name;
+        if (unfused)
+            snprintf(want, sizeof want, "%s", got);
+        else
+            assert_string_equal(got, want);
+        fixture_free(&f);
+    }
+    assert_string_equal(want, "layer2.0.bn1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(fused_bits_are_the_operators),
-                                       cmocka_unit_test(residual_nets_keep_no_pass_of_their_own)};
+                                       cmocka_unit_test(residual_nets_keep_no_pass_of_their_own),
+                                       cmocka_unit_test(inner_tensors_are_never_stored),
+                                       cmocka_unit_test(telemetry_sees_every_tensor),
+                                       cmocka_unit_test(a_nonfinite_layer_is_found)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -505,6 +505,51 @@ static void batchnorm_takes_what_it_stored_for_x(void **state)
     }
 }
 
+/* More columns and rows than a tile has. What is not stored has the same moments, mask and rows. */
+static void batchnorm_makes_rows_again(void **state)
+{
+    enum { N_ROWS = 5 * 8 * 13, N_COLS = 528, PART = 24 };
+    const nyb_shape shape = {5, 8, 13, N_COLS};
+    const size_t n_blocks = nyb_moments_blocks(N_ROWS, N_COLS);
+    nyb_block_moments *want = calloc(n_blocks, sizeof *want), *got = calloc(n_blocks, sizeof *got);
+    uint8_t *masks[2] = {calloc(N_ROWS * N_COLS / 8, 1), calloc(N_ROWS * N_COLS / 8, 1)};
+    float *rows = malloc(PART * N_COLS * sizeof *rows);
+    float coefs[3 * N_COLS];
+    rig plain, other;
+
+    (void)state;
+    assert_true(want && got && masks[0] && masks[1] && rows);
+    set_up(&plain, "batchnorm", bn_attr, shape);
+    set_up(&other, "batchnorm", bn_attr, shape);
+    plain.args.fused = (nyb_op_fused){.relu = true, .mask = masks[0], .moments = want};
+    other.args.fused = (nyb_op_fused){
+        .relu = true, .mask = masks[1], .moments = got, .unstored = true, .coefs = coefs};
+    free(other.args.out);
+    free(other.args.din[0]);
+    other.args.out = other.args.din[0] = NULL;
+    for (int back = 0; back < 2; back++) {
+        const float *const all = back ? plain.args.din[0] : plain.args.out;
+
+        (back ? plain.op->backward : plain.op->forward)(&plain.args);
+        (back ? other.op->backward : other.op->forward)(&other.args);
+        assert_memory_equal(want, got, n_blocks * sizeof *want);
+        assert_memory_equal(masks[0], masks[1], N_ROWS * N_COLS / 8);
+        for (size_t row = 0; row < N_ROWS; row += PART) {
+            const size_t n = nyb_min(PART, N_ROWS - row);
+
+            (back ? other.op->din_rows : other.op->out_rows)(&other.args, row, n, rows);
+            assert_memory_equal(rows, all + row * N_COLS, n * N_COLS * sizeof *rows);
+        }
+    }
+    rig_destroy(&plain);
+    rig_destroy(&other);
+    free(masks[0]);
+    free(masks[1]);
+    free(rows);
+    free(want);
+    free(got);
+}
+
 static void batchnorm_sums_follow_their_definition(void **state)
 {
     static const size_t rows[] = {1, 5, 15, 16, 17, 256};
@@ -630,6 +675,7 @@ int main(void)
         cmocka_unit_test(column_sums_follow_the_canonical_order),
         cmocka_unit_test(totals_follow_the_canonical_order),
         cmocka_unit_test(batchnorm_takes_what_it_stored_for_x),
+        cmocka_unit_test(batchnorm_makes_rows_again),
         cmocka_unit_test(batchnorm_sums_follow_their_definition),
         cmocka_unit_test(every_operator_is_found_by_its_name),
         cmocka_unit_test(bad_shapes_are_refused),
