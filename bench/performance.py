@@ -19,6 +19,7 @@ SPLITS = ("luq", "f32")
 BATCHES = (8, 16, 32, 64, 128, 256)
 WIDTHS = (128, 256, 512, 1024, 2048)
 DEPTHS = (20, 32, 44, 56)
+THREADS = (1, 2, 4, 8, 16, 32)
 
 
 def series():
@@ -37,6 +38,9 @@ def series():
         for n in DEPTHS:
             yield f"depth {recipe}", n, ["step", "--model", f"resnet{n}", "--input", "3x32x32",
                                          "--batch", "32", "--recipe", recipe]
+    for n in THREADS:
+        yield "threads luq", n, ["step", "--model", "resnet20", "--input", "3x32x32", "--batch", "128",
+                                 "--recipe", "luq", "--threads", str(n)]
 
 
 def compact(result):
@@ -55,7 +59,7 @@ def cpu_model():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", default="machine,split,batch,width,depth")
+    parser.add_argument("--only", default="machine,split,batch,width,depth,threads")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cpu", default="auto")
     parser.add_argument("--time", type=int, default=500)
@@ -71,8 +75,12 @@ def main():
             continue
         # The limits are those of one thread and of all, whatever --threads says.
         threads = os.cpu_count() if name == "machine" else args.threads
-        command = [f"{args.build}/cli/nybble", "bench", *words, "--cpu", args.cpu, "--threads",
-                   str(threads), "--time", str(args.time), "--repeats", str(args.repeats), "--json"]
+        if name == "threads luq":
+            threads = x
+        else:
+            words = [*words, "--threads", str(threads)]
+        command = [f"{args.build}/cli/nybble", "bench", *words, "--cpu", args.cpu, "--time",
+                   str(args.time), "--repeats", str(args.repeats), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)

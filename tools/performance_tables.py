@@ -1,5 +1,5 @@
 """The tables of docs/performance.md, for tools/readme_tables.py: machine, split:RECIPE,
-roofline:RECIPE, scaling; from bench/results/performance/*.jsonl (bench/performance.py)."""
+roofline:RECIPE, scaling, threads; from bench/results/performance/*.jsonl (bench/performance.py)."""
 import glob
 import json
 import math
@@ -125,10 +125,26 @@ def fit(points):
     return slope, math.exp(max(abs(y - my - slope * (x - mx)) for x, y in logs))
 
 
+def threads():
+    """Steps with more threads than the machine has processors, against one thread."""
+    groups = {}
+    for line in lines():
+        if line["series"] == "threads luq":
+            groups.setdefault((line["machine"], line["cpu"]), {})[line["x"]] = line
+    rows = []
+    for (machine_name, cpu), group in groups.items():
+        one = group[1]["seconds"]
+        for n, line in sorted(group.items()):
+            rows.append([machine_name, cpu, n, f"{1e3 * line['seconds']:.4g}",
+                         f"{one / line['seconds']:.2f}"])
+    return table(["machine", "ISA", "threads", "ms of a step", "of one thread's speed"],
+                 rows) if rows else ""
+
+
 def scaling():
     groups = {}
     for line in lines():
-        if "seconds" in line:
+        if "seconds" in line and not line["series"].startswith("threads"):
             groups.setdefault((line["machine"], line["cpu"], line["series"]), []).append(line)
     rows = []
     for (_, _, name), group in groups.items():
@@ -150,7 +166,7 @@ def scaling():
 
 def content(name):
     kind, _, rest = name.partition(":")
-    made = {"machine": machine, "scaling": scaling}
+    made = {"machine": machine, "scaling": scaling, "threads": threads}
     if kind in made:
         return made[kind]() or "(no figures yet)\n"
     of_recipe = {"split": split, "roofline": roofline}
