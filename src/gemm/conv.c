@@ -50,8 +50,7 @@ static uint64_t axis_hits(size_t src, size_t out, size_t taps, size_t stride, si
     return hits;
 }
 
-/* The largest |unit| of all codes: a file may hold some that no encoder writes (int4's -8). */
-static int32_t largest_unit(const nyb_format *f)
+int32_t nyb_conv_largest_unit(const nyb_format *f)
 {
     int32_t largest = f->max_unit;
 
@@ -66,7 +65,7 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine
                           size_t exact_k)
 {
     const nyb_format *a = conv->a, *b = conv->b;
-    const int32_t max_a = largest_unit(a), max_b = largest_unit(b);
+    const int32_t max_a = nyb_conv_largest_unit(a), max_b = nyb_conv_largest_unit(b);
 
     conv->mf = engine == NYB_ENGINE_MF;
     conv->s8 =
@@ -241,8 +240,7 @@ uint64_t nyb_conv_macs(const nyb_conv *conv)
     return conv->macs;
 }
 
-/* What one unit of a packed operand is worth. */
-static float unit_value(const nyb_operand *operand)
+float nyb_conv_unit_value(const nyb_operand *operand)
 {
     return operand->packed->scale * operand->packed->format->unit;
 }
@@ -269,7 +267,7 @@ void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_op
         nyb_mf_bytes(b->packed->format, job.reader_b.bytes);
     }
     if (conv->s8)
-        job.scale = unit_value(a) * unit_value(b);
+        job.scale = nyb_conv_unit_value(a) * nyb_conv_unit_value(b);
     if (conv->accum.format)
         nyb_accum_prepare(&job, b);
     if (!dw)

@@ -201,6 +201,11 @@ struct nyb_conv {
     size_t shared_bytes, worker_bytes; /* of scratch */
 };
 
+/* The largest |unit| of all codes: a file may hold some that no encoder writes (int4's -8). */
+int32_t nyb_conv_largest_unit(const nyb_format *format);
+/* What one unit of a packed operand is worth. */
+float nyb_conv_unit_value(const nyb_operand *operand);
+
 /* As nyb_conv_create, with a smaller exact_k (0: the real one) so that tests reach the K-split. */
 NYB_MUST_CHECK nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product,
                                                 const nyb_conv_shape *shape, const nyb_format *a,

@@ -117,6 +117,17 @@ static inline simde__m512i emu_cvtepu16_epi32(__m256i a)
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 emu_cvtepu16_epi32
 
+static inline simde__m512i emu_cvtepu8_epi16(__m256i a)
+{
+    emu_ymm r;
+
+    r.at[0] = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(a));
+    r.at[1] = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1));
+    return r.i;
+}
+#undef _mm512_cvtepu8_epi16
+#define _mm512_cvtepu8_epi16 emu_cvtepu8_epi16
+
 static inline __m256i emu_cvtepi32_epi16(simde__m512i a)
 {
     emu_i32 x = {.i = a};

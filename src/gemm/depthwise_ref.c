@@ -1,0 +1,90 @@
+/* Depthwise convolutions in portable C: the specification. */
+#include <math.h>
+
+#include "gemm/depthwise_kernel.h"
+
+static int32_t unit(uint8_t byte, bool is_unsigned)
+{
+    return is_unsigned ? byte : (int8_t)byte;
+}
+
+static float finish(const nyb_depthwise_pixels *args, size_t i, size_t c, float t)
+{
+    if (args->bias)
+        t = t + args->bias[c];
+    if (args->add)
+        t = args->out[i * args->out_step + c] + t;
+    return t;
+}
+
+static void pixels_f32(const nyb_depthwise_pixels *args)
+{
+    for (size_t i = 0; i < args->n; i++) {
+        const float *const pixel = (const float *)args->x + (ptrdiff_t)i * args->x_step;
+
+        for (size_t c = 0; c < args->channels; c++) {
+            float acc = 0.0f;
+
+            for (size_t r = 0; r < args->taps_r; r++)
+                for (size_t s = 0; s < args->taps_s; s++) {
+                    const ptrdiff_t x = (ptrdiff_t)r * args->x_r + (ptrdiff_t)s * args->x_s;
+                    const ptrdiff_t w = (ptrdiff_t)r * args->w_r + (ptrdiff_t)s * args->w_s;
+
+                    acc = fmaf(pixel[x + (ptrdiff_t)c], ((const float *)args->w)[w + (ptrdiff_t)c],
+                               acc);
+                }
+            args->out[i * args->out_step + c] = finish(args, i, c, acc);
+        }
+    }
+}
+
+static void pixels_s8(const nyb_depthwise_pixels *args)
+{
+    for (size_t i = 0; i < args->n; i++) {
+        const uint8_t *const pixel = (const uint8_t *)args->x + (ptrdiff_t)i * args->x_step;
+
+        for (size_t c = 0; c < args->channels; c++) {
+            int32_t sum = 0;
+
+            for (size_t r = 0; r < args->taps_r; r++)
+                for (size_t s = 0; s < args->taps_s; s++) {
+                    const ptrdiff_t x = (ptrdiff_t)r * args->x_r + (ptrdiff_t)s * args->x_s;
+                    const ptrdiff_t w = (ptrdiff_t)r * args->w_r + (ptrdiff_t)s * args->w_s;
+
+                    sum += unit(pixel[x + (ptrdiff_t)c], args->x_unsigned) *
+                           ((const int16_t *)args->w)[w + (ptrdiff_t)c];
+                }
+            args->out[i * args->out_step + c] = finish(args, i, c, (float)sum * args->scale);
+        }
+    }
+}
+
+static void tap_f32(const nyb_depthwise_tap *args)
+{
+    const float *dy = args->dy, *x = args->x;
+    float *acc = args->acc;
+
+    for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
+        for (size_t c = 0; c < args->channels; c++)
+            acc[c] = fmaf(dy[c], x[c], acc[c]);
+}
+
+static void tap_s8(const nyb_depthwise_tap *args)
+{
+    const uint8_t *dy = args->dy, *x = args->x;
+    int32_t *acc = args->acc;
+
+    for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
+        for (size_t c = 0; c < args->channels; c++)
+            acc[c] += unit(dy[c], args->dy_unsigned) * unit(x[c], args->x_unsigned);
+}
+
+const nyb_depthwise_kernel nyb_depthwise_ref = {
+    .name = "ref",
+    .needs = 0,
+    .max_product = 255 * 255,
+    .pixels_f32 = pixels_f32,
+    .pixels_s8 = pixels_s8,
+    .tap_f32 = tap_f32,
+    .tap_s8 = tap_s8,
+};
