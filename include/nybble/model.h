@@ -28,6 +28,9 @@ typedef struct nyb_conv2d_options {
     size_t out, kernel, stride, pad;
     int bias;     /* with a bias vector */
     int shortcut; /* a projection shortcut: the recipe's `shortcut` field applies */
+    /* 0 or 1: every output sees every channel. As many as channels, and `out` too: a depthwise
+     * convolution, one filter of at most 63 x 63 for each channel. Others are NYB_INVALID. */
+    size_t groups;
 } nyb_conv2d_options;
 NYB_API nyb_value nyb_conv2d(nyb_model *model, nyb_value x, const char *name,
                              const nyb_conv2d_options *options);

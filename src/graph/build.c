@@ -281,6 +281,7 @@ void nyb_program_free(nyb_program *program)
     for (int i = 0; i < program->n_steps; i++) {
         nyb_conv_destroy(&program->steps[i].conv);
         nyb_group_conv_destroy(&program->steps[i].group);
+        nyb_depthwise_destroy(&program->steps[i].depthwise);
     }
     nyb_free(program->steps);
     nyb_free(program->buffers);

@@ -111,10 +111,25 @@ static void plan_grouped(nyb_builder *b, nyb_step *s, size_t group)
         nyb_build_scratch(b, nyb_group_conv_scratch_bytes(s->group));
 }
 
+/* Rows are such that nothing is summed in groups or in an accumulator (rows.c). */
+static void plan_depthwise(nyb_builder *b, nyb_step *s)
+{
+    nyb_build_fail(b, nyb_depthwise_create(b->g->context, s->product, &s->shape,
+                                           source_format(b, &s->a[0]), source_format(b, &s->b),
+                                           (size_t)s->n_a, b->g->recipe.engine == NYB_ENGINE_F32,
+                                           &s->depthwise, b->err));
+    if (b->status == NYB_OK)
+        nyb_build_scratch(b, nyb_depthwise_scratch_bytes(s->depthwise));
+}
+
 static void plan_product(nyb_builder *b, nyb_step *s, size_t group)
 {
     const nyb_conv_options options = product_options(b, s->product, &s->a[0], &s->b);
 
+    if (b->g->model->layers[s->layer].op->depthwise) {
+        plan_depthwise(b, s);
+        return;
+    }
     nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err));
     if (group > 0) {
         plan_grouped(b, s, group);

@@ -21,15 +21,16 @@ nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer)
                             .h = x.h,
                             .w = x.w,
                             .c = x.c,
-                            .o = l->attr.out,
+                            .o = l->shape.c,
                             .r = l->attr.kernel,
                             .s = l->attr.kernel,
                             .stride = l->attr.stride,
                             .pad = l->attr.pad};
 }
 
-/* A slot's tensor as a matrix. Weights of dgrad are [o][r s c], so that their contraction (o) runs
- * down the rows; both operands of wgrad contract over pixels, their rows. */
+/* A slot's tensor as a matrix; weights of a depthwise layer are [c][r s]. Other weights of dgrad
+ * are [o][r s c], so that their contraction (o) runs down the rows; both operands of wgrad contract
+ * over pixels, their rows. */
 static nyb_view slot_view(const nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
@@ -57,6 +58,8 @@ static nyb_view slot_view(const nyb_builder *b, int layer, nyb_slot slot, const 
             .rows = pixels, .cols = s.o, .run = linear ? s.o : l->shape.h * l->shape.w * s.o};
         break;
     }
+    if (l->op->depthwise && (slot == NYB_SLOT_FWD_W || slot == NYB_SLOT_DGRAD_W))
+        v = (nyb_view){.rows = s.c, .cols = s.r * s.s, .run = s.r * s.s};
     v.down = slot == NYB_SLOT_DGRAD_W || slot == NYB_SLOT_WGRAD_DY || slot == NYB_SLOT_WGRAD_X;
     return v;
 }
@@ -147,7 +150,8 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
         return -1;
     rows = q->view.rows;
     cols = q->view.cols;
-    if (slot == NYB_SLOT_DGRAD_W) { /* as the products take weights: [o r s][c] */
+    if (slot == NYB_SLOT_DGRAD_W &&
+        !b->g->model->layers[layer].op->depthwise) { /* as the products take weights: [o r s][c] */
         cols = nyb_build_product_shape(b, layer).c;
         rows = q->view.rows * q->view.cols / cols;
     }

@@ -133,6 +133,9 @@ static uint64_t count_runs(const nyb_graph *g, const nyb_step *s, const nyb_quan
 
     if (!q || !q->rounds) /* packed: one scale */
         return 0;
+    /* A depthwise output sees one channel, hence one filter. */
+    if (g->model->layers[s->layer].op->depthwise && (is_w || q->spec.group == NYB_GROUP_CHANNEL))
+        return 0;
     const nyb_view *v = &q->view;
     const uint64_t axis = down ? v->rows : v->tap ? v->tap : v->cols;
 
@@ -189,7 +192,7 @@ static uint64_t count_outputs(const nyb_graph *g, const nyb_step *s)
     case NYB_PRODUCT_DX:
         return g->batch * nyb_shape_size(in);
     case NYB_PRODUCT_DW:
-        return l->attr.out * in.c * taps;
+        return l->attr.out * (l->op->depthwise ? 1 : in.c) * taps;
     }
     return 0;
 }
@@ -197,7 +200,7 @@ static uint64_t count_outputs(const nyb_graph *g, const nyb_step *s)
 static void add_sums(const nyb_graph *g, const nyb_step *s, uint64_t macs, bool integers,
                      nyb_energy *e)
 {
-    const nyb_accum *accum = s->group ? NULL : nyb_conv_accum(s->conv);
+    const nyb_accum *accum = s->conv ? nyb_conv_accum(s->conv) : NULL;
     const uint64_t outputs = nyb_max(count_outputs(g, s), 1);
 
     if (!accum) {

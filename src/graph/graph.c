@@ -23,10 +23,10 @@ static void param_dims(const nyb_model *m, nyb_param *p)
     p->dims[0] = p->n;
     if (!l->op->is_gemm || p->index != 0)
         return;
-    p->dims[0] = l->attr.out;
-    p->dims[1] = c;
+    p->dims[0] = l->shape.c;
+    p->dims[1] = l->op->depthwise ? 1 : c;
     p->n_dims = 2;
-    if (!strcmp(l->op->name, "conv2d")) {
+    if (l->attr.kernel > 0) {
         p->dims[2] = p->dims[3] = l->attr.kernel;
         p->n_dims = 4;
     }

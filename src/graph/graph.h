@@ -6,6 +6,7 @@
 #include <nybble/train.h>
 
 #include "gemm/conv.h"
+#include "gemm/depthwise.h"
 #include "gemm/group_conv.h"
 #include "op/op.h"
 #include "quant/regroup.h"
@@ -165,10 +166,11 @@ typedef struct nyb_step {
 
     /* product */
     nyb_product product;
-    nyb_conv *conv;        /* owned; NULL: group */
-    nyb_group_conv *group; /* owned; of grouped operands, else NULL */
-    nyb_conv_shape shape;  /* taps: of the layer; conv is the 1x1 product of one tap */
-    int tap;               /* taps: buffer of one tap's dw, or of the scales of all taps */
+    nyb_conv *conv;           /* owned; NULL: group or depthwise */
+    nyb_group_conv *group;    /* owned; of grouped operands, else NULL */
+    nyb_depthwise *depthwise; /* owned; of depthwise layers, else NULL */
+    nyb_conv_shape shape;     /* taps: of the layer; conv is the 1x1 product of one tap */
+    int tap;                  /* taps: buffer of one tap's dw, or of the scales of all taps */
     int n_a;
     nyb_source a[NYB_SAMPLES_MAX], b;
     nyb_operand a_bound[NYB_SAMPLES_MAX], b_bound;
@@ -317,6 +319,7 @@ void nyb_graph_explain_at(const nyb_graph *graph, size_t i, nyb_explain_line *li
 const nyb_step *nyb_graph_product_step(const nyb_program *program, size_t i);
 uint64_t nyb_graph_step_macs(const nyb_step *step);
 const char *nyb_graph_step_engine(const nyb_step *step);
+const char *nyb_graph_step_kernel(const nyb_step *step);
 
 /* trace.c: what a step is, and the least it moves */
 const char *nyb_step_kind_name(nyb_step_kind kind);

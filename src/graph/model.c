@@ -180,6 +180,20 @@ nyb_value nyb_input(nyb_model *m, size_t h, size_t w, size_t c, int nonneg)
     return m->n_layers++;
 }
 
+/* One group, or as many as channels and outputs. */
+static bool check_groups(nyb_model *m, nyb_value x, const char *name, const nyb_conv2d_options *o)
+{
+    const size_t c = x >= 0 && x < m->n_layers ? m->layers[x].shape.c : o->groups;
+
+    if (o->groups <= 1 || (o->groups == c && o->groups == o->out) || m->failure.status != NYB_OK)
+        return true;
+    nyb_fail(&m->failure, NYB_INVALID,
+             "layer '%s': %zu groups from %zu to %zu channels; possible are 1 group, or as many as "
+             "both (depthwise: groups = out = channels)",
+             name ? name : "conv2d", o->groups, c, o->out);
+    return false;
+}
+
 nyb_value nyb_conv2d(nyb_model *m, nyb_value x, const char *name, const nyb_conv2d_options *o)
 {
     const nyb_attr attr = {.out = o->out,
@@ -188,7 +202,10 @@ nyb_value nyb_conv2d(nyb_model *m, nyb_value x, const char *name, const nyb_conv
                            .pad = o->pad,
                            .bias = o->bias != 0};
 
-    return append(m, "conv2d", name, &attr, x, 0, o->shortcut != 0);
+    if (!check_groups(m, x, name, o))
+        return -1;
+    return append(m, o->groups > 1 ? "depthwise_conv2d" : "conv2d", name, &attr, x, 0,
+                  o->shortcut != 0);
 }
 
 nyb_value nyb_linear(nyb_model *m, nyb_value x, const char *name, size_t out, int bias)

@@ -138,13 +138,24 @@ const nyb_step *nyb_graph_product_step(const nyb_program *p, size_t i)
 
 const char *nyb_graph_step_engine(const nyb_step *s)
 {
+    if (s->depthwise)
+        return nyb_depthwise_engine(s->depthwise);
     return s->group ? "s8" : nyb_conv_engine(s->conv);
+}
+
+const char *nyb_graph_step_kernel(const nyb_step *s)
+{
+    if (s->depthwise)
+        return nyb_depthwise_kernel_name(s->depthwise);
+    return s->group ? nyb_group_conv_kernel(s->group) : nyb_conv_kernel(s->conv);
 }
 
 uint64_t nyb_graph_step_macs(const nyb_step *s)
 {
     const uint64_t taps = s->kind == NYB_STEP_TAPS ? s->shape.r * s->shape.s : 1;
 
+    if (s->depthwise)
+        return nyb_depthwise_macs(s->depthwise);
     if (s->group && s->product == NYB_PRODUCT_DW) /* without the pixels that fill up a block */
         return (uint64_t)s->shape.n * s->shape.oh * s->shape.ow * s->shape.o * s->shape.c *
                s->shape.r * s->shape.s;
@@ -188,12 +199,13 @@ static uint64_t sum_length(const nyb_graph *g, const nyb_step *s)
     const nyb_shape in = g->model->layers[l->in[0]].shape;
     const uint64_t kernel = nyb_max(l->attr.kernel, 1), stride = nyb_max(l->attr.stride, 1);
     const uint64_t meeting = (kernel + stride - 1) / stride;
+    const bool depthwise = l->op->depthwise;
 
     switch (s->product) {
     case NYB_PRODUCT_FWD:
-        return kernel * kernel * in.c;
+        return kernel * kernel * (depthwise ? 1 : in.c);
     case NYB_PRODUCT_DX:
-        return meeting * meeting * l->attr.out;
+        return meeting * meeting * (depthwise ? 1 : l->attr.out);
     case NYB_PRODUCT_DW:
         return g->batch * l->shape.h * l->shape.w;
     }
@@ -214,7 +226,7 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
     print_source(p, &s->a[0], s->n_a, line->a);
     print_source(p, &s->b, 1, line->b);
     line->engine = nyb_graph_step_engine(s);
-    line->kernel = s->group ? nyb_group_conv_kernel(s->group) : nyb_conv_kernel(s->conv);
+    line->kernel = nyb_graph_step_kernel(s);
     line->macs = nyb_graph_step_macs(s);
     line->sum_length = sum_length(g, s);
     if (s->product == NYB_PRODUCT_DW)

@@ -1,4 +1,5 @@
 /* Which tensor is quantized how: recipe, edges, shortcuts, sign knowledge. */
+#include "gemm/accumulate.h"
 #include "graph/graph.h"
 
 static nyb_row f32_row(void)
@@ -59,6 +60,32 @@ static void apply_edge(nyb_edge edge, nyb_row rows[NYB_SLOTS])
     }
 }
 
+static bool is_along_contraction(const nyb_row *row)
+{
+    return (row->spec.group != NYB_GROUP_TENSOR && row->spec.group != NYB_GROUP_ROW &&
+            row->spec.group != NYB_GROUP_CHANNEL) ||
+           nyb_mix_length(row->spec.mix) > 0;
+}
+
+/* A depthwise layer sums over the taps of one channel: there are no blocks of channels to share a
+ * scale or to mix, and accumulators of their own are not emulated. Such layers are f32
+ * (docs/decisions/0006). A channel of its weights is a filter, a row. */
+static void apply_depthwise(const struct nyb_recipe *recipe, nyb_row rows[NYB_SLOTS])
+{
+    bool fits = nyb_accum_is_exact(&recipe->fwd_accum) &&
+                nyb_accum_is_exact(&recipe->dgrad_accum) &&
+                nyb_accum_is_exact(&recipe->wgrad_accum);
+
+    for (int i = 0; i < NYB_SLOTS; i++)
+        fits = fits && (nyb_row_is_f32(&rows[i]) || !is_along_contraction(&rows[i]));
+    if (!fits)
+        all_rows(rows, f32_row());
+    if (rows[NYB_SLOT_FWD_W].spec.group == NYB_GROUP_CHANNEL)
+        rows[NYB_SLOT_FWD_W].spec.group = NYB_GROUP_ROW;
+    if (rows[NYB_SLOT_DGRAD_W].spec.group == NYB_GROUP_CHANNEL)
+        rows[NYB_SLOT_DGRAD_W].spec.group = NYB_GROUP_ROW;
+}
+
 void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
                     nyb_mode mode, nyb_row rows[NYB_SLOTS])
 {
@@ -72,6 +99,8 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
         apply_edge(recipe->edges, rows);
     else if (l->shortcut)
         apply_edge(recipe->shortcut, rows);
+    if (l->op->depthwise)
+        apply_depthwise(recipe, rows);
     for (int i = 0; i < NYB_SLOTS; i++) {
         const bool is_x = i == NYB_SLOT_FWD_X || i == NYB_SLOT_WGRAD_X;
 

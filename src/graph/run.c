@@ -114,7 +114,10 @@ static void run_encode(nyb_graph *g, nyb_program *p, const nyb_step *s, uint32_t
 
 static void run_product(nyb_graph *g, const nyb_step *s)
 {
-    if (!s->group)
+    if (s->depthwise)
+        nyb_depthwise_run(s->depthwise, g->context, s->a_bound, &s->b_bound, s->bias, s->add,
+                          s->args.out, s->args.scratch);
+    else if (!s->group)
         nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, s->args.out,
                      s->args.scratch);
     else if (s->product == NYB_PRODUCT_DW)

@@ -91,7 +91,7 @@ static const nyb_format *format_of(const nyb_program *p, const nyb_source *s)
 static void describe_product(const nyb_program *p, const nyb_step *s, nyb_trace_line *line)
 {
     line->engine = nyb_graph_step_engine(s);
-    line->kernel = s->group ? nyb_group_conv_kernel(s->group) : nyb_conv_kernel(s->conv);
+    line->kernel = nyb_graph_step_kernel(s);
     line->macs = nyb_graph_step_macs(s);
     line->a = format_of(p, &s->a[0]);
     line->b = format_of(p, &s->b);
@@ -132,7 +132,7 @@ void nyb_graph_trace_at(const nyb_graph *g, nyb_mode mode, int step, nyb_trace_l
     name_kind(g, p, s, line);
     if (s->quant >= 0)
         line->slot = nyb_slot_name(p->quants[s->quant].slot);
-    if (s->conv || s->group)
+    if (s->conv || s->group || s->depthwise)
         describe_product(p, s, line);
     count_bytes(p, step, line);
 }

@@ -22,8 +22,8 @@ static inline size_t nyb_shape_size(nyb_shape s)
 /* What a layer says of itself; an operator reads the members it knows. */
 typedef struct nyb_attr {
     size_t out;                 /* conv2d, linear: output channels                       */
-    size_t kernel, stride, pad; /* conv2d, maxpool, avgpool                              */
-    bool bias;                  /* conv2d, linear                                        */
+    size_t kernel, stride, pad; /* convolutions, maxpool, avgpool                              */
+    bool bias;                  /* convolutions, linear                                        */
     float eps, momentum;   /* batchnorm: y uses sqrt(var + eps); running += momentum*(new-old) */
     float label_smoothing; /* softmax_xent                                          */
     float loss_scale;      /* softmax_xent: factor of its gradient; 0: 1            */
@@ -96,7 +96,9 @@ typedef struct nyb_op {
     const char *about;
     int n_inputs, n_params, n_buffers;
     nyb_param_desc params[NYB_OP_PARAMS], buffers[NYB_OP_BUFFERS];
-    bool is_gemm;      /* conv2d, linear: graph/build lowers them to quantization nodes */
+    bool is_gemm; /* conv2d, depthwise_conv2d, linear: graph/build lowers them to quantization nodes
+                   */
+    bool depthwise;    /* is_gemm, with filters [c][r][s]: the products are nyb_depthwise's */
     bool backward_in;  /* backward reads in[]: the plan must keep it  */
     bool backward_out; /* backward reads out                          */
     bool makes_nonneg; /* output >= 0 whatever the input              */
@@ -109,7 +111,7 @@ typedef struct nyb_op {
     size_t (*buffer_size)(const nyb_attr *attr, const nyb_shape *in, int i); /* floats; or NULL */
     size_t (*saved_bytes)(const nyb_attr *attr, const nyb_shape *in);        /* or NULL: 0 */
     size_t (*scratch_bytes)(const nyb_attr *attr, const nyb_shape *in);      /* or NULL: 0 */
-    void (*forward)(const nyb_op_args *args);  /* is_gemm: NULL, the graph runs nyb_conv */
+    void (*forward)(const nyb_op_args *args);  /* is_gemm: NULL, the graph runs the products */
     void (*backward)(const nyb_op_args *args); /* is_gemm: bias gradient only (dparam[1] = column
                                                   sums of dout, canonical)                      */
     /* Rows of out after forward, of din[0] after backward, with their args; NULL: it cannot */

@@ -394,8 +394,9 @@ nyb_status nyb_state_load(nyb_train *t, const char *dir, nyb_error *err)
 static nyb_status weight_codes(const nyb_train *t, const nyb_param *p, const nyb_spec *spec,
                                uint8_t *codes, float *scale, nyb_error *err)
 {
-    const bool conv = p->n_dims == 4;
-    const size_t hw = conv ? p->dims[2] * p->dims[3] : 1, c = p->dims[1], o = p->dims[0];
+    const bool depthwise = t->model->layers[p->layer].op->depthwise;
+    const size_t taps = p->n_dims == 4 ? p->dims[2] * p->dims[3] : 1, o = p->dims[0];
+    const size_t hw = depthwise ? 1 : taps, c = depthwise ? taps : p->dims[1];
     nyb_packed packed = {.format = spec->format, .rows = o * hw, .cols = c};
     nyb_slot_state state = *slot_of(t->graph, p->layer, NYB_SLOT_FWD_W);
     const float fixed = t->graph->weight_scale[t->model->layers[p->layer].gemm];

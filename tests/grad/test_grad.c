@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "../unit/op_rig.h"
-#include "gemm/conv.h"
+#include "gemm/depthwise.h"
 
 /* Step of the differences: a power of two, so that x +- h and x +- 2h are exact in f32. */
 #define STEP 0x1p-6f
@@ -45,7 +45,7 @@ static void spread(float *x, size_t n, uint32_t t)
     }
 }
 
-/* ---- operators that are GEMMs: their three products, in f32, are nyb_conv's -------------------
+/* ---- operators that are GEMMs: their three products, in f32 ------------------------------------
  */
 
 static nyb_conv_shape product_shape(const rig *r)
@@ -59,6 +59,22 @@ static nyb_conv_shape product_shape(const rig *r)
         r->attr.kernel, r->attr.stride, r->attr.pad, 0,    0};
 }
 
+static void run_depthwise(const nyb_conv_shape *shape, nyb_product product, const nyb_operand *a,
+                          const nyb_operand *b, const float *bias, float *out)
+{
+    const nyb_format *const f32 = nyb_format_find("f32");
+    nyb_depthwise *depthwise;
+    void *scratch;
+
+    assert_int_equal(
+        nyb_depthwise_create(context, product, shape, f32, f32, 1, false, &depthwise, NULL),
+        NYB_OK);
+    scratch = nyb_alloc(nyb_depthwise_scratch_bytes(depthwise));
+    nyb_depthwise_run(depthwise, context, a, b, bias, false, out, scratch);
+    nyb_free(scratch);
+    nyb_depthwise_destroy(&depthwise);
+}
+
 static void run_product(const rig *r, nyb_product product, const float *a, const float *b,
                         const float *bias, float *out)
 {
@@ -68,6 +84,10 @@ static void run_product(const rig *r, nyb_product product, const float *a, const
     nyb_conv *conv;
     void *scratch;
 
+    if (r->op->depthwise) {
+        run_depthwise(&shape, product, &left, &right, bias, out);
+        return;
+    }
     assert_int_equal(nyb_conv_shape_check(&shape, NULL), NYB_OK);
     assert_int_equal(nyb_conv_create(context, product, &shape, f32, f32, 1, NULL, &conv, NULL),
                      NYB_OK);
