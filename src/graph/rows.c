@@ -99,6 +99,8 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
         apply_edge(recipe->edges, rows);
     else if (l->shortcut)
         apply_edge(recipe->shortcut, rows);
+    else if (l->attr.kernel == 1 && l->op->is_gemm && !l->op->depthwise)
+        apply_edge(recipe->pointwise, rows);
     if (l->op->depthwise)
         apply_depthwise(recipe, rows);
     for (int i = 0; i < NYB_SLOTS; i++) {
