@@ -13,7 +13,9 @@
     X(resnet44)                                                                                    \
     X(resnet56)                                                                                    \
     X(resnet18)                                                                                    \
-    X(resnet34)
+    X(resnet34)                                                                                    \
+    X(mobilenet)                                                                                   \
+    X(mobilenet3)
 
 #define X(name) extern const cli_model cli_model_##name;
 MODEL_LIST(X)

@@ -265,6 +265,7 @@ resnet56 3x32x32 10 855770
 resnet18 3x32x32 10 11173962
 resnet18 3x64x64 1000 11689512
 resnet34 3x64x64 1000 21797672
+mobilenet 3x32x32 10 543050
 END
 # first convolution, last layer and shortcuts stay f32 unless the recipe says otherwise
 f32_layers='sorted({l["layer"] for l in j["lines"] if l["a"] == "f32"})'
