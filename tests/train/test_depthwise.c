@@ -202,6 +202,40 @@ static void recipes_do_what_explain_says(void **state)
     }
 }
 
+/* Energy: products of codes, one scale an output, whether of the tensor or of the filter. */
+static void energy_counts_taps_of_one_channel(void **state)
+{
+    static const char *const rows[] = {"fwd.w=int4/sawb/row", "dgrad.w=int4/sawb/row", NULL};
+    static const char *const *const sets[] = {NULL, rows};
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        size_t n_seen = 0;
+        fixture f;
+
+        start(&f, "ref", 1, "luq", sets[k]);
+        fixture_start(&f);
+        for (size_t i = 0; i < nyb_graph_explain_count(f.train->graph); i++) {
+            nyb_explain_line line;
+            nyb_energy energy;
+
+            nyb_graph_explain_at(f.train->graph, i, &line);
+            if (strcmp(line.layer, "blocks.0.conv_dw") != 0)
+                continue;
+            n_seen++;
+            nyb_graph_energy_at(f.train->graph, i, &energy);
+            /* 8 images of 14 x 14: 40 of 42 taps of rows and columns; 16 channels */
+            assert_int_equal(energy.macs, 8 * 40 * 40 * 16);
+            assert_int_equal(line.macs, energy.macs);
+            assert_int_equal(energy.mul[NYB_ARITH_INT8], energy.macs);
+            assert_int_equal(energy.add[NYB_ARITH_INT32], energy.macs);
+            assert_int_equal(energy.add[NYB_ARITH_FP32], 0);
+        }
+        assert_int_equal(n_seen, 3);
+        fixture_free(&f);
+    }
+}
+
 /* The recipe's word on 1x1 convolutions holds for those and no others. */
 static void pointwise_layers_have_a_field(void **state)
 {
@@ -289,6 +323,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(runs_resume_and_models_load, make_folder, remove_folder),
         cmocka_unit_test(the_loss_falls_and_a_step_allocates_nothing),
         cmocka_unit_test(recipes_do_what_explain_says),
+        cmocka_unit_test(energy_counts_taps_of_one_channel),
         cmocka_unit_test(pointwise_layers_have_a_field),
         cmocka_unit_test(every_recipe_trains),
         cmocka_unit_test(groups_are_one_or_all),

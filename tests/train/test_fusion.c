@@ -70,6 +70,7 @@ static void fused_bits_are_the_operators(void **state)
         check("resnet8", recipes[i], NULL);
     check("resnet14s", "luq", shortcut);
     check("resnet14s", "luq", finish);
+    check("mobilenet3", "luq", finish);
 }
 
 /* Steps of an operator in the training program. */
