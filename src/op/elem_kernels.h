@@ -25,9 +25,10 @@ static ALWAYS_INLINE void store(float *p, vec v, size_t n)
 
 /* Calls tile(r, j, rows, n) for tiles of at most 16 rows and 16 columns: n is the constant 16, or
  * the columns that are left over. */
-#define FOR_TILES(tile)                                                                            \
-    for (size_t r = 0; r < rows; r += TILE_ROWS) {                                                 \
-        const size_t m = nyb_min(TILE_ROWS, rows - r);                                             \
+#define FOR_TILES(tile) FOR_TILES_OF_ROWS(TILE_ROWS, tile)
+#define FOR_TILES_OF_ROWS(height, tile)                                                            \
+    for (size_t r = 0; r < rows; r += (height)) {                                                  \
+        const size_t m = nyb_min((height), rows - r);                                              \
         size_t j = 0;                                                                              \
         for (; j + 16 <= cols; j += 16)                                                            \
             tile(r, j, m, 16);                                                                     \
@@ -56,6 +57,17 @@ static ALWAYS_INLINE vec load_in(nyb_elem_in x, size_t at, size_t n, bool half)
     } else {                                                                                       \
         enum { half = false };                                                                     \
         FOR_TILES(tile)                                                                            \
+    }
+
+/* Lower tiles are nearer to the order of memory: 1 where nothing is kept in registers, 4 where that
+ * is little and much is read. */
+#define FOR_LOW_TILES_OF(height, x, tile)                                                          \
+    if ((x).bf16) {                                                                                \
+        enum { half = true };                                                                      \
+        FOR_TILES_OF_ROWS(height, tile)                                                            \
+    } else {                                                                                       \
+        enum { half = false };                                                                     \
+        FOR_TILES_OF_ROWS(height, tile)                                                            \
     }
 
 static ALWAYS_INLINE void sum_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
@@ -152,7 +164,7 @@ static void bn_apply(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const f
 #define TILE(r, j, m, n)                                                                           \
     apply_tile(x, (r)*ld + (j), half, m, ld, n, mean + (j), scale + (j), beta + (j),               \
                y + (r)*ld_y + (j), ld_y)
-    FOR_TILES_OF(x, TILE)
+    FOR_LOW_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
@@ -191,7 +203,7 @@ static void bn_relu(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const fl
     relu_tile(x, (r)*ld + (j), half, m, ld, mean + (j), scale + (j), beta + (j),                   \
               residual ? residual + (r)*ld + (j) : NULL, y + (r)*ld_y + (j), ld_y,                 \
               mask ? mask + ((r)*ld + (j)) / 8 : NULL)
-    FOR_TILES_OF(x, TILE)
+    FOR_LOW_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
@@ -225,7 +237,7 @@ static void bn_back_sums(const float *dy, nyb_elem_in x, size_t rows, size_t col
 #define TILE(r, j, m, n)                                                                           \
     back_sums_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, (r) == 0, mean + (j), \
                    NULL, sum_dy + (j), sum_dyx + (j))
-    FOR_TILES_OF(x, TILE)
+    FOR_LOW_TILES_OF(4, x, TILE)
 #undef TILE
 }
 
@@ -237,7 +249,7 @@ static void bn_relu_back_sums(const float *dy, const uint8_t *mask, nyb_elem_in 
     back_sums_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld, 16, \
                    (r) == 0, mean + (j), kept ? kept + (r)*ld + (j) : NULL, sum_dy + (j),          \
                    sum_dyx + (j))
-    FOR_TILES_OF(x, TILE)
+    FOR_LOW_TILES_OF(4, x, TILE)
 #undef TILE
 }
 
@@ -267,7 +279,7 @@ static void bn_back_apply(const float *dy, nyb_elem_in x, size_t rows, size_t co
 #define TILE(r, j, m, n)                                                                           \
     back_apply_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, coef, j,             \
                     dx + (r)*ld_dx + (j), ld_dx, add)
-    FOR_TILES_OF(x, TILE)
+    FOR_LOW_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
@@ -278,7 +290,7 @@ static void bn_relu_back_apply(const float *dy, const uint8_t *mask, nyb_elem_in
 #define TILE(r, j, m, n)                                                                           \
     back_apply_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld,    \
                     16, coef, j, dx + (r)*ld_dx + (j), ld_dx, false)
-    FOR_TILES_OF(x, TILE)
+    FOR_LOW_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
