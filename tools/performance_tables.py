@@ -1,5 +1,5 @@
 """The tables of docs/performance.md, for tools/readme_tables.py: machine, split:RECIPE,
-roofline:RECIPE, scaling, threads; from bench/results/performance/*.jsonl (bench/performance.py)."""
+roofline:RECIPE, scaling, many-threads; from bench/results/performance/*.jsonl (bench/performance.py)."""
 import glob
 import json
 import math
@@ -166,7 +166,7 @@ def scaling():
 
 def content(name):
     kind, _, rest = name.partition(":")
-    made = {"machine": machine, "scaling": scaling, "threads": threads}
+    made = {"machine": machine, "scaling": scaling, "many-threads": threads}
     if kind in made:
         return made[kind]() or "(no figures yet)\n"
     of_recipe = {"split": split, "roofline": roofline}
