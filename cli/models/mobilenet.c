@@ -17,18 +17,6 @@ typedef struct mobilenet {
     } blocks[BLOCKS_MAX]; /* out 0 ends */
 } mobilenet;
 
-static void defaults(nyb_train_options *options)
-{
-    options->batch = 128;
-    options->lr = 0.1;
-    options->momentum = 0.9;
-    options->nesterov = 1;
-    options->weight_decay = 5e-4;
-    options->warmup = 0.5;
-    snprintf(options->schedule, sizeof options->schedule, "linear");
-    options->normalize = 1;
-}
-
 static nyb_value conv_bn_relu(nyb_model *model, nyb_value x, const char *prefix, const char *conv,
                               const char *bn, nyb_conv2d_options options)
 {
@@ -74,9 +62,9 @@ static const mobilenet net_mobilenet = {
     "mobilenet", 32, 1, {{64, 1}, {128, 2}, {128, 1}, {256, 2}, {256, 1}, {512, 2}, {512, 1}}};
 const cli_model cli_model_mobilenet = {
     "mobilenet", "depthwise separable (MobileNetV1), 7 blocks, widths 64 .. 512", &net_mobilenet,
-    defaults, build};
+    cli_conv_defaults, build};
 
 static const mobilenet net_mobilenet3 = {"mobilenet3", 16, 2, {{32, 1}, {64, 2}, {64, 1}}};
 const cli_model cli_model_mobilenet3 = {
     "mobilenet3", "depthwise separable, 3 blocks, widths 32 64 64, a stem of stride 2",
-    &net_mobilenet3, defaults, build};
+    &net_mobilenet3, cli_conv_defaults, build};

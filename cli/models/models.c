@@ -60,3 +60,15 @@ nyb_status cli_model_create(const char *spec, const cli_input *input, nyb_model 
         nyb_model_destroy(model);
     return status;
 }
+
+void cli_conv_defaults(nyb_train_options *options)
+{
+    options->batch = 128;
+    options->lr = 0.1;
+    options->momentum = 0.9;
+    options->nesterov = 1;
+    options->weight_decay = 5e-4;
+    options->warmup = 0.5;
+    snprintf(options->schedule, sizeof options->schedule, "linear");
+    options->normalize = 1;
+}

@@ -23,6 +23,9 @@ typedef struct cli_model {
 /* All models; NULL-terminated. Adding one: its record, and its word in models.c. */
 extern const cli_model *const cli_models[];
 
+/* Training options that convolutional networks begin with. */
+void cli_conv_defaults(nyb_train_options *options);
+
 /* "name" or "name:rest" -> record; NYB_UNKNOWN lists the names. */
 NYB_MUST_CHECK nyb_status cli_model_find(const char *spec, const cli_model **record,
                                          nyb_error *err);

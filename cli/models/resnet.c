@@ -17,18 +17,6 @@ typedef struct resnet {
     const char *project_conv, *project_bn;
 } resnet;
 
-static void defaults(nyb_train_options *options)
-{
-    options->batch = 128;
-    options->lr = 0.1;
-    options->momentum = 0.9;
-    options->nesterov = 1;
-    options->weight_decay = 5e-4;
-    options->warmup = 0.5;
-    snprintf(options->schedule, sizeof options->schedule, "linear");
-    options->normalize = 1;
-}
-
 /* "<prefix>.conv" and "<prefix>.bn", the prefix ending in a dot or empty. */
 static nyb_value conv_bn(nyb_model *model, nyb_value x, const char *prefix, const char *conv,
                          const char *bn, nyb_conv2d_options options)
@@ -89,7 +77,7 @@ static nyb_value build(const void *family, nyb_model *model, const cli_input *in
 #define CIFAR(id, n, stride, text)                                                                 \
     static const resnet net_##id = {                                                               \
         #id, {n, n, n}, 16, stride, 0, "shortcut.conv", "shortcut.bn"};                            \
-    const cli_model cli_model_##id = {#id, text, &net_##id, defaults, build}
+    const cli_model cli_model_##id = {#id, text, &net_##id, cli_conv_defaults, build}
 
 CIFAR(resnet8, 1, 1, "residual, 3 stages of 1 block, widths 16 32 64");
 CIFAR(resnet14, 2, 1, "residual, 3 stages of 2 blocks, widths 16 32 64");
@@ -103,10 +91,10 @@ static const resnet net_resnet18 = {"resnet18",     {2, 2, 2, 2},  64, 1, 1,
                                     "downsample.0", "downsample.1"};
 const cli_model cli_model_resnet18 = {
     "resnet18", "residual, blocks 2 2 2 2, widths 64 .. 512; 3x3 stem below 64 pixels",
-    &net_resnet18, defaults, build};
+    &net_resnet18, cli_conv_defaults, build};
 
 static const resnet net_resnet34 = {"resnet34",     {3, 4, 6, 3},  64, 1, 1,
                                     "downsample.0", "downsample.1"};
 const cli_model cli_model_resnet34 = {
     "resnet34", "residual, blocks 3 4 6 3, widths 64 .. 512; 3x3 stem below 64 pixels",
-    &net_resnet34, defaults, build};
+    &net_resnet34, cli_conv_defaults, build};

@@ -36,8 +36,7 @@ nyb_status nyb_conv_shape_check(nyb_conv_shape *s, nyb_error *err)
     return NYB_OK;
 }
 
-/* Pairs (output, tap) along an axis that hit a pixel. */
-static uint64_t axis_hits(size_t src, size_t out, size_t taps, size_t stride, size_t pad)
+uint64_t nyb_conv_axis_hits(size_t src, size_t out, size_t taps, size_t stride, size_t pad)
 {
     uint64_t hits = 0;
 
@@ -152,8 +151,9 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
         nyb_accum_grid_init(&made->grid, made->accum.format);
     }
     made->n_workers = nyb_pool_threads(context->pool);
-    made->macs = axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
-                 axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o * r->n_samples;
+    made->macs = nyb_conv_axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
+                 nyb_conv_axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o *
+                 r->n_samples;
     flatten(&s);
     made->shape = s;
     choose_engine(made, context, r->engine, r->exact_k);

@@ -201,6 +201,8 @@ struct nyb_conv {
     size_t shared_bytes, worker_bytes; /* of scratch */
 };
 
+/* Pairs (output, tap) along an axis that hit a pixel; the same of forward, dX and dW. */
+uint64_t nyb_conv_axis_hits(size_t src, size_t out, size_t taps, size_t stride, size_t pad);
 /* The largest |unit| of all codes: a file may hold some that no encoder writes (int4's -8). */
 int32_t nyb_conv_largest_unit(const nyb_format *format);
 /* What one unit of a packed operand is worth. */

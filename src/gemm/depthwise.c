@@ -85,15 +85,6 @@ static size_t list_spans(const nyb_depthwise_axis *axis, nyb_depthwise_span *spa
     return n;
 }
 
-static uint64_t axis_hits(const nyb_depthwise_axis *axis)
-{
-    uint64_t hits = 0;
-
-    for (size_t y = 0; y < axis->dst; y++)
-        hits += nyb_depthwise_spot_at(axis, y).n_taps;
-    return hits;
-}
-
 /* ---- plans ----------------------------------------------------------------------------------- */
 
 /* Output rows of a task: some 32K outputs, and few enough for int32 sums of dW
@@ -176,7 +167,8 @@ static nyb_status plan(nyb_depthwise *d, nyb_error *err)
     d->cols.src = dx ? s->ow : s->w;
     d->cols.dst = dx ? s->w : s->ow;
     d->pitch = nyb_packed_pitch(s->c);
-    d->macs = axis_hits(&d->rows) * axis_hits(&d->cols) * s->n * s->c * d->n_samples;
+    d->macs = nyb_conv_axis_hits(s->h, s->oh, s->r, s->stride, s->pad) *
+              nyb_conv_axis_hits(s->w, s->ow, s->s, s->stride, s->pad) * s->n * s->c * d->n_samples;
     plan_bands(d);
     if (d->product == NYB_PRODUCT_DW)
         plan_dw(d);

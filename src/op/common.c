@@ -162,3 +162,10 @@ double nyb_op_total(const float *x, size_t n)
     }
     return total;
 }
+
+void nyb_op_bias_backward(const nyb_op_args *args)
+{
+    if (args->dparam[1])
+        nyb_op_column_sums(args->context, args->dout, nyb_shape_rows(args->out_shape),
+                           args->out_shape.c, args->scratch, args->dparam[1]);
+}

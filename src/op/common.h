@@ -52,6 +52,10 @@ size_t nyb_op_column_sums_bytes(size_t rows, size_t cols);
 void nyb_op_column_sums(const nyb_context *context, const float *x, size_t rows, size_t cols,
                         void *scratch, float *sums);
 
+/* backward of the operators that are products: dparam[1] = the column sums of dout. Scratch as
+ * above. */
+void nyb_op_bias_backward(const nyb_op_args *args);
+
 /* Sixteen lanes to one, 8, 4, 2, 1, in f32; overwrites them. */
 float nyb_op_fold(float lane[16]);
 

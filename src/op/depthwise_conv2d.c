@@ -32,13 +32,6 @@ static size_t scratch_bytes(const nyb_attr *attr, const nyb_shape *in)
     return nyb_op_column_sums_bytes(nyb_shape_rows(out), out.c);
 }
 
-static void backward(const nyb_op_args *args)
-{
-    if (args->dparam[1])
-        nyb_op_column_sums(args->context, args->dout, nyb_shape_rows(args->out_shape),
-                           args->out_shape.c, args->scratch, args->dparam[1]);
-}
-
 const nyb_op nyb_op_depthwise_conv2d = {
     .name = "depthwise_conv2d",
     .about = "2-D convolution of each channel with a filter of its own, square kernel",
@@ -51,5 +44,5 @@ const nyb_op nyb_op_depthwise_conv2d = {
     .shape = shape,
     .param_size = param_size,
     .scratch_bytes = scratch_bytes,
-    .backward = backward,
+    .backward = nyb_op_bias_backward,
 };

@@ -25,13 +25,6 @@ static size_t scratch_bytes(const nyb_attr *attr, const nyb_shape *in)
     return attr->bias ? nyb_op_column_sums_bytes(nyb_shape_rows(*in), attr->out) : 0;
 }
 
-static void backward(const nyb_op_args *args)
-{
-    if (args->dparam[1])
-        nyb_op_column_sums(args->context, args->dout, nyb_shape_rows(args->out_shape),
-                           args->out_shape.c, args->scratch, args->dparam[1]);
-}
-
 const nyb_op nyb_op_linear = {
     .name = "linear",
     .about = "y = x w' + b over the last dimension",
@@ -43,5 +36,5 @@ const nyb_op nyb_op_linear = {
     .shape = shape,
     .param_size = param_size,
     .scratch_bytes = scratch_bytes,
-    .backward = backward,
+    .backward = nyb_op_bias_backward,
 };
