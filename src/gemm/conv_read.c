@@ -42,22 +42,40 @@ static void multiply(const uint8_t *factors, size_t n_groups, uint8_t zero, uint
     }
 }
 
+/* The values of the 16 codes from the flat element at, a multiple of 16. */
+static void read_group(const nyb_reader *reader, size_t at, float out[NYB_PITCH])
+{
+    const size_t in_block = at % NYB_BLOCK_CODES;
+    const uint8_t *codes = reader->codes + at;
+
+    if (reader->bits == 4)
+        codes = reader->codes + at / NYB_BLOCK_CODES * NYB_BLOCK_BYTES + in_block % NYB_BLOCK_BYTES;
+    if (reader->bits != 4)
+        for (size_t i = 0; i < NYB_PITCH; i++)
+            out[i] = reader->values[codes[i]];
+    else if (in_block < NYB_BLOCK_BYTES)
+        for (size_t i = 0; i < NYB_PITCH; i++)
+            out[i] = reader->values[codes[i] & 15];
+    else
+        for (size_t i = 0; i < NYB_PITCH; i++)
+            out[i] = reader->values[codes[i] >> 4];
+    for (size_t i = 0; i < NYB_PITCH && reader->factors; i++)
+        out[i] *= (float)reader->codes[reader->factors + at / NYB_PITCH];
+}
+
 static void read_values(const nyb_reader *reader, size_t first, size_t n, float *out)
 {
-    for (size_t row = first; row < first + n; row++) {
-        for (size_t col = 0; col < reader->cols; col++) {
-            const size_t i = row * reader->pitch + col, j = i % NYB_BLOCK_CODES;
-            unsigned code;
-            if (reader->bits == 4)
-                code = reader->codes[i / NYB_BLOCK_CODES * NYB_BLOCK_BYTES + j % NYB_BLOCK_BYTES] >>
-                           (j < NYB_BLOCK_BYTES ? 0 : 4) &
-                       15u;
-            else
-                code = reader->codes[i];
-            *out++ = reader->factors ? reader->values[code] *
-                                           (float)reader->codes[reader->factors + i / NYB_PITCH]
-                                     : reader->values[code];
-        }
+    const size_t cols = reader->cols, whole = cols - cols % NYB_PITCH;
+
+    for (size_t row = first; row < first + n; row++, out += cols) {
+        float last[NYB_PITCH];
+
+        for (size_t col = 0; col < whole; col += NYB_PITCH)
+            read_group(reader, row * reader->pitch + col, out + col);
+        if (whole == cols)
+            continue;
+        read_group(reader, row * reader->pitch + whole, last);
+        memcpy(out + whole, last, (cols - whole) * sizeof *out);
     }
 }
 

@@ -26,7 +26,7 @@ float *nyb_learned_params(nyb_graph *g, const nyb_quant *q, const float *x, bool
     params = g->params[q->param].value;
     if (state->started != 0.0f)
         return params;
-    stats = nyb_round_stats(g->context, x, q->view.rows * q->view.cols, scratch);
+    stats = nyb_round_stats(g->context, q->spec.scale, x, q->view.rows * q->view.cols, scratch);
     if (!training)
         params = copy;
     q->spec.scale->init(q->spec.format, &stats, params);
@@ -99,13 +99,13 @@ static void average(nyb_graph *g, const nyb_quant *q, nyb_round_job *job, nyb_st
         nyb_round_job other = *job;
         other.state = state;
         stream->sample = (uint8_t)sample;
-        nyb_round_run(g->context, &other, source, sample == 1 ? values : draw, NULL, scratch);
+        nyb_round_run(g->context, &other, source, sample == 1 ? values : draw, scratch);
         if (sample > 1)
             for (size_t i = 0; i < n; i++)
                 values[i] += draw[i];
     }
     stream->sample = 0;
-    nyb_round_run(g->context, job, source, draw, NULL, scratch);
+    nyb_round_run(g->context, job, source, draw, scratch);
     for (size_t i = 0; i < n; i++)
         values[i] = (values[i] + draw[i]) * share;
 }
@@ -163,7 +163,7 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
             memcpy(values, x, n * sizeof *values);
         average(g, q, &r.job, &r.stream, values, source, source + n, scratch);
     } else {
-        nyb_round_run(g->context, &r.job, x, values, NULL, scratch);
+        nyb_round_run(g->context, &r.job, x, values, scratch);
     }
     if (training && q->spec.scale->choose)
         nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);

@@ -18,7 +18,7 @@ static float other_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, bool traini
 
     job.params = nyb_learned_params(g, q, x, training, copy, scratch);
     if (!job.params)
-        stats = nyb_round_stats(g->context, x, q->view.rows * q->view.cols, scratch);
+        stats = nyb_round_stats(g->context, q->spec.scale, x, q->view.rows * q->view.cols, scratch);
     return nyb_round_scale(g->context, &job, x, &stats).scale;
 }
 

@@ -76,7 +76,7 @@ struct nyb_scale_rule {
     /* The same as group for 16 blocks of which absmax is known (absmax_only), or NULL. */
     void (*blocks)(const nyb_format *format, const nyb_level *level, const float absmax[16],
                    float scale[16], float inv[16]);
-    bool absmax_only; /* group reads only stats->absmax: the others are not computed for blocks */
+    bool absmax_only; /* absmax is all that choose, level and group read of statistics */
     bool pow2;        /* scales are powers of two */
     bool affine; /* group may set an offset, or inv is not 1 / scale: codes alone are not enough */
     bool (*groups)(nyb_group group); /* the groups that it can do; NULL: tensor only */
@@ -167,7 +167,11 @@ extern const nyb_encode_kernel *const nyb_encode_kernels[];
 extern const nyb_encode_kernel nyb_encode_ref, nyb_encode_avx2, nyb_encode_avx512;
 /* The first that the CPU mask allows. Never NULL. */
 const nyb_encode_kernel *nyb_encode_kernel_choose(uint32_t cpu);
-/* Runs the first kernel that the mask allows and that can do spec. */
+/* Of float grids of up to 8 bits, for any CPU: the rounding kernel and the bits of its values.
+ * false: not of this grid. */
+bool nyb_encode_float(uint32_t cpu, const nyb_spec *spec, float inv_scale, const nyb_stream *stream,
+                      uint64_t first, const float *x, size_t n, uint8_t *codes);
+/* Runs nyb_encode_float or else the first kernel that the mask allows and that can do spec. */
 void nyb_encode_blocks(uint32_t cpu, const nyb_spec *spec, float inv_scale,
                        const nyb_stream *stream, uint64_t first, const float *x, size_t n,
                        uint8_t *codes);

@@ -222,7 +222,7 @@ static nyb_status round_real(nyb_context *context, const nyb_round_job *job, con
     NYB_TRY(allocate_real(job->spec, &job->view, w, err));
     if (rule->init) {
         const nyb_group_stats stats =
-            nyb_round_stats(context, x, job->view.rows * job->view.cols, w->scratch);
+            nyb_round_stats(context, rule, x, job->view.rows * job->view.cols, w->scratch);
 
         rule->init(job->spec->format, &stats, params);
     }
@@ -230,7 +230,7 @@ static nyb_status round_real(nyb_context *context, const nyb_round_job *job, con
     full.grid = parts ? w->grid : NULL;
     full.scales = parts ? w->scales : NULL;
     full.level = level;
-    nyb_round_run(context, &full, x, w->values, NULL, w->scratch);
+    nyb_round_run(context, &full, x, w->values, w->scratch);
     return NYB_OK;
 }
 

@@ -213,11 +213,9 @@ void nyb_round_mix_matrix(const nyb_context *context, nyb_round_work *w)
 
 /* Mix, tensor statistics, level, and scales of few large groups. in_place: the mixed matrix may be
  * written to values. */
-static void prepare(const nyb_context *context, nyb_round_work *w, nyb_group_stats *tensor,
-                    bool in_place)
+static void prepare(const nyb_context *context, nyb_round_work *w, bool in_place)
 {
     const bool blocks = has_blocks(w->spec->group) || w->spec->group == NYB_GROUP_TILE16;
-    const bool wants_tensor = w->rule->level || !blocks || tensor;
     nyb_group_stats stats = {0};
 
     w->signs = nyb_mix_signs(w->spec->mix, w->job->signs, w->signs_of);
@@ -226,8 +224,8 @@ static void prepare(const nyb_context *context, nyb_round_work *w, nyb_group_sta
         w->x = w->values;
         w->mixes = false;
     }
-    if (wants_tensor)
-        stats = nyb_round_stats(context, w->x, w->view.rows * w->view.cols, w->scratch);
+    if (w->rule->level || w->spec->group == NYB_GROUP_TENSOR)
+        stats = nyb_round_stats(context, w->rule, w->x, w->view.rows * w->view.cols, w->scratch);
     if (w->rule->level)
         w->rule->level(w->spec->format, &stats, &w->level);
     if (w->spec->group == NYB_GROUP_TENSOR)
@@ -242,8 +240,6 @@ static void prepare(const nyb_context *context, nyb_round_work *w, nyb_group_sta
         nyb_pool_run(context->pool, channel_scale_task, w, w->view.cols);
     if (w->job->scales && (w->spec->group == NYB_GROUP_ROW || w->spec->group == NYB_GROUP_CHANNEL))
         memcpy(w->job->scales, w->groups, nyb_round_groups(w->spec, &w->view) * sizeof *w->groups);
-    if (tensor)
-        *tensor = stats;
 }
 
 bool nyb_round_has_lanes(const nyb_round_work *w)
@@ -275,13 +271,11 @@ static void run_elements(const nyb_context *context, nyb_round_work *w)
 
 /* Samples against each other; pre and post are those of a linear transform. */
 static void run_householder(const nyb_context *context, const nyb_round_job *job, const float *x,
-                            float *values, nyb_group_stats *tensor, void *scratch)
+                            float *values, void *scratch)
 {
     const size_t n = job->view.rows * job->view.cols, samples = n / job->view.run;
     const float factor = job->pre * job->post;
 
-    if (tensor)
-        *tensor = nyb_round_stats(context, x, n, scratch);
     nyb_householder_round(context, job->spec, job->stream, job->first, x, samples, job->view.run,
                           values, scratch);
     for (size_t i = 0; factor != 1.0f && i < n; i++)
@@ -289,17 +283,17 @@ static void run_householder(const nyb_context *context, const nyb_round_job *job
 }
 
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
-                   float *values, nyb_group_stats *tensor, void *scratch)
+                   float *values, void *scratch)
 {
     nyb_round_work w = nyb_round_begin(context, job, x, values, scratch);
 
     if (job->view.rows * job->view.cols == 0)
         return;
     if (job->spec->mix == NYB_MIX_HOUSEHOLDER) {
-        run_householder(context, job, x, values, tensor, scratch);
+        run_householder(context, job, x, values, scratch);
         return;
     }
-    prepare(context, &w, tensor, true);
+    prepare(context, &w, true);
     run_elements(context, &w);
 }
 
@@ -311,7 +305,7 @@ void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const 
     if (job->view.rows * job->view.cols == 0)
         return;
     w.dx = dx;
-    prepare(context, &w, NULL, false);
+    prepare(context, &w, false);
     run_elements(context, &w);
 }
 

@@ -115,14 +115,14 @@ typedef struct nyb_round_job {
  * where there is one); rows, channels: one each. */
 size_t nyb_round_groups(const nyb_spec *spec, const nyb_view *view);
 size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view);
-/* values: rows x cols, may be x itself. Mixed operands stay mixed, householder is undone. tensor:
- * the statistics of what was rounded, or NULL. Bits do not depend on context. */
+/* values: rows x cols, may be x itself. Mixed operands stay mixed, householder is undone. Bits do
+ * not depend on context. */
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
-                   float *values, nyb_group_stats *tensor, void *scratch);
-/* Statistics of n elements: canonical, the bits do not depend on context. scratch: of
- * nyb_round_scratch_bytes of any spec on as many elements. */
-nyb_group_stats nyb_round_stats(const nyb_context *context, const float *x, size_t n,
-                                void *scratch);
+                   float *values, void *scratch);
+/* What a rule reads of n elements (absmax_only: absmax, n): canonical, the bits do not depend on
+ * context. scratch: of nyb_round_scratch_bytes of any spec on as many elements. */
+nyb_group_stats nyb_round_stats(const nyb_context *context, const nyb_scale_rule *rule,
+                                const float *x, size_t n, void *scratch);
 /* The scale of a whole tensor by a rule of any kind; params of learned rules; state as in job. */
 nyb_group_scale nyb_round_scale(const nyb_context *context, const nyb_round_job *job,
                                 const float *x, const nyb_group_stats *stats);

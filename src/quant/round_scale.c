@@ -103,6 +103,7 @@ static void stats_combine(nyb_group_stats *s, const nyb_group_stats *next)
 }
 
 typedef struct stats_work {
+    const nyb_round_kernel *absmax_of; /* only the magnitude is wanted, or NULL */
     const float *x;
     size_t n;
     nyb_group_stats *stats; /* of tasks, combined in order */
@@ -111,19 +112,28 @@ typedef struct stats_work {
 static void stats_task(void *arg, size_t task, size_t worker)
 {
     const stats_work *w = arg;
-    const size_t first = task * NYB_ROUND_RUN;
+    const size_t first = task * NYB_ROUND_RUN, end = nyb_min(first + NYB_ROUND_RUN, w->n);
     nyb_group_stats s = {0};
 
     (void)worker;
-    for (size_t i = first; i < nyb_min(first + NYB_ROUND_RUN, w->n); i++)
-        stats_add(&s, w->x[i]);
+    if (w->absmax_of) {
+        w->absmax_of->block_stats(w->x + first, 1, end - first, 0, &s.max);
+        s.n = end - first;
+    } else {
+        for (size_t i = first; i < end; i++)
+            stats_add(&s, w->x[i]);
+    }
     w->stats[task] = s;
 }
 
-nyb_group_stats nyb_round_stats(const nyb_context *context, const float *x, size_t n, void *scratch)
+nyb_group_stats nyb_round_stats(const nyb_context *context, const nyb_scale_rule *rule,
+                                const float *x, size_t n, void *scratch)
 {
     const size_t n_tasks = n / NYB_ROUND_RUN + (n % NYB_ROUND_RUN != 0);
-    stats_work w = {.x = x, .n = n, .stats = scratch};
+    stats_work w = {.absmax_of = rule->absmax_only ? nyb_round_kernel_choose(context->cpu) : NULL,
+                    .x = x,
+                    .n = n,
+                    .stats = scratch};
     nyb_group_stats all = {0};
 
     nyb_pool_run(context->pool, stats_task, &w, n_tasks);

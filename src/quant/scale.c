@@ -182,6 +182,7 @@ const nyb_scale_rule nyb_scale_unit = {
     .about = "no scale: values are those of the format itself",
     .source = "Wang et al., NeurIPS 2018; Sun et al., NeurIPS 2019 (NUMERICS 3)",
     .choose = unit_choose,
+    .absmax_only = true,
 };
 
 /* ---- the list ------------------------------------------------------------------------------- */

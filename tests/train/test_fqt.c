@@ -157,7 +157,7 @@ static void measure(const nyb_context *context, const layer_data *d, const char 
     scratch = nyb_alloc(nyb_round_scratch_bytes(&spec, &job.view));
     for (uint8_t j = 0; j < DRAWS; j++) {
         stream.sample = j;
-        nyb_round_run(context, &job, d->dy, values, NULL, scratch);
+        nyb_round_run(context, &job, d->dy, values, scratch);
         for (size_t i = 0; i < n; i++) {
             const float e = values[i] - d->dy[i];
 

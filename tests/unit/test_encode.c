@@ -402,6 +402,58 @@ static void the_underflow_branch_is_fused(void **state)
     assert_true(n_differ > 10);
 }
 
+/* Every float format of up to 8 bits: edges, subnormals of the format and of f32, both kinds of
+ * random bits, scales that overflow and underflow. */
+static void float_grids_are_the_reference_on_any_cpu(void **state)
+{
+    enum { N = 4 * NYB_BLOCK_CODES };
+    static const char *const names[] = {
+        "e2m1", "e1m2",    "e2m3", "e3m2",    "e3m4",     "e4m3fn",   "e5m2",    "e4m3",
+        "e2m5", "e4m3b11", "e1m6", "e5m2b30", "e4m3dl11", "e5m2dl15", "e7m0b64", "e1m0"};
+    static const float factors[] = {1, 0.037f, 0x1p-40f, 0x1p40f, 0x1p-120f, 0x1p100f};
+    const nyb_stream stream = {.seed = 5, .step = 2, .role = NYB_RNG_DY_DW};
+    uint32_t masks[2] = {0};
+    float known[KNOWN_N], x[N];
+    size_t n_done = 0;
+
+    (void)state;
+    assert_int_equal(nyb_cpu_parse(NULL, &masks[1], NULL), NYB_OK);
+    known_vector(known);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const nyb_format *f = nyb_format_find(names[i]);
+
+        if (!f)
+            assert_int_equal(nyb_format_generic(names[i], &f, NULL), NYB_OK);
+        for (int r = NYB_ROUND_NEAREST; r <= NYB_ROUND_FLUSH_STOCHASTIC; r++)
+            for (size_t k = 0; k < 2 * sizeof factors / sizeof *factors; k++) {
+                const nyb_spec s = spec_of(f, (nyb_rounding)r, k % 2 ? 16 : 32);
+                const float factor = factors[k / 2];
+                uint8_t want[N] = {0}, got[N] = {0};
+
+                if (nyb_spec_check(&s, NULL) != NYB_OK)
+                    continue;
+                for (size_t e = 0; e < N; e++) {
+                    const int step = (int)(e % 128) - 64;
+
+                    x[e] = e < 128   ? f->max * (float)step * 0x1p-6f
+                           : e < 256 ? ldexpf(f->max, -abs(step) / 2) * (step < 0 ? -1.25f : 1.0f)
+                                     : known[e] * f->max * 4.0f;
+                    x[e] /= factor;
+                }
+                x[300] = NAN, x[301] = -NAN, x[302] = INFINITY, x[303] = -INFINITY;
+                x[304] = -0.0f, x[305] = FLT_MIN / 2, x[306] = -FLT_MIN / 4, x[307] = FLT_MAX;
+                assert_true(nyb_encode_ref.encode(&s, factor, &stream, 1024, x, N, want));
+                for (size_t c = 0; c < 2; c++) {
+                    memset(got, 0xff, sizeof got);
+                    assert_true(nyb_encode_float(masks[c], &s, factor, &stream, 1024, x, N, got));
+                    assert_memory_equal(got, want, f->bits == 4 ? N / 2 : N);
+                }
+                n_done++;
+            }
+    }
+    assert_true(n_done > 300);
+}
+
 static void a_tensor_is_its_elements(void **state)
 {
     static const size_t shapes[][2] = {{1, 1},    {5, 3},   {300, 10}, {9, 16},   {3, 17},
@@ -528,6 +580,7 @@ int main(void)
         cmocka_unit_test(every_produced_code_is_a_fixed_point),
         cmocka_unit_test(nan_is_zero_and_infinity_the_top),
         cmocka_unit_test(luq_is_symmetric_and_scale_free),
+        cmocka_unit_test(float_grids_are_the_reference_on_any_cpu),
         cmocka_unit_test(a_tensor_is_its_elements),
         cmocka_unit_test(draws_decide_exactly),
         cmocka_unit_test(the_underflow_branch_is_fused),

@@ -231,7 +231,7 @@ static rounding round_both(const char *text, size_t rows, size_t taps, size_t ch
                               nyb_round_scratch_bytes(&r.spec, &r.view));
 
     assert_non_null(scratch);
-    nyb_round_run(contexts[which], &job, r.x, r.values, NULL, scratch);
+    nyb_round_run(contexts[which], &job, r.x, r.values, scratch);
     nyb_round_codes(contexts[which], &job, r.x, 1, &r.codes, scratch);
     nyb_free(scratch);
     return r;

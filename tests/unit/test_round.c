@@ -57,7 +57,7 @@ static bool run(const char *cpu, int threads, const nyb_spec *spec, nyb_view vie
         return false;
     }
     former = nyb_cpu_fp_enter();
-    nyb_round_run(context, &job, in, out, NULL, scratch);
+    nyb_round_run(context, &job, in, out, scratch);
     nyb_context_destroy(&context);
     nyb_cpu_fp_restore(former);
     nyb_free(scratch);

@@ -731,6 +731,49 @@ static void law_of_expectations(const nyb_scale_rule *rule, const nyb_format *f)
         assert_true(worst > 0x1p-10 && strstr(rule->about, "biased"));
 }
 
+/* absmax_only: choose, level and group give the same when told nothing else. */
+static void rules_read_no_more_than_they_say(void **state)
+{
+    const nyb_format *f = &nyb_format_e2m1;
+    float x[BLOCK];
+    size_t n = 0;
+
+    (void)state;
+    make_blocks(x, 1, true, 3.0f);
+    const nyb_group_stats all = stats_of(x, BLOCK), few = {.absmax = all.absmax, .n = BLOCK};
+    const nyb_moments moments = {.absmax = all.absmax,
+                                 .sum_abs = all.sum_abs,
+                                 .sum_sq = all.sum_sq,
+                                 .n = BLOCK,
+                                 .n_nonzero = all.n_nonzero},
+                      less = {.absmax = all.absmax, .n = BLOCK};
+
+    for (size_t r = 0; r < nyb_scale_rule_count(); r++) {
+        const nyb_scale_rule *rule = nyb_scale_rule_at(r);
+        float states[2][NYB_SCALE_STATE_MAX] = {{0}};
+        nyb_level level[2] = {{.scale = 1}, {.scale = 1}};
+        nyb_group_scale scale[2];
+
+        if (!rule->absmax_only)
+            continue;
+        n++;
+        if (rule->choose)
+            assert_true(rule->choose(f, &moments, states[0]) == rule->choose(f, &less, states[1]));
+        if (rule->level) {
+            rule->level(f, &all, &level[0]);
+            rule->level(f, &few, &level[1]);
+            assert_memory_equal(&level[0], &level[1], sizeof level[0]);
+        }
+        for (int trial = 0; rule->group && trial < (rule->n_trials > 0 ? rule->n_trials : 1);
+             trial++) {
+            rule->group(f, &level[0], &all, NULL, trial, &scale[0]);
+            rule->group(f, &level[1], &few, NULL, trial, &scale[1]);
+            assert_true(scale[0].scale == scale[1].scale && scale[0].inv == scale[1].inv);
+        }
+    }
+    assert_true(n > 8);
+}
+
 #define LAW(law)                                                                                   \
     static void every_rule_obeys_the_##law(void **state)                                           \
     {                                                                                              \
@@ -760,6 +803,7 @@ int main(void)
         cmocka_unit_test(weights_of_few_values),
         cmocka_unit_test(gradscale_is_a_state_machine),
         cmocka_unit_test(blocks_are_those_of_other_libraries),
+        cmocka_unit_test(rules_read_no_more_than_they_say),
         cmocka_unit_test(every_rule_obeys_the_law_of_records),
         cmocka_unit_test(every_rule_obeys_the_law_of_covering),
         cmocka_unit_test(every_rule_obeys_the_law_of_powers),
