@@ -114,6 +114,24 @@ static nyb_status list_params(nyb_graph *g, nyb_error *err)
     return NYB_OK;
 }
 
+typedef struct normals {
+    nyb_stream stream;
+    float sd;
+    float *value;
+    size_t n;
+} normals;
+
+#define NORMALS 4096 /* of a task */
+
+static void normals_task(void *arg, size_t task, size_t worker)
+{
+    const normals *all = arg;
+
+    (void)worker;
+    for (size_t i = task * NORMALS; i < nyb_min((task + 1) * NORMALS, all->n); i++)
+        all->value[i] = all->sd * nyb_rng_normal(&all->stream, i);
+}
+
 static void init_param(const nyb_graph *g, nyb_param *p, int tensor)
 {
     const nyb_op *op = g->model->layers[p->layer].op;
@@ -121,8 +139,11 @@ static void init_param(const nyb_graph *g, nyb_param *p, int tensor)
     if (p->rule) /* at the first step, from its tensor */
         return;
     const nyb_init init = p->trained ? op->params[p->index].init : op->buffers[p->index].init;
-    const nyb_stream stream = {.seed = g->seed, .tensor = (uint32_t)tensor, .role = NYB_RNG_INIT};
-    float sd;
+    normals all = {
+        .stream = {.seed = g->seed, .tensor = (uint32_t)tensor, .role = NYB_RNG_INIT},
+        .value = p->value,
+        .n = p->n,
+    };
 
     switch (init) {
     case NYB_INIT_ZERO:
@@ -133,9 +154,8 @@ static void init_param(const nyb_graph *g, nyb_param *p, int tensor)
             p->value[i] = 1.0f;
         return;
     case NYB_INIT_HE_NORMAL:
-        sd = sqrtf(2.0f / (float)(p->n / p->dims[0]));
-        for (size_t i = 0; i < p->n; i++)
-            p->value[i] = sd * nyb_rng_normal(&stream, i);
+        all.sd = sqrtf(2.0f / (float)(p->n / p->dims[0]));
+        nyb_pool_run(g->context->pool, normals_task, &all, p->n / NORMALS + (p->n % NORMALS != 0));
         return;
     }
 }

@@ -29,22 +29,29 @@ static void schedule(const uint8_t *block, uint32_t w[64])
     }
 }
 
+/* The working variables a..h of round t are v[-t mod 8] .. v[7 - t mod 8]: none moves. */
+static inline void one_round(uint32_t v[8], unsigned t, uint32_t constant)
+{
+    uint32_t *a = &v[(8 - t) % 8], *b = &v[(9 - t) % 8], *c = &v[(10 - t) % 8],
+             *d = &v[(11 - t) % 8], *e = &v[(12 - t) % 8], *f = &v[(13 - t) % 8],
+             *g = &v[(14 - t) % 8], *h = &v[(15 - t) % 8];
+    const uint32_t s1 = rotate(*e, 6) ^ rotate(*e, 11) ^ rotate(*e, 25);
+    const uint32_t t1 = *h + s1 + ((*e & *f) ^ (~*e & *g)) + constant;
+    const uint32_t s0 = rotate(*a, 2) ^ rotate(*a, 13) ^ rotate(*a, 22);
+
+    *d += t1;
+    *h = t1 + s0 + ((*a & *b) ^ (*a & *c) ^ (*b & *c));
+}
+
 static void add_block(uint32_t state[8], const uint8_t *block)
 {
-    uint32_t w[64], v[8]; /* v: the working variables a..h */
+    uint32_t w[64], v[8];
 
     schedule(block, w);
     memcpy(v, state, sizeof v);
-    for (int t = 0; t < 64; t++) {
-        uint32_t s1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
-        uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t t1 = v[7] + s1 + choice + round_constants[t] + w[t];
-        uint32_t s0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22);
-        uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + s0 + majority;
-    }
+    for (int t = 0; t < 64; t += 8)
+        for (unsigned i = 0; i < 8; i++)
+            one_round(v, i, round_constants[t + (int)i] + w[t + (int)i]);
     for (int i = 0; i < 8; i++)
         state[i] += v[i];
 }
