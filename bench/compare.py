@@ -206,7 +206,7 @@ class Comparer:
     def step(self, row, recipe):
         model, image, batch, _ = STEPS[row]
         what = f"step {model} {image} batch {batch}" + ("" if recipe == "luq" else f" {recipe}")
-        types = ["fp32"] + (["bf16"] if self.has_bf16() and recipe == "luq" else [])
+        types = ["fp32"] + (["bf16"] if self.has_bf16() and recipe != "f32" else [])
 
         def theirs():
             result = self.torch(row, types)
@@ -230,20 +230,21 @@ class Comparer:
     def memory(self):
         """Not a time: what is kept, and what a step adds to the process."""
         self.deadline = time.monotonic() + self.args.limit
-        command = self.step_command("resnet18", "luq")
         try:
-            ours = self.json_of(command)
             result = self.torch("resnet18", ["fp32"], "--memory")
+            for recipe in ("f32", "luq", "luq_lean"):
+                command = self.step_command("resnet18", recipe)
+                ours = self.json_of(command)
+                line = self.header(f"memory resnet18 3x32x32 batch 64 {recipe}", command)
+                line.update(kept_bytes=ours["saved_activation_bytes"],
+                            step_bytes=ours["step_bytes"],
+                            rival_bytes={} if result is None else
+                            {result["rival"] + " fp32": result["growth"]["bytes"]})
+                print(f"{line['what']}: kept {line['kept_bytes']}, planned for a step "
+                      f"{line['step_bytes']}, {line['rival_bytes']}")
+                self.write(line)
         except Failed as error:
             print(f"    {error}", file=sys.stderr)
-            return
-        line = self.header("memory resnet18 3x32x32 batch 64", command)
-        line.update(kept_bytes=ours["saved_activation_bytes"], step_bytes=ours["step_bytes"],
-                    rival_bytes={} if result is None else
-                    {result["rival"] + " fp32": result["growth"]["bytes"]})
-        print(f"{line['what']}: kept {line['kept_bytes']}, planned for a step {line['step_bytes']}, "
-              f"{line['rival_bytes']}")
-        self.write(line)
 
 
 ROWS = {
@@ -252,6 +253,7 @@ ROWS = {
     "linear": lambda c: c.products("linear", (2048, 1024, 1024), ["--recipe", "luq"]),
     **{row: lambda c, row=row: c.conv(row) for row in CONVS},
     **{row: lambda c, row=row: c.step(row, "luq") for row in STEPS},
+    **{f"{row}-lean": lambda c, row=row: c.step(row, "luq_lean") for row in STEPS},
     "resnet18-f32": lambda c: c.step("resnet18", "f32"),
     "memory": Comparer.memory,
     "threads": Comparer.threads,

@@ -149,9 +149,10 @@ def memory():
         for name, n_bytes in line["rival_bytes"].items():
             rows.append([line["what"].partition(" ")[2], line["machine"], line["cpu"],
                          f"{line['kept_bytes'] / 2**20:.1f}", f"{line['step_bytes'] / 2**20:.1f}",
-                         name, f"{n_bytes / 2**20:.1f}", f"{n_bytes / line['step_bytes']:.1f}"])
+                         name, f"{n_bytes / 2**20:.1f}", f"{n_bytes / line['kept_bytes']:.1f}",
+                         f"{n_bytes / line['step_bytes']:.1f}"])
     head = ["what", "machine", "ISA", "kept for backward, MiB", "planned for a step, MiB", "rival",
-            "growth in a step, MiB", "growth / planned"]
+            "growth in a step, MiB", "growth / kept", "growth / planned"]
     return table(head, rows) + "\nCommand: `bench/compare.sh --rows memory`.\n"
 
 

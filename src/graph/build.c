@@ -75,7 +75,8 @@ nyb_step *nyb_build_step(nyb_builder *b, nyb_step_kind kind, int layer)
                     .stored = -1,
                     .blocks = -1,
                     .coefs = -1,
-                    .producer = -1};
+                    .producer = -1,
+                    .lagging = -1};
     return s;
 }
 

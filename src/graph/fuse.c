@@ -8,7 +8,9 @@
  *              relu -> batchnorm                 the mask is applied where batchnorm reads dout
  *   both       batchnorm -> moments              canonical blocks of what it writes, still in cache
  *              batchnorm -> encode               what one encode step alone reads is never stored:
- *                                                made once for its moments, again for its codes
+ *                                                made once for its moments, again for its codes;
+ *                                                once where a rule lags: moments of this step then
+ *                                                come with the codes
  *
  * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
 #include "graph/build.h"
@@ -276,6 +278,7 @@ static void leave_unstored(fuser *f, int i)
     const int real = q->real, producer = producer_of(f, real);
     nyb_step *s = producer >= 0 ? &p->steps[producer] : NULL;
     const nyb_shape *shape = s ? &s->args.in_shape[0] : NULL;
+    int n_quants = 0;
 
     if (!s || producer > i || q->packed.cols != shape->c || shape->c > NYB_MAKER_COLS_MAX ||
         q->packed.rows != nyb_shape_rows(*shape) || !only_reader(f, real, producer, i) ||
@@ -290,8 +293,12 @@ static void leave_unstored(fuser *f, int i)
         s->din[0] = -1;
     p->steps[i].producer = producer;
     for (int j = 0; j < p->n_quants; j++)
-        if (p->quants[j].real == real)
+        if (p->quants[j].real == real) {
             p->quants[j].unstored = true;
+            n_quants++;
+        }
+    if (s->kind == NYB_STEP_BACKWARD && q->spec.scale->lags && n_quants == 1)
+        s->lagging = p->steps[i].quant;
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */

@@ -111,7 +111,8 @@ typedef struct nyb_quant {
     int real, codes; /* buffers; codes -1: observed only, or rounded */
     int blocks;      /* buffer of real's moments in blocks, left by its producer; -1: none */
     bool unstored;   /* real is not in memory: the encode step's producer makes its rows */
-    const nyb_block_moments *block_moments; /* it, bound; NULL: moments are taken from real */
+    nyb_block_moments *block_moments; /* it, bound; NULL: moments are taken from real */
+    bool late;  /* this step's scale was known before real; the encode step leaves its moments */
     int shares; /* quant whose moments and scale this one takes (SMP samples), or -1 */
     int param;  /* of a learned scale rule: index into graph->params, or -1 */
     uint8_t role, sample;
@@ -183,6 +184,7 @@ typedef struct nyb_step {
     int in[NYB_OP_INPUTS], dout, din[NYB_OP_INPUTS], saved;
     int residual, mask, kept, stored, blocks, coefs; /* of args.fused */
     int producer; /* encode: the step that makes the rows of an unstored tensor, or -1 */
+    int lagging;  /* that step: the quant, whose scale may be known beforehand; or -1 */
     nyb_op_args args;
 } nyb_step;
 

@@ -30,6 +30,10 @@ static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
     const float weight_scale = g->weight_scale[g->model->layers[q->layer].gemm];
     nyb_slot_state copy = *state;
 
+    if (q->late) {
+        q->packed.scale = nyb_scale_lagging(&q->spec, state->rule);
+        return;
+    }
     if (!training && q->slot == NYB_SLOT_FWD_X && frozen && q->param < 0) {
         q->packed.scale = nyb_scale_of_clip(q->spec.format, state->clip_mean);
         return;
@@ -75,6 +79,16 @@ static float *make_all(const nyb_graph *g, const nyb_step *producer)
     return all;
 }
 
+/* The rule's state takes the step in; a tensor with nothing finite in it has no scale after all. */
+static void learn_late(nyb_graph *g, nyb_quant *q)
+{
+    nyb_run_moments(g, q, NULL, q->packed.rows, q->packed.cols, NULL);
+    q->packed.scale = nyb_scale_choose(&q->spec, &q->moments, nyb_slot_state_of(g, q)->rule);
+    if (q->packed.scale == 0.0f)
+        memset(q->packed.codes, 0,
+               nyb_packed_bytes(q->packed.format, q->packed.rows, q->packed.cols));
+}
+
 static void encode(nyb_graph *g, nyb_program *p, const nyb_step *s, const nyb_stream *stream)
 {
     nyb_quant *q = &p->quants[s->quant];
@@ -84,7 +98,10 @@ static void encode(nyb_graph *g, nyb_program *p, const nyb_step *s, const nyb_st
         const unstored u = {g->model->layers[producer->layer].op, producer};
         const nyb_row_maker maker = {make_rows, &u};
 
-        nyb_encode_made(g->context, &q->spec, stream, &maker, &q->packed);
+        nyb_encode_made(g->context, &q->spec, stream, &maker, &q->packed,
+                        q->late ? q->block_moments : NULL);
+        if (q->late)
+            learn_late(g, q);
     } else {
         nyb_encode_run(g->context, &q->spec, stream, real_of(p, q), &q->packed);
     }
@@ -128,10 +145,23 @@ static void run_product(nyb_graph *g, const nyb_step *s)
                            s->args.out, s->args.scratch);
 }
 
+static void run_backward(nyb_graph *g, nyb_program *p, nyb_step *s)
+{
+    if (s->lagging >= 0) {
+        nyb_quant *q = &p->quants[s->lagging];
+
+        q->late = !g->measure && nyb_scale_lagging(&q->spec, nyb_slot_state_of(g, q)->rule) > 0.0f;
+        s->args.fused.moments = q->late ? NULL : q->block_moments;
+    }
+    g->model->layers[s->layer].op->backward(&s->args);
+}
+
 static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
 {
     switch (s->kind) {
     case NYB_STEP_MOMENTS:
+        if (p->quants[s->quant].late) /* its encode step's */
+            return;
         nyb_run_moments(g, &p->quants[s->quant], real_of(p, &p->quants[s->quant]),
                         p->quants[s->quant].packed.rows, p->quants[s->quant].packed.cols,
                         s->args.scratch);
@@ -161,7 +191,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         g->model->layers[s->layer].op->forward(&s->args);
         return;
     case NYB_STEP_BACKWARD:
-        g->model->layers[s->layer].op->backward(&s->args);
+        run_backward(g, p, s);
         return;
     }
 }

@@ -17,7 +17,7 @@ void nyb_graph_op_word(const nyb_graph *g, const nyb_step *s, char *text, size_t
 {
     snprintf(text, n_bytes, "%s%s%s%s", g->model->layers[s->layer].op->name,
              s->residual >= 0 ? "+add" : "", s->args.fused.relu ? "+relu" : "",
-             s->blocks >= 0 ? "+moments" : "");
+             s->blocks >= 0 && s->lagging < 0 ? "+moments" : "");
 }
 
 /* ---- bytes ------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ typedef struct job {
     size_t x_first;
     const nyb_row_maker *maker;
     size_t task_rows, chunk_rows; /* of a maker's task, and of what it makes at once */
+    nyb_block_moments *seen;      /* of the maker's tasks, or NULL */
     nyb_packed *out;
     float inv_scale;
     size_t n_flat; /* rows * pitch */
@@ -170,6 +171,21 @@ static void run_task(void *arg, size_t task, size_t worker)
 #define CHUNK_ROWS   8
 #define CHUNK_FLOATS 4096
 
+/* Adds a chunk to what a task has seen. */
+static void look_at(const job *j, const float *made, size_t rows, nyb_block_moments *seen)
+{
+    nyb_block_moments part[NYB_MAKER_COLS_MAX / 16];
+    const size_t cols = j->out->cols;
+
+    nyb_encode_kernel_choose(j->cpu)->moments(made, rows, cols, 16, cols / 16, part);
+    for (size_t i = 0; i < cols / 16; i++) {
+        seen->absmax_bits = nyb_max(seen->absmax_bits, part[i].absmax_bits);
+        seen->n_nonzero += part[i].n_nonzero;
+        seen->n_nan += part[i].n_nan;
+        seen->n_inf += part[i].n_inf;
+    }
+}
+
 static void made_task(void *arg, size_t task, size_t worker)
 {
     _Alignas(64) float made[CHUNK_ROWS * NYB_MAKER_COLS_MAX];
@@ -184,6 +200,8 @@ static void made_task(void *arg, size_t task, size_t worker)
         const size_t n = nyb_min(j.chunk_rows, last - row);
 
         j.maker->make(j.maker->self, row, n, made);
+        if (j.seen)
+            look_at(&j, made, n, &j.seen[task]);
         j.x_first = row * cols;
         encode_range(&j, j.x_first, j.x_first + n * cols);
     }
@@ -213,12 +231,15 @@ void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_
 }
 
 void nyb_encode_made(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
-                     const nyb_row_maker *maker, nyb_packed *out)
+                     const nyb_row_maker *maker, nyb_packed *out, nyb_block_moments *seen)
 {
     job j = {.cpu = context->cpu, .spec = spec, .stream = stream, .maker = maker, .out = out};
 
     if (!start(&j))
         return;
+    if (seen) /* a task has at least as many elements as a block */
+        memset(seen, 0, nyb_moments_blocks(out->rows, out->cols) * sizeof *seen);
+    j.seen = seen;
     j.chunk_rows = CHUNK_ROWS * nyb_max(CHUNK_FLOATS / (CHUNK_ROWS * out->cols), 1);
     j.task_rows = j.chunk_rows * nyb_max(TASK / (j.chunk_rows * out->cols), 1);
     nyb_pool_run(context->pool, made_task, &j,

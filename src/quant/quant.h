@@ -77,7 +77,8 @@ struct nyb_scale_rule {
     void (*blocks)(const nyb_format *format, const nyb_level *level, const float absmax[16],
                    float scale[16], float inv[16]);
     bool absmax_only; /* absmax is all that choose, level and group read of statistics */
-    bool pow2;        /* scales are powers of two */
+    bool lags;   /* choose goes by its state alone once that says a clip: known before the tensor */
+    bool pow2;   /* scales are powers of two */
     bool affine; /* group may set an offset, or inv is not 1 / scale: codes alone are not enough */
     bool (*groups)(nyb_group group); /* the groups that it can do; NULL: tensor only */
 
@@ -118,6 +119,9 @@ float nyb_scale_sawb_clip(const nyb_format *format, const nyb_group_stats *stats
 /* scale = choose(...) / format max (exact for powers of two); 0 if it would be subnormal, or the
  * rule has no choose. */
 float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *state);
+/* What nyb_scale_choose will return whatever the tensor is, as long as anything in it is finite: of
+ * rules that lag, once their state says a clip; else 0. */
+float nyb_scale_lagging(const nyb_spec *spec, const float *state);
 /* The scale whose top code stands for clip; 0 if it would be subnormal; at most 2^126, so that its
  * reciprocal is a normal number. f32: 1. */
 float nyb_scale_of_clip(const nyb_format *format, float clip);
@@ -140,9 +144,11 @@ typedef struct nyb_row_maker {
 } nyb_row_maker;
 /* Columns a maker's tensor may have: a multiple of 16, at most this. */
 #define NYB_MAKER_COLS_MAX 2048
-/* nyb_encode_run of a maker's tensor, the same codes. */
+/* nyb_encode_run of a maker's tensor, the same codes. seen: NULL, or nyb_moments_blocks of its
+ * shape; their nyb_moments_total is then that of the tensor, but for the sums, which stay 0. The
+ * scale is not 0 then. */
 void nyb_encode_made(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
-                     const nyb_row_maker *maker, nyb_packed *out);
+                     const nyb_row_maker *maker, nyb_packed *out, nyb_block_moments *seen);
 
 /* The specification: x's code given 1 / scale and a random field of 23 bits (encode_ref.c). r23 is
  * U16 << 7 | 64 with sr_bits 16, U32 >> 9 with sr_bits 32. */

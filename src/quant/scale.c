@@ -78,6 +78,7 @@ static const nyb_scale_rule hindsight = {
     .source = "Chmiel et al., ICLR 2023, eq. 18; Fournarakis and Nagel, 2021 (NUMERICS 1.5)",
     .n_state = 1,
     .choose = hindsight_choose,
+    .lags = true,
 };
 
 /* ---- delayed -------------------------------------------------------------------------------- */
@@ -108,6 +109,7 @@ static const nyb_scale_rule delayed = {
               "16, algorithm max, margin 0 (NUMERICS 3.5)",
     .n_state = HISTORY,
     .choose = delayed_choose,
+    .lags = true,
 };
 
 /* ---- powers of two -------------------------------------------------------------------------- */
@@ -166,6 +168,7 @@ static const nyb_scale_rule hindsight_pow2 = {
     .source = "NUMERICS 1.5: the two combined",
     .n_state = 1,
     .choose = hindsight_pow2_choose,
+    .lags = true,
 };
 
 /* ---- unit ----------------------------------------------------------------------------------- */
@@ -287,4 +290,15 @@ float nyb_scale_choose(const nyb_spec *spec, const nyb_moments *moments, float *
     if (!spec->scale->choose)
         return 0.0f;
     return nyb_scale_of_clip(spec->format, spec->scale->choose(spec->format, moments, state));
+}
+
+float nyb_scale_lagging(const nyb_spec *spec, const float *state)
+{
+    const nyb_moments unknown = {.n = 1};
+    float copy[NYB_SCALE_STATE_MAX];
+
+    if (!spec->scale->lags)
+        return 0.0f;
+    memcpy(copy, state, sizeof copy);
+    return nyb_scale_choose(spec, &unknown, copy);
 }

@@ -64,6 +64,10 @@ static void fused_bits_are_the_operators(void **state)
                                           "pact_sawb", "fp16", "statquant_bhq"};
     static const char *const shortcut[] = {"shortcut=recipe", "edges=recipe", NULL};
     static const char *const finish[] = {"finish.epochs=1", "store=bf16", NULL};
+    static const char *const hindsight[] = {"dgrad.dy=e3m0/hindsight/tensor/stochastic",
+                                            "wgrad.dy=e3m0/hindsight/tensor/stochastic", NULL};
+    static const char *const delayed[] = {"dgrad.dy=int8/delayed/tensor/stochastic",
+                                          "wgrad.dy=int8/delayed/tensor/stochastic", NULL};
 
     (void)state;
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++)
@@ -71,6 +75,8 @@ static void fused_bits_are_the_operators(void **state)
     check("resnet14s", "luq", shortcut);
     check("resnet14s", "luq", finish);
     check("mobilenet3", "luq", finish);
+    check("resnet8", "luq", hindsight);
+    check("resnet8", "luq", delayed);
 }
 
 /* Steps of an operator in the training program. */
@@ -113,14 +119,16 @@ static void residual_nets_keep_no_pass_of_their_own(void **state)
 static void inner_tensors_are_never_stored(void **state)
 {
     static const char *const smp2[] = {"wgrad.dy.samples=2", NULL};
-    const char *const *const sets[] = {NULL, smp2};
+    static const char *const hindsight[] = {"dgrad.dy=e3m0/hindsight/tensor/stochastic",
+                                            "wgrad.dy=e3m0/hindsight/tensor/stochastic", NULL};
+    const char *const *const sets[] = {NULL, smp2, hindsight};
     nyb_error err = {0};
     nyb_graph *g;
     fixture f;
 
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
-        int forward = 0, backward = 0;
+    for (size_t i = 0; i < 3; i++) {
+        int forward = 0, backward = 0, lagging = 0;
 
         fixture_init(&f, "auto", 1, "resnet8", "luq", sets[i], 8, 16);
         assert_int_equal(nyb_graph_create(f.context, f.model, (const struct nyb_recipe *)f.recipe,
@@ -137,9 +145,11 @@ static void inner_tensors_are_never_stored(void **state)
                     forward++;
                 else
                     backward++;
+                lagging += producer->lagging >= 0;
             }
         assert_int_equal(forward, 3);
-        assert_int_equal(backward, i == 0 ? 6 : 0); /* two draws: stored, and read twice */
+        assert_int_equal(backward, i != 1 ? 6 : 0); /* two draws: stored, and read twice */
+        assert_int_equal(lagging, i == 2 ? 6 : 0);
         nyb_graph_destroy(&g);
         fixture_free(&f);
     }

@@ -774,6 +774,34 @@ static void rules_read_no_more_than_they_say(void **state)
     assert_true(n > 8);
 }
 
+/* lags: what a rule will choose is known before its tensor, but for the first, and does not change
+ * what it chooses. */
+static void rules_that_lag_are_known_beforehand(void **state)
+{
+    static const float maxima[] = {0, 3, 0.5f, 40, 0, 1e-30f, 7, 7, 1e30f, 2};
+    size_t n = 0;
+
+    (void)state;
+    for (size_t r = 0; r < nyb_scale_rule_count(); r++) {
+        const nyb_spec s = {.format = &nyb_format_e3m0, .scale = nyb_scale_rule_at(r)};
+        float memory[NYB_SCALE_STATE_MAX] = {0};
+
+        if (!s.scale->lags) {
+            assert_true(nyb_scale_lagging(&s, memory) == 0.0f);
+            continue;
+        }
+        n++;
+        for (size_t i = 0; i < sizeof maxima / sizeof *maxima; i++) {
+            const nyb_moments m = {.absmax = maxima[i], .n = 10, .n_nonzero = maxima[i] > 0};
+            const float before = nyb_scale_lagging(&s, memory);
+            const float scale = nyb_scale_choose(&s, &m, memory);
+
+            assert_true(i < 2 ? before == 0.0f : before == scale && scale > 0);
+        }
+    }
+    assert_true(n >= 3);
+}
+
 #define LAW(law)                                                                                   \
     static void every_rule_obeys_the_##law(void **state)                                           \
     {                                                                                              \
@@ -804,6 +832,7 @@ int main(void)
         cmocka_unit_test(gradscale_is_a_state_machine),
         cmocka_unit_test(blocks_are_those_of_other_libraries),
         cmocka_unit_test(rules_read_no_more_than_they_say),
+        cmocka_unit_test(rules_that_lag_are_known_beforehand),
         cmocka_unit_test(every_rule_obeys_the_law_of_records),
         cmocka_unit_test(every_rule_obeys_the_law_of_covering),
         cmocka_unit_test(every_rule_obeys_the_law_of_powers),
