@@ -260,18 +260,19 @@ static void build_all(nyb_builder *b)
 nyb_status nyb_program_build(nyb_graph *graph, nyb_program *program, nyb_error *err)
 {
     const size_t n = (size_t)graph->model->n_layers;
-    int *lists = nyb_alloc(6 * n * sizeof *lists);
+    int *lists = nyb_alloc(7 * n * sizeof *lists);
     nyb_builder b = {.g = graph, .p = program, .err = err, .status = NYB_OK};
 
     if (!lists)
         return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", graph->model->name);
-    memset(lists, -1, 6 * n * sizeof *lists);
+    memset(lists, -1, 7 * n * sizeof *lists);
     b.value = lists;
     b.grad = lists + n;
     b.saved = lists + 2 * n;
     b.x = lists + 3 * n;
     b.w = lists + 4 * n;
     b.stored = lists + 5 * n;
+    b.sampled = lists + 6 * n;
     build_all(&b);
     nyb_free(lists);
     return b.status;

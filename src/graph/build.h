@@ -14,6 +14,7 @@ typedef struct nyb_builder {
     int *saved;        /* [n_layers] buffer that forward leaves, or -1          */
     int *stored;       /* [n_layers] buffer of the input in bf16, or -1         */
     int *x, *w;        /* [n_layers] quant of fwd.x and fwd.w, or -1            */
+    int *sampled;      /* [n_layers] buffer of the pixels of x that are seen, or -1 */
 } nyb_builder;
 
 void nyb_build_fail(nyb_builder *b, nyb_status status);
@@ -52,6 +53,7 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
  * the real buffer. taps: a quant for the patch rows of one tap, rounded by the taps step. */
 int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
                       int from, bool taps);
+bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b);
 /* Whether an operand may use what an earlier quant of the same tensor left. */
 bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down);
 /* Whether packed codes of one scale are all that a row asks for. */

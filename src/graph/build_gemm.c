@@ -143,6 +143,84 @@ static void plan_product(nyb_builder *b, nyb_step *s, size_t group)
         nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
 }
 
+/* Whether the gradient of a forward operand is more than that of its quantized values. */
+static bool estimates(const nyb_row *row)
+{
+    return !nyb_row_is_f32(row) && (row->ste == NYB_STE_MASK || row->spec.scale->backward);
+}
+
+/* A window of one pixel that strides over an f32 tensor. */
+static bool skips_pixels(const nyb_builder *b, int layer, const nyb_row *rows)
+{
+    const nyb_conv_shape s = nyb_build_product_shape(b, layer);
+
+    return s.r == 1 && s.s == 1 && s.stride > 1 && s.pad == 0 &&
+           !b->g->model->layers[layer].op->depthwise && nyb_row_is_f32(&rows[NYB_SLOT_FWD_X]) &&
+           nyb_row_is_f32(&rows[NYB_SLOT_WGRAD_X]);
+}
+
+/* Whether a layer's backward pass may read its input as it is; true costs memory at worst. */
+static bool reads_later(const nyb_builder *b, int layer)
+{
+    const nyb_op *op = b->g->model->layers[layer].op;
+    nyb_row rows[NYB_SLOTS];
+
+    if (!op->is_gemm)
+        return op->backward_in;
+    nyb_graph_rows(b->g->model, &b->g->recipe, layer, b->p->mode, rows);
+    const nyb_row *x = &rows[NYB_SLOT_FWD_X], *later = &rows[NYB_SLOT_WGRAD_X];
+    return !skips_pixels(b, layer, rows) &&
+           (nyb_row_is_f32(later) || estimates(x) || nyb_build_needs_taps(b, layer, later) ||
+            !nyb_build_packs(x, NYB_SLOT_FWD_X) || !nyb_build_same_spec(&x->spec, &later->spec));
+}
+
+/* Whether what a layer sees of its input becomes a tensor of its own: kept for dW, not the whole,
+ * which nobody else wants to be kept. */
+static bool samples(const nyb_builder *b, int layer, const nyb_row *rows)
+{
+    const nyb_model *m = b->g->model;
+    const int x = m->layers[layer].in[0];
+
+    if (!skips_pixels(b, layer, rows) || b->g->context->unfused ||
+        (b->p->mode != NYB_MODE_TRAIN && b->p->mode != NYB_MODE_FINISH) || x == 0 ||
+        m->layers[x].op->backward_out)
+        return false;
+    for (int i = x + 1; i < m->n_layers; i++)
+        for (int j = 0; j < m->layers[i].op->n_inputs; j++)
+            if (m->layers[i].in[j] == x && reads_later(b, i))
+                return false;
+    return true;
+}
+
+static int add_sample(nyb_builder *b, int layer, int real)
+{
+    nyb_step *s = nyb_build_step(b, NYB_STEP_SAMPLE, layer);
+
+    if (!s)
+        return -1;
+    s->shape = nyb_build_product_shape(b, layer);
+    nyb_build_fail(b, nyb_conv_shape_check(&s->shape, b->err));
+    s->in[0] = real;
+    s->out = b->sampled[layer] =
+        nyb_build_buffer(b, "sampled", layer, NYB_HOME_PLANNED, -1,
+                         s->shape.n * s->shape.oh * s->shape.ow * s->shape.c * sizeof(float));
+    b->p->n_steps++;
+    return s->out;
+}
+
+/* The layer's shape, or that of the pixels it sees. */
+static nyb_conv_shape shape_of(const nyb_builder *b, int layer, nyb_product product)
+{
+    nyb_conv_shape s = nyb_build_product_shape(b, layer);
+
+    if (b->sampled[layer] >= 0 && product != NYB_PRODUCT_DX) {
+        s.h = b->g->model->layers[layer].shape.h;
+        s.w = b->g->model->layers[layer].shape.w;
+        s.stride = 1;
+    }
+    return s;
+}
+
 /* group: of both operands, or 0. */
 static void add_product(nyb_builder *b, int layer, nyb_product product, size_t group,
                         const nyb_source *a, int n_a, const nyb_source *second, int out, bool add)
@@ -152,7 +230,7 @@ static void add_product(nyb_builder *b, int layer, nyb_product product, size_t g
     if (!s)
         return;
     s->product = product;
-    s->shape = nyb_build_product_shape(b, layer);
+    s->shape = shape_of(b, layer, product);
     s->n_a = n_a;
     memcpy(s->a, a, (size_t)n_a * sizeof *a);
     s->b = *second;
@@ -167,7 +245,7 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
     const bool finishing = b->p->mode == NYB_MODE_FINISH;
-    const int real = b->value[l->in[0]];
+    int real = b->value[l->in[0]];
     nyb_row rows[NYB_SLOTS], trained[NYB_SLOTS];
     nyb_source x, w;
 
@@ -178,6 +256,8 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
                         NYB_SLOT_FWD_X)) /* clips are observed during FNT too */
         nyb_build_packed(b, layer, NYB_SLOT_FWD_X, &trained[NYB_SLOT_FWD_X].spec, real, 0, -1,
                          true);
+    if (samples(b, layer, rows))
+        real = add_sample(b, layer, real);
     const size_t group = product_group(b, layer, NYB_PRODUCT_FWD, rows);
     const nyb_wanted want_x = {&rows[NYB_SLOT_FWD_X], group, false};
     const nyb_wanted want_w = {&rows[NYB_SLOT_FWD_W], group, false};
@@ -312,7 +392,8 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
         group > 0 && nyb_build_has_window(b, layer) && !nyb_build_needs_taps(b, layer, x_row);
     const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
     const nyb_wanted want_dy = {row, group, fills}, want_x = {x_row, group, fills};
-    const int real_x = b->value[b->g->model->layers[layer].in[0]];
+    const int real_x =
+        b->sampled[layer] >= 0 ? b->sampled[layer] : b->value[b->g->model->layers[layer].in[0]];
     nyb_source a[NYB_SAMPLES_MAX], x;
     int n;
 
@@ -336,12 +417,6 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
     else if (b->status == NYB_OK)
         add_product(b, layer, NYB_PRODUCT_DW, group, a, n, &x,
                     nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT), false);
-}
-
-/* Whether the gradient of a forward operand is more than that of its quantized values. */
-static bool estimates(const nyb_row *row)
-{
-    return !nyb_row_is_f32(row) && (row->ste == NYB_STE_MASK || row->spec.scale->backward);
 }
 
 /* from: gradient of the quantized tensor; out: that of the tensor, or -1: nobody wants it. */

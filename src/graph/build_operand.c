@@ -251,7 +251,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     return i;
 }
 
-static bool same_spec(const nyb_spec *a, const nyb_spec *b)
+bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b)
 {
     return a->format == b->format && a->scale == b->scale && a->group == b->group &&
            a->rounding == b->rounding && a->sr_bits == b->sr_bits && a->mix == b->mix;
@@ -260,7 +260,8 @@ static bool same_spec(const nyb_spec *a, const nyb_spec *b)
 /* Whether what an earlier quant of the same tensor left stands for all that a row asks for. */
 static bool same_values(const nyb_quant *q, const nyb_row *row, bool down)
 {
-    return same_spec(&q->spec, &row->spec) && (axis_free(&row->spec) || q->view.down == down) &&
+    return nyb_build_same_spec(&q->spec, &row->spec) &&
+           (axis_free(&row->spec) || q->view.down == down) &&
            (!q->rounds ||
             (q->samples == row->samples && q->pre == row->pre && q->post == row->post)) &&
            row->from == NYB_FROM_RAW;

@@ -51,6 +51,7 @@ static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
     case NYB_STEP_ENCODE:
     case NYB_STEP_ROUND:
         return uses(p, s, buffer) && buffer != p->quants[s->quant].real;
+    case NYB_STEP_SAMPLE:
     case NYB_STEP_PRODUCT:
     case NYB_STEP_TAPS:
         return s->out == buffer;

@@ -142,6 +142,7 @@ typedef struct nyb_quant {
     X(NYB_STEP_ENCODE, "encode")                                                                   \
     X(NYB_STEP_ROUND, "round")     /* a tensor to rounded real values, or grouped codes */         \
     X(NYB_STEP_REGROUP, "regroup") /* codes to the order of another product */                     \
+    X(NYB_STEP_SAMPLE, "sample")   /* the pixels of an f32 tensor that a 1x1 window sees */        \
     X(NYB_STEP_PRODUCT, "gemm")                                                                    \
     X(NYB_STEP_TAPS, "taps")    /* dW, each tap's patch rows rounded for themselves */             \
     X(NYB_STEP_ESTIMATE, "ste") /* from the gradient of a quantized tensor to the tensor's */      \
@@ -170,7 +171,7 @@ typedef struct nyb_step {
     nyb_conv *conv;           /* owned; NULL: group or depthwise */
     nyb_group_conv *group;    /* owned; of grouped operands, else NULL */
     nyb_depthwise *depthwise; /* owned; of depthwise layers, else NULL */
-    nyb_conv_shape shape;     /* taps: of the layer; conv is the 1x1 product of one tap */
+    nyb_conv_shape shape;     /* taps: of the layer; conv is the 1x1 product of one tap; sample */
     int tap;                  /* taps: buffer of one tap's dw, or of the scales of all taps */
     int n_a;
     nyb_source a[NYB_SAMPLES_MAX], b;
@@ -296,6 +297,7 @@ void nyb_run_round(nyb_graph *graph, nyb_program *program, const nyb_step *s, bo
                    uint32_t step);
 void nyb_run_regroup(nyb_graph *graph, nyb_program *program, const nyb_step *s);
 void nyb_run_taps(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
+void nyb_run_sample(nyb_graph *graph, nyb_program *program, nyb_step *s);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 nyb_slot_state *nyb_slot_state_of(const nyb_graph *graph, const nyb_quant *quant);
 /* The moments of x, and the graph's count of what is not finite and where it was seen first. */

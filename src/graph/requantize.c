@@ -408,6 +408,14 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
     }
 }
 
+void nyb_run_sample(nyb_graph *g, nyb_program *p, nyb_step *s)
+{
+    gather w = {
+        .shape = &s->shape, .x = p->buffers[s->in[0]].memory, .patch = p->buffers[s->out].memory};
+
+    nyb_pool_run(g->context->pool, gather_task, &w, s->shape.n * s->shape.oh);
+}
+
 /* ---- estimates --------------------------------------------------------------------------------
  */
 

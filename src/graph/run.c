@@ -184,6 +184,9 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
     case NYB_STEP_ESTIMATE:
         nyb_run_estimate(g, p, s, step);
         return;
+    case NYB_STEP_SAMPLE:
+        nyb_run_sample(g, p, s);
+        return;
     case NYB_STEP_PRODUCT:
         run_product(g, s);
         return;

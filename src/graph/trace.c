@@ -72,7 +72,8 @@ static void count_bytes(const nyb_program *p, int step, nyb_trace_line *line)
         if (is_in(list, i, list[i]) || looks_away(p, s, list[i]))
             continue;
         if (adds || !makes)
-            line->read_bytes += b->n_bytes;
+            line->read_bytes +=
+                s->kind == NYB_STEP_SAMPLE ? p->buffers[s->out].n_bytes : b->n_bytes;
         if (adds || makes)
             line->written_bytes += b->n_bytes;
     }

@@ -109,9 +109,44 @@ static void residual_nets_keep_no_pass_of_their_own(void **state)
         assert_int_equal(count(g, NYB_STEP_FORWARD, "add"), unfused ? 3 : 0);
         assert_int_equal(count(g, NYB_STEP_BACKWARD, "relu"), unfused ? 7 : 0);
         assert_int_equal(count(g, NYB_STEP_BACKWARD, "add"), unfused ? 3 : 0);
+        assert_int_equal(count(g, NYB_STEP_SAMPLE, "conv2d"), unfused ? 0 : 2);
         nyb_graph_destroy(&g);
     }
     fixture_free(&f);
+}
+
+/* Of a block's input its f32 shortcut keeps the pixels it sees, where nobody keeps the whole. */
+static void shortcuts_keep_what_they_see(void **state)
+{
+    static const struct {
+        const char *recipe;
+        bool samples;
+    } cases[] = {{"luq", true},  {"luq_lean", true},   {"nybble", true},
+                 {"f32", false}, {"pact_sawb", false}, {"mxfp4", false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nyb_error err = {0};
+        nyb_graph *g;
+        fixture f;
+
+        fixture_init(&f, "auto", 1, "resnet8", cases[i].recipe, NULL, 8, 16);
+        assert_int_equal(nyb_graph_create(f.context, f.model, (const struct nyb_recipe *)f.recipe,
+                                          8, 1, 0, &g, &err),
+                         NYB_OK);
+        assert_int_equal(count(g, NYB_STEP_SAMPLE, "conv2d"), cases[i].samples ? 2 : 0);
+        const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
+        for (int s = 0; s < p->n_steps; s++)
+            if (p->steps[s].kind == NYB_STEP_SAMPLE) {
+                const nyb_buffer *whole = &p->buffers[p->steps[s].in[0]];
+                const nyb_buffer *seen = &p->buffers[p->steps[s].out];
+
+                assert_true(seen->n_bytes * 4 == whole->n_bytes);
+                assert_true(seen->last >= p->n_forward && whole->last < p->n_forward);
+            }
+        nyb_graph_destroy(&g);
+        fixture_free(&f);
+    }
 }
 
 /* Between the two convolutions of a block, and of both convolutions' gradients, only codes exist;
@@ -228,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(fused_bits_are_the_operators),
                                        cmocka_unit_test(residual_nets_keep_no_pass_of_their_own),
+                                       cmocka_unit_test(shortcuts_keep_what_they_see),
                                        cmocka_unit_test(inner_tensors_are_never_stored),
                                        cmocka_unit_test(telemetry_sees_every_tensor),
                                        cmocka_unit_test(a_nonfinite_layer_is_found)};
