@@ -59,4 +59,9 @@ static inline vec vec_mul(vec a, vec b)
     return (vec){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
 }
 
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+    return (vec){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+
 #endif

@@ -52,4 +52,9 @@ static inline vec vec_mul(vec a, vec b)
     return _mm512_mul_ps(a, b);
 }
 
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
 #endif

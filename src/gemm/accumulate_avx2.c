@@ -1,42 +1,5 @@
-#include <immintrin.h>
-
+#include "base/vec_avx2.h"
 #include "gemm/accumulate.h"
-
-/* accumulate_ref.c's vocabulary on two ymm registers. */
-typedef struct vec {
-    __m256 lo, hi;
-} vec;
-
-static inline vec vec_set(float x)
-{
-    return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
-}
-
-static inline vec vec_load(const float *p)
-{
-    return (vec){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
-}
-
-static inline void vec_store(float *p, vec v)
-{
-    _mm256_storeu_ps(p, v.lo);
-    _mm256_storeu_ps(p + 8, v.hi);
-}
-
-static inline vec vec_add(vec a, vec b)
-{
-    return (vec){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
-}
-
-static inline vec vec_mul(vec a, vec b)
-{
-    return (vec){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
-}
-
-static inline vec vec_fma(vec a, vec b, vec c)
-{
-    return (vec){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
-}
 
 static inline vec vec_fnma(vec a, vec b, vec c)
 {

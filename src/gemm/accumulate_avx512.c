@@ -1,39 +1,5 @@
-#include <immintrin.h>
-
+#include "base/vec_avx512.h"
 #include "gemm/accumulate.h"
-
-/* accumulate_ref.c's vocabulary on one zmm register. */
-typedef __m512 vec;
-
-static inline vec vec_set(float x)
-{
-    return _mm512_set1_ps(x);
-}
-
-static inline vec vec_load(const float *p)
-{
-    return _mm512_loadu_ps(p);
-}
-
-static inline void vec_store(float *p, vec v)
-{
-    _mm512_storeu_ps(p, v);
-}
-
-static inline vec vec_add(vec a, vec b)
-{
-    return _mm512_add_ps(a, b);
-}
-
-static inline vec vec_mul(vec a, vec b)
-{
-    return _mm512_mul_ps(a, b);
-}
-
-static inline vec vec_fma(vec a, vec b, vec c)
-{
-    return _mm512_fmadd_ps(a, b, c);
-}
 
 static inline vec vec_fnma(vec a, vec b, vec c)
 {

@@ -1,55 +1,9 @@
+/* The specification of the vocabulary that accumulate_kernels.h is written in: base/vec_ref.h and
+ * these. */
 #include <math.h>
 
+#include "base/vec_ref.h"
 #include "gemm/accumulate.h"
-
-/* Sixteen lanes in plain C: the vocabulary that accumulate_kernels.h is written in. */
-#define LANES for (int i = 0; i < 16; i++)
-
-typedef struct vec {
-    float lane[16];
-} vec;
-
-static inline vec vec_set(float x)
-{
-    vec v;
-    LANES
-    v.lane[i] = x;
-    return v;
-}
-
-static inline vec vec_load(const float *p)
-{
-    vec v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static inline void vec_store(float *p, vec v)
-{
-    memcpy(p, &v, sizeof v);
-}
-
-static inline vec vec_add(vec a, vec b)
-{
-    LANES
-    a.lane[i] = a.lane[i] + b.lane[i];
-    return a;
-}
-
-static inline vec vec_mul(vec a, vec b)
-{
-    LANES
-    a.lane[i] = a.lane[i] * b.lane[i];
-    return a;
-}
-
-/* a * b + c, one rounding */
-static inline vec vec_fma(vec a, vec b, vec c)
-{
-    LANES
-    a.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
-    return a;
-}
 
 /* -(a * b) + c, one rounding */
 static inline vec vec_fnma(vec a, vec b, vec c)

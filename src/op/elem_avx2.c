@@ -2,11 +2,6 @@
 #include "base/vec_avx2.h"
 #include "op/elem.h"
 
-static inline vec vec_fma(vec a, vec b, vec c)
-{
-    return (vec){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
-}
-
 static inline unsigned vec_above_zero(vec v)
 {
     const __m256 zero = _mm256_setzero_ps();

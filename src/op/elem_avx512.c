@@ -2,11 +2,6 @@
 #include "base/vec_avx512.h"
 #include "op/elem.h"
 
-static inline vec vec_fma(vec a, vec b, vec c)
-{
-    return _mm512_fmadd_ps(a, b, c);
-}
-
 static inline unsigned vec_above_zero(vec v)
 {
     return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NLE_UQ);

@@ -5,14 +5,6 @@
 #include "base/vec_ref.h"
 #include "op/elem.h"
 
-/* a * b + c, one rounding */
-static inline vec vec_fma(vec a, vec b, vec c)
-{
-    LANES
-    a.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
-    return a;
-}
-
 /* Bit i: !(lane i <= 0) */
 static inline unsigned vec_above_zero(vec v)
 {
