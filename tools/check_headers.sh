@@ -44,7 +44,7 @@ for header in $(find src tests bench cli -name '*.h' -not -path 'tests/emulate/*
     # shellcheck disable=SC2086
     compiles "$header" $cc -std=c11 -D_GNU_SOURCE $warnings -Wno-unused-function -Wno-psabi \
         -Wno-unused-const-variable -DNYB_SIMD=1 $isa -Iinclude -Isrc -I"$built" -I. \
-        -I"$(dirname "$header")" -xc
+        -iquote "$(dirname "$header")" -xc
 done
 for header in include/nybble/*.h $(find src tests bench cli -name '*.h'); do
     if ! head -1 "$header" | grep -qE '^/\*\*? .'; then

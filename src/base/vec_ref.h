@@ -5,8 +5,6 @@
 
 #include <math.h>
 
-#include <math.h>
-
 #include "base/base.h"
 
 #define LANES for (int i = 0; i < 16; i++)
