@@ -2,7 +2,7 @@
 # Trains the rows of the accuracy tables; tools/readme_tables.py --add makes tables of them.
 # Resumable: a run whose summary.json exists is not repeated.
 #
-#   bench/accuracy.sh resnet14   Fashion-MNIST, 60,000 images, 10 epochs: f32, luq, luq + SMP 2 + FNT 1
+#   bench/accuracy.sh resnet14   Fashion-MNIST, 60,000 images, 10 epochs: f32, luq, luq_lean, luq + SMP 2 + FNT 1
 #   bench/accuracy.sh mlp        all layers in 4 bits, 3 epochs: f32, luq and the ablation of its Fig. 2
 #
 # NYBBLE (the program), OUT (folder of runs), SEEDS ("1 2 3") and THREADS may be set. No number of
@@ -30,6 +30,7 @@ case ${1:-} in
 resnet14)
     run resnet14-f32 resnet14 10 f32
     run resnet14-luq resnet14 10 luq
+    run resnet14-luq_lean resnet14 10 luq_lean
     run resnet14-luq-smp2-fnt1 resnet14 10 luq --set wgrad.dy.samples=2 --set finish.epochs=1
     ;;
 mlp)
