@@ -49,19 +49,10 @@ static ALWAYS_INLINE vec load_in(nyb_elem_in x, size_t at, size_t n, bool half)
     return vec_load_bf16(some);
 }
 
-/* Calls tile with a constant `half` in sight: whether x is bf16. */
-#define FOR_TILES_OF(x, tile)                                                                      \
-    if ((x).bf16) {                                                                                \
-        enum { half = true };                                                                      \
-        FOR_TILES(tile)                                                                            \
-    } else {                                                                                       \
-        enum { half = false };                                                                     \
-        FOR_TILES(tile)                                                                            \
-    }
-
-/* Lower tiles are nearer to the order of memory: 1 where nothing is kept in registers, 4 where that
- * is little and much is read. */
-#define FOR_LOW_TILES_OF(height, x, tile)                                                          \
+/* Calls tile with a constant `half` in sight: whether x is bf16. Lower tiles are nearer to the
+ * order of memory: 1 row where nothing is kept in registers, 4 where that is little and much is
+ * read. */
+#define FOR_TILES_OF(height, x, tile)                                                              \
     if ((x).bf16) {                                                                                \
         enum { half = true };                                                                      \
         FOR_TILES_OF_ROWS(height, tile)                                                            \
@@ -164,7 +155,7 @@ static void bn_apply(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const f
 #define TILE(r, j, m, n)                                                                           \
     apply_tile(x, (r)*ld + (j), half, m, ld, n, mean + (j), scale + (j), beta + (j),               \
                y + (r)*ld_y + (j), ld_y)
-    FOR_LOW_TILES_OF(1, x, TILE)
+    FOR_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
@@ -203,7 +194,7 @@ static void bn_relu(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const fl
     relu_tile(x, (r)*ld + (j), half, m, ld, mean + (j), scale + (j), beta + (j),                   \
               residual ? residual + (r)*ld + (j) : NULL, y + (r)*ld_y + (j), ld_y,                 \
               mask ? mask + ((r)*ld + (j)) / 8 : NULL)
-    FOR_LOW_TILES_OF(1, x, TILE)
+    FOR_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
@@ -237,7 +228,7 @@ static void bn_back_sums(const float *dy, nyb_elem_in x, size_t rows, size_t col
 #define TILE(r, j, m, n)                                                                           \
     back_sums_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, (r) == 0, mean + (j), \
                    NULL, sum_dy + (j), sum_dyx + (j))
-    FOR_LOW_TILES_OF(4, x, TILE)
+    FOR_TILES_OF(4, x, TILE)
 #undef TILE
 }
 
@@ -249,7 +240,7 @@ static void bn_relu_back_sums(const float *dy, const uint8_t *mask, nyb_elem_in 
     back_sums_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld, 16, \
                    (r) == 0, mean + (j), kept ? kept + (r)*ld + (j) : NULL, sum_dy + (j),          \
                    sum_dyx + (j))
-    FOR_LOW_TILES_OF(4, x, TILE)
+    FOR_TILES_OF(4, x, TILE)
 #undef TILE
 }
 
@@ -279,7 +270,7 @@ static void bn_back_apply(const float *dy, nyb_elem_in x, size_t rows, size_t co
 #define TILE(r, j, m, n)                                                                           \
     back_apply_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, coef, j,             \
                     dx + (r)*ld_dx + (j), ld_dx, add)
-    FOR_LOW_TILES_OF(1, x, TILE)
+    FOR_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
@@ -290,7 +281,7 @@ static void bn_relu_back_apply(const float *dy, const uint8_t *mask, nyb_elem_in
 #define TILE(r, j, m, n)                                                                           \
     back_apply_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld,    \
                     16, coef, j, dx + (r)*ld_dx + (j), ld_dx, false)
-    FOR_LOW_TILES_OF(1, x, TILE)
+    FOR_TILES_OF(1, x, TILE)
 #undef TILE
 }
 
