@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef __m512 vec;
 
@@ -55,6 +56,32 @@ static inline vec vec_mul(vec a, vec b)
 static inline vec vec_fma(vec a, vec b, vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline vec vec_load_bf16(const uint16_t *p)
+{
+    const __m512i half = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+
+    return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
+}
+
+static inline vec vec_round_bf16(vec v)
+{
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const __m512i chosen = _mm512_mask_mov_epi32(_mm512_add_epi32(bits, up),
+                                                 _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
+
+    return _mm512_castsi512_ps(_mm512_and_si512(chosen, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+static inline void vec_store_bf16(uint16_t *p, vec v)
+{
+    const __m512i half = _mm512_srli_epi32(_mm512_castps_si512(v), 16);
+
+    _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(half));
 }
 
 #endif

@@ -1,4 +1,6 @@
 /* A planned product: shape, engine, and what depends on neither FWD, DX nor DW. */
+#include <assert.h>
+
 #include "gemm/conv_impl.h"
 #include "gemm/mf.h"
 
@@ -66,6 +68,7 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine
     const nyb_format *a = conv->a, *b = conv->b;
     const int32_t max_a = nyb_conv_largest_unit(a), max_b = nyb_conv_largest_unit(b);
 
+    conv->store = nyb_store_choose(context->cpu);
     conv->mf = engine == NYB_ENGINE_MF;
     conv->s8 =
         !conv->accum.format && engine != NYB_ENGINE_F32 && a->max_unit > 0 && b->max_unit > 0;
@@ -245,21 +248,17 @@ float nyb_conv_unit_value(const nyb_operand *operand)
     return operand->packed->scale * operand->packed->format->unit;
 }
 
-void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
-                  const nyb_operand *b, const float *bias, bool add, float *out, void *scratch)
+/* job: bias, and where the results go. */
+static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *context,
+                const nyb_operand *a, const nyb_operand *b, void *scratch)
 {
-    nyb_conv_job job = {
-        .conv = conv,
-        .pool = context->pool,
-        .a = a,
-        .bias = bias,
-        .add = add,
-        .out = out,
-        .shared = scratch,
-        .workers = (uint8_t *)scratch + conv->shared_bytes,
-    };
     const bool y = conv->product == NYB_PRODUCT_FWD, dw = conv->product == NYB_PRODUCT_DW;
 
+    job.conv = conv;
+    job.pool = context->pool;
+    job.a = a;
+    job.shared = scratch;
+    job.workers = (uint8_t *)scratch + conv->shared_bytes;
     nyb_reader_init(&job.reader_a, a, y ? conv->shape.c : conv->shape.o, conv->tile, conv->bias);
     nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, 0);
     if (conv->mf) {
@@ -278,4 +277,17 @@ void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_op
         nyb_dw_s8_run(&job);
     else
         nyb_dw_f32_run(&job);
+}
+
+void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
+                  const nyb_operand *b, const float *bias, bool add, float *out, void *scratch)
+{
+    run((nyb_conv_job){.bias = bias, .add = add, .out = out}, conv, context, a, b, scratch);
+}
+
+void nyb_conv_run_half(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
+                       const nyb_operand *b, const float *bias, uint16_t *out, void *scratch)
+{
+    assert(conv->product != NYB_PRODUCT_DW);
+    run((nyb_conv_job){.bias = bias, .half = out}, conv, context, a, b, scratch);
 }

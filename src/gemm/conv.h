@@ -81,5 +81,8 @@ uint64_t nyb_conv_macs(const nyb_conv *conv); /* useful multiply-adds, padding n
  * s8: y = (float)acc * (sA*sB), + bias, + out. A scale of 0 gives zeros. */
 void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
                   const nyb_operand *b, const float *bias, bool add, float *out, void *scratch);
+/* FWD and DX whose output is bf16: what nyb_conv_run gives, to the nearest, ties to even. */
+void nyb_conv_run_half(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
+                       const nyb_operand *b, const float *bias, uint16_t *out, void *scratch);
 
 #endif

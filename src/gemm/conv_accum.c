@@ -248,18 +248,21 @@ static void store_task(const work *w)
         const size_t col = panel * NYB_TILE_COLS, n_cols = nyb_min(NYB_TILE_COLS, columns - col);
         for (size_t row = 0; row < w->n_o; row += NYB_TILE_ROWS) {
             const size_t n_rows = nyb_min(NYB_TILE_ROWS, w->n_o - row);
-            float *total = sums_at(w, 0, panel, row), *rows[NYB_TILE_ROWS];
+            float *total = sums_at(w, 0, panel, row);
+            void *rows[NYB_TILE_ROWS];
             for (size_t sample = 1; sample < conv->n_samples; sample++) {
                 const float *more = sums_at(w, sample, panel, row);
                 for (size_t i = 0; i < n_rows * NYB_TILE_COLS; i++)
                     total[i] = total[i] + more[i];
             }
             scale_sums(job, n_rows, total);
-            for (size_t i = 0; conv->n_samples > 1 && i < n_rows * NYB_TILE_COLS; i++)
-                total[i] = total[i] * mean;
             for (size_t m = 0; m < n_rows; m++)
                 rows[m] = job->out + (w->o + row + m) * columns + col;
-            conv->tile_f32->store(total, n_rows, n_cols, NULL, job->add, rows);
+            conv->store->of_float(total, &(nyb_store_args){.rows = n_rows,
+                                                           .n_valid = n_cols,
+                                                           .scale = mean,
+                                                           .add = job->add,
+                                                           .out = rows});
         }
     }
 }

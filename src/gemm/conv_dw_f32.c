@@ -230,7 +230,8 @@ static void add_task(void *arg, size_t task, size_t worker)
     const size_t n_rows = nyb_min(NYB_TILE_ROWS, conv->shape.o - o);
     const size_t n_cols = nyb_min(NYB_TILE_COLS, dw->columns - panel * NYB_TILE_COLS);
     const float mean = 1.0f / (float)conv->n_samples;
-    float *total = total_at(job, panel, o_block), *rows[NYB_TILE_ROWS];
+    float *total = total_at(job, panel, o_block);
+    void *rows[NYB_TILE_ROWS];
 
     (void)worker;
     for (size_t chunk = first; chunk < end; chunk++) {
@@ -240,11 +241,11 @@ static void add_task(void *arg, size_t task, size_t worker)
     }
     if (end < dw->n_chunks)
         return;
-    for (size_t i = 0; conv->n_samples > 1 && i < n_rows * NYB_TILE_COLS; i++)
-        total[i] = total[i] * mean;
     for (size_t m = 0; m < n_rows; m++)
         rows[m] = job->out + (o + m) * dw->columns + panel * NYB_TILE_COLS;
-    conv->tile_f32->store(total, n_rows, n_cols, NULL, job->add, rows);
+    conv->store->of_float(
+        total, &(nyb_store_args){
+                   .rows = n_rows, .n_valid = n_cols, .scale = mean, .add = job->add, .out = rows});
 }
 
 void nyb_dw_f32_run(nyb_conv_job *job)

@@ -447,20 +447,6 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
 
 /* ---- results ---- */
 
-/* t = (float)sum * scale * (1 / n_samples). */
-static void store_real(const nyb_conv_job *job, const int64_t *sum, size_t n_rows, size_t n_cols,
-                       float *const *rows)
-{
-    const float mean = 1.0f / (float)job->conv->n_samples;
-
-    for (size_t m = 0; m < n_rows; m++) {
-        for (size_t n = 0; n < n_cols; n++) {
-            const float t = (float)sum[m * NYB_TILE_COLS + n] * job->scale * mean;
-            rows[m][n] = job->add ? rows[m][n] + t : t;
-        }
-    }
-}
-
 /* Adds the lanes of one tap to the first's sums and writes its 32 x 32 weights. */
 static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
                        int32_t *sum)
@@ -469,26 +455,31 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
     const nyb_dw_s8 *dw = &conv->dw;
     const nyb_conv_shape *s = &conv->shape;
     const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
-    const size_t n_rows = nyb_min(NYB_TILE_ROWS, s->o - o);
-    const size_t n_cols = nyb_min(NYB_TILE_COLS, s->c - c);
     const size_t n = conv->n_samples;
-    float *rows[NYB_TILE_ROWS];
+    const float mean = 1.0f / (float)n;
+    void *rows[NYB_TILE_ROWS];
+    nyb_store_args args = {.rows = nyb_min(NYB_TILE_ROWS, s->o - o),
+                           .n_valid = nyb_min(NYB_TILE_COLS, s->c - c),
+                           .scale = mean,
+                           .add = job->add,
+                           .out = rows};
 
-    for (size_t m = 0; m < n_rows; m++)
+    for (size_t m = 0; m < args.rows; m++)
         rows[m] = job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
     if (!dw->wide && (n & (n - 1)) == 0) {
         for (size_t lane = 1; lane < dw->lanes; lane++) {
             const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
-            /* Rows past n_rows hold anything: unsigned, so that their sums may wrap. */
+            /* Rows past args.rows hold anything: unsigned, so that their sums may wrap. */
             for (size_t i = 0; i < BLOCK; i++)
                 sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)other[i]);
         }
         /* A power of two scales without rounding, so one factor gives the same bits. */
-        conv->tile->store(sum, n_rows, n_cols, job->scale * (1.0f / (float)n), NULL, job->add,
-                          rows);
+        args.scale = job->scale * mean;
+        conv->store->of_int(sum, &args);
         return;
     }
     int64_t total[BLOCK] = {0};
+    float scaled[BLOCK];
     const bool spilled = dw->wide && dw->n_rounds > dw->spill;
     for (size_t lane = 0; lane < dw->lanes; lane++) {
         const int32_t *last = lane == 0 ? sum : sums_at(job, lane, o_block, c_block) + tap * BLOCK;
@@ -498,7 +489,9 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
         for (size_t i = 0; wide && i < BLOCK; i++)
             total[i] += wide[i];
     }
-    store_real(job, total, n_rows, n_cols, rows);
+    for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
+        scaled[i] = (float)total[i] * job->scale;
+    conv->store->of_float(scaled, &args);
 }
 
 static void finish_block(const nyb_conv_job *job, size_t o_block, size_t c_block, int32_t *sums)

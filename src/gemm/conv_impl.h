@@ -4,6 +4,7 @@
 
 #include "gemm/accumulate.h"
 #include "gemm/conv.h"
+#include "gemm/store.h"
 #include "gemm/tile.h"
 
 /* A slab is the A operand of a task, unpacked: it shares L2 with a panel of weights (half as much:
@@ -187,6 +188,7 @@ struct nyb_conv {
     bool mf; /* the s8 engine on a multiplication-free tile */
     const nyb_tile_s8 *tile;
     const nyb_tile_f32 *tile_f32;
+    const nyb_store_kernel *store;
     int32_t bias, max_a, max_b; /* as nyb_tile_s8_args */
     size_t exact_k;             /* largest K whose int32 sum cannot overflow */
     size_t n_workers;
@@ -223,6 +225,7 @@ typedef struct nyb_conv_job {
     bool add;
     float scale;
     float *out;
+    uint16_t *half; /* FWD, DX: where results go as bf16 instead; or NULL */
     uint8_t *shared, *workers;
     size_t round;     /* DW */
     bool fused, free; /* accumulate: as nyb_accum_args */

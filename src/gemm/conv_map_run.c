@@ -12,20 +12,22 @@ typedef struct work {
     size_t n_slots;        /* slots that lie in this (maybe shorter) slab */
     size_t n_blocks;
     size_t limit; /* output pixels from `out` on that exist */
-    float *out;   /* channel 0 of the slab's first output */
+    size_t out;   /* elements before channel 0 of the slab's first output */
     size_t first_panel, end_panel;
     uint8_t *sums; /* int32 or float [c_bytes] */
 } work;
 
 /* Rows of a block's outputs; slots without output get NULL. */
-static void output_rows(const work *w, size_t block, size_t panel, float *rows[NYB_TILE_ROWS])
+static void output_rows(const work *w, size_t block, size_t panel, void *rows[NYB_TILE_ROWS])
 {
+    const nyb_conv_job *job = w->job;
     const int32_t *pixel = w->sub->pixel + block * NYB_TILE_ROWS;
-    const size_t stride = w->job->conv->map.out_c;
-    float *const out = w->out + panel * NYB_TILE_COLS;
+    const size_t stride = job->conv->map.out_c, first = w->out + panel * NYB_TILE_COLS;
 
     for (size_t m = 0; m < NYB_TILE_ROWS; m++)
-        rows[m] = (uint32_t)pixel[m] < w->limit ? out + (uint32_t)pixel[m] * stride : NULL;
+        rows[m] = (uint32_t)pixel[m] < w->limit
+                      ? nyb_store_at(job->out, job->half, first + (uint32_t)pixel[m] * stride)
+                      : NULL;
 }
 
 static size_t block_rows(const work *w, size_t block)
@@ -36,6 +38,18 @@ static size_t block_rows(const work *w, size_t block)
 static size_t panel_cols(const work *w, size_t panel)
 {
     return nyb_min(NYB_TILE_COLS, w->job->conv->map.out_c - panel * NYB_TILE_COLS);
+}
+
+/* The epilogue of a block, without its rows and its scale. */
+static nyb_store_args store_of(const work *w, size_t panel, size_t block)
+{
+    const nyb_conv_job *job = w->job;
+
+    return (nyb_store_args){.rows = block_rows(w, block),
+                            .n_valid = panel_cols(w, panel),
+                            .bias = job->bias ? job->bias + panel * NYB_TILE_COLS : NULL,
+                            .add = job->add,
+                            .half = job->half != NULL};
 }
 
 /* ---- s8 ---- */
@@ -65,38 +79,34 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
 
 static void store_s8(const work *w, size_t panel, size_t block, const int32_t *c)
 {
-    const nyb_conv_job *job = w->job;
-    float *rows[NYB_TILE_ROWS];
+    nyb_store_args args = store_of(w, panel, block);
+    void *rows[NYB_TILE_ROWS];
 
     output_rows(w, block, panel, rows);
-    job->conv->tile->store(c, block_rows(w, block), panel_cols(w, panel), job->scale,
-                           job->bias ? job->bias + panel * NYB_TILE_COLS : NULL, job->add, rows);
+    args.scale = w->job->scale;
+    args.out = rows;
+    w->job->conv->store->of_int(c, &args);
 }
 
 /* Parts are summed in int64: their int32 sums are exact, the total would not be. */
 static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
 {
-    const nyb_conv_job *job = w->job;
-    const size_t n_rows = block_rows(w, block), n_cols = panel_cols(w, panel);
+    nyb_store_args args = store_of(w, panel, block);
     int64_t sum[BLOCK] = {0};
-    float *rows[NYB_TILE_ROWS];
+    float rounded[BLOCK];
+    void *rows[NYB_TILE_ROWS];
 
     for (size_t part = 0; part < w->sub->n_parts; part++) {
         sum_s8(w, panel, block, part, false, c);
-        for (size_t i = 0; i < n_rows * NYB_TILE_COLS; i++)
+        for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
             sum[i] += c[i];
     }
+    for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
+        rounded[i] = (float)sum[i];
     output_rows(w, block, panel, rows);
-    for (size_t m = 0; m < n_rows; m++) {
-        for (size_t n = 0; rows[m] && n < n_cols; n++) {
-            float t = (float)sum[m * NYB_TILE_COLS + n] * job->scale;
-            if (job->bias)
-                t = t + job->bias[panel * NYB_TILE_COLS + n];
-            if (job->add)
-                t = rows[m][n] + t;
-            rows[m][n] = t;
-        }
-    }
+    args.scale = w->job->scale;
+    args.out = rows;
+    w->job->conv->store->of_float(rounded, &args);
 }
 
 /* Convolutions: neighbouring blocks share most rows of A, so the panel is the fixed one. */
@@ -145,7 +155,8 @@ static void blocks_f32(const work *w)
     const nyb_conv_job *job = w->job;
     const nyb_sub *sub = w->sub;
     const size_t pixel = job->conv->map.slot_bytes / sizeof(float);
-    float *rows[NYB_TILE_ROWS], *c = (float *)w->sums;
+    float *c = (float *)w->sums;
+    void *rows[NYB_TILE_ROWS];
 
     for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
         const float *b = (const float *)(w->panels + panel * sub->panel_bytes);
@@ -170,10 +181,11 @@ static void blocks_f32(const work *w)
                 args.accumulate = part > 0;
                 job->conv->tile_f32->run(&args);
             }
+            nyb_store_args store = store_of(w, panel, block);
             output_rows(w, block, panel, rows);
-            job->conv->tile_f32->store(c, args.rows, panel_cols(w, panel),
-                                       job->bias ? job->bias + panel * NYB_TILE_COLS : NULL,
-                                       job->add, rows);
+            store.scale = 1;
+            store.out = rows;
+            job->conv->store->of_float(c, &store);
         }
     }
 }
@@ -183,13 +195,15 @@ static void blocks_f32(const work *w)
 /* Outputs that no tap reaches: zeros. */
 static void blocks_zero(const work *w)
 {
+    static const float zeros[BLOCK];
+
     for (size_t panel = w->first_panel; panel < w->end_panel && !w->job->add; panel++) {
         for (size_t block = 0; block < w->n_blocks; block++) {
-            float *rows[NYB_TILE_ROWS];
+            nyb_store_args args = store_of(w, panel, block);
+            void *rows[NYB_TILE_ROWS];
             output_rows(w, block, panel, rows);
-            for (size_t m = 0; m < block_rows(w, block); m++)
-                if (rows[m])
-                    memset(rows[m], 0, panel_cols(w, panel) * sizeof(float));
+            args.out = rows;
+            w->job->conv->store->of_float(zeros, &args);
         }
     }
 }
@@ -219,7 +233,7 @@ static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, con
     const size_t pixel = y * map->cols.dst + sub->cols.out;
     const size_t exist = (conv->shape.n - image) * map->rows.dst * map->cols.dst - pixel;
     w->limit = nyb_min(exist, INT32_MAX);
-    w->out = w->job->out + (image * map->rows.dst * map->cols.dst + pixel) * map->out_c;
+    w->out = (image * map->rows.dst * map->cols.dst + pixel) * map->out_c;
     if (sub->n_taps == 0)
         blocks_zero(w);
     else if (!conv->s8)

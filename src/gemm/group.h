@@ -50,11 +50,6 @@ typedef struct nyb_group_kernel {
     void (*begin)(size_t group); /* per thread, before a batch of run() of that group size */
     void (*end)(void);
     void (*run)(const nyb_group_args *args);
-
-    /* Epilogue, one row m at out[m] (NULL: skip the row), n_valid <= 32 columns:
-     * t = c * scale; if bias: t = t + bias[n]; if add: t = out + t; out = t. */
-    void (*store)(const float *c, size_t rows, size_t n_valid, float scale, const float *bias,
-                  bool add, float *const *out);
 } nyb_group_kernel;
 
 /* Best first, reference last, NULL-terminated. */

@@ -117,5 +117,4 @@ const nyb_group_kernel nyb_group_amx = {
     .begin = begin,
     .end = end,
     .run = run,
-    .store = nyb_group_store_avx512,
 };

@@ -183,33 +183,6 @@ static void run(const nyb_group_args *args)
     }
 }
 
-static void store(const float *c, size_t rows, size_t n_valid, float scale, const float *bias,
-                  bool add, float *const *out)
-{
-    const __m256 factor = _mm256_set1_ps(scale);
-
-    for (size_t m = 0; m < rows; m++, c += NYB_TILE_COLS) {
-        float *to = out[m];
-        size_t n = to ? 0 : n_valid;
-        for (; n + 8 <= n_valid; n += 8) {
-            __m256 t = _mm256_mul_ps(_mm256_load_ps(c + n), factor);
-            if (bias)
-                t = _mm256_add_ps(t, _mm256_loadu_ps(bias + n));
-            if (add)
-                t = _mm256_add_ps(_mm256_loadu_ps(to + n), t);
-            _mm256_storeu_ps(to + n, t);
-        }
-        for (; n < n_valid; n++) {
-            float t = c[n] * scale;
-            if (bias)
-                t = t + bias[n];
-            if (add)
-                t = to[n] + t;
-            to[n] = t;
-        }
-    }
-}
-
 const nyb_group_kernel nyb_group_avx2 = {
     .name = "avx2",
     .needs = NYB_CPU_AVX2,
@@ -217,5 +190,4 @@ const nyb_group_kernel nyb_group_avx2 = {
     .begin = begin,
     .end = end,
     .run = run,
-    .store = store,
 };

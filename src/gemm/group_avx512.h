@@ -5,9 +5,6 @@
 #include "gemm/group.h"
 #include "gemm/tile_avx512.h"
 
-void nyb_group_store_avx512(const float *c, size_t rows, size_t n_valid, float scale,
-                            const float *bias, bool add, float *const *out);
-
 /* rows is a constant where these are inlined. */
 static inline __attribute__((always_inline)) void nyb_group_start(const float *c, size_t rows,
                                                                   bool accumulate, __m512 acc[][2])

@@ -81,5 +81,4 @@ const nyb_group_kernel nyb_group_avx512vnni = {
     .begin = begin,
     .end = end,
     .run = run,
-    .store = nyb_group_store_avx512,
 };

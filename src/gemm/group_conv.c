@@ -230,6 +230,7 @@ nyb_status nyb_group_conv_create(const nyb_context *context, nyb_product product
     made->b = b;
     made->group = group;
     made->kernel = nyb_group_kernel_choose(context->cpu);
+    made->store = nyb_store_choose(context->cpu);
     made->bias = made->kernel->tile->a_biased && a->is_signed ? largest_unit(a) : 0;
     made->max_a = largest_unit(a) + made->bias;
     made->max_b = largest_unit(b);
@@ -364,6 +365,16 @@ void nyb_group_conv_run(const nyb_group_conv *conv, const nyb_context *context,
 {
     nyb_group_job job = make_job(conv, context, a, b, bias, add, out, scratch);
 
+    nyb_group_map_run(&job);
+}
+
+void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *context,
+                             const nyb_grouped *a, const nyb_grouped *b, const float *bias,
+                             uint16_t *out, void *scratch)
+{
+    nyb_group_job job = make_job(conv, context, a, b, bias, false, NULL, scratch);
+
+    job.half = out;
     nyb_group_map_run(&job);
 }
 

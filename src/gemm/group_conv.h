@@ -42,6 +42,10 @@ uint64_t nyb_group_conv_macs(const nyb_group_conv *conv); /* useful ones, DW: of
 void nyb_group_conv_run(const nyb_group_conv *conv, const nyb_context *context,
                         const nyb_grouped *a, const nyb_grouped *b, const float *bias, bool add,
                         float *out, void *scratch);
+/* The same to bf16, to the nearest, ties to even. */
+void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *context,
+                             const nyb_grouped *a, const nyb_grouped *b, const float *bias,
+                             uint16_t *out, void *scratch);
 
 /* DW of tap r * S + s: dw[o][tap][c] of out [o][r s][c]; other taps are left alone. */
 void nyb_group_conv_run_tap(const nyb_group_conv *conv, const nyb_context *context, size_t tap,

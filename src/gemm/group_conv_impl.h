@@ -4,6 +4,7 @@
 
 #include "gemm/group.h"
 #include "gemm/group_conv.h"
+#include "gemm/store.h"
 
 /* k of one call of a tile: 16 KB of a panel, which stays in L1 while the rows pass by. */
 #define NYB_GROUP_CHUNK 512
@@ -38,6 +39,7 @@ struct nyb_group_conv {
     const nyb_format *a, *b;
     size_t group;
     const nyb_group_kernel *kernel;
+    const nyb_store_kernel *store;
     int32_t bias, max_a, max_b; /* as nyb_group_args */
     size_t n_workers;
     uint64_t macs;
@@ -67,7 +69,8 @@ typedef struct nyb_group_job {
     bool add;
     float scale;
     float *out;
-    size_t tap; /* DW */
+    uint16_t *half; /* FWD, DX: where results go as bf16 instead; or NULL */
+    size_t tap;     /* DW */
     uint8_t *shared, *workers;
 } nyb_group_job;
 

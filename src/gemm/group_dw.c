@@ -65,11 +65,16 @@ static void store(const work *w)
         const float *c = w->c + p * conv->block_m * NYB_TILE_COLS;
         for (size_t m = 0; m < w->rows; m += NYB_TILE_ROWS) {
             const size_t n = nyb_min(NYB_TILE_ROWS, w->rows - m);
-            float *out[NYB_TILE_ROWS];
+            void *out[NYB_TILE_ROWS];
             for (size_t i = 0; i < n; i++)
                 out[i] = job->out + ((w->row + m + i) * n_taps + job->tap) * conv->n + first;
-            conv->kernel->store(c + m * NYB_TILE_COLS, n, nyb_min(NYB_TILE_COLS, conv->n - first),
-                                job->scale, NULL, job->add, out);
+            conv->store->of_float(
+                c + m * NYB_TILE_COLS,
+                &(nyb_store_args){.rows = n,
+                                  .n_valid = nyb_min(NYB_TILE_COLS, conv->n - first),
+                                  .scale = job->scale,
+                                  .add = job->add,
+                                  .out = out});
         }
     }
 }

@@ -201,13 +201,20 @@ static void store(const work *w, size_t panel)
 
     for (size_t m = 0; m < w->rows; m += NYB_TILE_ROWS) {
         const size_t n = nyb_min(NYB_TILE_ROWS, w->rows - m);
-        float *out[NYB_TILE_ROWS];
+        void *out[NYB_TILE_ROWS];
         for (size_t i = 0; i < n; i++, pixel_next(w->grid, &p)) {
             const size_t y = rows->first + p.i * rows->step, x = cols->first + p.j * cols->step;
-            out[i] = job->out + ((p.image * height + y) * width + x) * conv->n + first;
+            out[i] = nyb_store_at(job->out, job->half,
+                                  ((p.image * height + y) * width + x) * conv->n + first);
         }
-        conv->kernel->store(w->c + m * NYB_TILE_COLS, n, nyb_min(NYB_TILE_COLS, conv->n - first),
-                            job->scale, job->bias ? job->bias + first : NULL, job->add, out);
+        conv->store->of_float(w->c + m * NYB_TILE_COLS,
+                              &(nyb_store_args){.rows = n,
+                                                .n_valid = nyb_min(NYB_TILE_COLS, conv->n - first),
+                                                .scale = job->scale,
+                                                .bias = job->bias ? job->bias + first : NULL,
+                                                .add = job->add,
+                                                .half = job->half != NULL,
+                                                .out = out});
     }
 }
 

@@ -46,21 +46,6 @@ static void run(const nyb_group_args *args)
         add_group(args, g);
 }
 
-static void store(const float *c, size_t rows, size_t n_valid, float scale, const float *bias,
-                  bool add, float *const *out)
-{
-    for (size_t m = 0; m < rows; m++) {
-        for (size_t n = 0; out[m] && n < n_valid; n++) {
-            float t = c[m * NYB_TILE_COLS + n] * scale;
-            if (bias)
-                t = t + bias[n];
-            if (add)
-                t = out[m][n] + t;
-            out[m][n] = t;
-        }
-    }
-}
-
 const nyb_group_kernel nyb_group_ref = {
     .name = "ref",
     .needs = 0,
@@ -68,5 +53,4 @@ const nyb_group_kernel nyb_group_ref = {
     .begin = begin,
     .end = end,
     .run = run,
-    .store = store,
 };

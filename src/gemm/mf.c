@@ -146,17 +146,10 @@ static void transpose(const uint8_t *src, size_t lds, size_t rows, size_t cols, 
     nyb_tile_s8_ref.transpose(src, lds, rows, cols, dst, ldd);
 }
 
-static void store(const int32_t *c, size_t rows, size_t n_valid, float scale, const float *bias,
-                  bool add, float *const *out)
-{
-    nyb_tile_s8_ref.store(c, rows, n_valid, scale, bias, add, out);
-}
-
 #define PORTABLE(which)                                                                            \
     {                                                                                              \
         .name = "ref", .max_product = INT32_MAX, .begin = nothing, .end = nothing, .run = which,   \
         .unpack = unpack, .pack_rows = pack_rows, .pack_cols = pack_cols, .transpose = transpose,  \
-        .store = store,                                                                            \
     }
 
 const nyb_tile_s8 nyb_mf_ref = PORTABLE(run_a);

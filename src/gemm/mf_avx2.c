@@ -74,5 +74,4 @@ const nyb_tile_s8 nyb_mf_avx2 = {
     .pack_rows = nyb_tile_pack_rows_avx2,
     .pack_cols = nyb_tile_pack_cols_avx2,
     .transpose = nyb_tile_transpose_avx2,
-    .store = nyb_tile_store_avx2,
 };

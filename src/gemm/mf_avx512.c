@@ -60,5 +60,4 @@ const nyb_tile_s8 nyb_mf_avx512 = {
     .pack_rows = nyb_tile_pack_rows_avx512,
     .pack_cols = nyb_tile_pack_cols_avx512,
     .transpose = nyb_tile_transpose_avx512,
-    .store = nyb_tile_store_avx512,
 };

@@ -81,11 +81,6 @@ typedef struct nyb_tile_s8 {
      * outside rows x cols, writes none outside cols x rows. */
     void (*transpose)(const uint8_t *src, size_t lds, size_t rows, size_t cols, uint8_t *dst,
                       size_t ldd);
-
-    /* Epilogue of a block, one row m at out[m] (NULL: skip the row), n_valid <= 32 columns:
-     * t = (float)c * scale; if bias: t = t + bias[n]; if add: t = out + t; out = t. */
-    void (*store)(const int32_t *c, size_t rows, size_t n_valid, float scale, const float *bias,
-                  bool add, float *const *out);
 } nyb_tile_s8;
 
 /* Best first, reference last, NULL-terminated. */
@@ -122,9 +117,6 @@ typedef struct nyb_tile_f32 {
     /* dst[col * ldd + row] = src[row * lds + col] */
     void (*transpose)(const float *src, size_t lds, size_t rows, size_t cols, float *dst,
                       size_t ldd);
-    /* As the s8 store without scale: t = c; bias; add; out. */
-    void (*store)(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
-                  float *const *out);
 } nyb_tile_f32;
 
 extern const nyb_tile_f32 *const nyb_tile_f32_list[];

@@ -94,35 +94,9 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
             dst[col * ldd + row] = src[row * lds + col];
 }
 
-static void store(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
-                  float *const *out)
-{
-    for (size_t m = 0; m < rows; m++, c += NYB_TILE_COLS) {
-        float *to = out[m];
-        size_t n = 0;
-        for (; to && n + 8 <= n_valid; n += 8) {
-            __m256 t = _mm256_loadu_ps(c + n);
-            if (bias) /* not "+ 0": that would turn -0 into +0 */
-                t = _mm256_add_ps(t, _mm256_loadu_ps(bias + n));
-            if (add)
-                t = _mm256_add_ps(_mm256_loadu_ps(to + n), t);
-            _mm256_storeu_ps(to + n, t);
-        }
-        for (; to && n < n_valid; n++) {
-            float t = c[n];
-            if (bias)
-                t = t + bias[n];
-            if (add)
-                t = to[n] + t;
-            to[n] = t;
-        }
-    }
-}
-
 const nyb_tile_f32 nyb_tile_f32_avx2 = {
     .name = "avx2",
     .needs = NYB_CPU_AVX2,
     .run = run,
     .transpose = transpose,
-    .store = store,
 };

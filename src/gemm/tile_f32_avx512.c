@@ -153,32 +153,9 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
     }
 }
 
-static void store(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
-                  float *const *out)
-{
-    const __mmask16 mask[2] = {nyb_mask16(n_valid), nyb_mask16(n_valid > 16 ? n_valid - 16 : 0)};
-    __m512 offset[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (size_t half = 0; bias && half < 2; half++)
-        offset[half] = _mm512_maskz_loadu_ps(mask[half], bias + 16 * half);
-    for (size_t m = 0; m < rows; m++) {
-        if (!out[m])
-            continue;
-        for (size_t half = 0; half < 2; half++) {
-            float *to = out[m] + 16 * half;
-            __m512 t = _mm512_loadu_ps(c + m * NYB_TILE_COLS + 16 * half);
-            if (bias) /* not "+ 0": that would turn -0 into +0 */
-                t = _mm512_add_ps(t, offset[half]);
-            if (add)
-                t = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[half], to), t);
-            _mm512_mask_storeu_ps(to, mask[half], t);
-        }
-    }
-}
-
 const nyb_tile_f32 nyb_tile_f32_avx512 = {
     .name = "avx512",
     .needs = NYB_CPU_AVX512,
     .run = run,
     .transpose = transpose,
-    .store = store,
 };

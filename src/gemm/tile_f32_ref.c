@@ -30,25 +30,9 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
             dst[col * ldd + row] = src[row * lds + col];
 }
 
-static void store(const float *c, size_t rows, size_t n_valid, const float *bias, bool add,
-                  float *const *out)
-{
-    for (size_t m = 0; m < rows; m++) {
-        for (size_t n = 0; out[m] && n < n_valid; n++) {
-            float t = c[m * NYB_TILE_COLS + n];
-            if (bias)
-                t = t + bias[n];
-            if (add)
-                t = out[m][n] + t;
-            out[m][n] = t;
-        }
-    }
-}
-
 const nyb_tile_f32 nyb_tile_f32_ref = {
     .name = "ref",
     .needs = 0,
     .run = run,
     .transpose = transpose,
-    .store = store,
 };

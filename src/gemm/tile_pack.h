@@ -1,4 +1,4 @@
-/* Packing and epilogues of the s8 tiles, one set an instruction set: members of nyb_tile_s8. */
+/* Packing of the s8 tiles, one set an instruction set: members of nyb_tile_s8. */
 #ifndef NYB_TILE_PACK_H
 #define NYB_TILE_PACK_H
 
@@ -13,9 +13,7 @@
     void nyb_tile_pack_cols_##isa(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid,    \
                                   size_t n_steps, int8_t *panel);                                  \
     void nyb_tile_transpose_##isa(const uint8_t *src, size_t lds, size_t rows, size_t cols,        \
-                                  uint8_t *dst, size_t ldd);                                       \
-    void nyb_tile_store_##isa(const int32_t *c, size_t rows, size_t n_valid, float scale,          \
-                              const float *bias, bool add, float *const *out)
+                                  uint8_t *dst, size_t ldd)
 
 NYB_TILE_PACK(avx512);
 NYB_TILE_PACK(avx2);

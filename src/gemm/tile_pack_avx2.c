@@ -171,30 +171,3 @@ void nyb_tile_transpose_avx2(const uint8_t *src, size_t lds, size_t rows, size_t
         }
     }
 }
-
-void nyb_tile_store_avx2(const int32_t *c, size_t rows, size_t n_valid, float scale,
-                         const float *bias, bool add, float *const *out)
-{
-    const __m256 scales = _mm256_set1_ps(scale);
-    for (size_t m = 0; m < rows; m++, c += NYB_TILE_COLS) {
-        float *to = out[m];
-        size_t n = 0;
-        for (; to && n + 8 <= n_valid; n += 8) {
-            __m256 t = _mm256_cvtepi32_ps(_mm256_load_si256((const void *)(c + n)));
-            t = _mm256_mul_ps(t, scales);
-            if (bias) /* not "+ 0": that would turn -0 into +0 */
-                t = _mm256_add_ps(t, _mm256_loadu_ps(bias + n));
-            if (add)
-                t = _mm256_add_ps(_mm256_loadu_ps(to + n), t);
-            _mm256_storeu_ps(to + n, t);
-        }
-        for (; to && n < n_valid; n++) {
-            float t = (float)c[n] * scale;
-            if (bias)
-                t = t + bias[n];
-            if (add)
-                t = to[n] + t;
-            to[n] = t;
-        }
-    }
-}

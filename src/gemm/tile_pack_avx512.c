@@ -156,27 +156,3 @@ void nyb_tile_transpose_avx512(const uint8_t *src, size_t lds, size_t rows, size
         }
     }
 }
-
-void nyb_tile_store_avx512(const int32_t *c, size_t rows, size_t n_valid, float scale,
-                           const float *bias, bool add, float *const *out)
-{
-    const __m512 scales = _mm512_set1_ps(scale);
-    const __mmask16 mask[2] = {nyb_mask16(n_valid), nyb_mask16(n_valid > 16 ? n_valid - 16 : 0)};
-    __m512 offset[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (size_t half = 0; bias && half < 2; half++)
-        offset[half] = _mm512_maskz_loadu_ps(mask[half], bias + 16 * half);
-    for (size_t m = 0; m < rows; m++) {
-        if (!out[m])
-            continue;
-        for (size_t half = 0; half < 2; half++) {
-            float *to = out[m] + 16 * half;
-            __m512 t = _mm512_cvtepi32_ps(_mm512_load_si512(c + m * NYB_TILE_COLS + 16 * half));
-            t = _mm512_mul_ps(t, scales);
-            if (bias) /* not "+ 0": that would turn -0 into +0 */
-                t = _mm512_add_ps(t, offset[half]);
-            if (add)
-                t = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[half], to), t);
-            _mm512_mask_storeu_ps(to, mask[half], t);
-        }
-    }
-}

@@ -80,21 +80,6 @@ static void transpose(const uint8_t *src, size_t lds, size_t rows, size_t cols, 
             dst[col * ldd + row] = src[row * lds + col];
 }
 
-static void store(const int32_t *c, size_t rows, size_t n_valid, float scale, const float *bias,
-                  bool add, float *const *out)
-{
-    for (size_t m = 0; m < rows; m++) {
-        for (size_t n = 0; out[m] && n < n_valid; n++) {
-            float t = (float)c[m * NYB_TILE_COLS + n] * scale;
-            if (bias)
-                t = t + bias[n];
-            if (add)
-                t = out[m][n] + t;
-            out[m][n] = t;
-        }
-    }
-}
-
 const nyb_tile_s8 nyb_tile_s8_ref = {
     .name = "ref",
     .needs = 0,
@@ -107,5 +92,4 @@ const nyb_tile_s8 nyb_tile_s8_ref = {
     .pack_rows = pack_rows,
     .pack_cols = pack_cols,
     .transpose = transpose,
-    .store = store,
 };

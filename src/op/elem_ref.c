@@ -22,34 +22,6 @@ static inline vec vec_keep(vec v, unsigned bits)
     return v;
 }
 
-static inline vec vec_load_bf16(const uint16_t *p)
-{
-    vec v;
-    LANES
-    v.lane[i] = nyb_float_of((uint32_t)p[i] << 16);
-    return v;
-}
-
-/* To the nearest bf16, ties to even; NaN stays one. */
-static inline vec vec_round_bf16(vec v)
-{
-    LANES
-    {
-        const uint32_t bits = nyb_bits_of(v.lane[i]);
-        const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-        const bool nan = (bits & 0x7fffffff) > 0x7f800000;
-        v.lane[i] = nyb_float_of((nan ? bits | 0x400000 : rounded) & 0xffff0000);
-    }
-    return v;
-}
-
-/* Lanes that are bf16 numbers */
-static inline void vec_store_bf16(uint16_t *p, vec v)
-{
-    LANES
-    p[i] = (uint16_t)(nyb_bits_of(v.lane[i]) >> 16);
-}
-
 #define ELEM_RECORD nyb_elem_ref
 #define ELEM_NAME   "ref"
 #define ELEM_NEEDS  0

@@ -52,6 +52,7 @@ void check_elem(ck *c);
 void check_group(ck *c);
 void check_moments(ck *c);
 void check_round(ck *c);
+void check_store(ck *c);
 void check_tile_s8(ck *c);
 void check_tile_f32(ck *c);
 void check_conv(ck *c);

@@ -1,6 +1,7 @@
 /* Whole products, small and random: every tile's answer is the reference tile's. */
 #include <stdlib.h>
 
+#include "../unit/bf16.h"
 #include "check.h"
 #include "gemm/conv.h"
 #include "gemm/mf.h"
@@ -91,9 +92,9 @@ static nyb_operand random_operand(ck *c, const nyb_format *f, size_t rows, size_
     return (nyb_operand){.packed = p};
 }
 
-/* False if there was no memory for the plan. */
+/* half: where the output goes as bf16, or NULL. False if there was no memory for the plan. */
 static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const nyb_operand *a,
-                const nyb_operand *b, const float *bias, float *out)
+                const nyb_operand *b, const float *bias, float *out, uint16_t *half)
 {
     const nyb_context context = {.cpu = cpu, .pool = NULL};
     const nyb_conv_options options = {.engine = asked};
@@ -106,9 +107,25 @@ static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const n
     }
     void *scratch = ck_guard(c, nyb_conv_scratch_bytes(conv), true);
     memset(scratch, 0xa5, nyb_conv_scratch_bytes(conv));
-    nyb_conv_run(conv, &context, a, b, p->bias ? bias : NULL, p->add, out, scratch);
+    if (half)
+        nyb_conv_run_half(conv, &context, a, b, p->bias ? bias : NULL, half, scratch);
+    else
+        nyb_conv_run(conv, &context, a, b, p->bias ? bias : NULL, p->add, out, scratch);
     nyb_conv_destroy(&conv);
     return true;
+}
+
+/* The output as bf16 is that of f32, rounded. */
+static void check_half(ck *c, engine which, uint32_t cpu, const product *p, const nyb_operand *a,
+                       const nyb_operand *b, const float *bias, const float *out, size_t n)
+{
+    uint16_t *want = ck_guard(c, n * sizeof *want, true);
+    uint16_t *got = ck_guard(c, n * sizeof *got, ck_range(c, 0, 1));
+
+    for (size_t i = 0; i < n; i++)
+        want[i] = nearest_bf16(out[i]);
+    if (run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, p, a, b, bias, NULL, got))
+        ck_same(c, "out in bf16", want, got, n * sizeof *want);
 }
 
 static void check_case(ck *c, engine which, uint32_t cpu)
@@ -133,14 +150,16 @@ static void check_case(ck *c, engine which, uint32_t cpu)
         want[i] = got[i] = small_float(c);
     for (size_t i = 0; i < 100; i++)
         bias[i] = small_float(c);
-    if (run(c, 0, NYB_ENGINE_AUTO, &p, a, &b, bias, want) &&
-        run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, &p, a, &b, bias, got) &&
+    if (run(c, 0, NYB_ENGINE_AUTO, &p, a, &b, bias, want, NULL) &&
+        run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, &p, a, &b, bias, got, NULL) &&
         !ck_same(c, "out", want, got, n_out * sizeof *want))
         ck_fail(c,
                 "product %d of %s x %s: n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu "
                 "pad %zu samples %zu",
                 (int)p.kind, p.a->name, p.b->name, s->n, s->h, s->w, s->c, s->o, s->r, s->s,
                 s->stride, s->pad, p.n_samples);
+    if (p.kind != NYB_PRODUCT_DW && !p.add)
+        check_half(c, which, cpu, &p, a, &b, bias, want, n_out);
 }
 
 static void check_variant(ck *c, const char *word, const char *name, uint32_t needs, engine which)

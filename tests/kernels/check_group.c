@@ -141,35 +141,6 @@ static void random_run(ck *c, const nyb_group_kernel *kernel, problem *p)
     ck_same(c, "run", want, got, p->args.rows * COLS * sizeof *want);
 }
 
-static void random_store(ck *c, const nyb_group_kernel *kernel)
-{
-    const size_t rows = ck_range(c, 1, 32), n_valid = ck_range(c, 1, COLS);
-    const size_t pitch = n_valid + ck_range(c, 0, 9), n = (rows - 1) * pitch + n_valid;
-    const bool add = ck_range(c, 0, 1);
-    const float scale = random_scale(c);
-    float *sums = ck_guard(c, rows * COLS * sizeof *sums, true);
-    float *bias = ck_range(c, 0, 1) ? ck_guard(c, n_valid * sizeof *bias, ck_range(c, 0, 1)) : NULL;
-    float *want = ck_guard(c, n * sizeof *want, true);
-    float *got = ck_guard(c, n * sizeof *got, ck_range(c, 0, 1)), *to[32];
-    for (size_t i = 0; i < rows * COLS; i++)
-        sums[i] = random_scale(c);
-    for (size_t i = 0; bias && i < n_valid; i++)
-        bias[i] = random_scale(c);
-    for (size_t i = 0; i < n; i++)
-        want[i] = got[i] = random_scale(c);
-    for (size_t m = 0; m < rows; m++) {
-        to[m] = ck_range(c, 0, 4) ? got + m * pitch : NULL;
-        for (size_t i = 0; to[m] && i < n_valid; i++) {
-            float t = sums[m * COLS + i] * scale;
-            if (bias)
-                t = t + bias[i];
-            want[m * pitch + i] = add ? want[m * pitch + i] + t : t;
-        }
-    }
-    kernel->store(sums, rows, n_valid, scale, bias, add, to);
-    ck_same(c, "store", want, got, n * sizeof *want);
-}
-
 /* ---- timings ---- */
 
 typedef struct timing {
@@ -295,7 +266,6 @@ void check_group(ck *c)
             if (!ck_case(c, i))
                 continue;
             random_run(c, *k, p);
-            random_store(c, *k);
         }
         time_kernel(c, *k);
         nyb_cpu_fp_restore(former);

@@ -283,61 +283,6 @@ static void random_transpose(ck *c, const nyb_tile_s8 *tile)
     ck_same(c, "transpose", want, got, n_dst);
 }
 
-/* ---- both: store --------------------------------------------------------------------------- */
-
-/* One block's output rows in any order in one buffer, some left out, and what must come of it. */
-typedef struct outputs {
-    size_t rows, n_valid, pitch, n;
-    bool add;
-    float *bias; /* or NULL */
-    float *got, *want;
-    float *to[ROWS]; /* into got */
-} outputs;
-
-static void make_outputs(ck *c, outputs *o)
-{
-    *o = (outputs){.rows = ck_range(c, 1, ROWS), .add = ck_range(c, 0, 1)};
-    o->n_valid = ck_range(c, 0, 1) ? COLS : ck_range(c, 1, COLS);
-    o->pitch = o->n_valid + ck_range(c, 0, 1) * ck_range(c, 0, 9);
-    o->n = (o->rows - 1) * o->pitch + o->n_valid;
-    o->got = ck_guard(c, o->n * sizeof(float), ck_range(c, 0, 1));
-    o->want = ck_guard(c, o->n * sizeof(float), true);
-    for (size_t i = 0; i < o->n; i++)
-        o->got[i] = o->want[i] = ck_float(c);
-    if (ck_range(c, 0, 1)) {
-        o->bias = ck_guard(c, o->n_valid * sizeof(float), ck_range(c, 0, 1));
-        for (size_t n = 0; n < o->n_valid; n++)
-            o->bias[n] = ck_float(c);
-    }
-    for (size_t m = 0; m < o->rows; m++)
-        o->to[m] = ck_range(c, 0, 7) ? o->got + (o->rows - 1 - m) * o->pitch : NULL;
-}
-
-static void want_store(outputs *o, size_t m, size_t n, float t)
-{
-    if (!o->to[m] || n >= o->n_valid)
-        return;
-    float *to = o->want + (o->rows - 1 - m) * o->pitch + n;
-    if (o->bias)
-        t = t + o->bias[n];
-    *to = o->add ? *to + t : t;
-}
-
-static void random_store_s8(ck *c, const nyb_tile_s8 *tile)
-{
-    outputs o;
-    int32_t *sums = ck_guard(c, ROWS * COLS * sizeof *sums, true);
-    const float scale = ck_float(c);
-    make_outputs(c, &o);
-    for (size_t i = 0; i < ROWS * COLS; i++) {
-        sums[i] = (int32_t)ck_rand(c) >> ck_range(c, 0, 31);
-        if (i / COLS < o.rows)
-            want_store(&o, i / COLS, i % COLS, (float)sums[i] * scale);
-    }
-    tile->store(sums, o.rows, o.n_valid, scale, o.bias, o.add, o.to);
-    same_floats(c, "store", o.want, o.got, o.n);
-}
-
 /* ---- s8: every product of two formats ------------------------------------------------------ */
 
 static bool is_operand(const nyb_format *f)
@@ -424,7 +369,6 @@ void check_tile_s8(ck *c)
             random_pack_rows(c, *tile);
             random_pack_cols(c, *tile);
             random_transpose(c, *tile);
-            random_store_s8(c, *tile);
         }
         for (size_t j = 0; j < N_PAIRS; j++, i++)
             if (ck_case(c, i))
@@ -518,20 +462,6 @@ static void random_transpose_f32(ck *c, const nyb_tile_f32 *tile)
     ck_same(c, "transpose", want, got, n_dst * sizeof *want);
 }
 
-static void random_store_f32(ck *c, const nyb_tile_f32 *tile)
-{
-    outputs o;
-    float *sums = ck_guard(c, ROWS * COLS * sizeof *sums, true);
-    make_outputs(c, &o);
-    for (size_t i = 0; i < ROWS * COLS; i++) {
-        sums[i] = ck_float(c);
-        if (i / COLS < o.rows)
-            want_store(&o, i / COLS, i % COLS, sums[i]);
-    }
-    tile->store(sums, o.rows, o.n_valid, o.bias, o.add, o.to);
-    same_floats(c, "store", o.want, o.got, o.n);
-}
-
 void check_tile_f32(ck *c)
 {
     for (const nyb_tile_f32 *const *tile = nyb_tile_f32_list; *tile; tile++) {
@@ -542,7 +472,6 @@ void check_tile_f32(ck *c)
                 continue;
             random_run_f32(c, *tile);
             random_transpose_f32(c, *tile);
-            random_store_f32(c, *tile);
         }
         ck_time_tile_f32(c, *tile);
         ck_end(c);

@@ -16,7 +16,6 @@ typedef struct bench_s8 {
     uint8_t *bytes; /* operands: 1 MB */
     int8_t *panels;
     uint8_t *out;
-    float *to[ROWS];
     uint32_t step[16];
     uint8_t valid[16];
     uint8_t lut[16];
@@ -59,12 +58,6 @@ static void bench_transpose(void *arg)
     b->tile->transpose(b->bytes, 128, 1024, 128, b->out, 1024 + 64);
 }
 
-static void bench_store(void *arg)
-{
-    const bench_s8 *b = arg;
-    b->tile->store(b->args.c, ROWS, COLS, 0.5f, NULL, false, b->to);
-}
-
 void ck_time_tile_s8(ck *c, const nyb_tile_s8 *tile)
 {
     static const struct {
@@ -88,8 +81,6 @@ void ck_time_tile_s8(ck *c, const nyb_tile_s8 *tile)
             b.step[i] = (uint32_t)(i * STEP);
             b.valid[i] = STEP;
         }
-        for (size_t m = 0; m < ROWS; m++)
-            b.to[m] = (float *)b.out + m * 256;
         for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
             b.args.n_steps = runs[i].k / STEP;
             b.args.lda = runs[i].k;
@@ -103,7 +94,6 @@ void ck_time_tile_s8(ck *c, const nyb_tile_s8 *tile)
         ck_bench(c, "pack_rows", 4 * 32768, "byte", bench_pack_rows, &b);
         ck_bench(c, "pack_cols", 4 * 32768, "byte", bench_pack_cols, &b);
         ck_bench(c, "transpose", 1024 * 128, "byte", bench_transpose, &b);
-        ck_bench(c, "store", ROWS * COLS, "output", bench_store, &b);
     }
     nyb_free(b.args.c);
     nyb_free(b.out);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "bf16.h"
 #include "gemm/conv_impl.h"
 
 /* ---- contexts: every level of CPU that this machine has, with several thread counts ---------- */
@@ -343,6 +344,13 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
     for (size_t i = 0; i < GUARD; i++)
         assert_int_equal(scratch[n_scratch + i], 0xa5);
     memcpy(out, guarded + GUARD, n * sizeof(float));
+    if (p->product != NYB_PRODUCT_DW && !p->add) {
+        uint16_t *half = (uint16_t *)guarded;
+
+        nyb_conv_run_half(conv, context, args, &b_arg, bias, half, scratch);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(half[i], nearest_bf16(out[i]));
+    }
     nyb_free(scratch);
     nyb_free(guarded);
     nyb_conv_destroy(&conv);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "bf16.h"
 #include "gemm/group.h"
 #include "gemm/group_conv.h"
 
@@ -255,6 +256,13 @@ static void run_product(const problem *p, nyb_context *context, const nyb_groupe
         assert_int_equal(nyb_bits_of(guarded[GUARD + n + i]), 0xa5a5a5a5);
     }
     memcpy(out, guarded + GUARD, n * sizeof(float));
+    if (p->product != NYB_PRODUCT_DW && !p->add) {
+        uint16_t *half = (uint16_t *)guarded;
+
+        nyb_group_conv_run_half(conv, context, a, b, bias, half, scratch);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(half[i], nearest_bf16(out[i]));
+    }
     nyb_free(guarded);
     nyb_free(scratch);
     nyb_group_conv_destroy(&conv);

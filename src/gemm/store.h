@@ -1,0 +1,37 @@
+/* Epilogues: from a block of sums to rows of the output, one source for each instruction set. */
+#ifndef NYB_STORE_H
+#define NYB_STORE_H
+
+#include "base/cpu.h"
+
+/* Row m of the sums, NYB_TILE_COLS apart, goes to out[m]:
+ * t = sum * scale; if bias: t = t + bias[n]; if add: t = out + t; out = t, each rounded to f32. */
+typedef struct nyb_store_args {
+    size_t rows, n_valid; /* 1..32 each; sums of other columns may hold anything */
+    float scale;
+    const float *bias; /* [n_valid] or NULL */
+    bool add;          /* f32 only */
+    bool half;         /* out is bf16 (uint16_t): t to the nearest, ties to even; NaN stays one */
+    void *const *out;  /* [rows]; NULL: the row is skipped */
+} nyb_store_args;
+
+typedef struct nyb_store_kernel {
+    const char *name;                                                /* "avx512", "avx2", "ref" */
+    uint32_t needs;                                                  /* NYB_CPU_* */
+    void (*of_int)(const int32_t *sums, const nyb_store_args *args); /* rounded to f32 first */
+    void (*of_float)(const float *sums, const nyb_store_args *args);
+} nyb_store_kernel;
+
+/* Best first, reference last, NULL-terminated; all give the same bits (NaN payloads apart). */
+extern const nyb_store_kernel *const nyb_store_kernels[];
+extern const nyb_store_kernel nyb_store_ref; /* the specification */
+
+const nyb_store_kernel *nyb_store_choose(uint32_t cpu);
+
+/* Element `at` of an output: of half, unless it is NULL. */
+static inline void *nyb_store_at(float *out, uint16_t *half, size_t at)
+{
+    return half ? (void *)(half + at) : (void *)(out + at);
+}
+
+#endif
