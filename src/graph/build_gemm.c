@@ -437,6 +437,30 @@ static void add_estimate(nyb_builder *b, int layer, int quant, int real, int fro
     b->p->n_steps++;
 }
 
+static int count_readers(const nyb_model *m, int layer)
+{
+    int n = 0;
+
+    for (int i = layer + 1; i < m->n_layers; i++)
+        for (int j = 0; j < m->layers[i].op->n_inputs; j++)
+            n += m->layers[i].in[j] == layer;
+    return n;
+}
+
+/* store = bf16: whether a layer's dX is all that a batchnorm, or its relu, gets as dout. */
+static bool rounds_gradient(const nyb_builder *b, int layer)
+{
+    const nyb_model *m = b->g->model;
+    int x = m->layers[layer].in[0];
+
+    if (b->g->recipe.store == NYB_STORE_F32 || m->layers[layer].op->depthwise ||
+        count_readers(m, x) != 1)
+        return false;
+    if (!strcmp(m->layers[x].op->name, "relu"))
+        x = m->layers[x].in[0];
+    return x > 0 && count_readers(m, x) == 1 && !strcmp(m->layers[x].op->name, "batchnorm");
+}
+
 static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const nyb_source *dy,
                            const nyb_source *w)
 {
@@ -449,6 +473,8 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
     if (!estimates(&rows[NYB_SLOT_FWD_X])) {
         dx = nyb_build_gradient(b, l->in[0], &add);
         add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, add);
+        if (b->status == NYB_OK)
+            b->p->steps[b->p->n_steps - 1].rounds = rounds_gradient(b, layer);
         return;
     }
     dx = nyb_build_buffer(b, "gradient", layer, NYB_HOME_PLANNED, -1,

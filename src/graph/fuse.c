@@ -11,6 +11,8 @@
  *                                                made once for its moments, again for its codes;
  *                                                once where a rule lags: moments of this step then
  *                                                come with the codes
+ *   both       product -> batchnorm              store = bf16: the product writes bf16, what the
+ *                                                one stores of y, and the other rounds of dX
  *
  * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
 #include "graph/build.h"
@@ -200,6 +202,43 @@ static void fuse_relu_backward(fuser *f, int i)
         rename_buffer(f->b.p, din, dout);
 }
 
+/* ---- products that write bf16 ---------------------------------------------------------------- */
+
+static bool writes_half(const nyb_step *s)
+{
+    return s->kind == NYB_STEP_PRODUCT && (s->conv || s->group) && !s->add &&
+           s->product != NYB_PRODUCT_DW;
+}
+
+/* Batchnorm would store its input: the product that alone makes it does. */
+static void fuse_stored(fuser *f, int i)
+{
+    nyb_program *p = f->b.p;
+    nyb_step *s = &p->steps[i];
+    const int x = s->in[0], producer = next_write(f, x, 0);
+
+    if (producer >= i || !writes_half(&p->steps[producer]) || only_user(f, x, producer) != i)
+        return;
+    p->steps[producer].out = s->stored;
+    p->steps[producer].half = true;
+    s->in[0] = -1;
+    s->args.fused.given = true;
+}
+
+/* A gradient that is rounded, and read by batchnorm alone. */
+static void fuse_rounded(fuser *f, int i)
+{
+    nyb_program *p = f->b.p;
+    nyb_step *product = &p->steps[i];
+    const int dx = product->out, user = only_user(f, dx, i);
+
+    if (!writes_half(product) || !is_step(f, user, NYB_STEP_BACKWARD, "batchnorm") ||
+        p->steps[user].dout != dx || p->steps[user].din[0] == dx || p->steps[user].kept >= 0)
+        return;
+    product->half = p->steps[user].half = true;
+    p->buffers[dx].n_bytes = nyb_round_up(p->buffers[dx].n_bytes / 2, NYB_ALIGN);
+}
+
 /* ---- moments --------------------------------------------------------------------------------- */
 
 /* The batchnorm step that alone writes a tensor, or -1. */
@@ -340,6 +379,11 @@ nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *e
     for (int i = 0; i < program->n_steps; i++)
         if (is_step(&f, i, NYB_STEP_BACKWARD, "relu"))
             fuse_relu_backward(&f, i);
+    for (int i = 0; i < program->n_steps; i++)
+        if (is_step(&f, i, NYB_STEP_FORWARD, "batchnorm") && program->steps[i].stored >= 0)
+            fuse_stored(&f, i);
+        else if (program->steps[i].rounds)
+            fuse_rounded(&f, i);
     for (int i = 0; i < program->n_steps; i++)
         if (program->steps[i].kind == NYB_STEP_MOMENTS || program->steps[i].kind == NYB_STEP_ROUND)
             fuse_moments(&f, i);

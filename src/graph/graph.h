@@ -179,7 +179,10 @@ typedef struct nyb_step {
     const nyb_grouped *a_grouped, *b_grouped;
     const float *bias;
     bool add;
+    bool rounds; /* to bf16 */
     int out;
+
+    bool half; /* product: out, backward: dout is a buffer of bf16 */
 
     /* forward, backward: buffers while building, then bound into args */
     int in[NYB_OP_INPUTS], dout, din[NYB_OP_INPUTS], saved;

@@ -137,16 +137,44 @@ static size_t lowest_offset(const nyb_program *p, const bool *placed, const nyb_
     return best;
 }
 
+/* Those that are hardest to place come first: the largest, or those that are large for long. */
+typedef enum order { BY_SIZE, BY_AREA } order;
+
+static size_t rank_of(const nyb_buffer *b, order by)
+{
+    return by == BY_SIZE ? b->n_bytes : b->n_bytes * (size_t)(b->last - b->first + 1);
+}
+
+static void place_all(nyb_program *p, order by, bool *placed)
+{
+    p->n_bytes = 0;
+    memset(placed, 0, (size_t)p->n_buffers);
+    for (;;) {
+        nyb_buffer *next = NULL;
+
+        for (int i = 0; i < p->n_buffers; i++)
+            if (is_planned(&p->buffers[i]) && !placed[i] &&
+                (!next || rank_of(&p->buffers[i], by) > rank_of(next, by)))
+                next = &p->buffers[i];
+        if (!next)
+            return;
+        next->offset = lowest_offset(p, placed, next);
+        placed[next - p->buffers] = true;
+        p->n_bytes = nyb_max(p->n_bytes, next->offset + next->n_bytes);
+    }
+}
+
 void nyb_program_plan(nyb_program *p)
 {
     bool placed_small[512];
     bool *placed = placed_small;
+    size_t n_by_size;
 
     if ((size_t)p->n_buffers > sizeof placed_small)
         placed = nyb_alloc((size_t)p->n_buffers);
     count_lifetimes(p);
-    p->n_bytes = 0;
     if (!placed) { /* no memory to be clever with: side by side */
+        p->n_bytes = 0;
         for (int i = 0; i < p->n_buffers; i++)
             if (is_planned(&p->buffers[i])) {
                 p->buffers[i].offset = p->n_bytes;
@@ -154,20 +182,11 @@ void nyb_program_plan(nyb_program *p)
             }
         return;
     }
-    memset(placed, 0, (size_t)p->n_buffers);
-    for (;;) {
-        int largest = -1;
-
-        for (int i = 0; i < p->n_buffers; i++)
-            if (is_planned(&p->buffers[i]) && !placed[i] &&
-                (largest < 0 || p->buffers[i].n_bytes > p->buffers[largest].n_bytes))
-                largest = i;
-        if (largest < 0)
-            break;
-        p->buffers[largest].offset = lowest_offset(p, placed, &p->buffers[largest]);
-        placed[largest] = true;
-        p->n_bytes = nyb_max(p->n_bytes, p->buffers[largest].offset + p->buffers[largest].n_bytes);
-    }
+    place_all(p, BY_SIZE, placed);
+    n_by_size = p->n_bytes;
+    place_all(p, BY_AREA, placed);
+    if (n_by_size < p->n_bytes)
+        place_all(p, BY_SIZE, placed);
     if (placed != placed_small)
         nyb_free(placed);
 }
@@ -208,7 +227,8 @@ static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
         a->din[i] = memory_of(p, s->din[i]);
     }
     a->out = memory_of(p, s->out);
-    a->dout = memory_of(p, s->dout);
+    a->dout = s->half ? NULL : memory_of(p, s->dout);
+    a->fused.dout = s->half ? memory_of(p, s->dout) : NULL;
     a->saved = memory_of(p, s->saved);
     a->fused.residual = memory_of(p, s->residual);
     a->fused.mask = memory_of(p, s->mask);

@@ -129,9 +129,40 @@ static void run_encode(nyb_graph *g, nyb_program *p, const nyb_step *s, uint32_t
     q->grouped.packed.scale = q->packed.scale;
 }
 
+/* n floats from the bf16 numbers that lie at their beginning. */
+static void widen(float *x, size_t n)
+{
+    uint16_t half[256];
+
+    while (n > 0) {
+        const size_t m = nyb_min(n, 256);
+
+        n -= m;
+        memcpy(half, (uint16_t *)x + n, m * sizeof *half);
+        for (size_t i = 0; i < m; i++)
+            x[n + i] = nyb_float_of((uint32_t)half[i] << 16);
+    }
+}
+
+static void run_product_half(nyb_graph *g, const nyb_step *s)
+{
+    uint16_t *const out = (uint16_t *)s->args.out;
+
+    if (s->group)
+        nyb_group_conv_run_half(s->group, g->context, s->a_grouped, s->b_grouped, s->bias, out,
+                                s->args.scratch);
+    else
+        nyb_conv_run_half(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, out,
+                          s->args.scratch);
+    if (!s->half) /* an f32 buffer for other readers than batchnorm */
+        widen(s->args.out, s->shape.n * s->shape.h * s->shape.w * s->shape.c);
+}
+
 static void run_product(nyb_graph *g, const nyb_step *s)
 {
-    if (s->depthwise)
+    if (s->half || s->rounds)
+        run_product_half(g, s);
+    else if (s->depthwise)
         nyb_depthwise_run(s->depthwise, g->context, s->a_bound, &s->b_bound, s->bias, s->add,
                           s->args.out, s->args.scratch);
     else if (!s->group)
@@ -227,11 +258,12 @@ static bool is_finite(const nyb_graph *g, const nyb_program *p, const nyb_step *
     const nyb_shape shape = g->model->layers[s->layer].shape;
     float *all = s->out < 0 ? make_all(g, s) : NULL;
     const float *out = s->out < 0 ? all : p->buffers[s->out].memory;
+    const uint16_t *half = s->half ? p->buffers[s->out].memory : NULL;
     size_t n = g->batch * shape.h * shape.w * shape.c, i = 0;
 
     if (s->out >= 0) /* the loss has no batch */
-        n = nyb_min(n, p->buffers[s->out].n_bytes / sizeof(float));
-    while (out && i < n && isfinite(out[i]))
+        n = nyb_min(n, p->buffers[s->out].n_bytes / (half ? sizeof *half : sizeof *out));
+    while (out && i < n && isfinite(half ? nyb_float_of((uint32_t)half[i] << 16) : out[i]))
         i++;
     nyb_free(all);
     return !out || i == n;

@@ -101,14 +101,25 @@ static nyb_elem_in input_at(const bn_work *work, size_t at)
                               : (nyb_elem_in){.f32 = args->in[0] + at};
 }
 
+/* dout, as it came, from element at. */
+static nyb_elem_in dout_at(const bn_work *work, size_t at)
+{
+    const nyb_op_args *args = work->args;
+
+    return args->fused.dout ? (nyb_elem_in){.bf16 = args->fused.dout + at}
+                            : (nyb_elem_in){.f32 = args->dout + at};
+}
+
 static void stats_task(void *arg, size_t task, size_t worker)
 {
     const bn_work *work = arg;
+    const nyb_op_args *args = work->args;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
+    const bool stores = args->fused.stored && !args->fused.given;
 
     (void)worker;
-    work->kernel->bn_stats(work->args->in[0] + t.at, t.rows, t.cols, work->cols,
-                           work->args->fused.stored ? work->args->fused.stored + t.at : NULL,
+    work->kernel->bn_stats(stores ? (nyb_elem_in){.f32 = args->in[0] + t.at} : input_at(work, t.at),
+                           t.rows, t.cols, work->cols, stores ? args->fused.stored + t.at : NULL,
                            partial_at(work, t.block, 0, t.col), partial_at(work, t.block, 1, t.col),
                            partial_at(work, t.block, 2, t.col));
 }
@@ -263,7 +274,7 @@ static void back_sums_task(void *arg, size_t task, size_t worker)
     const nyb_op_fused *fused = &args->fused;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
     const nyb_elem_in x = input_at(work, t.at);
-    const float *const dy = args->dout + t.at;
+    const nyb_elem_in dy = dout_at(work, t.at);
     float *const sum_dy = partial_at(work, t.block, 0, t.col);
     float *const sum_dyx = partial_at(work, t.block, 1, t.col);
 
@@ -322,11 +333,12 @@ static void back_apply_tile(const bn_work *work, const nyb_op_tile *t, float *dx
 
     (void)first;
     if (fused->relu && !fused->kept)
-        work->kernel->bn_relu_back_apply(args->dout + t->at, fused->mask + t->at / 8, x, t->rows,
+        work->kernel->bn_relu_back_apply(dout_at(work, t->at), fused->mask + t->at / 8, x, t->rows,
                                          t->cols, work->cols, coef, dx, ld);
     else
-        work->kernel->bn_back_apply((fused->relu ? fused->kept : args->dout) + t->at, x, t->rows,
-                                    t->cols, work->cols, coef, dx, ld, args->din_add[0]);
+        work->kernel->bn_back_apply(
+            fused->relu ? (nyb_elem_in){.f32 = fused->kept + t->at} : dout_at(work, t->at), x,
+            t->rows, t->cols, work->cols, coef, dx, ld, args->din_add[0]);
 }
 
 static void back_apply_task(void *arg, size_t task, size_t worker)

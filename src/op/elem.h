@@ -31,18 +31,19 @@ typedef struct nyb_elem_kernel {
 
     /* Shifted sums of a block, rows <= 256: shift = (sum of the first m = min(16, rows) rows) *
      * (1/m); d = x - shift; sum += d; square += d * d (product rounded), rows ascending from +0.
-     * stored: not NULL: x rounded to the nearest bf16 (ties to even) is written there, and is the x
-     * of the sums. */
-    void (*bn_stats)(const float *x, size_t rows, size_t cols, size_t ld, uint16_t *stored,
+     * stored: not NULL, of an f32 x: x rounded to the nearest bf16 (ties to even) is written there,
+     * and is the x of the sums. */
+    void (*bn_stats)(nyb_elem_in x, size_t rows, size_t cols, size_t ld, uint16_t *stored,
                      float *shift, float *sum, float *square);
     /* y = (x - mean) * scale + beta */
     void (*bn_apply)(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const float *mean,
                      const float *scale, const float *beta, float *y, size_t ld_y);
-    /* sum_dy += dy; sum_dyx += dy * (x - mean), rows ascending from +0; rows <= 256. */
-    void (*bn_back_sums)(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
+    /* sum_dy += dy; sum_dyx += dy * (x - mean), rows ascending from +0; rows <= 256. Here and below
+     * dy is bf16 only where x is. */
+    void (*bn_back_sums)(nyb_elem_in dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
                          const float *mean, float *sum_dy, float *sum_dyx);
     /* dx = ((dy - k1) - (x - mean) * k2) * scale; coef: mean, k1, k2, scale. add: dx += that. */
-    void (*bn_back_apply)(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
+    void (*bn_back_apply)(nyb_elem_in dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
                           const float *const coef[4], float *dx, size_t ld_dx, bool add);
 
     /* Batch normalisation and relu in one pass, the bits of the two. cols and ld are multiples of
@@ -53,11 +54,11 @@ typedef struct nyb_elem_kernel {
                     const float *scale, const float *beta, const float *residual, float *y,
                     size_t ld_y, uint8_t *mask);
     /* As bn_back_sums of kept = bit ? dy : +0; kept NULL: not stored. May be in place. */
-    void (*bn_relu_back_sums)(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
+    void (*bn_relu_back_sums)(nyb_elem_in dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                               size_t cols, size_t ld, const float *mean, float *kept, float *sum_dy,
                               float *sum_dyx);
     /* As bn_back_apply of bit ? dy : +0, add false. */
-    void (*bn_relu_back_apply)(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
+    void (*bn_relu_back_apply)(nyb_elem_in dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                                size_t cols, size_t ld, const float *const coef[4], float *dx,
                                size_t ld_dx);
 

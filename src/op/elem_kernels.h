@@ -61,6 +61,16 @@ static ALWAYS_INLINE vec load_in(nyb_elem_in x, size_t at, size_t n, bool half)
         FOR_TILES_OF_ROWS(height, tile)                                                            \
     }
 
+/* Also with `half_dy`, which only a half x has beside it. */
+#define FOR_TILES_OF_TWO(height, dy, x, tile)                                                      \
+    if ((dy).bf16) {                                                                               \
+        enum { half = true, half_dy = true };                                                      \
+        FOR_TILES_OF_ROWS(height, tile)                                                            \
+    } else {                                                                                       \
+        enum { half_dy = false };                                                                  \
+        FOR_TILES_OF(height, x, tile)                                                              \
+    }
+
 static ALWAYS_INLINE void sum_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
                                    float *sum)
 {
@@ -78,32 +88,31 @@ static void column_sums(const float *x, size_t rows, size_t cols, size_t ld, flo
 #undef TILE
 }
 
-/* x as the sums see it; stored: where it goes as bf16, or NULL. */
-static ALWAYS_INLINE vec load_stored(const float *x, size_t n, uint16_t *stored, bool write)
+/* Lanes that are bf16 numbers. */
+static ALWAYS_INLINE void store_half(uint16_t *p, vec v, size_t n)
 {
     uint16_t some[16];
-    vec v = load(x, n);
 
-    if (!stored)
-        return v;
-    v = vec_round_bf16(v);
-    if (write && n == 16) {
-        vec_store_bf16(stored, v);
-    } else if (write) {
-        vec_store_bf16(some, v);
-        memcpy(stored, some, n * sizeof *some);
+    if (n == 16) {
+        vec_store_bf16(p, v);
+        return;
     }
-    return v;
+    vec_store_bf16(some, v);
+    memcpy(p, some, n * sizeof *some);
 }
 
-static ALWAYS_INLINE void stats_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
-                                     uint16_t *stored, float *shift, float *sum, float *square)
+/* half and rounds are constants: whether x is bf16, whether it is rounded to that, and stored. */
+static ALWAYS_INLINE void stats_tile(nyb_elem_in x, size_t at, bool half, bool rounds, size_t rows,
+                                     size_t ld, size_t n, bool first, uint16_t *stored,
+                                     float *shift, float *sum, float *square)
 {
     vec t = vec_set(0), s = t, q = t;
 
     if (first) {
-        for (size_t r = 0; r < rows; r++)
-            t = vec_add(t, load_stored(x + r * ld, n, stored, false));
+        for (size_t r = 0; r < rows; r++) {
+            const vec v = load_in(x, at + r * ld, n, half);
+            t = vec_add(t, rounds ? vec_round_bf16(v) : v);
+        }
         t = vec_mul(t, vec_set(1.0f / (float)rows));
         store(shift, t, n);
     } else {
@@ -112,7 +121,11 @@ static ALWAYS_INLINE void stats_tile(const float *x, size_t rows, size_t ld, siz
         q = load(square, n);
     }
     for (size_t r = 0; r < rows; r++) {
-        const vec v = load_stored(x + r * ld, n, stored ? stored + r * ld : NULL, true);
+        vec v = load_in(x, at + r * ld, n, half);
+        if (rounds) {
+            v = vec_round_bf16(v);
+            store_half(stored + at + r * ld, v, n);
+        }
         const vec d = vec_sub(v, t);
         s = vec_add(s, d);
         q = vec_add(q, vec_mul(d, d));
@@ -121,18 +134,18 @@ static ALWAYS_INLINE void stats_tile(const float *x, size_t rows, size_t ld, siz
     store(square, q, n);
 }
 
-static void bn_stats(const float *x, size_t rows, size_t cols, size_t ld, uint16_t *stored,
+static void bn_stats(nyb_elem_in x, size_t rows, size_t cols, size_t ld, uint16_t *stored,
                      float *shift, float *sum, float *square)
 {
 #define TILE(r, j, m, n)                                                                           \
-    stats_tile(x + (r)*ld + (j), m, ld, n, (r) == 0, half ? stored + (r)*ld + (j) : NULL,          \
-               shift + (j), sum + (j), square + (j))
+    stats_tile(x, (r)*ld + (j), half, rounds, m, ld, n, (r) == 0, stored, shift + (j), sum + (j),  \
+               square + (j))
     if (stored) {
-        enum { half = true };
+        enum { half = false, rounds = true };
         FOR_TILES(TILE)
     } else {
-        enum { half = false };
-        FOR_TILES(TILE)
+        enum { rounds = false };
+        FOR_TILES_OF(TILE_ROWS, x, TILE)
     }
 #undef TILE
 }
@@ -199,17 +212,17 @@ static void bn_relu(nyb_elem_in x, size_t rows, size_t cols, size_t ld, const fl
 }
 
 /* mask NULL: every dy counts. kept, where it is wanted, has a mask. */
-static ALWAYS_INLINE void back_sums_tile(const float *dy, const uint8_t *mask, nyb_elem_in x,
-                                         size_t at, bool half, size_t rows, size_t ld, size_t n,
-                                         bool first, const float *mean, float *kept, float *sum_dy,
-                                         float *sum_dyx)
+static ALWAYS_INLINE void back_sums_tile(nyb_elem_in dy, bool half_dy, const uint8_t *mask,
+                                         nyb_elem_in x, size_t at, bool half, size_t rows,
+                                         size_t ld, size_t n, bool first, const float *mean,
+                                         float *kept, float *sum_dy, float *sum_dyx)
 {
     const vec m = load(mean, n);
     vec s = first ? vec_set(0) : load(sum_dy, n);
     vec p = first ? vec_set(0) : load(sum_dyx, n);
 
     for (size_t r = 0; r < rows; r++) {
-        vec g = load(dy + r * ld, n);
+        vec g = load_in(dy, at + r * ld, n, half_dy);
         if (mask)
             g = vec_keep(g, mask_16(mask + r * ld / 8));
         if (kept)
@@ -222,39 +235,39 @@ static ALWAYS_INLINE void back_sums_tile(const float *dy, const uint8_t *mask, n
     store(sum_dyx, p, n);
 }
 
-static void bn_back_sums(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
+static void bn_back_sums(nyb_elem_in dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
                          const float *mean, float *sum_dy, float *sum_dyx)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_sums_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, (r) == 0, mean + (j), \
-                   NULL, sum_dy + (j), sum_dyx + (j))
-    FOR_TILES_OF(4, x, TILE)
+    back_sums_tile(dy, half_dy, NULL, x, (r)*ld + (j), half, m, ld, n, (r) == 0, mean + (j), NULL, \
+                   sum_dy + (j), sum_dyx + (j))
+    FOR_TILES_OF_TWO(4, dy, x, TILE)
 #undef TILE
 }
 
-static void bn_relu_back_sums(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
+static void bn_relu_back_sums(nyb_elem_in dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                               size_t cols, size_t ld, const float *mean, float *kept, float *sum_dy,
                               float *sum_dyx)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_sums_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld, 16, \
+    back_sums_tile(dy, half_dy, mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld, 16,       \
                    (r) == 0, mean + (j), kept ? kept + (r)*ld + (j) : NULL, sum_dy + (j),          \
                    sum_dyx + (j))
-    FOR_TILES_OF(4, x, TILE)
+    FOR_TILES_OF_TWO(4, dy, x, TILE)
 #undef TILE
 }
 
-static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, nyb_elem_in x,
-                                          size_t at, bool half, size_t rows, size_t ld, size_t n,
-                                          const float *const coef[4], size_t column, float *dx,
-                                          size_t ld_dx, bool add)
+static ALWAYS_INLINE void back_apply_tile(nyb_elem_in dy, bool half_dy, const uint8_t *mask,
+                                          nyb_elem_in x, size_t at, bool half, size_t rows,
+                                          size_t ld, size_t n, const float *const coef[4],
+                                          size_t column, float *dx, size_t ld_dx, bool add)
 {
     const vec mean = load(coef[0] + column, n), k1 = load(coef[1] + column, n);
     const vec k2 = load(coef[2] + column, n), scale = load(coef[3] + column, n);
 
     for (size_t r = 0; r < rows; r++) {
         const vec d = vec_sub(load_in(x, at + r * ld, n, half), mean);
-        vec g = load(dy + r * ld, n);
+        vec g = load_in(dy, at + r * ld, n, half_dy);
 
         if (mask)
             g = vec_keep(g, mask_16(mask + r * ld / 8));
@@ -264,24 +277,24 @@ static ALWAYS_INLINE void back_apply_tile(const float *dy, const uint8_t *mask, 
     }
 }
 
-static void bn_back_apply(const float *dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
+static void bn_back_apply(nyb_elem_in dy, nyb_elem_in x, size_t rows, size_t cols, size_t ld,
                           const float *const coef[4], float *dx, size_t ld_dx, bool add)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_apply_tile(dy + (r)*ld + (j), NULL, x, (r)*ld + (j), half, m, ld, n, coef, j,             \
+    back_apply_tile(dy, half_dy, NULL, x, (r)*ld + (j), half, m, ld, n, coef, j,                   \
                     dx + (r)*ld_dx + (j), ld_dx, add)
-    FOR_TILES_OF(1, x, TILE)
+    FOR_TILES_OF_TWO(1, dy, x, TILE)
 #undef TILE
 }
 
-static void bn_relu_back_apply(const float *dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
+static void bn_relu_back_apply(nyb_elem_in dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                                size_t cols, size_t ld, const float *const coef[4], float *dx,
                                size_t ld_dx)
 {
 #define TILE(r, j, m, n)                                                                           \
-    back_apply_tile(dy + (r)*ld + (j), mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld,    \
-                    16, coef, j, dx + (r)*ld_dx + (j), ld_dx, false)
-    FOR_TILES_OF(1, x, TILE)
+    back_apply_tile(dy, half_dy, mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld, 16,      \
+                    coef, j, dx + (r)*ld_dx + (j), ld_dx, false)
+    FOR_TILES_OF_TWO(1, dy, x, TILE)
 #undef TILE
 }
 

@@ -59,8 +59,11 @@ typedef struct nyb_op_fused {
     uint8_t *mask;         /* relu's: forward writes it (NULL: not wanted), backward reads it */
     float *kept;           /* backward: dout where the mask is set, for others; or NULL */
     /* x in bf16, any number of channels: forward writes it in training and takes it for x, backward
-     * reads it instead of in[0]; NULL: x stays f32 */
+     * reads it instead of in[0]; NULL: x stays f32. given: who made x stored it so, in[0] is NULL
+     */
     uint16_t *stored;
+    bool given;
+    const uint16_t *dout; /* backward: dout in bf16, instead of the f32 one; only with stored */
     /* of what is written (out, din[0]), as nyb_moments_run has them; or NULL */
     nyb_block_moments *moments;
     /* out, or din[0], is not written: out_rows, or din_rows, make it again where it is read. They

@@ -3,7 +3,8 @@
 const nyb_recipe_record nyb_recipe_luq_lean = {
     .name = "luq_lean",
     .about =
-        "LUQ with less memory: gradient scales from hindsight, batchnorm's inputs kept in bf16",
+        "LUQ with less memory: gradient scales from hindsight, batchnorm's inputs and gradients in "
+        "bf16",
     .source =
         "Chmiel et al., ICLR 2023, arXiv:2112.10769, equation 18, after Fournarakis and Nagel, "
         "In-Hindsight Quantization Range Estimation, arXiv:2105.04246",

@@ -81,7 +81,7 @@ typedef enum nyb_eval_scale {
 
 #define NYB_STORE_LIST(X)                                                                          \
     X(NYB_STORE_F32, "f32", "as they are computed")                                                \
-    X(NYB_STORE_BF16, "bf16", "rounded to the nearest bf16 before their statistics are taken")
+    X(NYB_STORE_BF16, "bf16", "rounded to the nearest bf16, which all that read them see")
 typedef enum nyb_store {
 #define X(constant, word, sentence) constant,
     NYB_STORE_LIST(X)
@@ -111,7 +111,8 @@ struct nyb_recipe {
     nyb_loss_scale loss_scale;
     float loss_scale_start; /* 65536 */
     nyb_engine engine;
-    nyb_store store; /* pre-activations that batch normalisation keeps for its backward pass */
+    nyb_store store; /* pre-activations of batch normalisation, and gradients that a product leaves
+                        for it */
     nyb_eval_scale eval_scale;
     float eval_decay;  /* of the exponential mean: 0.9 */
     int finish_epochs; /* FNT: further epochs with f32 activations and gradients, weights as fwd_w

@@ -19,11 +19,11 @@
  * arguments. */
 typedef struct frame {
     size_t rows, cols, ld;
-    bool add, has_mask, half, dense; /* dense: rows of the result are cols apart */
+    bool add, has_mask, half, half_dy, dense; /* dense: rows of the result are cols apart */
     nyb_elem_sgd sgd;
     float *matrix[MATRICES], *vector[VECTORS];
     uint8_t *mask;
-    uint16_t *stored; /* a matrix in bf16 */
+    uint16_t *stored, *stored_dy; /* matrices in bf16 */
 } frame;
 
 typedef enum form {
@@ -56,10 +56,18 @@ static nyb_elem_in in_of(const frame *f, size_t i)
     return f->half ? (nyb_elem_in){.bf16 = f->stored} : (nyb_elem_in){.f32 = f->matrix[i]};
 }
 
+static nyb_elem_in dy_of(const frame *f)
+{
+    return f->half && f->half_dy ? (nyb_elem_in){.bf16 = f->stored_dy}
+                                 : (nyb_elem_in){.f32 = f->matrix[0]};
+}
+
 static void bn_stats(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_stats(f->matrix[0], f->rows, f->cols, f->ld, f->half ? f->stored : NULL, f->vector[0],
-                f->vector[1], f->vector[2]);
+    const bool stores = f->half && f->add;
+
+    k->bn_stats(stores ? (nyb_elem_in){.f32 = f->matrix[0]} : in_of(f, 0), f->rows, f->cols, f->ld,
+                stores ? f->stored : NULL, f->vector[0], f->vector[1], f->vector[2]);
 }
 
 static void bn_apply(const nyb_elem_kernel *k, frame *f)
@@ -70,7 +78,7 @@ static void bn_apply(const nyb_elem_kernel *k, frame *f)
 
 static void bn_back_sums(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_back_sums(f->matrix[0], in_of(f, 1), f->rows, f->cols, f->ld, f->vector[0], f->vector[1],
+    k->bn_back_sums(dy_of(f), in_of(f, 1), f->rows, f->cols, f->ld, f->vector[0], f->vector[1],
                     f->vector[2]);
 }
 
@@ -78,8 +86,8 @@ static void bn_back_apply(const nyb_elem_kernel *k, frame *f)
 {
     const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
 
-    k->bn_back_apply(f->matrix[0], in_of(f, 1), f->rows, f->cols, f->ld, coef, f->matrix[2],
-                     ld_out(f), f->add);
+    k->bn_back_apply(dy_of(f), in_of(f, 1), f->rows, f->cols, f->ld, coef, f->matrix[2], ld_out(f),
+                     f->add);
 }
 
 static void bn_relu(const nyb_elem_kernel *k, frame *f)
@@ -90,7 +98,7 @@ static void bn_relu(const nyb_elem_kernel *k, frame *f)
 
 static void bn_relu_back_sums(const nyb_elem_kernel *k, frame *f)
 {
-    k->bn_relu_back_sums(f->matrix[0], f->mask, in_of(f, 1), f->rows, f->cols, f->ld, f->vector[0],
+    k->bn_relu_back_sums(dy_of(f), f->mask, in_of(f, 1), f->rows, f->cols, f->ld, f->vector[0],
                          f->add        ? NULL
                          : f->has_mask ? f->matrix[2]
                                        : f->matrix[0],
@@ -101,7 +109,7 @@ static void bn_relu_back_apply(const nyb_elem_kernel *k, frame *f)
 {
     const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
 
-    k->bn_relu_back_apply(f->matrix[0], f->mask, in_of(f, 1), f->rows, f->cols, f->ld, coef,
+    k->bn_relu_back_apply(dy_of(f), f->mask, in_of(f, 1), f->rows, f->cols, f->ld, coef,
                           f->matrix[2], ld_out(f));
 }
 
@@ -182,6 +190,7 @@ static frame random_frame(ck *c, form shape, bool end)
                .add = ck_rand(c) % 2,
                .has_mask = ck_rand(c) % 4,
                .half = ck_rand(c) % 2,
+               .half_dy = ck_rand(c) % 2,
                .dense = ck_rand(c) % 2};
     size_t n;
 
@@ -201,6 +210,9 @@ static frame random_frame(ck *c, form shape, bool end)
     for (size_t i = 0; i < VECTORS; i++)
         f.vector[i] = floats(c, f.cols, end, wild);
     f.stored = ck_guard(c, n * sizeof *f.stored, end);
+    f.stored_dy = ck_guard(c, n * sizeof *f.stored_dy, end);
+    for (size_t i = 0; i < n; i++)
+        f.stored_dy[i] = (uint16_t)(nyb_bits_of(f.matrix[2][i]) >> 16);
     for (size_t i = 0; i < n; i++)
         f.stored[i] = (uint16_t)(nyb_bits_of(f.matrix[i % 2][i]) >> 16);
     f.mask = ck_guard(c, mask_size(&f), end);

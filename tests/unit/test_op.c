@@ -458,39 +458,58 @@ static void totals_follow_the_canonical_order(void **state)
     }
 }
 
-/* store = bf16: everything is as if x had been that bf16 tensor. */
-static void batchnorm_takes_what_it_stored_for_x(void **state)
+/* Rounds x, and leaves its bits in stored. */
+static void round_to_bf16(float *x, size_t n, uint16_t *stored)
+{
+    for (size_t i = 0; i < n; i++) {
+        stored[i] = nearest_bf16(x[i]);
+        x[i] = nyb_float_of((uint32_t)stored[i] << 16);
+    }
+}
+
+/* store = bf16: everything is as if x had been that bf16 tensor, whoever rounded it; and dout. */
+static void batchnorm_takes_what_is_stored_for_x(void **state)
 {
     static const nyb_shape shapes[] = {{3, 9, 11, 16}, {2, 20, 20, 21}};
 
     (void)state;
-    for (size_t k = 0; k < LENGTH(shapes); k++) {
-        const size_t n = nyb_shape_size(shapes[k]);
+    for (size_t k = 0; k < 2 * LENGTH(shapes); k++) {
+        const nyb_shape shape = shapes[k / 2];
+        const bool given = k % 2;
+        const size_t n = nyb_shape_size(shape);
         uint16_t *const stored = rig_bytes(n * sizeof *stored);
+        uint16_t *const want = rig_bytes(n * sizeof *want), *const dout = rig_bytes(2 * n);
         rig plain, half;
 
-        set_up(&plain, "batchnorm", bn_attr, shapes[k]);
-        set_up(&half, "batchnorm", bn_attr, shapes[k]);
+        set_up(&plain, "batchnorm", bn_attr, shape);
+        set_up(&half, "batchnorm", bn_attr, shape);
         half.in[0][7] = plain.in[0][7] = nyb_float_of(0x3f808000); /* ties: to even, down */
         half.in[0][8] = plain.in[0][8] = nyb_float_of(0x3f818000); /* and up */
-        for (size_t i = 0; i < n; i++)
-            plain.in[0][i] = nyb_float_of((uint32_t)nearest_bf16(plain.in[0][i]) << 16);
+        round_to_bf16(plain.in[0], n, want);
         half.args.fused.stored = stored;
+        half.args.fused.given = given;
+        if (given) {
+            memcpy(stored, want, n * sizeof *stored);
+            half.args.in[0] = NULL;
+            round_to_bf16(plain.dout, n, dout);
+            half.args.dout = NULL;
+            half.args.fused.dout = dout;
+        }
         plain.op->forward(&plain.args);
         half.op->forward(&half.args);
-        for (size_t i = 0; i < n; i++)
-            assert_int_equal((uint32_t)stored[i] << 16, nyb_bits_of(plain.in[0][i]));
+        assert_memory_equal(stored, want, n * sizeof *stored);
         assert_memory_equal(plain.args.out, half.args.out, n * sizeof(float));
         half.args.in[0] = NULL;
         plain.op->backward(&plain.args);
         half.op->backward(&half.args);
         assert_memory_equal(plain.args.din[0], half.args.din[0], n * sizeof(float));
         for (int i = 0; i < 2; i++)
-            assert_memory_equal(plain.args.dparam[i], half.args.dparam[i],
-                                shapes[k].c * sizeof(float));
+            assert_memory_equal(plain.args.dparam[i], half.args.dparam[i], shape.c * sizeof(float));
         rig_destroy(&plain);
         rig_destroy(&half);
         free(stored);
+        free(want);
+        free(dout);
     }
 }
 
@@ -549,7 +568,7 @@ static void batchnorm_sums_follow_their_definition(void **state)
         float *const x = rig_floats(rows[k] * COLS, 1, 2);
         float got[3][COLS];
         nyb_elem_choose(nyb_cpu_detect())
-            ->bn_stats(x, rows[k], COLS, COLS, NULL, got[0], got[1], got[2]);
+            ->bn_stats((nyb_elem_in){.f32 = x}, rows[k], COLS, COLS, NULL, got[0], got[1], got[2]);
         for (size_t j = 0; j < COLS; j++) {
             const size_t m = rows[k] < 16 ? rows[k] : 16;
             float shift = 0, sum = 0, square = 0;
@@ -663,7 +682,7 @@ int main(void)
         cmocka_unit_test(missing_tensors_are_left_out),
         cmocka_unit_test(column_sums_follow_the_canonical_order),
         cmocka_unit_test(totals_follow_the_canonical_order),
-        cmocka_unit_test(batchnorm_takes_what_it_stored_for_x),
+        cmocka_unit_test(batchnorm_takes_what_is_stored_for_x),
         cmocka_unit_test(batchnorm_makes_rows_again),
         cmocka_unit_test(batchnorm_sums_follow_their_definition),
         cmocka_unit_test(every_operator_is_found_by_its_name),
