@@ -334,7 +334,7 @@ static void back_apply_tile(const bn_work *work, const nyb_op_tile *t, float *dx
     (void)first;
     if (fused->relu && !fused->kept)
         work->kernel->bn_relu_back_apply(dout_at(work, t->at), fused->mask + t->at / 8, x, t->rows,
-                                         t->cols, work->cols, coef, dx, ld);
+                                         t->cols, work->cols, coef, dx, ld, args->din_add[0]);
     else
         work->kernel->bn_back_apply(
             fused->relu ? (nyb_elem_in){.f32 = fused->kept + t->at} : dout_at(work, t->at), x,

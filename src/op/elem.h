@@ -57,10 +57,10 @@ typedef struct nyb_elem_kernel {
     void (*bn_relu_back_sums)(nyb_elem_in dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                               size_t cols, size_t ld, const float *mean, float *kept, float *sum_dy,
                               float *sum_dyx);
-    /* As bn_back_apply of bit ? dy : +0, add false. */
+    /* As bn_back_apply of bit ? dy : +0. */
     void (*bn_relu_back_apply)(nyb_elem_in dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                                size_t cols, size_t ld, const float *const coef[4], float *dx,
-                               size_t ld_dx);
+                               size_t ld_dx, bool add);
 
     /* Bit i % 8 of mask[i / 8] = !(x[i] <= 0); y = bit ? x : +0. NaN passes. Writes (n + 7) / 8
      * bytes of mask, the bits past n zero; mask may be NULL. */

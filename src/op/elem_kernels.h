@@ -289,11 +289,11 @@ static void bn_back_apply(nyb_elem_in dy, nyb_elem_in x, size_t rows, size_t col
 
 static void bn_relu_back_apply(nyb_elem_in dy, const uint8_t *mask, nyb_elem_in x, size_t rows,
                                size_t cols, size_t ld, const float *const coef[4], float *dx,
-                               size_t ld_dx)
+                               size_t ld_dx, bool add)
 {
 #define TILE(r, j, m, n)                                                                           \
     back_apply_tile(dy, half_dy, mask + ((r)*ld + (j)) / 8, x, (r)*ld + (j), half, m, ld, 16,      \
-                    coef, j, dx + (r)*ld_dx + (j), ld_dx, false)
+                    coef, j, dx + (r)*ld_dx + (j), ld_dx, add)
     FOR_TILES_OF_TWO(1, dy, x, TILE)
 #undef TILE
 }

@@ -110,7 +110,7 @@ static void bn_relu_back_apply(const nyb_elem_kernel *k, frame *f)
     const float *const coef[4] = {f->vector[0], f->vector[1], f->vector[2], f->vector[3]};
 
     k->bn_relu_back_apply(dy_of(f), f->mask, in_of(f, 1), f->rows, f->cols, f->ld, coef,
-                          f->matrix[2], ld_out(f));
+                          f->matrix[2], ld_out(f), f->add);
 }
 
 static void relu(const nyb_elem_kernel *k, frame *f)

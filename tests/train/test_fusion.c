@@ -37,6 +37,28 @@ static size_t most_live(const nyb_program *p)
     return most;
 }
 
+/* What batchnorm reads is read by an add as well; odd channels; batchnorm without relu. */
+static nyb_model *woven(void)
+{
+    const nyb_conv2d_options wide = {.out = 32, .kernel = 3, .stride = 2, .pad = 1};
+    const nyb_conv2d_options same = {.out = 32, .kernel = 3, .stride = 1, .pad = 1, .bias = 1};
+    const nyb_conv2d_options odd = {.out = 21, .kernel = 1, .stride = 1};
+    nyb_error err = {0};
+    nyb_model *m;
+
+    assert_int_equal(nyb_model_create("woven", &m, &err), NYB_OK);
+    nyb_value x = nyb_conv2d(m, nyb_input(m, 28, 28, 1, 0), "a", &wide);
+    x = nyb_conv2d(m, nyb_relu(m, nyb_batchnorm(m, x, "bn_a")), "b", &wide);
+    nyb_value y = nyb_relu(m, nyb_batchnorm(m, x, "bn_b"));
+    y = nyb_batchnorm(m, nyb_conv2d(m, y, "c", &same), "bn_c");
+    x = nyb_add(m, x, nyb_conv2d(m, y, "d", &same));
+    x = nyb_relu(m, nyb_batchnorm(m, nyb_conv2d(m, nyb_relu(m, x), "e", &odd), "bn_e"));
+    x = nyb_batchnorm(m, nyb_conv2d(m, x, "f", &odd), "bn_f");
+    x = nyb_linear(m, nyb_flatten(m, nyb_global_avgpool(m, x)), "g", 10, 1);
+    assert_int_equal(nyb_model_finish(m, x, &err), NYB_OK);
+    return m;
+}
+
 static outcome run(const char *model, const char *recipe, const char *const *sets, bool unfused)
 {
     nyb_train_summary summary;
@@ -44,7 +66,11 @@ static outcome run(const char *model, const char *recipe, const char *const *set
     outcome o = {{0}, 0, 0, 0};
     fixture f;
 
-    fixture_init(&f, "auto", 2, model, recipe, sets, 8, 24);
+    fixture_init(&f, "auto", 2, model ? model : "mlp", recipe, sets, 8, 24);
+    if (!model) {
+        nyb_model_destroy(&f.model);
+        f.model = woven();
+    }
     f.context->unfused = unfused;
     fixture_start(&f);
     if (nyb_train_run(f.train, NULL, NULL, NULL, NULL, &err) != NYB_OK)
@@ -58,10 +84,12 @@ static outcome run(const char *model, const char *recipe, const char *const *set
     return o;
 }
 
+/* model NULL: woven. */
 static void check(const char *model, const char *recipe, const char *const *sets)
 {
     const outcome plain = run(model, recipe, sets, true), fused = run(model, recipe, sets, false);
 
+    model = model ? model : "woven";
     if (strcmp(plain.weights, fused.weights) != 0)
         fail_msg("%s, %s: fused weights are %s, not %s", model, recipe, fused.weights,
                  plain.weights);
@@ -92,6 +120,8 @@ static void fused_bits_are_the_operators(void **state)
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
         check("resnet8", recipes[i], NULL);
         check("resnet8", recipes[i], half);
+        check(NULL, recipes[i], NULL);
+        check(NULL, recipes[i], half);
     }
     check("resnet14s", "luq", shortcut);
     check("resnet14s", "luq", finish);
