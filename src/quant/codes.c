@@ -67,12 +67,21 @@ bool nyb_codes_plan_init(const nyb_spec *spec, nyb_codes_plan *plan)
     return true;
 }
 
+extern const nyb_codes_kernel nyb_codes_avx512, nyb_codes_avx2;
+
+const nyb_codes_kernel *const nyb_codes_kernels[] = {
+#if NYB_SIMD
+    &nyb_codes_avx512,
+    &nyb_codes_avx2,
+#endif
+    NULL,
+};
+
 const nyb_codes_kernel *nyb_codes_kernel_choose(uint32_t cpu)
 {
-#if NYB_SIMD
-    if ((nyb_codes_avx512.needs & ~cpu) == 0)
-        return &nyb_codes_avx512;
-#endif
-    (void)cpu;
-    return NULL;
+    const nyb_codes_kernel *const *k = nyb_codes_kernels;
+
+    while (*k && ((*k)->needs & ~cpu))
+        k++;
+    return *k;
 }

@@ -43,8 +43,9 @@ typedef struct nyb_codes_kernel {
                   const uint32_t *r23, uint8_t codes[64]);
 } nyb_codes_kernel;
 
-/* NULL if the CPU has none. */
+/* Best first, NULL-terminated. */
+extern const nyb_codes_kernel *const nyb_codes_kernels[];
+/* The first that the CPU mask allows; NULL if there is none: values are rounded, then encoded. */
 const nyb_codes_kernel *nyb_codes_kernel_choose(uint32_t cpu);
-extern const nyb_codes_kernel nyb_codes_avx512;
 
 #endif

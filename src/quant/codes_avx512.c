@@ -229,6 +229,7 @@ static void along(const nyb_codes_plan *plan, const float x[128], const float *i
     _mm512_storeu_si512(codes, pair(low, high));
 }
 
+extern const nyb_codes_kernel nyb_codes_avx512;
 const nyb_codes_kernel nyb_codes_avx512 = {
     .name = "avx512",
     .needs = NYB_CPU_AVX512 | NYB_CPU_AVX512VNNI | NYB_CPU_VAES,

@@ -46,6 +46,7 @@ uint32_t ck_cpu(const ck *c);
 
 /* One function per family, listed in tests/kernels/main.c. */
 void check_accumulate(ck *c);
+void check_codes(ck *c);
 void check_depthwise(ck *c);
 void check_encode(ck *c);
 void check_elem(ck *c);

@@ -235,7 +235,7 @@ static void time_encode(void *arg)
     nyb_grouped_encode_rows(e->cpu, &e->grouped, 0, e->grouped.packed.rows, e->values);
 }
 
-static void check_codes(ck *c)
+static void check_encoding(ck *c)
 {
     for (const nyb_grouped_kernel *const *k = nyb_grouped_kernels; *k; k++) {
         if (!ck_begin(c, "grouped", (*k)->name, (*k)->needs))
@@ -272,5 +272,5 @@ void check_group(ck *c)
         ck_end(c);
     }
     nyb_free(p);
-    check_codes(c);
+    check_encoding(c);
 }
