@@ -104,29 +104,17 @@ static void mask_flat_task(void *arg, size_t task, size_t worker)
 static void premix_task(void *arg, size_t task, size_t worker)
 {
     const nyb_round_work *w = arg;
-    const size_t cols = w->view.cols, length = w->length;
-    float v[NYB_ROUND_CHUNK] = {0};
+    const size_t cols = w->view.cols, top = task * (w->view.down ? w->length : 1);
+    const size_t n = w->view.down ? nyb_min(w->length, w->view.rows - top) : 1;
+    float *values = w->values + top * cols;
 
     (void)worker;
-    if (!w->view.down) {
-        float *row = w->values + task * cols;
-
-        if (row != w->x + task * cols)
-            memcpy(row, w->x + task * cols, cols * sizeof *row);
-        nyb_round_mix(w, cols, row, w->inverse);
-        return;
-    }
-    const size_t top = task * length, n = nyb_min(length, w->view.rows - top);
-
-    for (size_t col = 0; col < cols; col += NYB_ROUND_LANES) {
-        const size_t lanes = nyb_min(cols - col, NYB_ROUND_LANES);
-
-        for (size_t i = 0; i < n; i++)
-            memcpy(v + i * NYB_ROUND_LANES, w->x + (top + i) * cols + col, lanes * sizeof *v);
-        nyb_round_mix_lanes(w, n, v, w->inverse);
-        for (size_t i = 0; i < n; i++)
-            memcpy(w->values + (top + i) * cols + col, v + i * NYB_ROUND_LANES, lanes * sizeof *v);
-    }
+    if (w->values != w->x)
+        memcpy(values, w->x + top * cols, n * cols * sizeof *values);
+    if (w->view.down)
+        nyb_round_mix_columns(w, n, values, cols, w->inverse);
+    else
+        nyb_round_mix(w, cols, values, w->inverse);
 }
 
 /* ---- the whole --------------------------------------------------------------------------------

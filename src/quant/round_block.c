@@ -71,16 +71,15 @@ void nyb_round_mix(const nyb_round_work *w, size_t n, float *v, bool inverse)
     }
 }
 
-/* The same of NYB_ROUND_LANES vectors side by side. */
-void nyb_round_mix_lanes(const nyb_round_work *w, size_t n, float *v, bool inverse)
+/* The same of `cols` vectors side by side. */
+void nyb_round_mix_columns(const nyb_round_work *w, size_t n, float *v, size_t cols, bool inverse)
 {
     const size_t length = nyb_mix_length(w->spec->mix);
     size_t at = 0;
 
     for (size_t size = length; size > 1 && at < n; size /= 2)
         for (; n - at >= size; at += size)
-            w->mixer->across(v + at * NYB_ROUND_LANES, size, NYB_ROUND_LANES, NYB_ROUND_LANES,
-                             w->signs, inverse);
+            w->mixer->across(v + at * cols, size, cols, cols, w->signs, inverse);
 }
 
 /* ---- blocks along the columns -----------------------------------------------------------------
@@ -222,7 +221,7 @@ void nyb_round_lanes_task(void *arg, size_t task, size_t worker)
             nyb_round_draw(w, first, lanes, r23 + i * NYB_ROUND_LANES);
         }
         if (w->mixes)
-            nyb_round_mix_lanes(w, n, v, false);
+            nyb_round_mix_columns(w, n, v, NYB_ROUND_LANES, false);
         for (size_t at = 0; at < n; at += length) {
             const size_t m = nyb_min(length, n - at);
 

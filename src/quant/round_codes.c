@@ -100,7 +100,7 @@ static void mix_tile(tile *t)
     const nyb_round_work *r = t->round;
 
     for (size_t at = 0; r->mixes && at < t->n; at += r->length)
-        nyb_round_mix_lanes(r, nyb_min(r->length, t->n - at), t->v[at], false);
+        nyb_round_mix_columns(r, nyb_min(r->length, t->n - at), t->v[at], NYB_ROUND_LANES, false);
 }
 
 /* All columns together: for rules that look at absmax alone. */

@@ -81,9 +81,10 @@ size_t nyb_round_tiles_across(const nyb_view *view);
 
 /* tasks over blocks and tiles */
 void nyb_round_draw(const nyb_round_work *w, uint64_t first, size_t n, uint32_t *r23);
-/* Segments of the mix's length, the tail in powers of two; of one vector, or of lanes. */
+/* Segments of the mix's length, the tail in powers of two; of one vector, or of `cols` side
+ * by side: an n x cols matrix. */
 void nyb_round_mix(const nyb_round_work *w, size_t n, float *v, bool inverse);
-void nyb_round_mix_lanes(const nyb_round_work *w, size_t n, float *v, bool inverse);
+void nyb_round_mix_columns(const nyb_round_work *w, size_t n, float *v, size_t cols, bool inverse);
 size_t nyb_round_rows_of_task(const nyb_round_work *w);
 void nyb_round_along_task(void *arg, size_t task, size_t worker);
 void nyb_round_lanes_task(void *arg, size_t task, size_t worker);
