@@ -32,6 +32,10 @@ class Failed(Exception):
     pass
 
 
+def last_line(result):
+    return result["lines"][-1]["median_s"]
+
+
 class Comparer:
     def __init__(self, args):
         self.args = args
@@ -85,9 +89,9 @@ class Comparer:
                 "threads": self.args.threads, "what": what,
                 "command": " ".join(command).replace(self.build + "/", "build/")}
 
-    def compare(self, command, names, theirs):
-        """names: those of what is compared, to functions of our result; theirs(name -> rival ->
-        seconds) may be several runs. One line for each name."""
+    def compare(self, commands, theirs):
+        """commands: pairs of one of ours and {name of what is compared: function of its result};
+        theirs() is {name: {rival: seconds}} and may be several runs. One line for each name."""
         self.deadline = time.monotonic() + self.args.limit
         ours, rivals, rounds, longest = {}, {}, 0, 0.0
         note = ""
@@ -96,23 +100,25 @@ class Comparer:
             if rounds and start + longest > self.deadline:
                 break
             try:
-                result = self.json_of(command)
+                results = [self.json_of(command) for command, _ in commands]
                 others = theirs()
             except Failed as error:
                 note = str(error)
                 break
-            for name, seconds in names.items():
-                ours.setdefault(name, []).append(seconds(result))
-                for rival, s in others.get(name, {}).items():
-                    rivals.setdefault(name, {}).setdefault(rival, []).append(s)
+            for (_, names), result in zip(commands, results):
+                for name, seconds in names.items():
+                    ours.setdefault(name, []).append(seconds(result))
+                    for rival, s in others.get(name, {}).items():
+                        rivals.setdefault(name, {}).setdefault(rival, []).append(s)
             rounds += 1
             longest = max(longest, time.monotonic() - start)
         if note:
             print(f"    {note}", file=sys.stderr)
         if not rounds:
             return
-        for name in names:
-            self.report(name, command, ours[name], rivals.get(name, {}))
+        for command, names in commands:
+            for name in names:
+                self.report(name, command, ours[name], rivals.get(name, {}))
 
     def report(self, what, command, ours, rivals):
         line = self.header(what, command)
@@ -164,7 +170,7 @@ class Comparer:
 
         command = self.ours(bench, "--m", shape[0], "--n", shape[1], "--k", shape[2], "--rival",
                             "none", *more)
-        self.compare(command, {what: lambda r: r["lines"][-1]["median_s"]}, theirs)
+        self.compare([(command, {what: last_line})], theirs)
 
     def conv(self, row):
         size, channels = CONVS[row]
@@ -185,7 +191,7 @@ class Comparer:
 
         command = self.ours("conv", "--n", str(n), "--h", str(size), "--c", str(channels), "--o",
                             str(channels), "--recipe", "luq", "--rival", "none")
-        self.compare(command, names, theirs)
+        self.compare([(command, names)], theirs)
 
     def torch(self, row, types, *more):
         model, image, batch, classes = STEPS[row]
@@ -203,29 +209,30 @@ class Comparer:
                          "--classes", str(classes), "--recipe", recipe, "--repeats",
                          str(min(5, self.args.repeats)))
 
-    def step(self, row, recipe):
+    def step(self, row, recipes):
         model, image, batch, _ = STEPS[row]
-        what = f"step {model} {image} batch {batch}" + ("" if recipe == "luq" else f" {recipe}")
-        types = ["fp32"] + (["bf16"] if self.has_bf16() and recipe != "f32" else [])
+        names = {recipe: f"step {model} {image} batch {batch}" +
+                 ("" if recipe == "luq" else f" {recipe}") for recipe in recipes}
+        types = ["fp32"] + (["bf16"] if self.has_bf16() else [])
 
         def theirs():
             result = self.torch(row, types)
             if result is None:
                 return {}
             self.layouts[row] = result["fp32"]["memory_format"]
-            return {what: {f"{result['rival']} {t}": result[t]["median_s"] for t in types}}
+            rivals = {f"{result['rival']} {t}": result[t]["median_s"] for t in types}
+            return {name: rivals for name in names.values()}
 
-        self.compare(self.step_command(row, recipe), {what: lambda r: r["lines"][-1]["median_s"]},
-                     theirs)
+        self.compare([(self.step_command(row, recipe), {name: last_line})
+                      for recipe, name in names.items()], theirs)
 
     def threads(self):
         """Ours with all threads and with one."""
         command = self.step_command("resnet18", "luq")
         alone = [word if command[i - 1] != "--threads" else "1" for i, word in enumerate(command)]
         what = "threads: step resnet18 3x32x32 batch 64"
-        self.compare(command, {what: lambda r: r["lines"][-1]["median_s"]},
-                     lambda: {what: {"nybble, 1 thread":
-                                     self.json_of(alone)["lines"][-1]["median_s"]}})
+        self.compare([(command, {what: last_line})],
+                     lambda: {what: {"nybble, 1 thread": last_line(self.json_of(alone))}})
 
     def memory(self):
         """Not a time: what is kept, and what a step adds to the process."""
@@ -252,9 +259,9 @@ ROWS = {
     "gemm2048": lambda c: c.products("gemm", (2048, 2048, 2048), ["--a", "int4", "--b", "int4"]),
     "linear": lambda c: c.products("linear", (2048, 1024, 1024), ["--recipe", "luq"]),
     **{row: lambda c, row=row: c.conv(row) for row in CONVS},
-    **{row: lambda c, row=row: c.step(row, "luq") for row in STEPS},
-    **{f"{row}-lean": lambda c, row=row: c.step(row, "luq_lean") for row in STEPS},
-    "resnet18-f32": lambda c: c.step("resnet18", "f32"),
+    "resnet18": lambda c: c.step("resnet18", ("luq", "luq_lean", "f32")),
+    "resnet18-imagenet": lambda c: c.step("resnet18-imagenet", ("luq", "luq_lean")),
+    "resnet20": lambda c: c.step("resnet20", ("luq", "luq_lean")),
     "memory": Comparer.memory,
     "threads": Comparer.threads,
 }

@@ -20,7 +20,7 @@ grep -q 'gem;.*conv64' "$work/err" || fail "an unknown row is not named beside t
 compare 2 --cpu avx3
 compare 0 --cpu auto --rows conv512,resnet20 --threads 1 --quick --time 1 --limit 120
 results=$work/bench/results/test.jsonl
-same "$(wc -l <"$results")" 4 "lines of a convolution and a step"
+same "$(wc -l <"$results")" 5 "lines of a convolution and of a step of two recipes"
 same "$(head -1 "$results" | python3 -c 'import json, sys
 line = json.loads(sys.stdin.read())
 print(line["what"], line["threads"], line["rounds"], line["seconds"] > 0, line["machine"])')" \
@@ -28,5 +28,5 @@ print(line["what"], line["threads"], line["rounds"], line["seconds"] > 0, line["
 # No time: no line, no failure.
 compare 0 --rows resnet20 --threads 1 --quick --limit 0.001
 grep -q 'stopped after' "$work/err" || fail "a row that takes too long is not reported"
-same "$(wc -l <"$results")" 4 "lines after a row that was stopped"
+same "$(wc -l <"$results")" 5 "lines after a row that was stopped"
 finish
