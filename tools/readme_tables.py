@@ -269,11 +269,15 @@ def leaderboard(preset):
                           diff + (" *" if row["beyond"] else ""), rate,
                           f"{row['kept'] / runs[0]['batch'] / 1024:.1f}", energy, seeds])
         commits = ", ".join(sorted({run["commit"] for run in runs if run["commit"]})) or "-"
+        times = "Times have not been measured."
+        if any(row["rate"] for row in rows):
+            times = (f"Times: {clock[0]}, {clock[1]}, {clock[2]} thread" +
+                     "s" * (clock[2] != 1) + ".")
         out.append(table(["recipe", "engine", "accuracy, %", "vs f32, points", "samples/s",
                           "kept, KiB/sample", "energy, % of f32", "seeds"], cells) +
                    f"\nModel and options: `--models {model} {setup}`. Seeds: {unique(runs, 'seed')}. "
                    f"Accuracies from: {unique(runs, 'machine')}; commits {commits}. "
-                   f"Times: {clock[0]}, {clock[1]}, {clock[2]} thread{'s' * (clock[2] != 1)}.\n")
+                   f"{times}\n")
     return "\n".join(out) or "(no figures yet)\n"
 
 
