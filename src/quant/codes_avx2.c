@@ -1,15 +1,8 @@
 /* Blocks to 4-bit codes for AVX2. */
+#include "base/vec_avx2.h"
 #include "quant/codes.h"
 
-#include <immintrin.h>
-
 #define INLINE static inline __attribute__((always_inline))
-
-/* All ones in the lanes that lie below n. */
-INLINE __m256i lanes_below(int n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
 
 /* Sixteen lanes, of which `lanes` are in memory; others are 0. */
 typedef struct row {
