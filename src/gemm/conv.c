@@ -209,7 +209,9 @@ void nyb_conv_destroy(nyb_conv **conv)
     if (!*conv)
         return;
     nyb_map_free(&(*conv)->map);
+    nyb_free((*conv)->dw.list);
     nyb_free((*conv)->dw.a_step);
+    nyb_free((*conv)->dw.b_step);
     nyb_free(*conv);
     *conv = NULL;
 }

@@ -91,3 +91,10 @@ nyb_tap nyb_axis_tap_by_offset(const nyb_axis *axis, size_t grid, size_t k)
     }
     return (nyb_tap){phase + axis->stride * k, phase, k};
 }
+
+bool nyb_axis_hits(const nyb_axis *axis, nyb_tap tap, size_t i)
+{
+    const size_t z = (i + tap.off) * (axis->dx ? 1 : axis->stride) + tap.phase;
+
+    return z >= axis->src_pad && z - axis->src_pad < axis->src;
+}

@@ -1,203 +1,6 @@
 /* DW in exact integers: sums over pixels, dy transposed against panels of x, taps as offsets. */
 #include "gemm/conv_impl.h"
 
-#define BLOCK     (NYB_TILE_ROWS * NYB_TILE_COLS)
-#define POSITIONS 1024                /* of a chunk: 32 rows of A stay in L1 */
-#define ROUND     ((size_t)1 << 20)   /* bytes of A and B of a round: in L2 */
-#define GROUP     ((size_t)512 << 10) /* bytes of B that a task of a round reads */
-#define LANES_MAX ((size_t)8 << 20)   /* bytes of sums of all lanes */
-#define TASKS     8
-
-/* ============================ plan ============================================================ */
-
-/* x's phase positions along one axis: i = (y + pad) / stride of all pixels y that some tap reads
- * for some output. */
-static void phase_range(size_t stride, size_t pad, size_t src, size_t taps, size_t out,
-                        size_t *first, size_t *count)
-{
-    const size_t end = nyb_min((src - 1 + pad) / stride, out - 1 + (taps - 1) / stride) + 1;
-
-    *first = pad / stride;
-    *count = end > *first ? end - *first : 0;
-}
-
-/* Geometry for a given number of alternating images and B layout. */
-static void lay_out(nyb_dw_s8 *dw, const nyb_conv_shape *s, size_t interleave, bool flat)
-{
-    const size_t far_r = (s->r - 1) / s->stride, far_c = (s->s - 1) / s->stride;
-    const size_t left = far_c > dw->j_first ? far_c - dw->j_first : 0;
-    const size_t j_end = dw->j_first + dw->j_count, i_end = dw->i_first + dw->i_count;
-    const size_t right = j_end > s->ow ? j_end - s->ow : 0;
-
-    dw->interleave = interleave;
-    dw->flat = flat;
-    dw->n_groups = nyb_div_up(s->n, interleave);
-    dw->pitch = s->ow + nyb_max(left, right);
-    dw->front = left * interleave;
-    dw->b_row =
-        flat ? dw->pitch * interleave : nyb_round_up(dw->j_count * interleave, NYB_TILE_STEP);
-    dw->bands = nyb_div_up(dw->i_count * dw->b_row, POSITIONS + POSITIONS / 2);
-    dw->bands = nyb_min(nyb_max(dw->bands, 1), dw->i_count);
-    dw->band = nyb_div_up(dw->i_count, dw->bands);
-    dw->bands = nyb_div_up(dw->i_count, dw->band);
-    dw->unit_positions = nyb_round_up(dw->band * dw->b_row, NYB_TILE_STEP);
-    dw->unit_steps = dw->unit_positions / NYB_TILE_STEP;
-    dw->n_units = dw->n_groups * dw->bands;
-    if (dw->bands > 1) {
-        dw->a_top = 0;
-        dw->a_shift = far_r;
-        dw->a_rows = dw->band + far_r;
-    } else {
-        const size_t bottom = i_end > s->oh ? i_end - s->oh : 0;
-        dw->a_top = far_r > dw->i_first ? far_r - dw->i_first : 0;
-        dw->a_shift = dw->i_first + dw->a_top;
-        dw->a_rows = s->oh + nyb_max(dw->a_top, bottom);
-    }
-    dw->a_last_rows = nyb_max(dw->a_rows, dw->band + dw->a_shift);
-    dw->a_at_once = nyb_div_up(POSITIONS / 4, dw->pitch * interleave);
-}
-
-/* Time of a layout in twentieths of a cycle: products, packing, and placing alternate pixels. */
-static uint64_t cost(const nyb_dw_s8 *dw, const nyb_conv_shape *s)
-{
-    const uint64_t taps = s->r * s->s, phases = dw->phases_r * dw->phases_c;
-    const uint64_t b = dw->n_units * dw->unit_positions;
-    const uint64_t a = dw->n_units * dw->a_rows * dw->pitch * dw->interleave;
-    const uint64_t place =
-        dw->interleave > 1 ? 160 + nyb_packed_pitch(s->c) + nyb_packed_pitch(s->o) : 0;
-
-    return b * (20 * dw->o_blocks * dw->c_blocks * taps + 2 * phases * nyb_packed_pitch(s->c)) +
-           a * 3 * nyb_packed_pitch(s->o) + s->n * s->h * s->w * place;
-}
-
-static void choose_layout(nyb_dw_s8 *dw, const nyb_conv_shape *s)
-{
-    nyb_dw_s8 best = *dw;
-    uint64_t least = UINT64_MAX;
-
-    for (size_t lanes = 1; lanes <= 64 && lanes < 2 * s->n; lanes *= 2) {
-        for (int flat = 0; flat < 2; flat++) {
-            lay_out(dw, s, lanes, flat);
-            if (lanes > 1 && dw->unit_positions > 2 * POSITIONS)
-                continue;
-            const uint64_t t = cost(dw, s);
-            if (t < least) {
-                least = t;
-                best = *dw;
-            }
-        }
-    }
-    *dw = best;
-}
-
-/* Slots from the start of a row of A to what tap (r, s) multiplies with B's first position. */
-static size_t tap_offset(const nyb_dw_s8 *dw, size_t r, size_t s)
-{
-    return dw->front + ((dw->a_shift - r / dw->stride) * dw->pitch + dw->j_first) * dw->interleave -
-           s / dw->stride * dw->interleave;
-}
-
-static nyb_status plan_steps(nyb_dw_s8 *dw, nyb_error *err)
-{
-    size_t last = 0;
-
-    dw->steps = dw->units * dw->unit_steps;
-    dw->a_step = nyb_alloc(dw->steps * sizeof *dw->a_step);
-    if (!dw->a_step)
-        return nyb_fail(err, NYB_MEMORY, "no memory for the tables of a product");
-    for (size_t i = 0; i < dw->steps; i++) {
-        const size_t unit = i / dw->unit_steps, step = i % dw->unit_steps;
-        const size_t per_row = dw->b_row / NYB_TILE_STEP;
-        size_t at = unit * dw->a_rows * dw->pitch * dw->interleave;
-        if (dw->flat)
-            at += step * NYB_TILE_STEP;
-        else
-            at += step / per_row * dw->pitch * dw->interleave + step % per_row * NYB_TILE_STEP;
-        dw->a_step[i] = (uint32_t)at;
-        last = nyb_max(last, at);
-    }
-    const size_t rows = (dw->units - 1) * dw->a_rows + dw->a_last_rows;
-    const size_t data = dw->front + rows * dw->pitch * dw->interleave;
-    dw->lda = nyb_max(last + tap_offset(dw, 0, 0) + NYB_TILE_STEP, data);
-    /* An odd number of cache lines, so that 32 rows do not share a set. */
-    dw->lda = (nyb_round_up(dw->lda, 64) / 64 | 1) * 64;
-    return NYB_OK;
-}
-
-/* Chunks, rounds, and who sums what. */
-static void split(nyb_conv *conv, nyb_dw_s8 *dw)
-{
-    const nyb_conv_shape *s = &conv->shape;
-    const size_t phases = dw->phases_r * dw->phases_c;
-    const size_t sums = dw->o_blocks * dw->c_blocks * s->r * s->s * BLOCK * sizeof(int32_t);
-
-    dw->panel_bytes = dw->steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES;
-    dw->b_bytes = phases * dw->c_blocks * dw->panel_bytes;
-    dw->a_bytes = nyb_round_up(dw->o_blocks * NYB_TILE_ROWS * dw->lda, NYB_ALIGN);
-    dw->sums_bytes = sums;
-
-    const size_t chunk = dw->b_bytes + conv->n_samples * dw->a_bytes;
-    dw->n_chunks = nyb_div_up(dw->n_units, dw->units);
-    dw->round = nyb_max(ROUND / chunk, 2);
-    /* A round's sums fit int32. */
-    dw->round = nyb_min(dw->round, conv->exact_k / (dw->steps * NYB_TILE_STEP * conv->n_samples));
-    dw->round = nyb_min(nyb_max(dw->round, 1), dw->n_chunks);
-    dw->n_rounds = nyb_div_up(dw->n_chunks, dw->round);
-
-    dw->c_group = nyb_max(GROUP / (dw->round * phases * dw->panel_bytes), 1);
-    dw->c_group = nyb_min(dw->c_group, dw->c_blocks);
-    dw->n_c_groups = nyb_div_up(dw->c_blocks, dw->c_group);
-    dw->lanes = nyb_div_up(TASKS, dw->o_blocks * dw->n_c_groups);
-    dw->lanes = nyb_min(dw->lanes, nyb_max(LANES_MAX / sums, 1));
-    dw->lanes = nyb_min(dw->lanes, dw->round);
-
-    dw->wide = s->n * s->oh * s->ow * conv->n_samples > conv->exact_k;
-    dw->spill = dw->n_rounds;
-    if (dw->wide) {
-        const size_t lane = nyb_div_up(dw->round, dw->lanes) * dw->steps * NYB_TILE_STEP;
-        dw->spill = nyb_max(conv->exact_k / (lane * conv->n_samples), 1);
-    }
-}
-
-nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
-{
-    const nyb_conv_shape *s = &conv->shape;
-    nyb_dw_s8 *dw = &conv->dw;
-
-    dw->stride = s->stride;
-    dw->pad = s->pad;
-    dw->phases_r = nyb_min(s->stride, s->r);
-    dw->phases_c = nyb_min(s->stride, s->s);
-    dw->o_blocks = nyb_div_up(s->o, NYB_TILE_ROWS);
-    dw->c_blocks = nyb_div_up(s->c, NYB_TILE_COLS);
-    phase_range(s->stride, s->pad, s->h, s->r, s->oh, &dw->i_first, &dw->i_count);
-    phase_range(s->stride, s->pad, s->w, s->s, s->ow, &dw->j_first, &dw->j_count);
-    choose_layout(dw, s);
-    dw->units = nyb_min(nyb_max(POSITIONS / dw->unit_positions, 1), dw->n_units);
-    NYB_TRY(plan_steps(dw, err));
-    if (dw->steps * NYB_TILE_STEP * conv->n_samples > conv->exact_k) {
-        return nyb_fail(err, NYB_LIMIT, "%zu samples of a chunk of %zu pixels exceed int32",
-                        conv->n_samples, dw->steps * NYB_TILE_STEP);
-    }
-    split(conv, dw);
-
-    const size_t x_px = nyb_packed_pitch(s->c), dy_px = nyb_packed_pitch(s->o);
-    const size_t x_tmp = dw->steps * NYB_TILE_STEP * x_px + NYB_TILE_COLS + s->w * x_px;
-    const size_t dy_tmp = (dw->a_at_once * dw->pitch * dw->interleave + s->ow) * dy_px;
-    dw->pack_bytes = nyb_round_up(nyb_max(x_tmp, dy_tmp) + NYB_ALIGN, NYB_ALIGN);
-    conv->worker_bytes = dw->pack_bytes;
-    conv->shared_bytes = dw->round * (dw->b_bytes + conv->n_samples * dw->a_bytes);
-    conv->shared_bytes = nyb_round_up(conv->shared_bytes, NYB_ALIGN);
-    dw->local = dw->lanes == 1 && dw->n_rounds == 1 && !dw->wide;
-    if (dw->local)
-        conv->worker_bytes = nyb_max(dw->pack_bytes, dw->c_group * s->r * s->s * BLOCK * 4);
-    else
-        conv->shared_bytes += dw->lanes * dw->sums_bytes * (dw->wide ? 3 : 1);
-    return NYB_OK;
-}
-
-/* ============================ run ============================================================= */
-
 /* Scratch: [round] of (B panels, A of each sample), then int32 sums, then int64 sums. */
 static uint8_t *chunk_at(const nyb_conv_job *job, size_t chunk)
 {
@@ -213,7 +16,7 @@ static int32_t *sums_at(const nyb_conv_job *job, size_t lane, size_t o_block, si
         job->shared +
         nyb_round_up(dw->round * (dw->b_bytes + job->conv->n_samples * dw->a_bytes), NYB_ALIGN);
     return (int32_t *)(sums + lane * dw->sums_bytes) +
-           (o_block * dw->c_blocks + c_block) * taps * BLOCK;
+           (o_block * dw->c_blocks + c_block) * taps * NYB_TILE_BLOCK;
 }
 
 static int64_t *wide_at(const nyb_conv_job *job, size_t lane, size_t o_block, size_t c_block)
@@ -321,7 +124,8 @@ static void pack_x(const nyb_conv_job *job, size_t chunk, size_t n_units, size_t
     fill_x(job, chunk, n_units, phase / dw->phases_c, phase % dw->phases_c, tmp, row);
     for (size_t c = 0; c < conv->shape.c; c += NYB_TILE_COLS, panel += dw->panel_bytes)
         conv->tile->pack_cols((const int8_t *)tmp + c, px, n_steps * NYB_TILE_STEP,
-                              nyb_min(NYB_TILE_COLS, conv->shape.c - c), n_steps, (int8_t *)panel);
+                              nyb_min(NYB_TILE_COLS, conv->shape.c - c), n_steps, (int8_t *)panel,
+                              conv->bias ? (int32_t *)(panel + dw->sums) : NULL);
 }
 
 /* ---- A: dy ---- */
@@ -422,9 +226,7 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
     const uint8_t *a = b + dw->b_bytes + o_block * NYB_TILE_ROWS * dw->lda;
     nyb_tile_s8_args args = {
         .rows = nyb_min(NYB_TILE_ROWS, s->o - o_block * NYB_TILE_ROWS),
-        .n_steps = chunk_units(dw, chunk) * dw->unit_steps,
         .lda = dw->lda,
-        .a_step = dw->a_step,
         .narrow = s->c - c_block * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
         .bias = conv->bias,
         .max_a = conv->max_a,
@@ -434,10 +236,15 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
     for (size_t r = 0; r < s->r; r++) {
         for (size_t t = 0; t < s->s; t++) {
             const size_t phase = r % s->stride * dw->phases_c + t % s->stride;
-            args.c = sums + (r * s->s + t) * BLOCK;
+            const uint32_t *list = dw->list + r * s->s + t;
+            args.n_steps = (list[1] - list[0]) / dw->units * chunk_units(dw, chunk);
+            args.a_step = dw->a_step + list[0];
+            args.b_step = dw->b_step + list[0];
+            args.c = sums + (r * s->s + t) * NYB_TILE_BLOCK;
             args.b = (const int8_t *)b + (phase * dw->c_blocks + c_block) * dw->panel_bytes;
+            args.sums = (const int32_t *)(args.b + dw->sums);
             for (size_t i = 0; i < conv->n_samples; i++) {
-                args.a = a + i * dw->a_bytes + tap_offset(dw, r, t);
+                args.a = a + i * dw->a_bytes + nyb_dw_tap_offset(dw, r, t);
                 args.accumulate = accumulate || i > 0;
                 conv->tile->run(&args);
             }
@@ -468,9 +275,9 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
         rows[m] = job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
     if (!dw->wide && (n & (n - 1)) == 0) {
         for (size_t lane = 1; lane < dw->lanes; lane++) {
-            const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * BLOCK;
+            const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK;
             /* Rows past args.rows hold anything: unsigned, so that their sums may wrap. */
-            for (size_t i = 0; i < BLOCK; i++)
+            for (size_t i = 0; i < NYB_TILE_BLOCK; i++)
                 sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)other[i]);
         }
         /* A power of two scales without rounding, so one factor gives the same bits. */
@@ -478,15 +285,17 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
         conv->store->of_int(sum, &args);
         return;
     }
-    int64_t total[BLOCK] = {0};
-    float scaled[BLOCK];
+    int64_t total[NYB_TILE_BLOCK] = {0};
+    float scaled[NYB_TILE_BLOCK];
     const bool spilled = dw->wide && dw->n_rounds > dw->spill;
     for (size_t lane = 0; lane < dw->lanes; lane++) {
-        const int32_t *last = lane == 0 ? sum : sums_at(job, lane, o_block, c_block) + tap * BLOCK;
-        for (size_t i = 0; i < BLOCK; i++)
+        const int32_t *last =
+            lane == 0 ? sum : sums_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK;
+        for (size_t i = 0; i < NYB_TILE_BLOCK; i++)
             total[i] += last[i];
-        const int64_t *wide = spilled ? wide_at(job, lane, o_block, c_block) + tap * BLOCK : NULL;
-        for (size_t i = 0; wide && i < BLOCK; i++)
+        const int64_t *wide =
+            spilled ? wide_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK : NULL;
+        for (size_t i = 0; wide && i < NYB_TILE_BLOCK; i++)
             total[i] += wide[i];
     }
     for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
@@ -497,7 +306,7 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
 static void finish_block(const nyb_conv_job *job, size_t o_block, size_t c_block, int32_t *sums)
 {
     for (size_t tap = 0; tap < job->conv->shape.r * job->conv->shape.s; tap++)
-        finish_tap(job, o_block, c_block, tap, sums + tap * BLOCK);
+        finish_tap(job, o_block, c_block, tap, sums + tap * NYB_TILE_BLOCK);
 }
 
 static void finish_task(void *arg, size_t task, size_t worker)
@@ -517,7 +326,7 @@ static void spill(const nyb_conv_job *job, size_t lane, size_t o_block, size_t c
     const int32_t *sums = sums_at(job, lane, o_block, c_block);
     int64_t *wide = wide_at(job, lane, o_block, c_block);
 
-    for (size_t i = 0; i < job->conv->shape.r * job->conv->shape.s * BLOCK; i++)
+    for (size_t i = 0; i < job->conv->shape.r * job->conv->shape.s * NYB_TILE_BLOCK; i++)
         wide[i] = sums[i] + (add ? wide[i] : 0);
 }
 
@@ -530,7 +339,7 @@ static void sum_task(void *arg, size_t task, size_t worker)
     const size_t c_end = nyb_min(c_first + dw->c_group, dw->c_blocks);
     const size_t first = job->round * dw->round;
     const size_t end = nyb_min(first + dw->round, dw->n_chunks);
-    const size_t c_sums = job->conv->shape.r * job->conv->shape.s * BLOCK;
+    const size_t c_sums = job->conv->shape.r * job->conv->shape.s * NYB_TILE_BLOCK;
     const bool fresh = job->round % dw->spill == 0;
     int32_t *sums =
         dw->local ? (int32_t *)nyb_job_worker(job, worker) : sums_at(job, lane, o_block, c_first);

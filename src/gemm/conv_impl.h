@@ -56,6 +56,8 @@ nyb_grid_range nyb_axis_grid(const nyb_axis *axis, size_t grid);
 nyb_tap nyb_axis_tap(const nyb_axis *axis, size_t grid, size_t k);
 /* The same taps ordered by phase, then off, both ascending. */
 nyb_tap nyb_axis_tap_by_offset(const nyb_axis *axis, size_t grid, size_t k);
+/* True if what output i reads for a tap is a source pixel, and not a pad. */
+bool nyb_axis_hits(const nyb_axis *axis, nyb_tap tap, size_t i);
 
 /* ---- reading an operand -----------------------------------------------------------------------
  */
@@ -82,26 +84,30 @@ void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *o
 /* ---- FWD and DX: plan -------------------------------------------------------------------------
  */
 
-/* One grid of outputs: a stride-1 product over the slab. K is cut in parts (s8: what L1 holds of A
- * or int32 of sums; f32: 4096), each with a panel part of its own. */
+/* One grid of outputs: a stride-1 product over the slab. A block of 32 outputs runs through n_parts
+ * lists of steps (s8) or runs (f32), one after the other from its first on: K cut in parts (s8:
+ * what L1 holds of A or int32 of sums; f32: 4096), or, where it needs no cut, the one list of the
+ * steps that reach a pixel and not only pads from some output of the block (s8); bands see others.
+ */
 typedef struct nyb_sub {
     nyb_grid_range rows, cols;
     size_t n_taps;
     uint32_t *tap;     /* [n_taps] tap r * S + s, in the order of K */
     uint32_t *tap_row; /* s8: row of K where each tap begins */
-    size_t n_steps;    /* s8: steps; f32: runs */
-    uint32_t *a_step;  /* s8: a_step; f32: run_off */
-    uint32_t *w_step;  /* s8: offset in the reordered weights; f32: run_len */
-    uint8_t *valid;    /* s8 */
+    size_t n_steps;    /* s8: steps of a panel; f32: runs */
+    uint32_t *w_step;  /* [n_steps] s8: offset in the reordered weights; f32: run_len */
+    uint8_t *valid;    /* [n_steps] s8 */
     size_t n_parts;
-    uint32_t *part;     /* [n_parts + 1] first step of each part */
-    size_t k;           /* f32: length of K */
-    size_t panel_bytes; /* of all parts */
-    size_t panels;      /* offset of panel 0 in the panels area */
-    size_t n_blocks;    /* of a full slab: 32 slots from block_slot, ascending */
+    uint32_t *list;            /* [lists + 1] where each begins in a_step and b_step */
+    uint32_t *a_step, *b_step; /* s8: as nyb_tile_s8_args; f32: run_off, none */
+    size_t k;                  /* f32: length of K */
+    size_t sums, panel_bytes;  /* s8: offset of the column sums in a panel; its size */
+    size_t panels;             /* offset of panel 0 in the panels area */
+    size_t n_blocks;           /* of a full slab: 32 slots from block_slot, ascending */
     uint32_t *block_slot;
-    uint8_t *block_rows; /* up to the last slot with an output */
-    int32_t *pixel;      /* [n_blocks][32] output pixel relative to the slab's first; -1: none */
+    uint32_t *block_list; /* [bands][n_blocks] its first */
+    uint8_t *block_rows;  /* up to the last slot with an output */
+    int32_t *pixel;       /* [n_blocks][32] output pixel relative to the slab's first; -1: none */
 } nyb_sub;
 
 typedef struct nyb_map {
@@ -135,7 +141,8 @@ typedef struct nyb_map {
 
 /* s8. A: dy, transposed to rows [o][slot]; B: x, panels of 32 channels; both in the order of x's
  * (phase) pixels, so that a tap is a byte offset of A. A unit is a band of rows of a group of
- * images whose pixels alternate; a chunk is a few units, a round some chunks. */
+ * images whose pixels alternate; a chunk is a few units, a round some chunks. Each tap has a list
+ * of the steps in which some position has a pixel of x and one of dy. */
 typedef struct nyb_dw_s8 {
     size_t stride, pad;
     size_t phases_r, phases_c;
@@ -149,13 +156,14 @@ typedef struct nyb_dw_s8 {
     size_t a_at_once;              /* rows that are transposed together */
     size_t units, n_chunks, round, n_rounds; /* units in a chunk, chunks in a round */
     size_t lanes;                            /* chunks are dealt to this many accumulators */
-    size_t lda, steps, panel_bytes;
+    size_t lda, steps, sums, panel_bytes;    /* sums: offset of the column sums in a panel */
     size_t o_blocks, c_blocks, c_group, n_c_groups;
     bool wide;
-    bool local;   /* sums live in a task's own memory: one lane, one round */
-    size_t spill; /* wide: rounds between two spills to int64 */
-    uint32_t *a_step;
-    size_t a_bytes, b_bytes;       /* of a chunk (A: of a sample) */
+    bool local;                /* sums live in a task's own memory: one lane, one round */
+    size_t spill;              /* wide: rounds between two spills to int64 */
+    uint32_t *list;            /* [taps + 1] where each tap's begins in a_step and b_step */
+    uint32_t *a_step, *b_step; /* as nyb_tile_s8_args; of all units of a chunk, as many of each */
+    size_t a_bytes, b_bytes;   /* of a chunk (A: of a sample) */
     size_t sums_bytes, pack_bytes; /* sums: int32, one lane; pack: per worker */
 } nyb_dw_s8;
 
@@ -231,6 +239,22 @@ typedef struct nyb_conv_job {
     bool fused, free; /* accumulate: as nyb_accum_args */
 } nyb_conv_job;
 
+/* Blocks of a full slab, in order; each starts at the first output that no block has yet. */
+typedef struct nyb_block_walk {
+    size_t row, slot, next;
+} nyb_block_walk;
+
+bool nyb_block_next(const nyb_map *map, const nyb_sub *sub, nyb_block_walk *w);
+/* Taps (bits by their number in K, of which there are at most NYB_SET_TAPS) of sub `index` that
+ * reach a pixel from some output of the block at a slot, in a band. */
+#define NYB_SET_TAPS 64
+uint64_t nyb_block_taps(const nyb_map *map, size_t index, size_t band, size_t slot);
+/* s8: steps of a panel. */
+size_t nyb_sub_steps(const nyb_conv *conv, size_t index);
+/* The tables of sub `index`; the layout is chosen. On failure nyb_sub_free is still due. */
+NYB_MUST_CHECK nyb_status nyb_sub_plan(const nyb_conv *conv, size_t index, nyb_error *err);
+void nyb_sub_free(nyb_sub *sub);
+
 /* nyb_map: tables and sizes from conv's shape and engine. On failure nyb_map_free is still due. */
 NYB_MUST_CHECK nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err);
 void nyb_map_free(nyb_map *map);
@@ -241,6 +265,12 @@ void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i
                    uint8_t *slab, uint8_t *row);
 
 NYB_MUST_CHECK nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err);
+/* Slots from the start of a row of A to what tap (r, s) multiplies with B's first position. */
+static inline size_t nyb_dw_tap_offset(const nyb_dw_s8 *dw, size_t r, size_t s)
+{
+    return dw->front + ((dw->a_shift - r / dw->stride) * dw->pitch + dw->j_first) * dw->interleave -
+           s / dw->stride * dw->interleave;
+}
 void nyb_dw_s8_run(nyb_conv_job *job);
 NYB_MUST_CHECK nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err);
 void nyb_dw_f32_run(nyb_conv_job *job);

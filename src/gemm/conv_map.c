@@ -1,231 +1,19 @@
-/* The plan of FWD and DX: how images become slabs, slabs blocks of 32 rows, and K steps or runs. */
+/* The plan of FWD and DX: how images become slabs, and slabs tasks. */
 #include "gemm/conv_impl.h"
 
 /* A task should be worth the handing out, and there should be enough of them for several threads.
  * Both depend on the shape alone. */
-#define TASK_MACS  ((uint64_t)4 << 20)
-#define TASKS      16
-#define TASK_ROWS  128
-#define ROW_LIMIT  ((size_t)16 << 20) /* bytes a slab may take to hold 32 rows of A */
-#define PART_STEPS 16                 /* 32 rows x 1024 bytes of A: in L1 */
-
-static void *table(size_t n, size_t size)
-{
-    size_t n_bytes;
-    return nyb_mul_size(n, size, &n_bytes) ? nyb_alloc(n_bytes) : NULL;
-}
-
-static nyb_status no_memory(nyb_error *err)
-{
-    return nyb_fail(err, NYB_MEMORY, "no memory for the tables of a product");
-}
+#define TASK_MACS ((uint64_t)4 << 20)
+#define TASKS     16
+#define TASK_ROWS 128
+#define ROW_LIMIT ((size_t)16 << 20) /* bytes a slab may take to hold 32 rows of A */
 
 void nyb_map_free(nyb_map *map)
 {
-    for (size_t i = 0; map->subs && i < map->n_subs; i++) {
-        nyb_sub *sub = &map->subs[i];
-        void *tables[] = {sub->tap,  sub->tap_row, sub->a_step,     sub->w_step,    sub->valid,
-                          sub->part, sub->pixel,   sub->block_slot, sub->block_rows};
-        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-            nyb_free(tables[t]);
-    }
+    for (size_t i = 0; map->subs && i < map->n_subs; i++)
+        nyb_sub_free(&map->subs[i]);
     nyb_free(map->subs);
     map->subs = NULL;
-}
-
-/* ---- K --------------------------------------------------------------------------------------- */
-
-/* Offset of a tap in the slab, in bytes. */
-static size_t tap_bytes(const nyb_map *map, nyb_tap r, nyb_tap s)
-{
-    return (r.phase * map->cols.n_phases + s.phase) * map->area_bytes +
-           (r.off * map->row_slots + s.off * map->interleave) * map->slot_bytes;
-}
-
-/* Visits the taps of an s8 grid in an order where neighbours in the slab follow each other. A
- * segment of neighbours is cut in steps of 64 bytes. With fill = false it only counts. */
-static size_t plan_steps(const nyb_map *map, nyb_sub *sub, size_t grid_r, size_t grid_c,
-                         size_t n_weight_cols, bool fill)
-{
-    size_t n_steps = 0, n_taps = 0, length = 0, end = SIZE_MAX, start = 0;
-    const size_t px = map->pixel_bytes;
-
-    for (size_t i = 0; i < sub->rows.n_taps; i++) {
-        for (size_t j = 0; j < sub->cols.n_taps; j++, n_taps++) {
-            const nyb_tap r = nyb_axis_tap_by_offset(&map->rows, grid_r, i);
-            const nyb_tap s = nyb_axis_tap_by_offset(&map->cols, grid_c, j);
-            const size_t at = tap_bytes(map, r, s);
-            if (at != end) {
-                n_steps += nyb_div_up(length, NYB_TILE_STEP);
-                start = at;
-                length = 0;
-            }
-            if (fill) {
-                sub->tap[n_taps] = (uint32_t)(r.index * n_weight_cols + s.index);
-                sub->tap_row[n_taps] = (uint32_t)(n_steps * NYB_TILE_STEP + length);
-                for (size_t b = length / NYB_TILE_STEP; b * NYB_TILE_STEP < length + px; b++) {
-                    const size_t done = n_taps * px - length + b * NYB_TILE_STEP;
-                    sub->a_step[n_steps + b] = (uint32_t)(start + b * NYB_TILE_STEP);
-                    sub->w_step[n_steps + b] = (uint32_t)done;
-                    sub->valid[n_steps + b] =
-                        (uint8_t)nyb_min(NYB_TILE_STEP, length + px - b * NYB_TILE_STEP);
-                }
-            }
-            length += px;
-            end = at + px;
-        }
-    }
-    return n_steps + nyb_div_up(length, NYB_TILE_STEP);
-}
-
-static nyb_status plan_k_s8(const nyb_conv *conv, nyb_sub *sub, size_t grid_r, size_t grid_c,
-                            nyb_error *err)
-{
-    const nyb_map *map = &conv->map;
-    const size_t s = conv->shape.s;
-    const size_t n = plan_steps(map, sub, grid_r, grid_c, s, false);
-
-    sub->n_steps = n;
-    sub->tap = table(sub->n_taps, sizeof *sub->tap);
-    sub->tap_row = table(sub->n_taps, sizeof *sub->tap_row);
-    sub->a_step = table(n, sizeof *sub->a_step);
-    sub->w_step = table(n, sizeof *sub->w_step);
-    sub->valid = table(n, sizeof *sub->valid);
-    if (!sub->tap || !sub->tap_row || !sub->a_step || !sub->w_step || !sub->valid)
-        return no_memory(err);
-    plan_steps(map, sub, grid_r, grid_c, s, true);
-
-    size_t part = nyb_max(n, 1);
-    if (map->block_outer)
-        part = nyb_min(part, PART_STEPS);
-    if (map->wide)
-        part = nyb_min(part, conv->exact_k / NYB_TILE_STEP);
-    sub->n_parts = nyb_div_up(n, part);
-    part = nyb_div_up(n, nyb_max(sub->n_parts, 1));
-    sub->part = table(sub->n_parts + 1, sizeof *sub->part);
-    if (!sub->part)
-        return no_memory(err);
-    for (size_t p = 0; p <= sub->n_parts; p++)
-        sub->part[p] = (uint32_t)nyb_min(n, p * part);
-    sub->panel_bytes = n * NYB_TILE_STEP_BYTES + sub->n_parts * NYB_TILE_TAIL_BYTES;
-    return NYB_OK;
-}
-
-/* f32: runs in the canonical order, joined where they touch, cut at multiples of 4096. */
-static size_t plan_runs(const nyb_map *map, nyb_sub *sub, size_t grid_r, size_t grid_c,
-                        size_t n_weight_cols, bool fill)
-{
-    size_t n_runs = 0, k = 0, end = SIZE_MAX, n_taps = 0;
-
-    for (size_t i = 0; i < sub->rows.n_taps; i++) {
-        for (size_t j = 0; j < sub->cols.n_taps; j++, n_taps++) {
-            const nyb_tap r = nyb_axis_tap(&map->rows, grid_r, i);
-            const nyb_tap s = nyb_axis_tap(&map->cols, grid_c, j);
-            size_t at = tap_bytes(map, r, s) / sizeof(float);
-            if (fill)
-                sub->tap[n_taps] = (uint32_t)(r.index * n_weight_cols + s.index);
-            for (size_t left = map->in_c; left > 0;) {
-                const size_t n = nyb_min(left, NYB_F32_CHUNK - k % NYB_F32_CHUNK);
-                const bool joins = at == end && k % NYB_F32_CHUNK != 0;
-                if (!joins) {
-                    if (fill && k % NYB_F32_CHUNK == 0)
-                        sub->part[k / NYB_F32_CHUNK] = (uint32_t)n_runs;
-                    n_runs++;
-                }
-                if (fill && !joins) {
-                    sub->a_step[n_runs - 1] = (uint32_t)at;
-                    sub->w_step[n_runs - 1] = 0;
-                }
-                if (fill)
-                    sub->w_step[n_runs - 1] += (uint32_t)n;
-                k += n;
-                at += n;
-                left -= n;
-                end = at;
-            }
-        }
-    }
-    sub->k = k;
-    return n_runs;
-}
-
-static nyb_status plan_k_f32(const nyb_conv *conv, nyb_sub *sub, size_t grid_r, size_t grid_c,
-                             nyb_error *err)
-{
-    const nyb_map *map = &conv->map;
-    const size_t n = plan_runs(map, sub, grid_r, grid_c, conv->shape.s, false);
-
-    sub->n_steps = n;
-    sub->n_parts = nyb_div_up(sub->k, NYB_F32_CHUNK);
-    sub->tap = table(sub->n_taps, sizeof *sub->tap);
-    sub->a_step = table(n, sizeof *sub->a_step);
-    sub->w_step = table(n, sizeof *sub->w_step);
-    sub->part = table(sub->n_parts + 1, sizeof *sub->part);
-    if (!sub->tap || !sub->a_step || !sub->w_step || !sub->part)
-        return no_memory(err);
-    plan_runs(map, sub, grid_r, grid_c, conv->shape.s, true);
-    sub->part[sub->n_parts] = (uint32_t)n;
-    sub->panel_bytes = sub->k * NYB_TILE_COLS * sizeof(float);
-    return NYB_OK;
-}
-
-/* ---- blocks ---------------------------------------------------------------------------------- */
-
-/* Output pixel of a slot of a full slab, relative to the slab's first; -1 if it has none. */
-static int32_t slot_pixel(const nyb_map *map, const nyb_sub *sub, size_t rows, size_t slot)
-{
-    const size_t row = slot / map->row_slots, col = slot % map->row_slots;
-    const size_t unit = row / map->unit_rows, i = row % map->unit_rows;
-    const size_t image = unit * map->interleave + col % map->interleave;
-    const size_t j = col / map->interleave;
-
-    if (unit >= map->units || i >= rows || j >= sub->cols.count)
-        return -1;
-    return (int32_t)((image * map->rows.dst + sub->rows.step * i) * map->cols.dst +
-                     sub->cols.step * j);
-}
-
-static void fill_block(const nyb_map *map, nyb_sub *sub, size_t rows, size_t slot, size_t block)
-{
-    sub->block_slot[block] = (uint32_t)slot;
-    for (size_t m = 0; m < NYB_TILE_ROWS; m++) {
-        const int32_t pixel = slot_pixel(map, sub, rows, slot + m);
-        sub->pixel[block * NYB_TILE_ROWS + m] = pixel;
-        if (pixel >= 0)
-            sub->block_rows[block] = (uint8_t)(m + 1);
-    }
-}
-
-/* Each block starts at the first output that no block has yet. fill = false counts them. */
-static size_t plan_blocks(const nyb_map *map, nyb_sub *sub, bool fill)
-{
-    const size_t rows = nyb_min(map->band, sub->rows.count);
-    size_t n_blocks = 0, slot = 0;
-
-    for (size_t unit = 0; unit < map->units; unit++) {
-        for (size_t i = 0; i < rows; i++) {
-            const size_t first = (unit * map->unit_rows + i) * map->row_slots;
-            for (slot = nyb_max(slot, first); slot < first + sub->cols.count * map->interleave;
-                 slot += NYB_TILE_ROWS) {
-                if (fill)
-                    fill_block(map, sub, rows, slot, n_blocks);
-                n_blocks++;
-            }
-        }
-    }
-    return n_blocks;
-}
-
-static nyb_status plan_sub_blocks(const nyb_map *map, nyb_sub *sub, nyb_error *err)
-{
-    sub->n_blocks = plan_blocks(map, sub, false);
-    sub->block_slot = table(sub->n_blocks, sizeof *sub->block_slot);
-    sub->block_rows = table(sub->n_blocks, sizeof *sub->block_rows);
-    sub->pixel = table(sub->n_blocks * NYB_TILE_ROWS, sizeof *sub->pixel);
-    if (!sub->block_slot || !sub->block_rows || !sub->pixel)
-        return no_memory(err);
-    plan_blocks(map, sub, true);
-    return NYB_OK;
 }
 
 /* ---- slabs ----------------------------------------------------------------------------------- */
@@ -305,23 +93,44 @@ static void group_panels(const nyb_conv *conv, nyb_map *map, size_t panel_bytes)
     map->n_panel_groups = nyb_div_up(map->n_panels, map->group_panels);
 }
 
-/* Time of a layout in eighths of a cycle, roughly: tiles (64 cycles a step, or 32 a float of K) and
- * their epilogue, a byte of slab 1/8 cycle, placing alternate pixels, and panels that do not stay
- * in L2 from slab to slab at 6 bytes a cycle. */
+/* Time of the blocks of a full slab for one panel, in cycles, roughly: 64 a step, or 32 a float of
+ * K, and their epilogue. Sets of taps are looked at where images alternate: elsewhere blocks see
+ * almost all. */
+static uint64_t blocks_cost(const nyb_conv *conv, const nyb_map *map, size_t index,
+                            uint64_t n_steps)
+{
+    const nyb_sub *sub = &map->subs[index];
+    const bool by_taps =
+        conv->s8 && map->interleave >= 8 && !map->wide && sub->n_taps <= NYB_SET_TAPS;
+    uint64_t cost = 0;
+
+    for (nyb_block_walk w = {0}; nyb_block_next(map, sub, &w);) {
+        uint64_t steps = n_steps * map->bands;
+        for (size_t band = 0; by_taps && band < map->bands; band++) {
+            const uint64_t taps = nyb_block_taps(map, index, band, w.slot);
+            const size_t left_out = sub->n_taps - (size_t)__builtin_popcountll(taps);
+            steps -= n_steps / sub->n_taps * left_out;
+        }
+        cost += 60 + steps * (conv->s8 ? 64 : 32) / map->bands;
+    }
+    return cost;
+}
+
+/* Time of a layout in eighths of a cycle, roughly: tiles and their epilogue, a byte of slab 1/8
+ * cycle, placing alternate pixels, and panels that do not stay in L2 from slab to slab at 6 bytes a
+ * cycle. */
 static uint64_t layout_cost(const nyb_conv *conv, nyb_map *map)
 {
     uint64_t blocks = 0, panel_bytes = 0, largest = 0;
 
     for (size_t i = 0; i < map->n_subs; i++) {
         nyb_sub *sub = &map->subs[i];
-        if (sub->rows.count == 0 || sub->cols.count == 0)
+        if (sub->rows.count == 0 || sub->cols.count == 0 || sub->n_taps == 0)
             continue;
-        const uint64_t steps = conv->s8 ? plan_steps(map, sub, i / map->cols.n_grids,
-                                                     i % map->cols.n_grids, conv->shape.s, false)
-                                        : sub->n_taps * map->in_c;
+        const uint64_t steps = conv->s8 ? nyb_sub_steps(conv, i) : sub->n_taps * map->in_c;
         const uint64_t bytes =
             steps * (conv->s8 ? NYB_TILE_STEP_BYTES : NYB_TILE_COLS * sizeof(float));
-        blocks += plan_blocks(map, sub, false) * (60 + steps * (conv->s8 ? 64 : 32));
+        blocks += blocks_cost(conv, map, i, steps);
         panel_bytes += bytes * map->n_panels;
         largest = nyb_max(largest, bytes);
     }
@@ -410,9 +219,9 @@ static void plan_pack(const nyb_conv *conv, nyb_map *map)
 static nyb_status plan_subs(nyb_conv *conv, nyb_map *map, nyb_error *err)
 {
     map->n_subs = map->rows.n_grids * map->cols.n_grids;
-    map->subs = table(map->n_subs, sizeof *map->subs);
+    map->subs = nyb_alloc(map->n_subs * sizeof *map->subs);
     if (!map->subs)
-        return no_memory(err);
+        return nyb_fail(err, NYB_MEMORY, "no memory for the tables of a product");
     for (size_t i = 0; i < map->n_subs; i++) {
         map->subs[i].rows = nyb_axis_grid(&map->rows, i / map->cols.n_grids);
         map->subs[i].cols = nyb_axis_grid(&map->cols, i % map->cols.n_grids);
@@ -432,10 +241,7 @@ static nyb_status plan_subs(nyb_conv *conv, nyb_map *map, nyb_error *err)
             sub->n_taps = 0;
             continue;
         }
-        const size_t grid_r = i / map->cols.n_grids, grid_c = i % map->cols.n_grids;
-        NYB_TRY(conv->s8 ? plan_k_s8(conv, sub, grid_r, grid_c, err)
-                         : plan_k_f32(conv, sub, grid_r, grid_c, err));
-        NYB_TRY(plan_sub_blocks(map, sub, err));
+        NYB_TRY(nyb_sub_plan(conv, i, err));
     }
     return NYB_OK;
 }

@@ -1,8 +1,6 @@
 /* FWD and DX: tasks of a slab and some panels, blocks of 32 x 32 outputs. */
 #include "gemm/conv_impl.h"
 
-#define BLOCK (NYB_TILE_ROWS * NYB_TILE_COLS) /* sums of a tile */
-
 /* One task: which rows of A and which panels. */
 typedef struct work {
     const nyb_conv_job *job;
@@ -11,8 +9,9 @@ typedef struct work {
     const uint8_t *panels; /* of the sub */
     size_t n_slots;        /* slots that lie in this (maybe shorter) slab */
     size_t n_blocks;
-    size_t limit; /* output pixels from `out` on that exist */
-    size_t out;   /* elements before channel 0 of the slab's first output */
+    const uint32_t *block_list; /* [n_blocks] of the band */
+    size_t limit;               /* output pixels from `out` on that exist */
+    size_t out;                 /* elements before channel 0 of the slab's first output */
     size_t first_panel, end_panel;
     uint8_t *sums; /* int32 or float [c_bytes] */
 } work;
@@ -58,15 +57,18 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
                    int32_t *c)
 {
     const nyb_conv *conv = w->job->conv;
-    const size_t step = w->sub->part[part];
+    const nyb_sub *sub = w->sub;
+    const uint32_t *list = sub->list + w->block_list[block] + part;
+    const int8_t *b = (const int8_t *)w->panels + panel * sub->panel_bytes;
     const nyb_tile_s8_args args = {
         .rows = block_rows(w, block),
-        .n_steps = w->sub->part[part + 1] - step,
-        .a = w->slab + (size_t)w->sub->block_slot[block] * conv->map.slot_bytes,
+        .n_steps = list[1] - list[0],
+        .a = w->slab + (size_t)sub->block_slot[block] * conv->map.slot_bytes,
         .lda = conv->map.slot_bytes,
-        .a_step = w->sub->a_step + step,
-        .b = (const int8_t *)w->panels + panel * w->sub->panel_bytes + step * NYB_TILE_STEP_BYTES +
-             part * NYB_TILE_TAIL_BYTES,
+        .a_step = sub->a_step + list[0],
+        .b = b,
+        .b_step = sub->b_step + list[0],
+        .sums = (const int32_t *)(b + sub->sums),
         .c = c,
         .accumulate = accumulate,
         .narrow = panel_cols(w, panel) <= NYB_TILE_COLS / 2,
@@ -92,8 +94,8 @@ static void store_s8(const work *w, size_t panel, size_t block, const int32_t *c
 static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
 {
     nyb_store_args args = store_of(w, panel, block);
-    int64_t sum[BLOCK] = {0};
-    float rounded[BLOCK];
+    int64_t sum[NYB_TILE_BLOCK] = {0};
+    float rounded[NYB_TILE_BLOCK];
     void *rows[NYB_TILE_ROWS];
 
     for (size_t part = 0; part < w->sub->n_parts; part++) {
@@ -136,13 +138,13 @@ static void block_by_block(const work *w)
         for (size_t block = 0; block < w->n_blocks; block++) {
             int32_t *c = (int32_t *)w->sums;
             if (n_parts > 1)
-                c += block * n_panels * BLOCK;
+                c += block * n_panels * NYB_TILE_BLOCK;
             for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
                 sum_s8(w, panel, block, part, part > 0, c);
                 if (part + 1 == n_parts)
                     store_s8(w, panel, block, c);
                 if (n_parts > 1)
-                    c += BLOCK;
+                    c += NYB_TILE_BLOCK;
             }
         }
     }
@@ -173,8 +175,8 @@ static void blocks_f32(const work *w)
                 nyb_accum_block(job, sub, &args);
             }
             for (size_t part = 0; !job->conv->accum.format && part < sub->n_parts; part++) {
-                const size_t run = sub->part[part];
-                args.n_runs = sub->part[part + 1] - run;
+                const size_t run = sub->list[part];
+                args.n_runs = sub->list[part + 1] - run;
                 args.run_off = sub->a_step + run;
                 args.run_len = sub->w_step + run;
                 args.b = b + part * NYB_F32_CHUNK * NYB_TILE_COLS;
@@ -195,7 +197,7 @@ static void blocks_f32(const work *w)
 /* Outputs that no tap reaches: zeros. */
 static void blocks_zero(const work *w)
 {
-    static const float zeros[BLOCK];
+    static const float zeros[NYB_TILE_BLOCK];
 
     for (size_t panel = w->first_panel; panel < w->end_panel && !w->job->add; panel++) {
         for (size_t block = 0; block < w->n_blocks; block++) {
@@ -226,6 +228,7 @@ static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, con
     w->n_slots = ((units - 1) * map->unit_rows + end - begin - 1) * map->row_slots +
                  sub->cols.count * map->interleave;
     w->n_blocks = sub->n_blocks;
+    w->block_list = sub->block_list + i / map->band * sub->n_blocks;
     while (w->n_blocks > 0 && sub->block_slot[w->n_blocks - 1] >= w->n_slots)
         w->n_blocks--;
 

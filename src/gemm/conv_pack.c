@@ -21,6 +21,12 @@ static void gather_rows(const nyb_conv_job *job, const nyb_sub *sub, size_t firs
     }
 }
 
+/* Where the column sums of a panel go; NULL if nobody needs them. */
+static int32_t *sums_of(const nyb_conv *conv, const nyb_sub *sub, void *panel)
+{
+    return conv->bias ? (int32_t *)((uint8_t *)panel + sub->sums) : NULL;
+}
+
 static void pack_fwd(void *arg, size_t task, size_t worker)
 {
     const nyb_conv_job *job = arg;
@@ -44,12 +50,8 @@ static void pack_fwd(void *arg, size_t task, size_t worker)
         return;
     }
     gather_rows(job, sub, first, n, tmp);
-    for (size_t p = 0; p < sub->n_parts; p++) {
-        const size_t step = sub->part[p], n_steps = sub->part[p + 1] - step;
-        conv->tile->pack_rows((const int8_t *)tmp, sub->n_taps * job->reader_b.pixel_bytes,
-                              sub->w_step + step, sub->valid + step, n_steps, n, (int8_t *)panel);
-        panel += n_steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES;
-    }
+    conv->tile->pack_rows((const int8_t *)tmp, sub->n_taps * job->reader_b.pixel_bytes, sub->w_step,
+                          sub->valid, sub->n_steps, n, (int8_t *)panel, sums_of(conv, sub, panel));
 }
 
 /* DX needs, for each 32 input channels, all output channels: unpack everything once, to rows of
@@ -66,30 +68,24 @@ static void unpack_dx(void *arg, size_t task, size_t worker)
                           job->shared + (t * s->o + task) * job->reader_b.pixel_bytes);
 }
 
-/* Whole steps of one tap after the other, straight from the unpacked weights. Each call leaves its
- * column sums where the next tap's steps begin; their total ends the panel. */
+/* Whole steps of one tap after the other, straight from the unpacked weights. */
 static void pack_dx_taps(const nyb_conv_job *job, const nyb_sub *sub, size_t c, size_t n_panels,
                          int8_t *panel)
 {
     const nyb_conv_shape *s = &job->conv->shape;
     const size_t px = job->reader_b.pixel_bytes, n_steps = s->o / NYB_TILE_STEP;
-    int32_t total[PAIR][NYB_TILE_COLS] = {0}, sum[NYB_TILE_COLS];
 
     for (size_t t = 0; t < sub->n_taps; t++) {
         const int8_t *rows = (const int8_t *)job->shared + sub->tap[t] * s->o * px;
         for (size_t p = 0; p < n_panels; p++) {
-            int8_t *to = panel + p * sub->panel_bytes + t * n_steps * NYB_TILE_STEP_BYTES;
-            const size_t first = c + p * NYB_TILE_COLS;
+            const size_t first = c + p * NYB_TILE_COLS, step = t * n_steps;
+            int8_t *to = panel + p * sub->panel_bytes;
+            int32_t *sums = sums_of(job->conv, sub, to);
             job->conv->tile->pack_cols(rows + first, px, s->o, nyb_min(NYB_TILE_COLS, s->c - first),
-                                       n_steps, to);
-            memcpy(sum, to + n_steps * NYB_TILE_STEP_BYTES, sizeof sum);
-            for (size_t i = 0; i < NYB_TILE_COLS; i++)
-                total[p][i] += sum[i];
+                                       n_steps, to + step * NYB_TILE_STEP_BYTES,
+                                       sums ? sums + step * NYB_TILE_COLS : NULL);
         }
     }
-    for (size_t p = 0; p < n_panels; p++)
-        memcpy(panel + p * sub->panel_bytes + sub->n_steps * NYB_TILE_STEP_BYTES, total[p],
-               sizeof total[p]);
 }
 
 /* The rows of K of a panel, 32 columns each, zeros where a step runs past its segment. */
@@ -120,13 +116,7 @@ static void pack_dx_s8(const nyb_conv_job *job, const nyb_sub *sub, size_t c, ui
 
     if (!plain)
         gather_dx(job, sub, c, tmp);
-    for (size_t p = 0; p < sub->n_parts; p++) {
-        const size_t step = sub->part[p], n_steps = sub->part[p + 1] - step;
-        conv->tile->pack_cols(rows + step * NYB_TILE_STEP * ld, ld,
-                              nyb_min(n_rows - step * NYB_TILE_STEP, n_steps * NYB_TILE_STEP), n,
-                              n_steps, panel);
-        panel += n_steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES;
-    }
+    conv->tile->pack_cols(rows, ld, n_rows, n, sub->n_steps, panel, sums_of(conv, sub, panel));
 }
 
 static void pack_dx_f32(const nyb_conv_job *job, const nyb_sub *sub, size_t c, float *panel)
@@ -154,7 +144,7 @@ static void pack_dx(void *arg, size_t task, size_t worker)
 
     if (sub->n_taps == 0)
         return;
-    if (job->conv->s8 && job->conv->shape.o % NYB_TILE_STEP == 0 && sub->n_parts == 1) {
+    if (job->conv->s8 && job->conv->shape.o % NYB_TILE_STEP == 0) {
         pack_dx_taps(job, sub, first * NYB_TILE_COLS, end - first, (int8_t *)panel);
         return;
     }

@@ -79,7 +79,7 @@ static void plan_grid(nyb_group_conv *conv, nyb_group_grid *grid, size_t pr, siz
     grid->n_taps = grid->rows.n_taps * grid->cols.n_taps;
     grid->n_groups = grid->n_taps * conv->row_groups;
     grid->n_steps = div_up(grid->n_taps * conv->k_pitch, NYB_TILE_STEP);
-    grid->sb = grid->n_steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES;
+    grid->sb = grid->n_steps * NYB_TILE_STEP_BYTES;
     grid->start = grid->sb + grid->n_groups * NYB_TILE_COLS * sizeof(float);
     grid->panel_bytes = grid->start + grid->n_groups * NYB_TILE_COLS * sizeof(int32_t);
     grid->panels = conv->shared_bytes;
@@ -154,7 +154,6 @@ static void plan_dw(nyb_group_conv *conv)
     conv->sa_bytes = m * conv->lds * sizeof(float);
     conv->c_bytes = m * n * NYB_TILE_COLS * sizeof(float);
     conv->pack_bytes = NYB_TILE_COLS * conv->lda + conv->max_steps * NYB_TILE_STEP_BYTES +
-                       NYB_TILE_TAIL_BYTES +
                        conv->lds * NYB_TILE_COLS * (sizeof(float) + sizeof(int32_t));
     conv->macs = (uint64_t)conv->m * conv->n * conv->k_cols * conv->shape.r * conv->shape.s;
 }
@@ -290,14 +289,13 @@ void nyb_group_pack(const nyb_group_conv *conv, const uint8_t *rows, size_t ld, 
     const size_t whole = k / NYB_TILE_STEP, left = k % NYB_TILE_STEP;
     const int8_t *src = (const int8_t *)rows;
 
-    /* pack_rows writes column sums behind its steps; the next call's steps replace them. */
     if (whole)
         conv->kernel->tile->pack_rows(src, ld, conv->step_offset, conv->step_valid, whole, n_valid,
-                                      codes);
+                                      codes, NULL);
     if (left) {
         const uint8_t valid = (uint8_t)left;
         conv->kernel->tile->pack_rows(src, ld, &conv->step_offset[whole], &valid, 1, n_valid,
-                                      codes + whole * NYB_TILE_STEP_BYTES);
+                                      codes + whole * NYB_TILE_STEP_BYTES, NULL);
     }
     memset(start, 0, n_groups * NYB_TILE_COLS * sizeof *start);
     for (size_t n = 0; conv->bias && n < n_valid; n++) {

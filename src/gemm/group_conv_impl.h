@@ -78,7 +78,7 @@ typedef struct nyb_group_job {
 void nyb_group_read(const nyb_group_conv *conv, const nyb_grouped *matrix, const uint8_t bytes[256],
                     size_t first, size_t n, uint8_t *out);
 /* A panel of n_groups groups from 32 rows of bytes (n_valid of them), `ld` apart: codes and
- * `start`. codes has n_steps * 2 KB + 128 bytes. */
+ * `start`. codes has n_steps * 2 KB. */
 void nyb_group_pack(const nyb_group_conv *conv, const uint8_t *rows, size_t ld, size_t n_groups,
                     size_t n_valid, int8_t *codes, int32_t *start);
 /* sums of `rows` rows and all groups of a panel, chunk by chunk. */

@@ -126,7 +126,7 @@ static void run_task(void *arg, size_t task, size_t worker)
     w.rows = nyb_min(conv->block_m, conv->m - w.row);
     w.n_panels = nyb_min(conv->block_n, conv->n_panels - w.panel);
     w.b = (int8_t *)w.b_rows + NYB_TILE_COLS * conv->lda;
-    w.sb = (float *)(w.b + conv->max_steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES);
+    w.sb = (float *)(w.b + conv->max_steps * NYB_TILE_STEP_BYTES);
     w.start = (int32_t *)(w.sb + conv->lds * NYB_TILE_COLS);
     conv->kernel->begin(conv->group);
     for (size_t g = 0; g < conv->row_groups; g += at_once)

@@ -26,7 +26,7 @@ static size_t bytes_of_a(const nyb_peak *p)
 
 static size_t bytes_of_b(const nyb_peak *p)
 {
-    return p->conv->s8 ? p->k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES
+    return p->conv->s8 ? p->k / NYB_TILE_STEP * (NYB_TILE_STEP_BYTES + NYB_TILE_SUMS_BYTES)
                        : COLS * p->k * sizeof(float);
 }
 
@@ -110,22 +110,27 @@ uint64_t nyb_peak_macs(const nyb_peak *peak)
 
 static void repeat_s8(const nyb_peak *p, uint8_t *memory)
 {
-    uint32_t steps[4096 / NYB_TILE_STEP];
+    uint32_t steps[4096 / NYB_TILE_STEP], numbers[4096 / NYB_TILE_STEP];
     const nyb_conv *conv = p->conv;
+    const int8_t *b = (const int8_t *)memory + bytes_of_a(p);
     const nyb_tile_s8_args args = {
         .rows = ROWS,
         .n_steps = p->k / NYB_TILE_STEP,
         .a = memory,
         .lda = p->k,
         .a_step = steps,
-        .b = (const int8_t *)memory + bytes_of_a(p),
+        .b = b,
+        .b_step = numbers,
+        .sums = (const int32_t *)(b + p->k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES),
         .c = (int32_t *)(memory + nyb_round_up(bytes_of_a(p) + bytes_of_b(p), NYB_ALIGN)),
         .bias = conv->bias,
         .max_a = conv->max_a,
         .max_b = conv->max_b};
 
-    for (size_t i = 0; i < args.n_steps; i++)
+    for (size_t i = 0; i < args.n_steps; i++) {
         steps[i] = (uint32_t)(i * NYB_TILE_STEP);
+        numbers[i] = (uint32_t)i;
+    }
     if (conv->tile->begin)
         conv->tile->begin();
     for (size_t i = 0; i < p->repeats; i++)

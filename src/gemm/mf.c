@@ -84,11 +84,11 @@ static void run(const nyb_tile_s8_args *args, bool a_is_e3m0)
     if (!args->accumulate)
         memset(args->c, 0, args->rows * NYB_TILE_COLS * sizeof *args->c);
     for (size_t i = 0; i < args->n_steps; i++) {
+        const int8_t *step = nyb_tile_step_of_b(args, i);
         uint8_t b[NYB_TILE_STEP][NYB_TILE_COLS];
         for (size_t k = 0; k < NYB_TILE_STEP; k++)
             for (size_t n = 0; n < NYB_TILE_COLS; n++) {
-                const uint8_t byte =
-                    (uint8_t)args->b[i * NYB_TILE_STEP_BYTES + nyb_tile_s8_offset(k, n)];
+                const uint8_t byte = (uint8_t)step[nyb_tile_s8_offset(k, n)];
                 b[k][n] = (uint8_t)(a_is_e3m0 ? byte & 31 : code_of(byte));
             }
         for (size_t m = 0; m < args->rows; m++) {
@@ -129,15 +129,15 @@ static void unpack(const uint8_t *codes, size_t first, size_t n, const uint8_t l
 }
 
 static void pack_rows(const int8_t *src, size_t ld, const uint32_t *src_step, const uint8_t *valid,
-                      size_t n_steps, size_t n_valid, int8_t *panel)
+                      size_t n_steps, size_t n_valid, int8_t *panel, int32_t *sums)
 {
-    nyb_tile_s8_ref.pack_rows(src, ld, src_step, valid, n_steps, n_valid, panel);
+    nyb_tile_s8_ref.pack_rows(src, ld, src_step, valid, n_steps, n_valid, panel, sums);
 }
 
 static void pack_cols(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
-                      int8_t *panel)
+                      int8_t *panel, int32_t *sums)
 {
-    nyb_tile_s8_ref.pack_cols(src, ld, k_valid, n_valid, n_steps, panel);
+    nyb_tile_s8_ref.pack_cols(src, ld, k_valid, n_valid, n_steps, panel, sums);
 }
 
 static void transpose(const uint8_t *src, size_t lds, size_t rows, size_t cols, uint8_t *dst,

@@ -27,7 +27,7 @@ static void run(const nyb_tile_s8_args *args)
         memset(args->c, 0, args->rows * NYB_TILE_COLS * sizeof *args->c);
     for (size_t i = 0; i < 2 * args->n_steps; i++) {
         const size_t first = i % 2 * HALF;
-        const int8_t *b = args->b + i / 2 * NYB_TILE_STEP_BYTES + first * 16;
+        const int8_t *b = nyb_tile_step_of_b(args, i / 2) + first * 16;
 
         for (size_t k = 0; k < HALF; k += 4)
             expand(b + k * 16, &p.row[0][k]);

@@ -8,27 +8,30 @@
  *
  * c[m][n] (+)= sum over k of a[m][k] * b[k][n],   0 <= m < rows <= 32,  0 <= n < 32
  *
- * A: bytes, one row per m, `lda` bytes apart (rows may overlap: lda may be smaller than K), in
- *    steps of 64 bytes of k: step i of row m is the 64 bytes at a + m * lda + a_step[i].
- *    A byte is unit + bias, where bias is 0 for kernels with a_biased = false, else args.bias
- *    (the largest |unit| of a signed format, 0 of an unsigned one): u8 x s8 instructions. Largest
- *    over all codes that may come: code 8 of int4 is -8, which files may hold though encoders
- *    never produce it.
- *    Bytes whose b is zero may hold anything.
- * B: the panel of 32 columns, for each step 2 KB as [2][16 k4][16 n][4 k] (two AMX tiles), then
- *    after the last step 128 bytes: the 32 int32 column sums of b, which let a biased kernel
- *    subtract bias * sum. b units are signed bytes. 64-byte aligned.
+ * K is a list of steps of 64: step i multiplies a's at a_step[i] by b's number b_step[i]. A list
+ * need not have all steps of a panel: what is known to be zero is left out. A: bytes, one row per
+ * m, `lda` bytes apart (rows may overlap: lda may be smaller than K): step i of row m is the 64
+ * bytes at a + m * lda + a_step[i]. A byte is unit + bias, where bias is 0 for kernels with
+ * a_biased = false, else args.bias (the largest |unit| of a signed format, 0 of an unsigned one):
+ * u8 x s8 instructions. Largest over all codes that may come: code 8 of int4 is -8, which files may
+ * hold though encoders never produce it. Bytes whose b is zero may hold anything. B: the panel of
+ * 32 columns, for each step 2 KB as [2][16 k4][16 n][4 k] (two AMX tiles). b units are signed
+ * bytes. 64-byte aligned.
  *
  *        panel:  step 0: | n 0..15: k4=0: n0k0 n0k1 n0k2 n0k3 n1k0 .. n15k3 | k4=1 .. k4=15 |
  *                        | n 16..31: the same                                               |
- *                step 1 ..., step n_steps-1, colsum[32]
+ *                step 1 ...
+ *
+ *    Apart from it, where bias is not 0, the 32 column sums of each step, which let a biased kernel
+ *    subtract bias * sum.
  * C: int32, row m at c + m * 32 (4 KB block, 64-byte aligned).
  * Sums are exact modulo 2^32; callers keep K * max product below 2^31.                        */
 #define NYB_TILE_ROWS       32
 #define NYB_TILE_COLS       32
+#define NYB_TILE_BLOCK      (NYB_TILE_ROWS * NYB_TILE_COLS) /* sums */
 #define NYB_TILE_STEP       64
 #define NYB_TILE_STEP_BYTES 2048 /* of b */
-#define NYB_TILE_TAIL_BYTES 128  /* of b, after the last step: the column sums */
+#define NYB_TILE_SUMS_BYTES 128  /* of a step's column sums */
 
 /* Where b[k][n] of one step lies in its 2 KB; k < 64, n < 32. */
 static inline size_t nyb_tile_s8_offset(size_t k, size_t n)
@@ -43,12 +46,19 @@ typedef struct nyb_tile_s8_args {
     size_t lda;
     const uint32_t *a_step; /* [n_steps] byte offsets */
     const int8_t *b;
+    const uint32_t *b_step; /* [n_steps] numbers of steps in b and sums */
+    const int32_t *sums;    /* [steps of b][32], 64-byte aligned; not read if bias is 0 */
     int32_t *c;
     bool accumulate;      /* c += instead of c = */
     bool narrow;          /* only columns 0..15 are wanted; c's others hold anything afterwards */
     int32_t bias;         /* see A */
     int32_t max_a, max_b; /* largest byte of a (with bias) and |b|: bounds for int16 partials */
 } nyb_tile_s8_args;
+
+static inline const int8_t *nyb_tile_step_of_b(const nyb_tile_s8_args *args, size_t i)
+{
+    return args->b + (size_t)args->b_step[i] * NYB_TILE_STEP_BYTES;
+}
 
 typedef struct nyb_tile_s8 {
     const char *name; /* "amx", "avx512vnni", "avx2", "ref" */
@@ -66,16 +76,16 @@ typedef struct nyb_tile_s8 {
                    uint8_t *out);
 
     /* Panel from 32 rows n of k-contiguous bytes (fwd weights): fills steps [0, n_steps) from
-     * src[n * ld + src_step[i] + 0..63], and the column sums. Rows >= n_valid are zero, and
-     * bytes k >= valid[i] of step i are zero (valid[i] <= 64). */
+     * src[n * ld + src_step[i] + 0..63], and, unless NULL, their sums. Rows >= n_valid are zero,
+     * and bytes k >= valid[i] of step i are zero (valid[i] <= 64). */
     void (*pack_rows)(const int8_t *src, size_t ld, const uint32_t *src_step, const uint8_t *valid,
-                      size_t n_steps, size_t n_valid, int8_t *panel);
+                      size_t n_steps, size_t n_valid, int8_t *panel, int32_t *sums);
 
     /* Panel from rows k of n-contiguous bytes (dX weights; X of dW): step i holds rows
      * k = 64 i .. of src + k * ld, columns 0..31; rows >= k_valid and columns >= n_valid are
      * zero. n_steps = ceil(k_valid / 64) or more. */
     void (*pack_cols)(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
-                      int8_t *panel);
+                      int8_t *panel, int32_t *sums);
 
     /* dst[col * ldd + row] = src[row * lds + col] for rows x cols bytes (A of dW). Reads no byte
      * outside rows x cols, writes none outside cols x rows. */

@@ -29,28 +29,24 @@ void nyb_tile_unpack_avx2(const uint8_t *codes, size_t first, size_t n, const ui
     }
 }
 
-/* The column sums of a panel, after its last step. Pair sums are at most 256 in magnitude, so that
- * the 16 of a step fit int16. */
-static void write_colsum(int8_t *panel, size_t n_steps)
+/* The column sums of a step, eight at a time. Pair sums are at most 256 in magnitude, so that the
+ * 16 of a step fit int16. */
+static void write_sums(const int8_t *step, int32_t *sums)
 {
     const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
-    for (size_t part = 0; part < 4; part++) { /* eight columns */
-        const size_t offset = part / 2 * 1024 + part % 2 * 32;
-        __m256i sum = _mm256_setzero_si256();
-        for (size_t i = 0; i < n_steps; i++) {
-            const int8_t *line = panel + i * NYB_TILE_STEP_BYTES + offset;
-            __m256i pairs = _mm256_setzero_si256();
-            for (size_t k4 = 0; k4 < 16; k4++, line += 64)
-                pairs = _mm256_add_epi16(
-                    pairs, _mm256_maddubs_epi16(ones8, _mm256_load_si256((const void *)line)));
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones16));
-        }
-        _mm256_store_si256((void *)(panel + n_steps * NYB_TILE_STEP_BYTES + part * 32), sum);
+    for (size_t part = 0; part < 4; part++, sums += 8) {
+        const int8_t *line = step + part / 2 * 1024 + part % 2 * 32;
+        __m256i pairs = _mm256_setzero_si256();
+        for (size_t k4 = 0; k4 < 16; k4++, line += 64)
+            pairs = _mm256_add_epi16(
+                pairs, _mm256_maddubs_epi16(ones8, _mm256_load_si256((const void *)line)));
+        _mm256_store_si256((void *)sums, _mm256_madd_epi16(pairs, ones16));
     }
 }
 
 void nyb_tile_pack_rows_avx2(const int8_t *src, size_t ld, const uint32_t *src_step,
-                             const uint8_t *valid, size_t n_steps, size_t n_valid, int8_t *panel)
+                             const uint8_t *valid, size_t n_steps, size_t n_valid, int8_t *panel,
+                             int32_t *sums)
 {
     _Alignas(32) int8_t edge[NYB_TILE_COLS][NYB_TILE_STEP];
     for (size_t i = 0; i < n_steps; i++) {
@@ -74,8 +70,9 @@ void nyb_tile_pack_rows_avx2(const int8_t *src, size_t ld, const uint32_t *src_s
                     _mm256_store_si256((void *)(out + (k4 + j) * 64), r[j]);
             }
         }
+        if (sums)
+            write_sums(panel + i * NYB_TILE_STEP_BYTES, sums + i * NYB_TILE_COLS);
     }
-    write_colsum(panel, n_steps);
 }
 
 /* Four rows of 32 bytes -> two lines of 16 columns of four. */
@@ -97,7 +94,7 @@ static inline void interleave_4x32(const int8_t *row, size_t ld, int8_t *out)
 }
 
 void nyb_tile_pack_cols_avx2(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid,
-                             size_t n_steps, int8_t *panel)
+                             size_t n_steps, int8_t *panel, int32_t *sums)
 {
     _Alignas(32) int8_t edge[NYB_TILE_STEP][NYB_TILE_COLS];
     for (size_t i = 0; i < n_steps; i++) {
@@ -114,8 +111,9 @@ void nyb_tile_pack_cols_avx2(const int8_t *src, size_t ld, size_t k_valid, size_
         }
         for (size_t k4 = 0; k4 < 16; k4++)
             interleave_4x32(rows + 4 * k4 * lds, lds, panel + i * NYB_TILE_STEP_BYTES + k4 * 64);
+        if (sums)
+            write_sums(panel + i * NYB_TILE_STEP_BYTES, sums + i * NYB_TILE_COLS);
     }
-    write_colsum(panel, n_steps);
 }
 
 /* 32 rows of 16 bytes -> 16 rows of 32 bytes: two 16 x 16 transposes side by side. Each pass

@@ -40,11 +40,11 @@ static inline __m512i sum_lines(const __m512i line[16])
 }
 
 void nyb_tile_pack_rows_avx512(const int8_t *src, size_t ld, const uint32_t *src_step,
-                               const uint8_t *valid, size_t n_steps, size_t n_valid, int8_t *panel)
+                               const uint8_t *valid, size_t n_steps, size_t n_valid, int8_t *panel,
+                               int32_t *sums)
 {
     for (size_t half = 0; half < 2; half++) {
         const size_t n_rows = n_valid > 16 * half ? nyb_min(n_valid - 16 * half, 16) : 0;
-        __m512i colsum = _mm512_setzero_si512();
         for (size_t i = 0; i < n_steps; i++) {
             const int8_t *row = src + src_step[i] + 16 * half * ld;
             __m512i r[16];
@@ -60,9 +60,9 @@ void nyb_tile_pack_rows_avx512(const int8_t *src, size_t ld, const uint32_t *src
             int8_t *out = panel + i * NYB_TILE_STEP_BYTES + half * 1024;
             for (size_t k4 = 0; k4 < 16; k4++)
                 _mm512_store_si512(out + k4 * 64, r[k4]);
-            colsum = _mm512_add_epi32(colsum, sum_lines(r));
+            if (sums)
+                _mm512_store_si512(sums + i * NYB_TILE_COLS + half * 16, sum_lines(r));
         }
-        _mm512_store_si512(panel + n_steps * NYB_TILE_STEP_BYTES + half * 64, colsum);
     }
 }
 
@@ -82,10 +82,9 @@ static inline __attribute__((always_inline)) __m512i interleave_4x16(const void 
 }
 
 void nyb_tile_pack_cols_avx512(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid,
-                               size_t n_steps, int8_t *panel)
+                               size_t n_steps, int8_t *panel, int32_t *sums)
 {
     const __m512i ones = _mm512_set1_epi16(1);
-    __m512i colsum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     const __mmask32 columns = (__mmask32)nyb_mask64(nyb_min(n_valid, 32));
     _Alignas(64) int8_t edge[NYB_TILE_STEP][NYB_TILE_COLS];
     for (size_t i = 0; i < n_steps; i++) {
@@ -112,11 +111,10 @@ void nyb_tile_pack_cols_avx512(const int8_t *src, size_t ld, size_t k_valid, siz
                     _mm512_add_epi16(pairs[half], _mm512_maddubs_epi16(_mm512_set1_epi8(1), v));
             }
         }
-        for (size_t half = 0; half < 2; half++)
-            colsum[half] = _mm512_add_epi32(colsum[half], _mm512_madd_epi16(pairs[half], ones));
+        for (size_t half = 0; sums && half < 2; half++)
+            _mm512_store_si512(sums + i * NYB_TILE_COLS + half * 16,
+                               _mm512_madd_epi16(pairs[half], ones));
     }
-    _mm512_store_si512(panel + n_steps * NYB_TILE_STEP_BYTES, colsum[0]);
-    _mm512_store_si512(panel + n_steps * NYB_TILE_STEP_BYTES + 64, colsum[1]);
 }
 
 /* 64 rows of 16 bytes -> 16 rows of 64 bytes. */

@@ -37,7 +37,6 @@ static void run_32(const nyb_tile_s8_args *args)
     const size_t n_steps = args->n_steps, lower = args->rows - 16;
     int32_t *c0 = args->c, *c1 = args->c + lower * NYB_TILE_COLS;
     const uint8_t *a0 = args->a, *a1 = args->a + lower * lda;
-    const int8_t *b = args->b;
     const uint32_t *a_step = args->a_step;
     if (args->accumulate) {
         NYB_TILE_LOAD(0, c0, c_stride);
@@ -50,7 +49,8 @@ static void run_32(const nyb_tile_s8_args *args)
         NYB_TILE_ZERO(2);
         NYB_TILE_ZERO(3);
     }
-    for (size_t i = 0; i < n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+    for (size_t i = 0; i < n_steps; i++) {
+        const int8_t *b = nyb_tile_step_of_b(args, i);
         NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
         NYB_TILE_LOAD(4, a0 + a_step[i], lda);
         NYB_TILE_LOAD_STREAM(7, b + 1024, (size_t)64);
@@ -72,7 +72,6 @@ static void run_32_narrow(const nyb_tile_s8_args *args)
     const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t), lda = args->lda;
     const size_t lower = args->rows - 16;
     int32_t *c0 = args->c, *c1 = args->c + lower * NYB_TILE_COLS;
-    const int8_t *b = args->b;
     if (args->accumulate) {
         NYB_TILE_LOAD(0, c0, c_stride);
         NYB_TILE_LOAD(2, c1, c_stride);
@@ -80,8 +79,9 @@ static void run_32_narrow(const nyb_tile_s8_args *args)
         NYB_TILE_ZERO(0);
         NYB_TILE_ZERO(2);
     }
-    for (size_t i = 0; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+    for (size_t i = 0; i < args->n_steps; i++) {
         const uint8_t *a = args->a + args->a_step[i];
+        const int8_t *b = nyb_tile_step_of_b(args, i);
         NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
         NYB_TILE_LOAD(4, a, lda);
         NYB_TILE_LOAD(5, a + lower * lda, lda);
@@ -96,7 +96,6 @@ static void run_32_narrow(const nyb_tile_s8_args *args)
 static void run_16(const nyb_tile_s8_args *args)
 {
     const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t);
-    const int8_t *b = args->b;
     if (args->accumulate) {
         NYB_TILE_LOAD(0, args->c, c_stride);
         NYB_TILE_LOAD(1, args->c + 16, c_stride);
@@ -104,7 +103,8 @@ static void run_16(const nyb_tile_s8_args *args)
         NYB_TILE_ZERO(0);
         NYB_TILE_ZERO(1);
     }
-    for (size_t i = 0; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+    for (size_t i = 0; i < args->n_steps; i++) {
+        const int8_t *b = nyb_tile_step_of_b(args, i);
         NYB_TILE_LOAD(4, args->a + args->a_step[i], args->lda);
         NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
         NYB_TILE_LOAD_STREAM(7, b + 1024, (size_t)64);
@@ -122,7 +122,6 @@ static void run_16_narrow(const nyb_tile_s8_args *args)
     const size_t c_stride = NYB_TILE_COLS * sizeof(int32_t), lda = args->lda;
     const uint8_t *a = args->a;
     const uint32_t *a_step = args->a_step;
-    const int8_t *b = args->b;
     _Alignas(64) int32_t part[3][16][16];
     if (args->accumulate)
         NYB_TILE_LOAD(0, args->c, c_stride);
@@ -132,23 +131,23 @@ static void run_16_narrow(const nyb_tile_s8_args *args)
     NYB_TILE_ZERO(2);
     NYB_TILE_ZERO(3);
     size_t i = 0;
-    for (; i + 4 <= args->n_steps; i += 4, b += 4 * NYB_TILE_STEP_BYTES) {
+    for (; i + 4 <= args->n_steps; i += 4) {
         NYB_TILE_LOAD(4, a + a_step[i], lda);
-        NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
+        NYB_TILE_LOAD_STREAM(6, nyb_tile_step_of_b(args, i), (size_t)64);
         NYB_TILE_DOT(0, 4, 6);
         NYB_TILE_LOAD(5, a + a_step[i + 1], lda);
-        NYB_TILE_LOAD_STREAM(7, b + NYB_TILE_STEP_BYTES, (size_t)64);
+        NYB_TILE_LOAD_STREAM(7, nyb_tile_step_of_b(args, i + 1), (size_t)64);
         NYB_TILE_DOT(1, 5, 7);
         NYB_TILE_LOAD(4, a + a_step[i + 2], lda);
-        NYB_TILE_LOAD_STREAM(6, b + 2 * NYB_TILE_STEP_BYTES, (size_t)64);
+        NYB_TILE_LOAD_STREAM(6, nyb_tile_step_of_b(args, i + 2), (size_t)64);
         NYB_TILE_DOT(2, 4, 6);
         NYB_TILE_LOAD(5, a + a_step[i + 3], lda);
-        NYB_TILE_LOAD_STREAM(7, b + 3 * NYB_TILE_STEP_BYTES, (size_t)64);
+        NYB_TILE_LOAD_STREAM(7, nyb_tile_step_of_b(args, i + 3), (size_t)64);
         NYB_TILE_DOT(3, 5, 7);
     }
-    for (; i < args->n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+    for (; i < args->n_steps; i++) {
         NYB_TILE_LOAD(4, a + a_step[i], lda);
-        NYB_TILE_LOAD_STREAM(6, b, (size_t)64);
+        NYB_TILE_LOAD_STREAM(6, nyb_tile_step_of_b(args, i), (size_t)64);
         NYB_TILE_DOT(0, 4, 6);
     }
     NYB_TILE_STORE(0, args->c, c_stride);

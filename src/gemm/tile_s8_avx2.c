@@ -24,9 +24,12 @@ static void end(void)
 /* c starts at -bias * sum of b, because a is unit + bias (all modulo 2^32). */
 static void start(const nyb_tile_s8_args *args, int32_t bias)
 {
-    const int8_t *tail = args->b + args->n_steps * NYB_TILE_STEP_BYTES;
     for (size_t j = 0; j < (args->narrow ? 2 : 4); j++) {
-        const __m256i sum = _mm256_load_si256((const void *)(tail + 32 * j));
+        __m256i sum = _mm256_setzero_si256();
+        for (size_t i = 0; bias && i < args->n_steps; i++) {
+            const int32_t *sums = args->sums + (size_t)args->b_step[i] * NYB_TILE_COLS;
+            sum = _mm256_add_epi32(sum, _mm256_load_si256((const void *)(sums + 8 * j)));
+        }
         const __m256i less = _mm256_mullo_epi32(_mm256_set1_epi32(-bias), sum);
         for (size_t m = 0; m < args->rows; m++) {
             __m256i *to = (void *)(args->c + m * NYB_TILE_COLS + 8 * j);
@@ -61,12 +64,11 @@ static void fill_bases(const block *w, bases base)
 {
     const __m256i ones = _mm256_set1_epi8(1);
     const __m256i bias = _mm256_set1_epi16((int16_t)-w->args->bias);
-    const int8_t *b = w->args->b + w->step * NYB_TILE_STEP_BYTES;
     for (size_t i = 0; i < w->n_steps * 16 / w->dots; i++) {
-        const size_t step = i * w->dots / 16, k4 = i * w->dots % 16;
+        const int8_t *b = nyb_tile_step_of_b(w->args, w->step + i * w->dots / 16);
+        const size_t k4 = i * w->dots % 16;
         for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
-            const int8_t *line =
-                b + step * NYB_TILE_STEP_BYTES + j / 2 * 1024 + k4 * 64 + j % 2 * 32;
+            const int8_t *line = b + j / 2 * 1024 + k4 * 64 + j % 2 * 32;
             __m256i sum = _mm256_setzero_si256();
             for (size_t dot = 0; dot < w->dots; dot++, line += 64)
                 sum = _mm256_add_epi16(
@@ -95,8 +97,7 @@ static inline __attribute__((always_inline)) void bytes_rows(const block *w, siz
                 acc[m][1] = from[1];
             }
             for (size_t step = i; step < stop; step++) {
-                const int8_t *line =
-                    args->b + step * NYB_TILE_STEP_BYTES + w->half * 1024 + k0 * 64;
+                const int8_t *line = nyb_tile_step_of_b(args, step) + w->half * 1024 + k0 * 64;
                 const uint8_t *a = args->a + w->first_row * lda + args->a_step[step] + k0 * 4;
                 for (const int8_t *last = line + dots * 64; line < last; line += 256, a += 16) {
                     NYB_UNROLL
@@ -141,7 +142,7 @@ static void widen_a(const nyb_tile_s8_args *args, size_t step, size_t n_steps,
 }
 
 /* A line of fours of k becomes two lines of pairs: | n 0..15: k 0 1 | n 0..15: k 2 3 |. */
-static void widen_b(const int8_t *b, size_t n_steps, size_t n_halves,
+static void widen_b(const nyb_tile_s8_args *args, size_t step, size_t n_steps,
                     int16_t lines[2][WIDE_K / 2][32])
 {
     const __m256i low = _mm256_broadcastsi128_si256(
@@ -149,8 +150,8 @@ static void widen_b(const int8_t *b, size_t n_steps, size_t n_halves,
     const __m256i high = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15));
     for (size_t i = 0; i < n_steps; i++) {
-        for (size_t half = 0; half < n_halves; half++) {
-            const int8_t *from = b + i * NYB_TILE_STEP_BYTES + half * 1024;
+        for (size_t half = 0; half < (args->narrow ? 1 : 2); half++) {
+            const int8_t *from = nyb_tile_step_of_b(args, step + i) + half * 1024;
             for (size_t k4 = 0; k4 < 16; k4++) {
                 int16_t(*to)[32] = lines[half] + i * 32 + k4 * 2;
                 for (size_t j = 0; j < 2; j++) {
@@ -270,7 +271,7 @@ static void run_words(const nyb_tile_s8_args *args)
     for (w.step = 0; w.step < args->n_steps; w.step += WIDE_STEPS) {
         w.n_steps = nyb_min(args->n_steps - w.step, WIDE_STEPS);
         widen_a(args, w.step, w.n_steps, a);
-        widen_b(args->b + w.step * NYB_TILE_STEP_BYTES, w.n_steps, n_halves, b);
+        widen_b(args, w.step, w.n_steps, b);
         for (w.half = 0; w.half < n_halves; w.half++) {
             w.first_row = 0;
             w.b = b[w.half][0];

@@ -21,33 +21,28 @@ static inline __m512i broadcast_4(const uint8_t *a)
 }
 
 /* Rows first_row .. first_row + n_rows - 1; n_rows is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void run_rows(const nyb_tile_s8_args *args,
-                                                           size_t first_row, size_t n_rows)
+static inline __attribute__((always_inline)) void
+run_rows(const nyb_tile_s8_args *args, const __m512i less[2], size_t first_row, size_t n_rows)
 {
     const size_t lda = args->lda, n_steps = args->n_steps;
     const uint8_t *a0 = args->a + first_row * lda;
     const uint32_t *a_step = args->a_step;
-    const int8_t *b = args->b;
     int32_t *c = args->c + first_row * NYB_TILE_COLS;
     __m512i acc[MAX_ROWS][2];
 
-    /* a is unit + bias: start at -bias * sum of b (all modulo 2^32). */
-    const __m512i bias = _mm512_set1_epi32(-args->bias);
-    const int8_t *tail = b + n_steps * NYB_TILE_STEP_BYTES;
-    const __m512i less0 = _mm512_mullo_epi32(bias, _mm512_load_si512(tail));
-    const __m512i less1 = _mm512_mullo_epi32(bias, _mm512_load_si512(tail + 64));
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++) {
-        acc[m][0] = less0;
-        acc[m][1] = less1;
+        acc[m][0] = less[0];
+        acc[m][1] = less[1];
         if (args->accumulate) {
             const int32_t *row = c + m * NYB_TILE_COLS;
-            acc[m][0] = _mm512_add_epi32(less0, _mm512_load_si512(row));
-            acc[m][1] = _mm512_add_epi32(less1, _mm512_load_si512(row + 16));
+            acc[m][0] = _mm512_add_epi32(less[0], _mm512_load_si512(row));
+            acc[m][1] = _mm512_add_epi32(less[1], _mm512_load_si512(row + 16));
         }
     }
-    for (size_t i = 0; i < n_steps; i++, b += NYB_TILE_STEP_BYTES) {
+    for (size_t i = 0; i < n_steps; i++) {
         const uint8_t *a = a0 + a_step[i];
+        const int8_t *b = nyb_tile_step_of_b(args, i);
         for (size_t k4 = 0; k4 < 16; k4 += 4, a += 16) {
             NYB_UNROLL
             for (size_t j = 0; j < 4; j++) {
@@ -70,9 +65,9 @@ static inline __attribute__((always_inline)) void run_rows(const nyb_tile_s8_arg
 }
 
 #define RUN_ROWS(n)                                                                                \
-    static void run_rows_##n(const nyb_tile_s8_args *args, size_t first_row)                       \
+    static void run_rows_##n(const nyb_tile_s8_args *args, const __m512i less[2], size_t row)      \
     {                                                                                              \
-        run_rows(args, first_row, n);                                                              \
+        run_rows(args, less, row, n);                                                              \
     }
 RUN_ROWS(1)
 RUN_ROWS(2)
@@ -89,14 +84,23 @@ RUN_ROWS(12)
 
 static void run(const nyb_tile_s8_args *args)
 {
-    static void (*const run_block[])(const nyb_tile_s8_args *, size_t) = {
+    static void (*const run_block[])(const nyb_tile_s8_args *, const __m512i *, size_t) = {
         run_rows_1, run_rows_2, run_rows_3, run_rows_4,  run_rows_5,  run_rows_6,
         run_rows_7, run_rows_8, run_rows_9, run_rows_10, run_rows_11, run_rows_12,
     };
+    /* a is unit + bias: sums start at -bias * sum of b (all modulo 2^32). */
+    __m512i less[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (size_t i = 0; args->bias && i < args->n_steps; i++) {
+        const int32_t *sums = args->sums + (size_t)args->b_step[i] * NYB_TILE_COLS;
+        less[0] = _mm512_add_epi32(less[0], _mm512_load_si512(sums));
+        less[1] = _mm512_add_epi32(less[1], _mm512_load_si512(sums + 16));
+    }
+    less[0] = _mm512_mullo_epi32(_mm512_set1_epi32(-args->bias), less[0]);
+    less[1] = _mm512_mullo_epi32(_mm512_set1_epi32(-args->bias), less[1]);
     /* Equal heights: a low last block would wait for its accumulators. */
     for (size_t row = 0, left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
         const size_t n_rows = (args->rows - row + left - 1) / left;
-        run_block[n_rows - 1](args, row);
+        run_block[n_rows - 1](args, less, row);
         row += n_rows;
     }
 }

@@ -14,10 +14,11 @@ static void run(const nyb_tile_s8_args *args)
     if (!args->accumulate)
         memset(args->c, 0, args->rows * NYB_TILE_COLS * sizeof *args->c);
     for (size_t i = 0; i < args->n_steps; i++) {
+        const int8_t *step = nyb_tile_step_of_b(args, i);
         int16_t b[NYB_TILE_STEP][NYB_TILE_COLS];
         for (size_t k = 0; k < NYB_TILE_STEP; k++)
             for (size_t n = 0; n < NYB_TILE_COLS; n++)
-                b[k][n] = args->b[i * NYB_TILE_STEP_BYTES + nyb_tile_s8_offset(k, n)];
+                b[k][n] = step[nyb_tile_s8_offset(k, n)];
         for (size_t m = 0; m < args->rows; m++) {
             const uint8_t *a = args->a + m * args->lda + args->a_step[i];
             int32_t *c = args->c + m * NYB_TILE_COLS;
@@ -39,37 +40,37 @@ static void unpack(const uint8_t *codes, size_t first, size_t n, const uint8_t l
     }
 }
 
-/* The 32 int32 column sums that follow the last step. */
-static void write_colsum(int8_t *panel, size_t n_steps)
+static void write_sums(const int8_t *panel, size_t n_steps, int32_t *sums)
 {
-    int32_t sum[NYB_TILE_COLS] = {0};
-    for (size_t i = 0; i < n_steps; i++)
+    if (!sums)
+        return;
+    memset(sums, 0, n_steps * NYB_TILE_SUMS_BYTES);
+    for (size_t i = 0; i < n_steps; i++, panel += NYB_TILE_STEP_BYTES, sums += NYB_TILE_COLS)
         for (size_t k = 0; k < NYB_TILE_STEP; k++)
             for (size_t n = 0; n < NYB_TILE_COLS; n++)
-                sum[n] += panel[i * NYB_TILE_STEP_BYTES + nyb_tile_s8_offset(k, n)];
-    memcpy(panel + n_steps * NYB_TILE_STEP_BYTES, sum, sizeof sum);
+                sums[n] += panel[nyb_tile_s8_offset(k, n)];
 }
 
 static void pack_rows(const int8_t *src, size_t ld, const uint32_t *src_step, const uint8_t *valid,
-                      size_t n_steps, size_t n_valid, int8_t *panel)
+                      size_t n_steps, size_t n_valid, int8_t *panel, int32_t *sums)
 {
     for (size_t i = 0; i < n_steps; i++)
         for (size_t n = 0; n < NYB_TILE_COLS; n++)
             for (size_t k = 0; k < NYB_TILE_STEP; k++)
                 panel[i * NYB_TILE_STEP_BYTES + nyb_tile_s8_offset(k, n)] =
                     n < n_valid && k < valid[i] ? src[n * ld + src_step[i] + k] : 0;
-    write_colsum(panel, n_steps);
+    write_sums(panel, n_steps, sums);
 }
 
 static void pack_cols(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
-                      int8_t *panel)
+                      int8_t *panel, int32_t *sums)
 {
     for (size_t k = 0; k < n_steps * NYB_TILE_STEP; k++)
         for (size_t n = 0; n < NYB_TILE_COLS; n++)
             panel[k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES +
                   nyb_tile_s8_offset(k % NYB_TILE_STEP, n)] =
                 n < n_valid && k < k_valid ? src[k * ld + n] : 0;
-    write_colsum(panel, n_steps);
+    write_sums(panel, n_steps, sums);
 }
 
 static void transpose(const uint8_t *src, size_t lds, size_t rows, size_t cols, uint8_t *dst,

@@ -26,17 +26,23 @@ static size_t panel_offset(size_t k, size_t n)
     return ((step * 2 + half) * 16 + k4) * 64 + (n % 16) * 4 + k % 4;
 }
 
+/* The column sums of a panel's steps, which lie behind them here. */
+static int32_t *sums_of(int8_t *panel, size_t n_steps)
+{
+    return (int32_t *)(panel + n_steps * NYB_TILE_STEP_BYTES);
+}
+
 /* The panel of b[k][32]. */
 static void make_panel(const int8_t *b, size_t n_steps, int8_t *panel)
 {
-    int32_t sum[COLS] = {0};
+    int32_t *sums = sums_of(panel, n_steps);
+    memset(sums, 0, n_steps * NYB_TILE_SUMS_BYTES);
     for (size_t k = 0; k < n_steps * STEP; k++) {
         for (size_t n = 0; n < COLS; n++) {
             panel[panel_offset(k, n)] = b[k * COLS + n];
-            sum[n] += b[k * COLS + n];
+            sums[k / STEP * COLS + n] += b[k * COLS + n];
         }
     }
-    memcpy(panel + n_steps * NYB_TILE_STEP_BYTES, sum, sizeof sum);
 }
 
 /* Equal bits; one NaN is as good as another (which of two NaNs an instruction passes on depends on
@@ -83,7 +89,7 @@ static int32_t unit_of(const nyb_tile_s8 *tile, const nyb_tile_s8_args *args, ui
     return tile->a_biased ? byte - args->bias : (int8_t)byte;
 }
 
-/* b: [k][32], what args->b was made of. */
+/* b: [k][32] of all steps, what args->b was made of. */
 static void want_run(const nyb_tile_s8 *tile, const nyb_tile_s8_args *args, const int8_t *b,
                      int32_t *c)
 {
@@ -92,8 +98,9 @@ static void want_run(const nyb_tile_s8 *tile, const nyb_tile_s8_args *args, cons
         for (size_t k = 0; k < args->n_steps * STEP; k++) {
             const size_t offset = m * args->lda + args->a_step[k / STEP] + k % STEP;
             const int32_t unit = unit_of(tile, args, args->a[offset]);
+            const int8_t *row = b + (args->b_step[k / STEP] * STEP + k % STEP) * COLS;
             for (size_t n = 0; n < COLS; n++)
-                sum[n] += (uint32_t)(unit * b[k * COLS + n]);
+                sum[n] += (uint32_t)(unit * row[n]);
         }
         for (size_t n = 0; n < COLS; n++)
             c[m * COLS + n] =
@@ -117,13 +124,14 @@ static void check_run(ck *c, const nyb_tile_s8 *tile, const nyb_tile_s8_args *ar
     ck_same(c, "run", want, got, sizeof want); /* also rows that it must leave alone */
 }
 
-/* Rows that overlap, steps in any order, bytes that meet a zero of b: see tile.h. */
+/* Rows that overlap, steps in any order and some twice, bytes that meet a zero of b: see tile.h. */
 static void random_run(ck *c, const nyb_tile_s8 *tile)
 {
     static const size_t pitches[] = {0, 16, 17, 32, 64, 80, 128, 576};
     int8_t b[MAX_STEPS * STEP * COLS];
-    uint32_t a_step[MAX_STEPS];
-    nyb_tile_s8_args args = {.rows = ck_range(c, 1, ROWS), .n_steps = ck_range(c, 1, MAX_STEPS)};
+    uint32_t a_step[MAX_STEPS], b_step[MAX_STEPS];
+    const size_t all_steps = ck_range(c, 1, MAX_STEPS);
+    nyb_tile_s8_args args = {.rows = ck_range(c, 1, ROWS), .n_steps = all_steps};
     const limits max = pairs[ck_range(c, 0, N_PAIRS - 1)];
     const bool extreme = ck_range(c, 0, 7) == 0, garbage = ck_range(c, 0, 7) == 0;
     if (!set_limits(tile, max, &args))
@@ -133,9 +141,11 @@ static void random_run(ck *c, const nyb_tile_s8 *tile)
     uint32_t reach = 0;
     for (size_t i = 0; i < args.n_steps; i++) {
         a_step[i] = garbage ? (uint32_t)(i * STEP) : (uint32_t)ck_range(c, 0, 600);
+        b_step[i] = garbage ? (uint32_t)i : (uint32_t)ck_range(c, 0, all_steps - 1);
         reach = a_step[i] > reach ? a_step[i] : reach;
     }
     args.a_step = a_step;
+    args.b_step = b_step;
     const size_t n_a = (args.rows - 1) * args.lda + reach + STEP;
     uint8_t *a = ck_guard(c, n_a, ck_range(c, 0, 1));
     for (size_t i = 0; i < n_a; i++) {
@@ -152,12 +162,14 @@ static void random_run(ck *c, const nyb_tile_s8 *tile)
                 a[m * args.lda + k] = (uint8_t)ck_rand(c);
         }
     }
-    int8_t *panel = ck_guard(c, ck_panel_bytes(args.n_steps), true);
-    make_panel(b, args.n_steps, panel);
+    int8_t *panel = ck_guard(c, ck_panel_bytes(all_steps), true);
+    make_panel(b, all_steps, panel);
     args.a = a;
     args.b = panel;
+    args.sums = sums_of(panel, all_steps);
     tile->begin();
     const size_t rows = args.rows;
+    args.n_steps = ck_range(c, 1, all_steps);
     args.rows = ck_range(c, 1, rows); /* another height in the same batch */
     check_run(c, tile, &args, b);
     args.rows = rows;
@@ -177,9 +189,10 @@ static void extreme_run(ck *c, const nyb_tile_s8 *tile, limits max)
     args.n_steps = nyb_min(bound, 600);
     uint8_t *a = ck_guard(c, STEP, true);
     uint32_t *a_step = nyb_alloc(args.n_steps * sizeof *a_step);
+    uint32_t *b_step = nyb_alloc(args.n_steps * sizeof *b_step);
     int8_t *b = nyb_alloc(args.n_steps * STEP * COLS);
     int8_t *panel = nyb_alloc(ck_panel_bytes(args.n_steps));
-    if (!a_step || !b || !panel) {
+    if (!a_step || !b_step || !b || !panel) {
         ck_fail(c, "out of memory");
     } else {
         memset(a, max.a + args.bias, STEP);
@@ -189,14 +202,19 @@ static void extreme_run(ck *c, const nyb_tile_s8 *tile, limits max)
             b[k * COLS] = (int8_t)max.b, b[k * COLS + 31] = (int8_t)-max.b;
         make_panel(b, args.n_steps, panel);
         args.a = a;
+        for (size_t i = 0; i < args.n_steps; i++)
+            b_step[i] = (uint32_t)i;
         args.a_step = a_step;
         args.b = panel;
+        args.b_step = b_step;
+        args.sums = sums_of(panel, args.n_steps);
         tile->begin();
         check_run(c, tile, &args, b);
         tile->end();
     }
     nyb_free(panel);
     nyb_free(b);
+    nyb_free(b_step);
     nyb_free(a_step);
 }
 
@@ -222,12 +240,13 @@ static void random_unpack(ck *c, const nyb_tile_s8 *tile)
 
 static void random_pack_rows(ck *c, const nyb_tile_s8 *tile)
 {
-    int8_t b[MAX_STEPS * STEP * COLS] = {0}, want[MAX_STEPS * NYB_TILE_STEP_BYTES + 128];
+    int8_t b[MAX_STEPS * STEP * COLS] = {0},
+                                want[MAX_STEPS * (NYB_TILE_STEP_BYTES + NYB_TILE_SUMS_BYTES)];
     uint32_t src_step[MAX_STEPS];
     uint8_t valid[MAX_STEPS];
     const size_t n_steps = ck_range(c, 1, MAX_STEPS), ld = ck_range(c, 0, 700);
     const size_t n_valid = ck_range(c, 0, 1) ? COLS : ck_range(c, 0, COLS);
-    const bool whole = ck_range(c, 0, 1);
+    const bool whole = ck_range(c, 0, 1), no_sums = ck_range(c, 0, 1);
     size_t n_src = 0;
     for (size_t i = 0; i < n_steps; i++) {
         src_step[i] = (uint32_t)ck_range(c, 0, 500);
@@ -235,34 +254,40 @@ static void random_pack_rows(ck *c, const nyb_tile_s8 *tile)
         if (n_valid && valid[i])
             n_src = nyb_max(n_src, (n_valid - 1) * ld + src_step[i] + valid[i]);
     }
+    const size_t n_bytes = ck_panel_bytes(n_steps) - no_sums * n_steps * NYB_TILE_SUMS_BYTES;
     int8_t *src = ck_guard(c, n_src, ck_range(c, 0, 1));
-    int8_t *got = ck_guard(c, ck_panel_bytes(n_steps), true);
+    int8_t *got = ck_guard(c, n_bytes, true);
     fill(c, src, n_src);
     for (size_t i = 0; i < n_steps; i++)
         for (size_t n = 0; n < n_valid; n++)
             for (size_t k = 0; k < valid[i]; k++)
                 b[(i * STEP + k) * COLS + n] = src[n * ld + src_step[i] + k];
     make_panel(b, n_steps, want);
-    tile->pack_rows(src, ld, src_step, valid, n_steps, n_valid, got);
-    ck_same(c, "pack_rows", want, got, ck_panel_bytes(n_steps));
+    tile->pack_rows(src, ld, src_step, valid, n_steps, n_valid, got,
+                    no_sums ? NULL : sums_of(got, n_steps));
+    ck_same(c, "pack_rows", want, got, n_bytes);
 }
 
 static void random_pack_cols(ck *c, const nyb_tile_s8 *tile)
 {
-    int8_t b[MAX_STEPS * STEP * COLS] = {0}, want[MAX_STEPS * NYB_TILE_STEP_BYTES + 128];
+    int8_t b[MAX_STEPS * STEP * COLS] = {0},
+                                want[MAX_STEPS * (NYB_TILE_STEP_BYTES + NYB_TILE_SUMS_BYTES)];
     const size_t n_steps = ck_range(c, 1, MAX_STEPS);
     const size_t n_valid = ck_range(c, 0, 1) ? COLS : ck_range(c, 1, COLS);
     const size_t k_valid = ck_range(c, 0, 1) ? n_steps * STEP : ck_range(c, 1, n_steps * STEP);
     const size_t ld = n_valid + (ck_range(c, 0, 1) ? 0 : ck_range(c, 0, 100));
     const size_t n_src = (k_valid - 1) * ld + n_valid;
+    const bool no_sums = ck_range(c, 0, 1);
+    const size_t n_bytes = ck_panel_bytes(n_steps) - no_sums * n_steps * NYB_TILE_SUMS_BYTES;
     int8_t *src = ck_guard(c, n_src, ck_range(c, 0, 1));
-    int8_t *got = ck_guard(c, ck_panel_bytes(n_steps), true);
+    int8_t *got = ck_guard(c, n_bytes, true);
     fill(c, src, n_src);
     for (size_t k = 0; k < k_valid; k++)
         memcpy(b + k * COLS, src + k * ld, n_valid);
     make_panel(b, n_steps, want);
-    tile->pack_cols(src, ld, k_valid, n_valid, n_steps, got);
-    ck_same(c, "pack_cols", want, got, ck_panel_bytes(n_steps));
+    tile->pack_cols(src, ld, k_valid, n_valid, n_steps, got,
+                    no_sums ? NULL : sums_of(got, n_steps));
+    ck_same(c, "pack_cols", want, got, n_bytes);
 }
 
 static void random_transpose(ck *c, const nyb_tile_s8 *tile)
@@ -312,13 +337,16 @@ static void check_products(ck *c, const nyb_tile_s8 *tile, const nyb_format *fa,
     uint8_t lut_a[16], lut_b[16], a[16 * STEP];
     uint8_t codes_a[16 * STEP / 2], codes_b[COLS * STEP / 2];
     int8_t b[COLS * STEP];
-    _Alignas(64) int8_t panel[NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES];
+    _Alignas(64) int8_t panel[NYB_TILE_STEP_BYTES];
+    _Alignas(64) int32_t sums[COLS];
     _Alignas(64) int32_t got[ROWS * COLS];
     nyb_packed pa = {.format = fa, .rows = 16, .cols = STEP, .pitch = STEP, .codes = codes_a};
     nyb_packed pb = {.format = fb, .rows = by_rows ? COLS : STEP, .codes = codes_b};
     pb.cols = pb.pitch = by_rows ? STEP : COLS;
     nyb_tile_s8_args args = {.rows = 16, .n_steps = 1, .a = a, .lda = STEP, .a_step = &zero};
     args.b = panel;
+    args.b_step = &zero;
+    args.sums = sums;
     args.c = got;
     const int32_t others = (STEP - 1) * fa->units[0] * fb->units[0];
     if (!set_limits(tile, limits_of(fa, fb), &args))
@@ -337,9 +365,9 @@ static void check_products(ck *c, const nyb_tile_s8 *tile, const nyb_format *fa,
         tile->unpack(codes_a, 0, sizeof a, lut_a, a);
         tile->unpack(codes_b, 0, sizeof b, lut_b, (uint8_t *)b);
         if (by_rows)
-            tile->pack_rows(b, STEP, &zero, &whole, 1, COLS, panel);
+            tile->pack_rows(b, STEP, &zero, &whole, 1, COLS, panel, sums);
         else
-            tile->pack_cols(b, COLS, STEP, COLS, 1, panel);
+            tile->pack_cols(b, COLS, STEP, COLS, 1, panel, sums);
         tile->run(&args);
         for (size_t i = 0; i < 16 * COLS; i++) {
             const size_t code_a = i / COLS, code_b = i % COLS % 16;

@@ -5,9 +5,10 @@
 #include "check.h"
 #include "gemm/tile.h"
 
+/* With the column sums of the steps behind them. */
 static inline size_t ck_panel_bytes(size_t n_steps)
 {
-    return n_steps * NYB_TILE_STEP_BYTES + NYB_TILE_TAIL_BYTES;
+    return n_steps * (NYB_TILE_STEP_BYTES + NYB_TILE_SUMS_BYTES);
 }
 
 /* Timings, where --bench asks for them. */

@@ -16,7 +16,7 @@ typedef struct bench_s8 {
     uint8_t *bytes; /* operands: 1 MB */
     int8_t *panels;
     uint8_t *out;
-    uint32_t step[16];
+    uint32_t step[16], number[16];
     uint8_t valid[16];
     uint8_t lut[16];
 } bench_s8;
@@ -27,6 +27,7 @@ static void bench_run(void *arg)
     nyb_tile_s8_args args = b->args;
     for (size_t i = 0; i < b->n_panels; i++) {
         args.b = b->panels + i * ck_panel_bytes(args.n_steps);
+        args.sums = (const int32_t *)(args.b + args.n_steps * NYB_TILE_STEP_BYTES);
         b->tile->run(&args);
     }
 }
@@ -42,14 +43,15 @@ static void bench_pack_rows(void *arg)
     const bench_s8 *b = arg;
     for (size_t i = 0; i < 4; i++)
         b->tile->pack_rows((int8_t *)b->bytes + i * 32768, 1024, b->step, b->valid, 16, COLS,
-                           b->panels);
+                           b->panels, (int32_t *)(b->panels + 16 * NYB_TILE_STEP_BYTES));
 }
 
 static void bench_pack_cols(void *arg)
 {
     const bench_s8 *b = arg;
     for (size_t i = 0; i < 4; i++)
-        b->tile->pack_cols((int8_t *)b->bytes + i * 32, 128, 1024, COLS, 16, b->panels);
+        b->tile->pack_cols((int8_t *)b->bytes + i * 32, 128, 1024, COLS, 16, b->panels,
+                           (int32_t *)(b->panels + 16 * NYB_TILE_STEP_BYTES));
 }
 
 static void bench_transpose(void *arg)
@@ -72,13 +74,15 @@ void ck_time_tile_s8(ck *c, const nyb_tile_s8 *tile)
     b.bytes = nyb_alloc(1 << 20);
     b.panels = nyb_alloc(2 * N_PANELS * ck_panel_bytes(16));
     b.out = nyb_alloc(1 << 20);
-    b.args = (nyb_tile_s8_args){.rows = ROWS, .a = b.bytes, .a_step = b.step, .c = nyb_alloc(4096)};
+    b.args = (nyb_tile_s8_args){
+        .rows = ROWS, .a = b.bytes, .a_step = b.step, .b_step = b.number, .c = nyb_alloc(4096)};
     b.args.bias = tile->a_biased ? 7 : 0; /* int4 times int4 */
     b.args.max_a = 7 + b.args.bias;
     b.args.max_b = 7;
     if (b.bytes && b.panels && b.out && b.args.c) {
         for (size_t i = 0; i < 16; i++) {
             b.step[i] = (uint32_t)(i * STEP);
+            b.number[i] = (uint32_t)i;
             b.valid[i] = STEP;
         }
         for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {

@@ -491,6 +491,89 @@ static void s8_dw(void **state)
     all_kernels(NYB_PRODUCT_DW, bwd_pairs, 5, 8, 300000);
 }
 
+/* Where pads are most of what taps see, and images alternate: blocks and taps leave steps out. */
+static void many_small_images(void **state)
+{
+    (void)state;
+    seed = 8;
+    for (size_t i = 0; i < 36; i++) {
+        const nyb_product product = (nyb_product)(i % 3);
+        const bool fwd = product == NYB_PRODUCT_FWD;
+        const size_t kernel = pick(2, 5), pad = pick(1, kernel - 1);
+        problem p = {.product = product,
+                     .s = {.n = pick(17, 70),
+                           .h = pick(kernel > 2 * pad ? kernel - 2 * pad : 1, 6),
+                           .w = pick(kernel > 2 * pad ? kernel - 2 * pad : 1, 6),
+                           .c = pick(1, 40),
+                           .o = pick(1, 40),
+                           .r = kernel,
+                           .s = kernel,
+                           .stride = pick(1, 3),
+                           .pad = pad},
+                     .a = format((fwd ? fwd_pairs : bwd_pairs)[draw() % 5][0]),
+                     .n_samples = product == NYB_PRODUCT_DW ? pick(1, 2) : 1,
+                     .bias = fwd};
+        p.b = format("int4");
+        check_problem(&p, false, draw() % 8 == 0);
+    }
+}
+
+/* The first and the last of several bands of rows see pads where the others see pixels. */
+static void bands_of_rows(void **state)
+{
+    (void)state;
+    seed = 9;
+    for (size_t i = 0; i < 4; i++) {
+        const size_t stride = i / 2 + 1;
+        problem p = {.product = i % 2 ? NYB_PRODUCT_DX : NYB_PRODUCT_FWD,
+                     .s = {.n = 1,
+                           .h = 16 * stride,
+                           .w = 32 * stride,
+                           .c = 64,
+                           .o = 64,
+                           .r = 3,
+                           .s = 3,
+                           .stride = stride,
+                           .pad = 1},
+                     .a = format(i % 2 ? "e3m0" : "uint4"),
+                     .b = format("int4"),
+                     .n_samples = 1};
+        nyb_conv *conv;
+        assert_int_equal(
+            nyb_conv_create(contexts[0][0], p.product, &p.s, p.a, p.b, 1, NULL, &conv, NULL),
+            NYB_OK);
+        assert_true(conv->map.bands > 1);
+        nyb_conv_destroy(&conv);
+        check_problem(&p, false, false);
+    }
+}
+
+/* No step is summed that has only pads: the steps of all blocks are the multiply-adds that count.
+ */
+static void padding_is_left_out(void **state)
+{
+    const nyb_conv_shape shape = {
+        .n = 64, .h = 4, .w = 4, .c = 256, .o = 256, .r = 3, .s = 3, .stride = 1, .pad = 1};
+    (void)state;
+    for (int product = 0; product < 3; product++) {
+        const bool dw = product == NYB_PRODUCT_DW;
+        nyb_conv *conv;
+        uint64_t steps = 0;
+        assert_int_equal(nyb_conv_create(contexts[0][0], (nyb_product)product, &shape,
+                                         format("int4"), format("int4"), 1, NULL, &conv, NULL),
+                         NYB_OK);
+        const nyb_map *map = &conv->map;
+        if (dw)
+            steps = conv->dw.list[9] * conv->dw.n_chunks * shape.c * shape.o;
+        for (size_t i = 0; !dw && i < map->bands * map->subs->n_blocks; i++) {
+            const uint32_t *list = map->subs->list + map->subs->block_list[i];
+            steps += (list[1] - list[0]) * (map->n_slabs / map->bands) * NYB_TILE_ROWS * shape.o;
+        }
+        assert_int_equal(steps * NYB_TILE_STEP, nyb_conv_macs(conv));
+        nyb_conv_destroy(&conv);
+    }
+}
+
 static void f32_all(void **state)
 {
     (void)state;
@@ -785,6 +868,9 @@ int main(void)
         cmocka_unit_test(s8_y),
         cmocka_unit_test(s8_dx),
         cmocka_unit_test(s8_dw),
+        cmocka_unit_test(many_small_images),
+        cmocka_unit_test(bands_of_rows),
+        cmocka_unit_test(padding_is_left_out),
         cmocka_unit_test(f32_all),
         cmocka_unit_test(linear_layers),
         cmocka_unit_test(long_chains),
