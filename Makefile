@@ -4,7 +4,7 @@ BUILD ?= build
 .PHONY: all help check check-full demo bench install format clean
 
 all: $(BUILD)/build.ninja
-	ninja -C $(BUILD)
+	+ninja -C $(BUILD)
 
 # Warnings are errors in `make check`, not for whoever has a newer compiler.
 $(BUILD)/build.ninja:
