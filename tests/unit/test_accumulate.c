@@ -9,21 +9,10 @@
 
 #include <cmocka.h>
 
+#include "contexts.h"
+#include "draw.h"
 #include "gemm/conv_impl.h"
 #include "quant/round.h"
-
-static uint64_t seed;
-
-static uint32_t draw(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static size_t pick(size_t lo, size_t hi)
-{
-    return lo + draw() % (hi - lo + 1);
-}
 
 /* ---- the accumulators -------------------------------------------------------------------------
  */
@@ -396,36 +385,6 @@ static void sums_round_as_encoders_do(void **state)
 /* ---- whole products ---------------------------------------------------------------------------
  */
 
-static const char *const levels[] = {"ref", "avx2", "avx512vnni"};
-static const size_t thread_counts[] = {1, 2, 7};
-#define LEVELS  3
-#define THREADS 3
-
-static nyb_context *contexts[LEVELS][THREADS];
-
-static int create_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++) {
-        for (int t = 0; t < THREADS; t++) {
-            const nyb_status status =
-                nyb_context_create(levels[l], thread_counts[t], &contexts[l][t], NULL);
-            if (status != NYB_OK && (l == 0 || status != NYB_INVALID))
-                return 1;
-        }
-    }
-    return 0;
-}
-
-static int destroy_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++)
-        for (int t = 0; t < THREADS; t++)
-            nyb_context_destroy(&contexts[l][t]);
-    return 0;
-}
-
 typedef struct problem {
     nyb_product product;
     nyb_conv_shape s;
@@ -582,8 +541,8 @@ static void check_problem(problem *p)
         want[i] = former[i] = random_value(&kinds[0]);
     const uint32_t fp = nyb_cpu_fp_enter();
     expect(p, a, &b, bias, want, n_out);
-    for (int level = 0; level < LEVELS; level++) {
-        for (int t = 0; t < THREADS && contexts[level][t]; t++) {
+    for (size_t level = 0; level < LEVELS; level++) {
+        for (size_t t = 0; t < THREADS && contexts[level][t]; t++) {
             nyb_conv *conv;
             assert_int_equal(nyb_conv_create(contexts[level][t], p->product, s, a[0].packed.format,
                                              b.packed.format, p->n_samples, &p->accum, &conv, NULL),

@@ -11,55 +11,12 @@
 #include <cmocka.h>
 
 #include "bf16.h"
+#include "contexts.h"
+#include "draw.h"
 #include "gemm/conv_impl.h"
-
-/* ---- contexts: every level of CPU that this machine has, with several thread counts ---------- */
-
-static const char *const levels[] = {"ref", "avx2", "avx512vnni", "amx"};
-static const size_t thread_counts[] = {1, 2, 3, 7};
-#define LEVELS  4
-#define THREADS 4
-
-static nyb_context *contexts[LEVELS][THREADS];
-
-static int create_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++) {
-        for (int t = 0; t < THREADS; t++) {
-            const nyb_status status =
-                nyb_context_create(levels[l], thread_counts[t], &contexts[l][t], NULL);
-            if (status != NYB_OK && (l == 0 || status != NYB_INVALID))
-                return 1;
-        }
-    }
-    return 0;
-}
-
-static int destroy_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++)
-        for (int t = 0; t < THREADS; t++)
-            nyb_context_destroy(&contexts[l][t]);
-    return 0;
-}
 
 /* ---- random operands --------------------------------------------------------------------------
  */
-
-static uint64_t seed;
-
-static uint32_t draw(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static size_t pick(size_t lo, size_t hi)
-{
-    return lo + draw() % (hi - lo + 1);
-}
 
 typedef struct operand {
     nyb_packed packed;
@@ -383,8 +340,8 @@ static void check_problem(problem *p, bool every_thread, bool extreme)
     for (size_t i = 0; i < 128; i++)
         bias[i] = (float)draw() / 1e9f - 1.0f;
     oracle(p, a, &b, s8, p->bias ? bias : NULL, former, want);
-    for (int l = 0; l < LEVELS; l++) {
-        for (int t = 0; t < THREADS; t++) {
+    for (size_t l = 0; l < LEVELS; l++) {
+        for (size_t t = 0; t < THREADS; t++) {
             nyb_context *context = contexts[l][(t + turn) % THREADS];
             if (!context || (t > 0 && !every_thread))
                 continue;
@@ -701,7 +658,7 @@ static void k_split_for_real(void **state)
         float out[256];
         fill_max(&a, z.a_rows, z.a_cols, p.a, 15);
         fill_max(&b, z.b_rows, z.b_cols, p.b, 15);
-        for (int l = 0; l < LEVELS; l++) {
+        for (size_t l = 0; l < LEVELS; l++) {
             if (l == 0 || !contexts[l][0])
                 continue;
             run_product(&p, contexts[l][1], &a, &b, NULL, NULL, out);

@@ -10,51 +10,11 @@
 
 #include <cmocka.h>
 
+#include "contexts.h"
+#include "draw.h"
 #include "gemm/depthwise_impl.h"
 
-static const char *const levels[] = {"ref", "avx2", "avx512", "auto"};
-static const size_t thread_counts[] = {1, 2, 7};
-#define LEVELS  4
-#define THREADS 3
-
-static nyb_context *contexts[LEVELS][THREADS];
-
-static int create_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++)
-        for (int t = 0; t < THREADS; t++) {
-            const nyb_status status =
-                nyb_context_create(levels[l], thread_counts[t], &contexts[l][t], NULL);
-            if (status != NYB_OK && (l == 0 || status != NYB_INVALID))
-                return 1;
-        }
-    return 0;
-}
-
-static int destroy_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++)
-        for (int t = 0; t < THREADS; t++)
-            nyb_context_destroy(&contexts[l][t]);
-    return 0;
-}
-
 /* ---- problems -------------------------------------------------------------------------------- */
-
-static uint64_t seed;
-
-static uint32_t draw(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static size_t pick(size_t lo, size_t hi)
-{
-    return lo + draw() % (hi - lo + 1);
-}
 
 /* A random product with both operands also as plain values; packed where the format is one. */
 typedef struct problem {
@@ -179,8 +139,8 @@ static void same_everywhere(const problem *p, bool f32)
 {
     float *got = malloc(p->n_out * sizeof *got);
 
-    for (int l = 0; l < LEVELS; l++)
-        for (int t = 0; t < THREADS; t++) {
+    for (size_t l = 0; l < LEVELS; l++)
+        for (size_t t = 0; t < THREADS; t++) {
             if (!contexts[l][t])
                 continue;
             run(p, contexts[l][t], f32, got);

@@ -11,55 +11,12 @@
 #include <cmocka.h>
 
 #include "bf16.h"
+#include "contexts.h"
+#include "draw.h"
 #include "gemm/group.h"
 #include "gemm/group_conv.h"
 
-/* ---- contexts ---- */
-
-static const char *const levels[] = {"ref", "avx2", "avx512vnni", "amx"};
-static const size_t thread_counts[] = {1, 2, 7};
-#define LEVELS  4
-#define THREADS 3
-
-static nyb_context *contexts[LEVELS][THREADS];
-
-static int create_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++) {
-        for (int t = 0; t < THREADS; t++) {
-            const nyb_status status =
-                nyb_context_create(levels[l], thread_counts[t], &contexts[l][t], NULL);
-            if (status != NYB_OK && (l == 0 || status != NYB_INVALID))
-                return 1;
-        }
-    }
-    return 0;
-}
-
-static int destroy_contexts(void **state)
-{
-    (void)state;
-    for (int l = 0; l < LEVELS; l++)
-        for (int t = 0; t < THREADS; t++)
-            nyb_context_destroy(&contexts[l][t]);
-    return 0;
-}
-
 /* ---- random operands ---- */
-
-static uint64_t seed;
-
-static uint32_t draw(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static size_t pick(size_t lo, size_t hi)
-{
-    return lo + draw() % (hi - lo + 1);
-}
 
 typedef enum scaling {
     SCALES_ANY,   /* f32 of both signs, some 0 */
@@ -311,8 +268,8 @@ static void check_problem(problem *p, bool all_threads)
 
     memcpy(want, former, z.out * sizeof *want);
     oracle(p, &a, &b, tap, bias, want);
-    for (int l = 0; l < LEVELS; l++) {
-        for (int t = 0; t < (all_threads ? THREADS : 1); t++) {
+    for (size_t l = 0; l < LEVELS; l++) {
+        for (size_t t = 0; t < (all_threads ? THREADS : 1); t++) {
             if (!contexts[l][t])
                 continue;
             run_product(p, contexts[l][t], &a, &b, tap, bias, former, got);
@@ -464,7 +421,7 @@ static void extreme_sums(void **state)
                            ((0.5f * fa->unit) * (0.5f * fb->unit));
         problem q = p;
         assert_int_equal(nyb_conv_shape_check(&q.s, NULL), NYB_OK);
-        for (int l = 0; l < LEVELS; l++) {
+        for (size_t l = 0; l < LEVELS; l++) {
             if (!contexts[l][0])
                 continue;
             run_product(&q, contexts[l][0], &a, &b, 0, NULL, former, out);
@@ -548,7 +505,7 @@ static void encoding_finds_each_code(void **state)
             for (size_t j = 0; j < rows * cols; j++)
                 values[j] = (float)f->units[draw() % f->n_codes] * f->unit;
             nyb_grouped g = nyb_grouped_view(f, rows, cols, group, codes, NULL);
-            for (int l = 0; l < LEVELS; l++) {
+            for (size_t l = 0; l < LEVELS; l++) {
                 if (!contexts[l][turn % THREADS])
                     continue;
                 memset(codes, 0xa5, n_bytes + GUARD);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "draw.h"
 #include "quant/regroup.h"
 
 static nyb_context *contexts[3];
@@ -30,14 +31,6 @@ static int destroy_contexts(void **state)
     for (int i = 0; i < 3; i++)
         nyb_context_destroy(&contexts[i]);
     return 0;
-}
-
-static uint64_t seed;
-
-static size_t pick(size_t lo, size_t hi)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return lo + (size_t)(seed >> 33) % (hi - lo + 1);
 }
 
 /* ---- moving codes ---- */
