@@ -2,11 +2,14 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "fixture.h"
+#include "train/run.h"
 
 #include "../../cli/models/models.h"
 
@@ -90,4 +93,38 @@ void fixture_hash(fixture *f, char hex[65])
     must(nyb_train_run(f->train, NULL, NULL, NULL, NULL, &err), &err);
     nyb_train_summarize(f->train, &summary);
     memcpy(hex, summary.weights_sha256, 65);
+}
+
+double fixture_easy_step(fixture *f, int step)
+{
+    nyb_graph *g = f->train->graph;
+    const size_t size = nyb_shape_size(f->model->layers[0].shape);
+    double loss, n;
+
+    for (size_t i = 0; i < g->batch * size; i++) /* class i: a bright column */
+        g->input[i] = i % 28 == i / size % 10 * 2 ? 1.0f : (float)(i * 7919 % 97) / 400;
+    for (size_t i = 0; i < g->batch; i++)
+        g->labels[i] = (int32_t)(i % 10);
+    f->train->progress.step = (uint64_t)step;
+    f->train->steps_per_epoch = 1000;
+    assert_int_equal(nyb_train_update(f->train, &loss, &n, NULL), NYB_OK);
+    return loss;
+}
+
+char fixture_folder[64];
+
+int fixture_make_folder(void **state)
+{
+    (void)state;
+    strcpy(fixture_folder, "/tmp/nybble-test-XXXXXX");
+    return mkdtemp(fixture_folder) ? 0 : -1;
+}
+
+int fixture_remove_folder(void **state)
+{
+    char command[96];
+
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", fixture_folder);
+    return system(command);
 }

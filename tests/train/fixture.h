@@ -28,4 +28,12 @@ bool fixture_is_best(const char *cpu);
 /* A run of all steps without a folder; writes the weights' hash. */
 void fixture_hash(fixture *f, char hex[65]);
 
+/* One step of 10 classes that are easy to tell, with the rate of a much longer run; the loss. */
+double fixture_easy_step(fixture *f, int step);
+
+/* A folder for runs: group setup and teardown of cmocka. */
+extern char fixture_folder[64];
+int fixture_make_folder(void **state);
+int fixture_remove_folder(void **state);
+
 #endif

@@ -23,24 +23,6 @@ static const struct {
     {"luq", "bfe21e4e419b1b8bf3d7cf9dfada97d81af5848a2ce81c4498e0d8b4713fd0cf"},
 };
 
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/nybble-test-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[96];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
 static void start(fixture *f, const char *cpu, size_t threads, const char *recipe,
                   const char *const *sets)
 {
@@ -85,8 +67,9 @@ static void runs_resume_and_models_load(void **state)
         f.options.max_steps = stop;
         fixture_start(&f);
         if (stop > 2)
-            assert_int_equal(nyb_train_resume(f.train, folder, &err), NYB_OK);
-        assert_int_equal(nyb_train_run(f.train, folder, "config", NULL, NULL, &err), NYB_OK);
+            assert_int_equal(nyb_train_resume(f.train, fixture_folder, &err), NYB_OK);
+        assert_int_equal(nyb_train_run(f.train, fixture_folder, "config", NULL, NULL, &err),
+                         NYB_OK);
         nyb_train_summarize(f.train, &summary);
         if (stop == 2)
             fixture_free(&f);
@@ -95,7 +78,7 @@ static void runs_resume_and_models_load(void **state)
     const double test_loss = f.train->progress.test_loss, test_acc = f.train->progress.test_acc;
     nyb_train_destroy(&f.train);
     fixture_start(&f);
-    if (nyb_train_load_model(f.train, folder, &err) != NYB_OK)
+    if (nyb_train_load_model(f.train, fixture_folder, &err) != NYB_OK)
         fail_msg("%s", err.text);
     assert_int_equal(nyb_train_eval(f.train, &loss, &acc, &err), NYB_OK);
     assert_true(loss == test_loss);
@@ -104,23 +87,6 @@ static void runs_resume_and_models_load(void **state)
 }
 
 /* ---- learning -------------------------------------------------------------------------------- */
-
-/* One step of 10 classes that are easy to tell. */
-static double easy_step(fixture *f, int step)
-{
-    nyb_graph *g = f->train->graph;
-    const size_t size = nyb_shape_size(f->model->layers[0].shape);
-    double loss, n;
-
-    for (size_t i = 0; i < g->batch * size; i++) /* class i: a bright column */
-        g->input[i] = i % 28 == i / size % 10 * 2 ? 1.0f : (float)(i * 7919 % 97) / 400;
-    for (size_t i = 0; i < g->batch; i++)
-        g->labels[i] = (int32_t)(i % 10);
-    f->train->progress.step = (uint64_t)step;
-    f->train->steps_per_epoch = 1000;
-    assert_int_equal(nyb_train_update(f->train, &loss, &n, NULL), NYB_OK);
-    return loss;
-}
 
 static void the_loss_falls_and_a_step_allocates_nothing(void **state)
 {
@@ -134,10 +100,10 @@ static void the_loss_falls_and_a_step_allocates_nothing(void **state)
         f.options.lr = 0.2;
         f.options.warmup = 0;
         fixture_start(&f);
-        before = easy_step(&f, 0);
+        before = fixture_easy_step(&f, 0);
         allocations = nyb_alloc_count();
         for (int step = 1; step < 40; step++)
-            after = easy_step(&f, step);
+            after = fixture_easy_step(&f, step);
         assert_int_equal(nyb_alloc_count(), allocations);
         if (!(after < 0.4 * before))
             fail_msg("%s: loss %.3f, was %.3f", pinned[r].recipe, after, before);
@@ -320,7 +286,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(neither_threads_nor_instruction_sets_matter),
-        cmocka_unit_test_setup_teardown(runs_resume_and_models_load, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(runs_resume_and_models_load, fixture_make_folder,
+                                        fixture_remove_folder),
         cmocka_unit_test(the_loss_falls_and_a_step_allocates_nothing),
         cmocka_unit_test(recipes_do_what_explain_says),
         cmocka_unit_test(energy_counts_taps_of_one_channel),

@@ -13,24 +13,6 @@
 #include "fixture.h"
 #include "train/run.h"
 
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/nybble-test-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[96];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
 static const char *const pact[] = {"fwd.x=int4/pact", "fwd.x.nonneg=uint4", "fwd.w=int4/sawb",
                                    NULL};
 static const char *const pactplus[] = {"fwd.x=int4/pactplus", "fwd.x.nonneg=uint4",
@@ -78,31 +60,15 @@ static void resume_threads_and_cpus_do_not_matter(void **state)
             f.options.max_steps = stop;
             fixture_start(&f);
             if (stop > 2)
-                assert_int_equal(nyb_train_resume(f.train, folder, &err), NYB_OK);
-            assert_int_equal(nyb_train_run(f.train, folder, "config", NULL, NULL, &err), NYB_OK);
+                assert_int_equal(nyb_train_resume(f.train, fixture_folder, &err), NYB_OK);
+            assert_int_equal(nyb_train_run(f.train, fixture_folder, "config", NULL, NULL, &err),
+                             NYB_OK);
             nyb_train_summarize(f.train, &summary);
             fixture_free(&f);
         }
         if (strcmp(summary.weights_sha256, want) != 0)
             fail_msg("%s: %s, want %s", all[k][0], summary.weights_sha256, want);
     }
-}
-
-/* One step of 10 classes that are easy to tell, with the rate of a much longer run. */
-static double easy_step(fixture *f, int step)
-{
-    nyb_graph *g = f->train->graph;
-    const size_t size = nyb_shape_size(f->model->layers[0].shape);
-    double loss, n;
-
-    for (size_t i = 0; i < g->batch * size; i++) /* class i: a bright column */
-        g->input[i] = i % 28 == i / size % 10 * 2 ? 1.0f : (float)(i * 7919 % 97) / 400;
-    for (size_t i = 0; i < g->batch; i++)
-        g->labels[i] = (int32_t)(i % 10);
-    f->train->progress.step = (uint64_t)step;
-    f->train->steps_per_epoch = 1000;
-    assert_int_equal(nyb_train_update(f->train, &loss, &n, NULL), NYB_OK);
-    return loss;
 }
 
 /* Every learned parameter is positive where it must be, and moves; the loss falls. */
@@ -119,7 +85,7 @@ static void scales_learn(void **state)
         fixture_start(&f);
         for (int step = 0; step < 24; step++) {
             const nyb_graph *g = f.train->graph;
-            const double loss = easy_step(&f, step);
+            const double loss = fixture_easy_step(&f, step);
 
             before = step == 0 ? loss : before;
             after = loss;
@@ -158,7 +124,7 @@ static void a_step_at_most_halves_or_doubles_a_scale(void **state)
         const nyb_graph *g = f.train->graph;
         int n = 0;
 
-        easy_step(&f, step);
+        fixture_easy_step(&f, step);
         for (int i = 0; i < g->n_params; i++) {
             const float now = g->params[i].value[0], was = before[n];
 
@@ -180,8 +146,8 @@ static void a_step_at_most_halves_or_doubles_a_scale(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(resume_threads_and_cpus_do_not_matter, make_folder,
-                                        remove_folder),
+        cmocka_unit_test_setup_teardown(resume_threads_and_cpus_do_not_matter, fixture_make_folder,
+                                        fixture_remove_folder),
         cmocka_unit_test(scales_learn),
         cmocka_unit_test(a_step_at_most_halves_or_doubles_a_scale),
     };

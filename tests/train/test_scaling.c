@@ -23,24 +23,6 @@ static const nyb_format e6m9 = {
     .max = 0x1.ff8p+32f,
     .fp = {.exp_bits = 6, .man_bits = 9, .bias = 31, .subnormals = true}};
 
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/nybble-test-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[96];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
 static void init(fixture *f, size_t threads, const char *recipe, nyb_loss_scale kind, float scale)
 {
     fixture_init(f, "auto", threads, "resnet8", recipe, NULL, 16, 96);
@@ -207,9 +189,10 @@ static void resume_keeps_the_scale(void **state)
             if (whole || stop == 2)
                 f.train->progress.scaler.n_good = 1997;
             else
-                assert_int_equal(nyb_train_resume(f.train, folder, &err), NYB_OK);
+                assert_int_equal(nyb_train_resume(f.train, fixture_folder, &err), NYB_OK);
             assert_int_equal(
-                nyb_train_run(f.train, whole ? NULL : folder, "config", NULL, NULL, &err), NYB_OK);
+                nyb_train_run(f.train, whole ? NULL : fixture_folder, "config", NULL, NULL, &err),
+                NYB_OK);
             nyb_train_summarize(f.train, &summary);
             if (whole)
                 memcpy(want, summary.weights_sha256, sizeof want);
@@ -284,7 +267,8 @@ int main(void)
         cmocka_unit_test(overflow_skips_and_halves),
         cmocka_unit_test(saturated_gradients_are_an_overflow),
         cmocka_unit_test(a_bad_loss_is_not_an_overflow),
-        cmocka_unit_test_setup_teardown(resume_keeps_the_scale, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(resume_keeps_the_scale, fixture_make_folder,
+                                        fixture_remove_folder),
         cmocka_unit_test(weights_stay_in_their_format),
         cmocka_unit_test(rounded_updates_refuse_nan),
     };

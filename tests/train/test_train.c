@@ -15,31 +15,13 @@
 #include "graph/graph.h"
 #include "train/run.h"
 
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/nybble-test-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[96];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
 static size_t count_lines(const char *file, const char *needle)
 {
     char path[128], line[4096];
     size_t n = 0;
     FILE *in;
 
-    snprintf(path, sizeof path, "%s/%s", folder, file);
+    snprintf(path, sizeof path, "%s/%s", fixture_folder, file);
     in = fopen(path, "r");
     assert_non_null(in);
     while (fgets(line, sizeof line, in))
@@ -65,8 +47,9 @@ static void expect_exact_resume(const char *model, const char *recipe, const cha
         f.options.log_every = 1;
         fixture_start(&f);
         if (stop > 4)
-            assert_int_equal(nyb_train_resume(f.train, folder, &err), NYB_OK);
-        assert_int_equal(nyb_train_run(f.train, folder, "config", NULL, NULL, &err), NYB_OK);
+            assert_int_equal(nyb_train_resume(f.train, fixture_folder, &err), NYB_OK);
+        assert_int_equal(nyb_train_run(f.train, fixture_folder, "config", NULL, NULL, &err),
+                         NYB_OK);
         nyb_train_summarize(f.train, &summary);
         fixture_free(&f);
     }
@@ -83,7 +66,7 @@ static size_t bytes_in_state(const char *name)
     const nyb_st_tensor *tensor;
     size_t n;
 
-    snprintf(path, sizeof path, "%s/state.safetensors", folder);
+    snprintf(path, sizeof path, "%s/state.safetensors", fixture_folder);
     assert_int_equal(nyb_st_load(path, &file, NULL), NYB_OK);
     tensor = nyb_st_find(file, name);
     n = tensor ? tensor->n_bytes : 0;
@@ -129,11 +112,11 @@ static void a_stopped_run_says_so_and_leaves_a_state(void **state)
     (void)state;
     fixture_init(&f, "auto", 1, "resnet8", "luq", NULL, 16, 96);
     fixture_start(&f);
-    assert_int_equal(nyb_train_run(f.train, folder, NULL, stop_at_three, NULL, &err),
+    assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, stop_at_three, NULL, &err),
                      NYB_INTERRUPTED);
     nyb_train_destroy(&f.train);
     fixture_start(&f);
-    assert_int_equal(nyb_train_resume(f.train, folder, &err), NYB_OK);
+    assert_int_equal(nyb_train_resume(f.train, fixture_folder, &err), NYB_OK);
     assert_int_equal(f.train->progress.step, 3);
     fixture_free(&f);
 }
@@ -148,12 +131,12 @@ static void the_deployed_model_evaluates_the_same(void **state)
     (void)state;
     fixture_init(&f, "auto", 2, "resnet8", "luq", NULL, 16, 320);
     fixture_start(&f);
-    assert_int_equal(nyb_train_run(f.train, folder, NULL, NULL, NULL, &err), NYB_OK);
+    assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, &err), NYB_OK);
     loss = f.train->progress.test_loss;
     acc = f.train->progress.test_acc;
     nyb_train_destroy(&f.train);
     fixture_start(&f);
-    if (nyb_train_load_model(f.train, folder, &err) != NYB_OK)
+    if (nyb_train_load_model(f.train, fixture_folder, &err) != NYB_OK)
         fail_msg("%s", err.text);
     assert_int_equal(nyb_train_eval(f.train, &loss2, &acc2, &err), NYB_OK);
     assert_true(loss == loss2);
@@ -568,13 +551,14 @@ static void zeros_are_harmless(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(resume_is_exact, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(resume_remembers_the_history_of_maxima, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(a_stopped_run_says_so_and_leaves_a_state, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(the_deployed_model_evaluates_the_same, make_folder,
-                                        remove_folder),
+        cmocka_unit_test_setup_teardown(resume_is_exact, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(resume_remembers_the_history_of_maxima, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(a_stopped_run_says_so_and_leaves_a_state,
+                                        fixture_make_folder, fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(the_deployed_model_evaluates_the_same, fixture_make_folder,
+                                        fixture_remove_folder),
         cmocka_unit_test(a_step_allocates_nothing),
         cmocka_unit_test(live_buffers_never_overlap),
         cmocka_unit_test(quantized_inputs_are_kept_at_an_eighth),
