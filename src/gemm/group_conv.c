@@ -1,12 +1,8 @@
 /* A planned grouped product: shape, kernel, geometry, and what its loops share. */
 #include <assert.h>
 
+#include "gemm/conv_impl.h"
 #include "gemm/group_conv_impl.h"
-
-static size_t div_up(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* The largest |unit| of all codes: a file may hold some that no encoder writes (int4's -8). */
 static int32_t largest_unit(const nyb_format *f)
@@ -37,33 +33,19 @@ static nyb_group_axis make_axis(bool dx, size_t stride, size_t pad, size_t taps,
                                 .src = src};
     nyb_group_axis axis = {.step = stride, .tap_step = stride, .src = src, .i_move = 1};
     axis.first = (remainder + stride - pad % stride) % stride;
-    axis.count = axis.first < dst ? div_up(dst - axis.first, stride) : 0;
+    axis.count = axis.first < dst ? nyb_div_up(dst - axis.first, stride) : 0;
     axis.tap0 = remainder;
-    axis.n_taps = remainder < taps ? div_up(taps - remainder, stride) : 0;
+    axis.n_taps = remainder < taps ? nyb_div_up(taps - remainder, stride) : 0;
     axis.base = ((ptrdiff_t)(axis.first + pad) - (ptrdiff_t)remainder) / (ptrdiff_t)stride;
     axis.a_move = -1;
     return axis;
-}
-
-static uint64_t axis_hits(const nyb_group_axis *axis)
-{
-    uint64_t hits = 0;
-
-    for (size_t a = 0; a < axis->n_taps; a++) {
-        for (size_t i = 0; i < axis->count; i++) {
-            const ptrdiff_t source =
-                axis->base + (ptrdiff_t)i * axis->i_move + (ptrdiff_t)a * axis->a_move;
-            hits += source >= 0 && source < (ptrdiff_t)axis->src;
-        }
-    }
-    return hits;
 }
 
 /* Outputs of a task: A fits its part of L2, and there are tasks for all workers. */
 static size_t choose_block(const nyb_group_conv *conv, size_t n_outputs, size_t k)
 {
     const size_t fits = NYB_GROUP_A_BYTES / nyb_max(k, 64);
-    const size_t fair = div_up(n_outputs, 2 * conv->n_workers);
+    const size_t fair = nyb_div_up(n_outputs, 2 * conv->n_workers);
     const size_t block = nyb_max(nyb_min(nyb_min(fits, fair), 384), NYB_GROUP_ROWS);
     return block / NYB_GROUP_ROWS * NYB_GROUP_ROWS;
 }
@@ -78,15 +60,14 @@ static void plan_grid(nyb_group_conv *conv, nyb_group_grid *grid, size_t pr, siz
     grid->n_outputs = s->n * grid->rows.count * grid->cols.count;
     grid->n_taps = grid->rows.n_taps * grid->cols.n_taps;
     grid->n_groups = grid->n_taps * conv->row_groups;
-    grid->n_steps = div_up(grid->n_taps * conv->k_pitch, NYB_TILE_STEP);
+    grid->n_steps = nyb_div_up(grid->n_taps * conv->k_pitch, NYB_TILE_STEP);
     grid->sb = grid->n_steps * NYB_TILE_STEP_BYTES;
     grid->start = grid->sb + grid->n_groups * NYB_TILE_COLS * sizeof(float);
     grid->panel_bytes = grid->start + grid->n_groups * NYB_TILE_COLS * sizeof(int32_t);
     grid->panels = conv->shared_bytes;
     conv->shared_bytes += grid->panel_bytes * conv->n_panels;
     grid->block = choose_block(conv, grid->n_outputs, grid->n_taps * conv->k_pitch);
-    grid->n_blocks = div_up(grid->n_outputs, grid->block);
-    conv->macs += axis_hits(&grid->rows) * axis_hits(&grid->cols) * s->n * s->c * s->o;
+    grid->n_blocks = nyb_div_up(grid->n_outputs, grid->block);
 }
 
 /* From one row of A to the next: an odd number of lines, so that rows spread over all sets. */
@@ -97,7 +78,8 @@ static size_t choose_lda(size_t k)
 
 static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
 {
-    const size_t n = conv->product == NYB_PRODUCT_DX ? conv->shape.stride : 1;
+    const nyb_conv_shape *s = &conv->shape;
+    const size_t n = conv->product == NYB_PRODUCT_DX ? s->stride : 1;
     size_t block = 0, blocks = 0;
 
     if (n > 1024)
@@ -115,7 +97,10 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
         block = nyb_max(block, grid->block);
         blocks += grid->n_blocks;
     }
-    conv->panel_groups = nyb_min(conv->n_panels, div_up(4 * conv->n_workers, nyb_max(blocks, 1)));
+    conv->macs = nyb_conv_axis_hits(s->h, s->oh, s->r, s->stride, s->pad) *
+                 nyb_conv_axis_hits(s->w, s->ow, s->s, s->stride, s->pad) * s->n * s->c * s->o;
+    conv->panel_groups =
+        nyb_min(conv->n_panels, nyb_div_up(4 * conv->n_workers, nyb_max(blocks, 1)));
     conv->lda = choose_lda(conv->max_steps * NYB_TILE_STEP);
     for (size_t i = 0; i < conv->n_grids; i++)
         conv->a_bytes = nyb_max(conv->a_bytes, conv->grids[i].block * conv->lda);
@@ -123,7 +108,7 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
     conv->c_bytes = block * NYB_TILE_COLS * sizeof(float);
     conv->pack_bytes = NYB_TILE_COLS * conv->lda;
     conv->row_bytes = conv->grids[0].cols.src * conv->k_pitch;
-    if (conv->shape.r * conv->shape.s == 1 || conv->row_bytes > NYB_GROUP_ROW_BYTES ||
+    if (s->r * s->s == 1 || conv->row_bytes > NYB_GROUP_ROW_BYTES ||
         conv->row_slots > NYB_GROUP_LINES)
         conv->row_slots = 0;
     return NYB_OK;
@@ -135,11 +120,11 @@ static void plan_dw(nyb_group_conv *conv)
     const size_t k = nyb_min(NYB_GROUP_CHUNK, nyb_round_up(conv->k_pitch, NYB_TILE_STEP));
     size_t m = nyb_min(192, nyb_round_up(conv->m, NYB_GROUP_ROWS)), n = nyb_min(8, conv->n_panels);
 
-    while (div_up(conv->m, m) * div_up(conv->n_panels, n) < conv->n_workers) {
+    while (nyb_div_up(conv->m, m) * nyb_div_up(conv->n_panels, n) < conv->n_workers) {
         if (m > 2 * NYB_GROUP_ROWS && m >= n * NYB_TILE_COLS)
             m = nyb_round_up(m / 2, NYB_GROUP_ROWS);
         else if (n > 1)
-            n = div_up(n, 2);
+            n = nyb_div_up(n, 2);
         else if (m > NYB_GROUP_ROWS)
             m = nyb_round_up(m / 2, NYB_GROUP_ROWS);
         else
@@ -168,7 +153,7 @@ static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
     conv->row_groups = conv->k_pitch / conv->group;
     conv->m = s->o;
     conv->n = conv->product == NYB_PRODUCT_FWD ? s->o : s->c;
-    conv->n_panels = div_up(conv->n, NYB_TILE_COLS);
+    conv->n_panels = nyb_div_up(conv->n, NYB_TILE_COLS);
     if (dw)
         plan_dw(conv);
     else

@@ -1,6 +1,6 @@
 /* Epilogues in the vocabulary of base/vec_ref.h and store_ref.c, which the including file brings.
  * No include guard: each ISA has its own copy. */
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+#include "base/vec_lanes.h"
 
 /* Lanes from column col on; n is the constant 16 or what is left over. */
 static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size_t col, size_t n,
@@ -8,24 +8,16 @@ static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size
 {
     vec t = vec_mul(sums, vec_set(args->scale));
 
-    if (args->bias) { /* not "+ 0": that would turn -0 into +0 */
-        const float *bias = args->bias + col;
-        t = vec_add(t, n == 16 ? vec_load(bias) : vec_load_n(bias, n));
-    }
+    if (args->bias) /* not "+ 0": that would turn -0 into +0 */
+        t = vec_add(t, load(args->bias + col, n));
     if (args->half) {
-        uint16_t *out = (uint16_t *)row + col, some[16];
-        vec_store_bf16(n == 16 ? out : some, vec_round_bf16(t));
-        if (n < 16)
-            memcpy(out, some, n * sizeof *some);
+        store_half((uint16_t *)row + col, vec_round_bf16(t), n);
         return;
     }
     float *out = (float *)row + col;
     if (args->add)
-        t = vec_add(n == 16 ? vec_load(out) : vec_load_n(out, n), t);
-    if (n == 16)
-        vec_store(out, t);
-    else
-        vec_store_n(out, t, n);
+        t = vec_add(load(out, n), t);
+    store(out, t, n);
 }
 
 #define STORE(name, type, lanes)                                                                   \

@@ -63,20 +63,6 @@ static void backward_pixel(const nyb_op_args *args, size_t n, size_t h, size_t w
         }
 }
 
-/* One task, one row of the input. */
-static void backward_task(void *arg, size_t task, size_t worker)
-{
-    const nyb_op_args *args = arg;
-    const nyb_shape in = args->in_shape[0];
-    float *const dx = args->din[0] + task * in.w * in.c;
-
-    (void)worker;
-    if (!args->din_add[0])
-        memset(dx, 0, in.w * in.c * sizeof *dx);
-    for (size_t w = 0; w < in.w; w++)
-        backward_pixel(args, task / in.h, task % in.h, w, dx + w * in.c);
-}
-
 static void forward(const nyb_op_args *args)
 {
     nyb_pool_run(args->context->pool, forward_task, (void *)args,
@@ -85,9 +71,7 @@ static void forward(const nyb_op_args *args)
 
 static void backward(const nyb_op_args *args)
 {
-    if (args->din[0])
-        nyb_pool_run(args->context->pool, backward_task, (void *)args,
-                     args->in_shape[0].n * args->in_shape[0].h);
+    nyb_window_backward(args, backward_pixel);
 }
 
 const nyb_op nyb_op_avgpool = {

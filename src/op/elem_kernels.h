@@ -2,26 +2,11 @@
  * defines ELEM_RECORD, ELEM_NAME and ELEM_NEEDS. Lanes never meet, so every set of registers that
  * implements the vocabulary gives the same bits. No include guard: each ISA has its own copy. */
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+#include "base/vec_lanes.h"
 
 /* Rows that a column tile walks before the next 16 columns: their accumulators stay in registers,
  * and memory is still read nearly in order. */
 #define TILE_ROWS 16
-
-/* n is the constant 16 or the lanes of a last, narrower tile: each caller's loop is compiled for
- * both. */
-static ALWAYS_INLINE vec load(const float *p, size_t n)
-{
-    return n == 16 ? vec_load(p) : vec_load_n(p, n);
-}
-
-static ALWAYS_INLINE void store(float *p, vec v, size_t n)
-{
-    if (n == 16)
-        vec_store(p, v);
-    else
-        vec_store_n(p, v, n);
-}
 
 /* Calls tile(r, j, rows, n) for tiles of at most 16 rows and 16 columns: n is the constant 16, or
  * the columns that are left over. */
@@ -39,14 +24,7 @@ static ALWAYS_INLINE void store(float *p, vec v, size_t n)
 /* Lanes of a stored matrix; half is a constant. */
 static ALWAYS_INLINE vec load_in(nyb_elem_in x, size_t at, size_t n, bool half)
 {
-    uint16_t some[16] = {0};
-
-    if (!half)
-        return load(x.f32 + at, n);
-    if (n == 16)
-        return vec_load_bf16(x.bf16 + at);
-    memcpy(some, x.bf16 + at, n * sizeof *some);
-    return vec_load_bf16(some);
+    return half ? load_half(x.bf16 + at, n) : load(x.f32 + at, n);
 }
 
 /* Calls tile with a constant `half` in sight: whether x is bf16. Lower tiles are nearer to the
@@ -86,19 +64,6 @@ static void column_sums(const float *x, size_t rows, size_t cols, size_t ld, flo
 #define TILE(r, j, m, n) sum_tile(x + (r)*ld + (j), m, ld, n, (r) == 0, sum + (j))
     FOR_TILES(TILE)
 #undef TILE
-}
-
-/* Lanes that are bf16 numbers. */
-static ALWAYS_INLINE void store_half(uint16_t *p, vec v, size_t n)
-{
-    uint16_t some[16];
-
-    if (n == 16) {
-        vec_store_bf16(p, v);
-        return;
-    }
-    vec_store_bf16(some, v);
-    memcpy(p, some, n * sizeof *some);
 }
 
 /* half and rounds are constants: whether x is bf16, whether it is rounded to that, and stored. */

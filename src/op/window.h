@@ -31,4 +31,10 @@ static inline nyb_range nyb_window_outputs(const nyb_attr *attr, size_t i, size_
     };
 }
 
+/* Adds to dx, the gradient of pixel (h, w) of image n, what the windows that hold it give. */
+typedef void nyb_window_gather(const nyb_op_args *args, size_t n, size_t h, size_t w, float *dx);
+
+/* The gradient of a pooling's input: each pixel gathers, so that rows of dx are independent. */
+void nyb_window_backward(const nyb_op_args *args, nyb_window_gather *gather);
+
 #endif

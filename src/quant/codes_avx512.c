@@ -1,17 +1,11 @@
 /* Blocks to 4-bit codes for AVX-512 with VBMI. */
+#include "base/vec_avx512.h"
 #include "quant/codes.h"
-
-#include <immintrin.h>
 
 #define INLINE  static inline __attribute__((always_inline))
 #define TO_ZERO (_MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)
 #define DOWN    (_MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)
 #define UP      (_MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)
-
-INLINE __mmask16 first_lanes(size_t n)
-{
-    return (__mmask16)((1u << n) - 1);
-}
 
 /* ---- largest magnitudes ---------------------------------------------------------------------- */
 

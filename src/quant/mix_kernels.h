@@ -1,24 +1,9 @@
 /* The loops of mix.h in a vocabulary of 16 lanes (vec_*) that the including file defines; it also
  * defines MIX_RECORD, MIX_NAME and MIX_NEEDS. No include guard: each ISA has its own copy. */
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+#include "base/vec_lanes.h"
 
 #define LENGTH_MAX 128
-
-/* n is the constant 16 or the lanes of a last, narrower tile: each caller's loop is compiled for
- * both. */
-static ALWAYS_INLINE vec load(const float *p, size_t n)
-{
-    return n == 16 ? vec_load(p) : vec_load_n(p, n);
-}
-
-static ALWAYS_INLINE void store(float *p, vec v, size_t n)
-{
-    if (n == 16)
-        vec_store(p, v);
-    else
-        vec_store_n(p, v, n);
-}
 
 /* What every element is multiplied by before and after the butterflies. A sign is exact, so that
  * norm * sign is one multiplication as norm alone. */
