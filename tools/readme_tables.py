@@ -90,7 +90,7 @@ def accuracy(experiment):
             f"seed. Command: `bench/accuracy.sh {experiment}`. Machine: {unique(runs, 'machine')}.\n")
 
 
-HEADLINES = ("gemm 1024", "linear", "conv 3x3 128", "step")
+HEADLINES = ("gemm 1024", "linear", "conv 3x3 128")
 
 
 def compared(keep):
@@ -107,10 +107,25 @@ def machines_of(lines):
     return ", ".join(sorted({f"{line['machine']} ({line['cpu_model']})" for line in lines}))
 
 
+def headlines(lines):
+    """Some products on one thread, and steps on as many threads as were measured."""
+    most = {}
+    for line in lines:
+        key = line["machine"], line["what"], line["cpu"]
+        most[key] = max(line["threads"], most.get(key, 0))
+    chosen = [line for line in lines
+              if (line["what"].startswith(HEADLINES) and line["threads"] == 1) or
+              (line["what"].startswith("step") and
+               line["threads"] == most[line["machine"], line["what"], line["cpu"]])]
+    return sorted(chosen, key=lambda line: (line["machine"], line["cpu"],
+                                            line["what"].startswith("step"), line["what"]))
+
+
 def speed(which):
     """All comparisons, or the headlines of README.md."""
-    lines = compared(lambda line: "seconds" in line and not line["what"].startswith("threads") and
-                     (which == "all" or line["what"].startswith(HEADLINES)))
+    lines = compared(lambda line: "seconds" in line and not line["what"].startswith("threads"))
+    if which != "all":
+        lines = headlines(lines)
     if not lines:
         return "(no figures yet)\n"
     rows = []
