@@ -83,15 +83,18 @@ static inline vec vec_load_bf16(const uint16_t *p)
 }
 
 /* To the nearest bf16, ties to even; NaN stays one. */
+static inline float round_bf16(float x)
+{
+    const uint32_t bits = nyb_bits_of(x), rounded = bits + 0x7fff + (bits >> 16 & 1);
+    const bool nan = (bits & 0x7fffffff) > 0x7f800000;
+
+    return nyb_float_of((nan ? bits | 0x400000 : rounded) & 0xffff0000);
+}
+
 static inline vec vec_round_bf16(vec v)
 {
     LANES
-    {
-        const uint32_t bits = nyb_bits_of(v.lane[i]);
-        const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-        const bool nan = (bits & 0x7fffffff) > 0x7f800000;
-        v.lane[i] = nyb_float_of((nan ? bits | 0x400000 : rounded) & 0xffff0000);
-    }
+    v.lane[i] = round_bf16(v.lane[i]);
     return v;
 }
 

@@ -291,5 +291,5 @@ void nyb_conv_run_half(const nyb_conv *conv, const nyb_context *context, const n
                        const nyb_operand *b, const float *bias, uint16_t *out, void *scratch)
 {
     assert(conv->product != NYB_PRODUCT_DW);
-    run((nyb_conv_job){.bias = bias, .half = out}, conv, context, a, b, scratch);
+    run((nyb_conv_job){.bias = bias, .out = out, .half = true}, conv, context, a, b, scratch);
 }

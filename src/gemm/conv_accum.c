@@ -257,7 +257,7 @@ static void store_task(const work *w)
             }
             scale_sums(job, n_rows, total);
             for (size_t m = 0; m < n_rows; m++)
-                rows[m] = job->out + (w->o + row + m) * columns + col;
+                rows[m] = (float *)job->out + (w->o + row + m) * columns + col;
             conv->store->of_float(total, &(nyb_store_args){.rows = n_rows,
                                                            .n_valid = n_cols,
                                                            .scale = mean,

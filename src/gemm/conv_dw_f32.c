@@ -242,7 +242,7 @@ static void add_task(void *arg, size_t task, size_t worker)
     if (end < dw->n_chunks)
         return;
     for (size_t m = 0; m < n_rows; m++)
-        rows[m] = job->out + (o + m) * dw->columns + panel * NYB_TILE_COLS;
+        rows[m] = (float *)job->out + (o + m) * dw->columns + panel * NYB_TILE_COLS;
     conv->store->of_float(
         total, &(nyb_store_args){
                    .rows = n_rows, .n_valid = n_cols, .scale = mean, .add = job->add, .out = rows});

@@ -272,7 +272,7 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
                            .out = rows};
 
     for (size_t m = 0; m < args.rows; m++)
-        rows[m] = job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
+        rows[m] = (float *)job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
     if (!dw->wide && (n & (n - 1)) == 0) {
         for (size_t lane = 1; lane < dw->lanes; lane++) {
             const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK;

@@ -232,8 +232,8 @@ typedef struct nyb_conv_job {
     const float *bias;
     bool add;
     float scale;
-    float *out;
-    uint16_t *half; /* FWD, DX: where results go as bf16 instead; or NULL */
+    void *out;
+    bool half; /* FWD, DX: out is bf16 (uint16_t), else f32 */
     uint8_t *shared, *workers;
     size_t round;     /* DW */
     bool fused, free; /* accumulate: as nyb_accum_args */

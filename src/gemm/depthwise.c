@@ -1,4 +1,6 @@
 /* A planned depthwise product: geometry, engine, kernel, and operands as the kernels read them. */
+#include <assert.h>
+
 #include "gemm/depthwise_impl.h"
 
 const nyb_depthwise_kernel *const nyb_depthwise_kernels[] = {
@@ -343,23 +345,18 @@ static void read_real(nyb_depthwise_job *job, const nyb_operand *b)
     job->real_b = real_of(job, b, x, (float *)(job->shared + d->at_real));
 }
 
-void nyb_depthwise_run(const nyb_depthwise *depthwise, const nyb_context *context,
-                       const nyb_operand *a, const nyb_operand *b, const float *bias, bool add,
-                       float *out, void *scratch)
+/* job: bias, and where the results go. */
+static void run(nyb_depthwise_job job, const nyb_depthwise *depthwise, const nyb_context *context,
+                const nyb_operand *a, const nyb_operand *b, void *scratch)
 {
     const nyb_conv_shape *s = &depthwise->shape;
     const bool dw = depthwise->product == NYB_PRODUCT_DW;
-    nyb_depthwise_job job = {
-        .plan = depthwise,
-        .pool = context->pool,
-        .a = a,
-        .bias = bias,
-        .add = add,
-        .out = out,
-        .shared = scratch,
-        .workers = (uint8_t *)scratch + depthwise->shared_bytes,
-    };
 
+    job.plan = depthwise;
+    job.pool = context->pool;
+    job.a = a;
+    job.shared = scratch;
+    job.workers = (uint8_t *)scratch + depthwise->shared_bytes;
     nyb_reader_init(&job.reader_a, a, s->c, depthwise->tile, 0);
     nyb_reader_init(&job.reader_b, b, dw ? s->c : s->r * s->s, depthwise->tile, 0);
     if (depthwise->s8)
@@ -374,4 +371,21 @@ void nyb_depthwise_run(const nyb_depthwise *depthwise, const nyb_context *contex
     } else {
         nyb_depthwise_run_dw_f32(&job);
     }
+}
+
+void nyb_depthwise_run(const nyb_depthwise *depthwise, const nyb_context *context,
+                       const nyb_operand *a, const nyb_operand *b, const float *bias, bool add,
+                       float *out, void *scratch)
+{
+    run((nyb_depthwise_job){.bias = bias, .add = add, .out = out}, depthwise, context, a, b,
+        scratch);
+}
+
+void nyb_depthwise_run_half(const nyb_depthwise *depthwise, const nyb_context *context,
+                            const nyb_operand *a, const nyb_operand *b, const float *bias,
+                            uint16_t *out, void *scratch)
+{
+    assert(depthwise->product != NYB_PRODUCT_DW);
+    run((nyb_depthwise_job){.bias = bias, .out = out, .half = true}, depthwise, context, a, b,
+        scratch);
 }

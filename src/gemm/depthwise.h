@@ -38,5 +38,9 @@ uint64_t nyb_depthwise_macs(const nyb_depthwise *depthwise); /* padding not coun
 void nyb_depthwise_run(const nyb_depthwise *depthwise, const nyb_context *context,
                        const nyb_operand *a, const nyb_operand *b, const float *bias, bool add,
                        float *out, void *scratch);
+/* As nyb_conv_run_half. */
+void nyb_depthwise_run_half(const nyb_depthwise *depthwise, const nyb_context *context,
+                            const nyb_operand *a, const nyb_operand *b, const float *bias,
+                            uint16_t *out, void *scratch);
 
 #endif

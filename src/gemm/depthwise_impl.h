@@ -63,7 +63,8 @@ typedef struct nyb_depthwise_job {
     const float *bias;
     bool add;
     float scale;
-    float *out;
+    void *out;
+    bool half; /* forward, dX: out is bf16 (uint16_t), else f32 */
     uint8_t *shared, *workers;
 } nyb_depthwise_job;
 

@@ -10,6 +10,7 @@
  *     for r = 0 .. taps_r - 1, for s = 0 .. taps_s - 1:
  *         acc += x[i * x_step + r * x_r + s * x_s + c] * w[r * w_r + s * w_s + c]
  *     t = acc;  if bias: t = t + bias[c];  if add: t = out[..] + t;  out[i * out_step + c] = t
+ *     (half: out is bf16, t to the nearest, and nothing is added)
  *
  * f32: x and w are floats, each step is an fmaf. s8: x are bytes, w int16, the sum is exact in
  * int32 and t = (float)acc * scale. Steps are counted in elements; there may be no tap at all.
@@ -23,8 +24,8 @@ typedef struct nyb_depthwise_pixels {
     int32_t max_product; /* s8: largest |x * w|, at least 1: a bound for int16 partial sums */
     float scale;         /* s8 */
     const float *bias;   /* [channels] or NULL */
-    bool add;
-    float *out;
+    bool add, half;
+    void *out;
     size_t out_step;
 } nyb_depthwise_pixels;
 

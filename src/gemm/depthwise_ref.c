@@ -1,6 +1,7 @@
 /* Depthwise convolutions in portable C: the specification. */
 #include <math.h>
 
+#include "base/vec_ref.h"
 #include "gemm/depthwise_kernel.h"
 
 static int32_t unit(uint8_t byte, bool is_unsigned)
@@ -8,13 +9,17 @@ static int32_t unit(uint8_t byte, bool is_unsigned)
     return is_unsigned ? byte : (int8_t)byte;
 }
 
-static float finish(const nyb_depthwise_pixels *args, size_t i, size_t c, float t)
+static void finish(const nyb_depthwise_pixels *args, size_t i, size_t c, float t)
 {
+    const size_t at = i * args->out_step + c;
+    float *out = args->out;
+
     if (args->bias)
         t = t + args->bias[c];
-    if (args->add)
-        t = args->out[i * args->out_step + c] + t;
-    return t;
+    if (args->half)
+        ((uint16_t *)args->out)[at] = (uint16_t)(nyb_bits_of(round_bf16(t)) >> 16);
+    else
+        out[at] = args->add ? out[at] + t : t;
 }
 
 static void pixels_f32(const nyb_depthwise_pixels *args)
@@ -33,7 +38,7 @@ static void pixels_f32(const nyb_depthwise_pixels *args)
                     acc = fmaf(pixel[x + (ptrdiff_t)c], ((const float *)args->w)[w + (ptrdiff_t)c],
                                acc);
                 }
-            args->out[i * args->out_step + c] = finish(args, i, c, acc);
+            finish(args, i, c, acc);
         }
     }
 }
@@ -54,7 +59,7 @@ static void pixels_s8(const nyb_depthwise_pixels *args)
                     sum += unit(pixel[x + (ptrdiff_t)c], args->x_unsigned) *
                            ((const int16_t *)args->w)[w + (ptrdiff_t)c];
                 }
-            args->out[i * args->out_step + c] = finish(args, i, c, (float)sum * args->scale);
+            finish(args, i, c, (float)sum * args->scale);
         }
     }
 }

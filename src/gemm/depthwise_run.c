@@ -22,7 +22,7 @@ static void run_row(const nyb_depthwise_job *job, size_t image, size_t y, const 
     const size_t c = d->shape.c, px = d->s8 ? d->pitch : c, step = dx ? d->rows.stride : 1;
     const nyb_depthwise_spot row = nyb_depthwise_spot_at(&d->rows, y);
     const ptrdiff_t src_row = (ptrdiff_t)(d->cols.src * px), src_px = (ptrdiff_t)px;
-    float *out = job->out + (image * d->rows.dst + y) * d->cols.dst * c;
+    const size_t out = (image * d->rows.dst + y) * d->cols.dst * c;
 
     for (size_t i = 0; i < d->n_spans; i++) {
         const nyb_depthwise_span *span = &d->spans[i];
@@ -48,7 +48,8 @@ static void run_row(const nyb_depthwise_job *job, size_t image, size_t y, const 
             .scale = job->scale,
             .bias = job->bias,
             .add = job->add,
-            .out = out + span->y * c,
+            .half = job->half,
+            .out = nyb_store_at(job->out, job->half, out + span->y * c),
             .out_step = step * c,
         };
 
@@ -183,7 +184,7 @@ static void dw_total_task(void *arg, size_t task, size_t worker)
     (void)worker;
     for (size_t c = first; c < end; c++)
         for (size_t tap = 0; tap < taps; tap++) {
-            float *out = job->out + c * taps + tap;
+            float *out = (float *)job->out + c * taps + tap;
             int64_t sum = 0;
 
             for (size_t w = 0; w < d->n_workers; w++)
@@ -282,7 +283,7 @@ static void add_task(void *arg, size_t task, size_t worker)
     (void)worker;
     for (size_t i = first; i < end; i++)
         for (size_t tap = 0; tap < taps; tap++) {
-            float *out = job->out + i * taps + tap, t = sums[tap * c + i];
+            float *out = (float *)job->out + i * taps + tap, t = sums[tap * c + i];
 
             for (size_t chunk = 1; chunk < d->n_chunks; chunk++)
                 t = t + sums[(chunk * taps + tap) * c + i];

@@ -357,7 +357,8 @@ void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *cont
 {
     nyb_group_job job = make_job(conv, context, a, b, bias, false, NULL, scratch);
 
-    job.half = out;
+    job.out = out;
+    job.half = true;
     nyb_group_map_run(&job);
 }
 

@@ -68,9 +68,9 @@ typedef struct nyb_group_job {
     const float *bias;
     bool add;
     float scale;
-    float *out;
-    uint16_t *half; /* FWD, DX: where results go as bf16 instead; or NULL */
-    size_t tap;     /* DW */
+    void *out;
+    bool half;  /* FWD, DX: out is bf16 (uint16_t), else f32 */
+    size_t tap; /* DW */
     uint8_t *shared, *workers;
 } nyb_group_job;
 

@@ -67,7 +67,8 @@ static void store(const work *w)
             const size_t n = nyb_min(NYB_TILE_ROWS, w->rows - m);
             void *out[NYB_TILE_ROWS];
             for (size_t i = 0; i < n; i++)
-                out[i] = job->out + ((w->row + m + i) * n_taps + job->tap) * conv->n + first;
+                out[i] =
+                    (float *)job->out + ((w->row + m + i) * n_taps + job->tap) * conv->n + first;
             conv->store->of_float(
                 c + m * NYB_TILE_COLS,
                 &(nyb_store_args){.rows = n,

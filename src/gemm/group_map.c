@@ -213,7 +213,7 @@ static void store(const work *w, size_t panel)
                                                 .scale = job->scale,
                                                 .bias = job->bias ? job->bias + first : NULL,
                                                 .add = job->add,
-                                                .half = job->half != NULL,
+                                                .half = job->half,
                                                 .out = out});
     }
 }

@@ -28,10 +28,10 @@ extern const nyb_store_kernel nyb_store_ref; /* the specification */
 
 const nyb_store_kernel *nyb_store_choose(uint32_t cpu);
 
-/* Element `at` of an output: of half, unless it is NULL. */
-static inline void *nyb_store_at(float *out, uint16_t *half, size_t at)
+/* Element `at` of an output of f32, or of bf16. */
+static inline void *nyb_store_at(void *out, bool half, size_t at)
 {
-    return half ? (void *)(half + at) : (void *)(out + at);
+    return half ? (void *)((uint16_t *)out + at) : (void *)((float *)out + at);
 }
 
 #endif

@@ -1,23 +1,13 @@
 /* Epilogues in the vocabulary of base/vec_ref.h and store_ref.c, which the including file brings.
  * No include guard: each ISA has its own copy. */
-#include "base/vec_lanes.h"
+#include "gemm/store_lanes.h"
 
 /* Lanes from column col on; n is the constant 16 or what is left over. */
 static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size_t col, size_t n,
                                       void *row)
 {
-    vec t = vec_mul(sums, vec_set(args->scale));
-
-    if (args->bias) /* not "+ 0": that would turn -0 into +0 */
-        t = vec_add(t, load(args->bias + col, n));
-    if (args->half) {
-        store_half((uint16_t *)row + col, vec_round_bf16(t), n);
-        return;
-    }
-    float *out = (float *)row + col;
-    if (args->add)
-        t = vec_add(load(out, n), t);
-    store(out, t, n);
+    finish_lanes(vec_mul(sums, vec_set(args->scale)), args->bias ? args->bias + col : NULL,
+                 args->add, args->half, nyb_store_at(row, args->half, col), n);
 }
 
 #define STORE(name, type, lanes)                                                                   \

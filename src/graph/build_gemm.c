@@ -453,8 +453,7 @@ static bool rounds_gradient(const nyb_builder *b, int layer)
     const nyb_model *m = b->g->model;
     int x = m->layers[layer].in[0];
 
-    if (b->g->recipe.store == NYB_STORE_F32 || m->layers[layer].op->depthwise ||
-        count_readers(m, x) != 1)
+    if (b->g->recipe.store == NYB_STORE_F32 || count_readers(m, x) != 1)
         return false;
     if (!strcmp(m->layers[x].op->name, "relu"))
         x = m->layers[x].in[0];

@@ -151,6 +151,9 @@ static void run_product_half(nyb_graph *g, const nyb_step *s)
     if (s->group)
         nyb_group_conv_run_half(s->group, g->context, s->a_grouped, s->b_grouped, s->bias, out,
                                 s->args.scratch);
+    else if (s->depthwise)
+        nyb_depthwise_run_half(s->depthwise, g->context, s->a_bound, &s->b_bound, s->bias, out,
+                               s->args.scratch);
     else
         nyb_conv_run_half(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, out,
                           s->args.scratch);

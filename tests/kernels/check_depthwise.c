@@ -59,6 +59,7 @@ static void check_pixels(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
                                  .taps_r = ck_range(c, 0, MAX_TAPS),
                                  .taps_s = ck_range(c, 0, MAX_TAPS),
                                  .add = ck_range(c, 0, 1),
+                                 .half = ck_range(c, 0, 1),
                                  .scale = small_float(c)};
     const size_t pitch = (args.channels + 15) / 16 * 16, px = s8 ? pitch : args.channels;
     const size_t step = ck_range(c, 1, 2);
@@ -78,8 +79,8 @@ static void check_pixels(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
     void *x = ck_guard(c, n_x * (s8 ? 1 : 4), ck_range(c, 0, 1));
     void *w = ck_guard(c, n_w * (s8 ? 2 : 4), true);
     float *bias = ck_guard(c, args.channels * sizeof *bias, ck_range(c, 0, 1));
-    float *want = ck_guard(c, n_out * sizeof *want, true);
-    float *got = ck_guard(c, n_out * sizeof *got, ck_range(c, 0, 1));
+    const size_t n_bytes = n_out * (args.half ? sizeof(uint16_t) : sizeof(float));
+    uint8_t *want = ck_guard(c, n_bytes, true), *got = ck_guard(c, n_bytes, ck_range(c, 0, 1));
     if (s8) {
         fill_units(c, x, n_x, 1, max_x, args.x_unsigned);
         fill_units(c, w, n_w, 2, max_w, false);
@@ -90,8 +91,13 @@ static void check_pixels(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
         ((float *)w)[i] = small_float(c);
     for (size_t i = 0; i < args.channels; i++)
         bias[i] = small_float(c);
-    for (size_t i = 0; i < n_out; i++)
-        want[i] = got[i] = small_float(c);
+    for (size_t i = 0; !args.half && i < n_out; i++) {
+        const float f = small_float(c);
+        memcpy(want + i * sizeof f, &f, sizeof f);
+    }
+    for (size_t i = 0; args.half && i < n_bytes; i++)
+        want[i] = (uint8_t)ck_rand(c);
+    memcpy(got, want, n_bytes); /* the gaps between the pixels must stay */
     args.x = s8 ? (const void *)((uint8_t *)x + first) : (float *)x + first;
     args.w = w;
     args.bias = ck_range(c, 0, 1) ? bias : NULL;
@@ -100,7 +106,7 @@ static void check_pixels(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
     (s8 ? nyb_depthwise_ref.pixels_s8 : nyb_depthwise_ref.pixels_f32)(&args);
     args.out = got;
     (s8 ? kernel->pixels_s8 : kernel->pixels_f32)(&args);
-    ck_same(c, s8 ? "pixels_s8" : "pixels_f32", want, got, n_out * sizeof *want);
+    ck_same(c, s8 ? "pixels_s8" : "pixels_f32", want, got, n_bytes);
 }
 
 /* ---- dW -------------------------------------------------------------------------------------- */

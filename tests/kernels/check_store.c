@@ -40,8 +40,9 @@ static outputs make_outputs(ck *c, const nyb_store_args *args)
             o.f32[i] = o.want[i];
     }
     for (size_t m = 0; m < args->rows; m++)
-        o.to[m] =
-            ck_range(c, 0, 7) ? nyb_store_at(o.f32, o.bf16, (args->rows - 1 - m) * o.pitch) : NULL;
+        o.to[m] = ck_range(c, 0, 7) ? nyb_store_at(args->half ? (void *)o.bf16 : o.f32, args->half,
+                                                   (args->rows - 1 - m) * o.pitch)
+                                    : NULL;
     return o;
 }
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "bf16.h"
 #include "contexts.h"
 #include "draw.h"
 #include "gemm/depthwise_impl.h"
@@ -129,8 +130,15 @@ static void run(const problem *p, const nyb_context *context, bool f32, float *o
     scratch = nyb_alloc(nyb_depthwise_scratch_bytes(d));
     memset(scratch, 0xa5, nyb_depthwise_scratch_bytes(d));
     memcpy(out, p->former, p->n_out * sizeof *out);
-    nyb_depthwise_run(d, context, p->op_a, &p->op_b, p->has_bias ? p->bias : NULL, p->add, out,
-                      scratch);
+    const float *bias = p->has_bias ? p->bias : NULL;
+    nyb_depthwise_run(d, context, p->op_a, &p->op_b, bias, p->add, out, scratch);
+    if (p->product != NYB_PRODUCT_DW && !p->add) {
+        uint16_t *half = malloc(p->n_out * sizeof *half);
+        nyb_depthwise_run_half(d, context, p->op_a, &p->op_b, bias, half, scratch);
+        for (size_t i = 0; i < p->n_out; i++)
+            assert_int_equal(half[i], nearest_bf16(out[i]));
+        free(half);
+    }
     nyb_free(scratch);
     nyb_depthwise_destroy(&d);
 }

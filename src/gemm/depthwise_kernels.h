@@ -1,0 +1,213 @@
+/* The loops of depthwise_kernel.h in the vocabulary of base/vec_ref.h and in one of WORDS int16,
+ * both of which the including file brings:
+ *
+ *     words, words_zero(), words_add_products(sum, a, b)         sum + a * b, WORDS lanes of int16
+ *     words_of_bytes(p, n, is_unsigned), words_load(p, n)        n of them, a multiple of 16
+ *     ivec, ivec_zero(), ivec_load(p), ivec_store(p, v)          16 lanes of int32
+ *     ivec_add_words(v, words, g)                                v + the g-th 16 of the words
+ *     vec_of_ivec(v)
+ *
+ * and PIXELS and CHAINS, vectors that are summed at once so that additions need not wait for each
+ * other, DEPTHWISE_RECORD, _NAME and _NEEDS. No include guard: each ISA has its own copy. */
+#include "gemm/store_lanes.h"
+
+#define GROUPS (WORDS / 16)
+
+/* Lanes from channel c of pixel i on. */
+static ALWAYS_INLINE void put(const nyb_depthwise_pixels *args, size_t i, size_t c, vec t,
+                              size_t lanes)
+{
+    finish_lanes(t, args->bias ? args->bias + c : NULL, args->add, args->half,
+                 nyb_store_at(args->out, args->half, i * args->out_step + c), lanes);
+}
+
+/* ---- f32 ------------------------------------------------------------------------------------- */
+
+/* n pixels from pixel i on; n and lanes are constants where this is inlined, or lanes what is left.
+ */
+static ALWAYS_INLINE void pixels_step(const nyb_depthwise_pixels *args, size_t i, size_t c,
+                                      size_t lanes, size_t n)
+{
+    const float *x = (const float *)args->x + (ptrdiff_t)i * args->x_step + c;
+    const float *w = (const float *)args->w + c;
+    vec acc[PIXELS];
+
+    for (size_t p = 0; p < n; p++)
+        acc[p] = vec_set(0);
+    for (size_t r = 0; r < args->taps_r; r++) {
+        const float *from = x + (ptrdiff_t)r * args->x_r, *factor = w + (ptrdiff_t)r * args->w_r;
+
+        for (size_t s = 0; s < args->taps_s; s++, from += args->x_s, factor += args->w_s) {
+            const vec f = load(factor, lanes);
+
+            for (size_t p = 0; p < n; p++)
+                acc[p] = vec_fma(load(from + (ptrdiff_t)p * args->x_step, lanes), f, acc[p]);
+        }
+    }
+    for (size_t p = 0; p < n; p++)
+        put(args, i + p, c, acc[p], lanes);
+}
+
+static ALWAYS_INLINE void pixels_lanes(const nyb_depthwise_pixels *args, size_t c, size_t lanes)
+{
+    size_t i = 0;
+
+    for (; i + PIXELS <= args->n; i += PIXELS)
+        pixels_step(args, i, c, lanes, PIXELS);
+    for (; i < args->n; i++)
+        pixels_step(args, i, c, lanes, 1);
+}
+
+static void pixels_f32(const nyb_depthwise_pixels *args)
+{
+    size_t c = 0;
+
+    for (; c + 16 <= args->channels; c += 16)
+        pixels_lanes(args, c, 16);
+    if (c < args->channels)
+        pixels_lanes(args, c, args->channels - c);
+}
+
+/* n vectors from channel c on, a constant where this is inlined; lanes: of each, as load. */
+static ALWAYS_INLINE void tap_step(const nyb_depthwise_tap *args, size_t c, size_t lanes, size_t n)
+{
+    const float *dy = (const float *)args->dy + c, *x = (const float *)args->x + c;
+    float *out = (float *)args->acc + c;
+    vec acc[CHAINS];
+
+    for (size_t v = 0; v < n; v++)
+        acc[v] = load(out + 16 * v, lanes);
+    for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
+        for (size_t v = 0; v < n; v++)
+            acc[v] = vec_fma(load(dy + 16 * v, lanes), load(x + 16 * v, lanes), acc[v]);
+    for (size_t v = 0; v < n; v++)
+        store(out + 16 * v, acc[v], lanes);
+}
+
+static void tap_f32(const nyb_depthwise_tap *args)
+{
+    size_t c = 0;
+
+    for (; c + 16 * CHAINS <= args->channels; c += 16 * CHAINS)
+        tap_step(args, c, 16, CHAINS);
+    for (; c + 16 <= args->channels; c += 16)
+        tap_step(args, c, 16, 1);
+    if (c < args->channels)
+        tap_step(args, c, args->channels - c, 1);
+}
+
+/* ---- s8: products in int16, as many added there as surely fit, then in int32 ------------------
+ */
+
+typedef struct sums {
+    words part;
+    ivec wide[GROUPS];
+    int32_t left; /* products that part still holds */
+} sums;
+
+static ALWAYS_INLINE void widen(sums *s)
+{
+    for (int g = 0; g < GROUPS; g++)
+        s->wide[g] = ivec_add_words(s->wide[g], s->part, g);
+    s->part = words_zero();
+}
+
+static ALWAYS_INLINE void add_products(sums *s, words a, words b, int32_t room)
+{
+    s->part = words_add_products(s->part, a, b);
+    if (--s->left == 0) {
+        widen(s);
+        s->left = room;
+    }
+}
+
+/* What memory holds from channel c on: channels are rounded up to 16. */
+static inline size_t words_at(size_t channels, size_t c)
+{
+    return nyb_min(WORDS, nyb_round_up(channels - c, 16));
+}
+
+static ALWAYS_INLINE void put_sums(const nyb_depthwise_pixels *args, size_t i, size_t c,
+                                   const sums *s)
+{
+    for (size_t g = 0; g < GROUPS && c + 16 * g < args->channels; g++) {
+        const size_t at = c + 16 * g, lanes = nyb_min(16, args->channels - at);
+        put(args, i, at, vec_mul(vec_of_ivec(s->wide[g]), vec_set(args->scale)), lanes);
+    }
+}
+
+static ALWAYS_INLINE void pixels_bytes(const nyb_depthwise_pixels *args, bool x_unsigned)
+{
+    const int32_t room = INT16_MAX / args->max_product;
+
+    for (size_t c = 0; c < args->channels; c += WORDS) {
+        const size_t n = words_at(args->channels, c);
+
+        for (size_t i = 0; i < args->n; i++) {
+            const uint8_t *x = (const uint8_t *)args->x + (ptrdiff_t)i * args->x_step + c;
+            const int16_t *w = (const int16_t *)args->w + c;
+            sums s = {.part = words_zero(), .left = room};
+
+            for (int g = 0; g < GROUPS; g++)
+                s.wide[g] = ivec_zero();
+            for (size_t r = 0; r < args->taps_r; r++, x += args->x_r, w += args->w_r) {
+                const uint8_t *from = x;
+                const int16_t *factor = w;
+
+                for (size_t t = 0; t < args->taps_s; t++, from += args->x_s, factor += args->w_s)
+                    add_products(&s, words_of_bytes(from, n, x_unsigned), words_load(factor, n),
+                                 room);
+            }
+            widen(&s);
+            put_sums(args, i, c, &s);
+        }
+    }
+}
+
+static void pixels_s8(const nyb_depthwise_pixels *args)
+{
+    if (args->x_unsigned)
+        pixels_bytes(args, true);
+    else
+        pixels_bytes(args, false);
+}
+
+static ALWAYS_INLINE void tap_bytes(const nyb_depthwise_tap *args, bool dy_unsigned,
+                                    bool x_unsigned)
+{
+    const int32_t room = INT16_MAX / args->max_product;
+
+    for (size_t c = 0; c < args->channels; c += WORDS) {
+        const size_t n = words_at(args->channels, c);
+        const uint8_t *dy = (const uint8_t *)args->dy + c, *x = (const uint8_t *)args->x + c;
+        int32_t *acc = (int32_t *)args->acc + c;
+        sums s = {.part = words_zero(), .left = room};
+
+        for (size_t g = 0; g < GROUPS; g++)
+            s.wide[g] = 16 * g < n ? ivec_load(acc + 16 * g) : ivec_zero();
+        for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
+            add_products(&s, words_of_bytes(dy, n, dy_unsigned), words_of_bytes(x, n, x_unsigned),
+                         room);
+        widen(&s);
+        for (size_t g = 0; 16 * g < n; g++)
+            ivec_store(acc + 16 * g, s.wide[g]);
+    }
+}
+
+static void tap_s8(const nyb_depthwise_tap *args)
+{
+    if (args->x_unsigned)
+        tap_bytes(args, args->dy_unsigned, true);
+    else
+        tap_bytes(args, args->dy_unsigned, false);
+}
+
+const nyb_depthwise_kernel DEPTHWISE_RECORD = {
+    .name = DEPTHWISE_NAME,
+    .needs = DEPTHWISE_NEEDS,
+    .max_product = INT16_MAX,
+    .pixels_f32 = pixels_f32,
+    .pixels_s8 = pixels_s8,
+    .tap_f32 = tap_f32,
+    .tap_s8 = tap_s8,
+};
