@@ -69,6 +69,7 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
         .b = b,
         .b_step = sub->b_step + list[0],
         .sums = (const int32_t *)(b + sub->sums),
+        .valid = sub->valid,
         .c = c,
         .accumulate = accumulate,
         .narrow = panel_cols(w, panel) <= NYB_TILE_COLS / 2,

@@ -48,6 +48,8 @@ typedef struct nyb_tile_s8_args {
     const int8_t *b;
     const uint32_t *b_step; /* [n_steps] numbers of steps in b and sums */
     const int32_t *sums;    /* [steps of b][32], 64-byte aligned; not read if bias is 0 */
+    const uint8_t *valid;   /* [steps of b] k of each from which on b is zero: a kernel may leave
+                               them out; NULL: 64 */
     int32_t *c;
     bool accumulate;      /* c += instead of c = */
     bool narrow;          /* only columns 0..15 are wanted; c's others hold anything afterwards */
@@ -58,6 +60,12 @@ typedef struct nyb_tile_s8_args {
 static inline const int8_t *nyb_tile_step_of_b(const nyb_tile_s8_args *args, size_t i)
 {
     return args->b + (size_t)args->b_step[i] * NYB_TILE_STEP_BYTES;
+}
+
+/* Lines of four k of step i that need be summed, a multiple of 4. */
+static inline size_t nyb_tile_lines(const nyb_tile_s8_args *args, size_t i)
+{
+    return args->valid ? (size_t)(args->valid[args->b_step[i]] + 15) / 16 * 4 : 16;
 }
 
 typedef struct nyb_tile_s8 {

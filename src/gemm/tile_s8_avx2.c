@@ -99,7 +99,8 @@ static inline __attribute__((always_inline)) void bytes_rows(const block *w, siz
             for (size_t step = i; step < stop; step++) {
                 const int8_t *line = nyb_tile_step_of_b(args, step) + w->half * 1024 + k0 * 64;
                 const uint8_t *a = args->a + w->first_row * lda + args->a_step[step] + k0 * 4;
-                for (const int8_t *last = line + dots * 64; line < last; line += 256, a += 16) {
+                const size_t end = nyb_min(k0 + dots, nyb_tile_lines(args, step));
+                for (size_t k4 = k0; k4 < end; k4 += 4, line += 256, a += 16) {
                     NYB_UNROLL
                     for (size_t j = 0; j < 4; j++) {
                         const __m256i b0 = _mm256_load_si256((const void *)(line + j * 64));

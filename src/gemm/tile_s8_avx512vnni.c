@@ -43,7 +43,7 @@ run_rows(const nyb_tile_s8_args *args, const __m512i less[2], size_t first_row, 
     for (size_t i = 0; i < n_steps; i++) {
         const uint8_t *a = a0 + a_step[i];
         const int8_t *b = nyb_tile_step_of_b(args, i);
-        for (size_t k4 = 0; k4 < 16; k4 += 4, a += 16) {
+        for (size_t k4 = 0, end = nyb_tile_lines(args, i); k4 < end; k4 += 4, a += 16) {
             NYB_UNROLL
             for (size_t j = 0; j < 4; j++) {
                 const __m512i b0 = _mm512_load_si512(b + (k4 + j) * 64);

@@ -130,6 +130,7 @@ static void random_run(ck *c, const nyb_tile_s8 *tile)
     static const size_t pitches[] = {0, 16, 17, 32, 64, 80, 128, 576};
     int8_t b[MAX_STEPS * STEP * COLS];
     uint32_t a_step[MAX_STEPS], b_step[MAX_STEPS];
+    uint8_t valid[MAX_STEPS];
     const size_t all_steps = ck_range(c, 1, MAX_STEPS);
     nyb_tile_s8_args args = {.rows = ck_range(c, 1, ROWS), .n_steps = all_steps};
     const limits max = pairs[ck_range(c, 0, N_PAIRS - 1)];
@@ -155,6 +156,11 @@ static void random_run(ck *c, const nyb_tile_s8 *tile)
     }
     for (size_t i = 0; i < args.n_steps * STEP * COLS; i++)
         b[i] = (int8_t)(extreme ? -max.b : (int32_t)ck_range(c, 0, 2 * (size_t)max.b) - max.b);
+    args.valid = ck_range(c, 0, 1) ? valid : NULL;
+    for (size_t i = 0; args.valid && i < all_steps; i++) {
+        valid[i] = (uint8_t)(ck_range(c, 0, 1) ? STEP : ck_range(c, 0, STEP));
+        memset(b + (i * STEP + valid[i]) * COLS, 0, (STEP - valid[i]) * COLS);
+    }
     if (garbage) {
         for (size_t k = 0; k < args.n_steps * STEP; k += ck_range(c, 1, 9)) {
             memset(b + k * COLS, 0, COLS);
