@@ -71,10 +71,11 @@ static nyb_status check_loss_scale(const nyb_recipe *recipe, nyb_error *err)
     const float start = recipe->loss_scale_start;
 
     if (recipe->loss_scale != NYB_LOSS_SCALE_NONE && (nyb_bits_of(start) & 0x7fffff) != 0)
-        return nyb_fail(err, NYB_INVALID,
-                        "loss_scale.start = %g is not a power of two; the next ones are %g and %g",
-                        (double)start, (double)nyb_float_of(nyb_bits_of(start) & 0x7f800000),
-                        2 * (double)nyb_float_of(nyb_bits_of(start) & 0x7f800000));
+        return nyb_fail(
+            err, NYB_INVALID,
+            "loss_scale.start = %.10g is not a power of two; the next ones are %.10g and %.10g",
+            (double)start, (double)nyb_float_of(nyb_bits_of(start) & 0x7f800000),
+            2 * (double)nyb_float_of(nyb_bits_of(start) & 0x7f800000));
     return NYB_OK;
 }
 

@@ -194,7 +194,7 @@ int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
         break;
     case FIELD_INT:
     case FIELD_FLOAT:
-        snprintf(list, sizeof list, "%g .. %g", f->lo, f->hi);
+        snprintf(list, sizeof list, "%.10g .. %.10g", f->lo, f->hi);
         break;
     }
     return snprintf(text, n_bytes, "%s", list);
@@ -285,8 +285,8 @@ static nyb_status set_number(const nyb_field *f, const char *value, double *numb
     if (f->kind == FIELD_INT && v != floor(v))
         return nyb_fail(err, NYB_INVALID, "%s = %.60s is not a whole number", f->key, value);
     if (!(v >= f->lo && v <= f->hi))
-        return nyb_fail(err, NYB_INVALID, "%s = %.60s is out of its range %g .. %g", f->key, value,
-                        f->lo, f->hi);
+        return nyb_fail(err, NYB_INVALID, "%s = %.60s is out of its range %.10g .. %.10g", f->key,
+                        value, f->lo, f->hi);
     *number = v;
     return NYB_OK;
 }

@@ -98,8 +98,8 @@ static nyb_status set_number(const field *f, char *at, const char *value, nyb_er
     errno = 0;
     d = strtod(value, &end);
     if (end == value || *end || !(d >= f->lo && d <= f->hi))
-        return nyb_fail(err, NYB_INVALID, "%s = '%s': want a number from %g to %g", f->key, value,
-                        f->lo, f->hi);
+        return nyb_fail(err, NYB_INVALID, "%s = '%s': want a number from %.10g to %.10g", f->key,
+                        value, f->lo, f->hi);
     if (f->kind == KIND_DOUBLE) {
         memcpy(at, &d, sizeof d);
         return NYB_OK;
@@ -107,8 +107,8 @@ static nyb_status set_number(const field *f, char *at, const char *value, nyb_er
     errno = 0;
     u = strtoull(value, &end, 10);
     if (*end || errno || value[0] == '-')
-        return nyb_fail(err, NYB_INVALID, "%s = '%s': want a whole number from %g to %g", f->key,
-                        value, f->lo, f->hi);
+        return nyb_fail(err, NYB_INVALID, "%s = '%s': want a whole number from %.10g to %.10g",
+                        f->key, value, f->lo, f->hi);
     if (f->kind == KIND_U64) {
         const uint64_t wide = u;
 
