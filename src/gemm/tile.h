@@ -8,15 +8,19 @@
  *
  * c[m][n] (+)= sum over k of a[m][k] * b[k][n],   0 <= m < rows <= 32,  0 <= n < 32
  *
- * K is a list of steps of 64: step i multiplies a's at a_step[i] by b's number b_step[i]. A list
- * need not have all steps of a panel: what is known to be zero is left out. A: bytes, one row per
- * m, `lda` bytes apart (rows may overlap: lda may be smaller than K): step i of row m is the 64
- * bytes at a + m * lda + a_step[i]. A byte is unit + bias, where bias is 0 for kernels with
- * a_biased = false, else args.bias (the largest |unit| of a signed format, 0 of an unsigned one):
- * u8 x s8 instructions. Largest over all codes that may come: code 8 of int4 is -8, which files may
- * hold though encoders never produce it. Bytes whose b is zero may hold anything. B: the panel of
- * 32 columns, for each step 2 KB as [2][16 k4][16 n][4 k] (two AMX tiles). b units are signed
- * bytes. 64-byte aligned.
+ * K: a list of steps of 64: step i multiplies a's at a_step[i] by b's number b_step[i]. It need not
+ *    have all steps of a panel: what is known to be zero is left out.
+ *
+ * A: bytes, one row per m, `lda` bytes apart (rows may overlap: lda may be smaller than K): step i
+ *    of row m is the 64 bytes at a + m * lda + a_step[i].
+ *    A byte is unit + bias, where bias is 0 for kernels with a_biased = false, else args.bias
+ *    (the largest |unit| of a signed format, 0 of an unsigned one): u8 x s8 instructions. Largest
+ *    over all codes that may come: code 8 of int4 is -8, which files may hold though encoders
+ *    never produce it.
+ *    Bytes whose b is zero may hold anything.
+ *
+ * B: the panel of 32 columns, for each step 2 KB as [2][16 k4][16 n][4 k] (two AMX tiles). b units
+ *    are signed bytes. 64-byte aligned.
  *
  *        panel:  step 0: | n 0..15: k4=0: n0k0 n0k1 n0k2 n0k3 n1k0 .. n15k3 | k4=1 .. k4=15 |
  *                        | n 16..31: the same                                               |
@@ -91,7 +95,7 @@ typedef struct nyb_tile_s8 {
 
     /* Panel from rows k of n-contiguous bytes (dX weights; X of dW): step i holds rows
      * k = 64 i .. of src + k * ld, columns 0..31; rows >= k_valid and columns >= n_valid are
-     * zero. n_steps = ceil(k_valid / 64) or more. */
+     * zero. n_steps = ceil(k_valid / 64) or more. sums as pack_rows. */
     void (*pack_cols)(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
                       int8_t *panel, int32_t *sums);
 
