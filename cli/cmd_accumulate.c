@@ -15,7 +15,7 @@ typedef struct values {
 static const cli_option options[] = {
     {"n", "LENGTH[,..]", "lengths of the dot products, 1..4194304 (default: 576,4608,65536)",
      CLI_TEXT, offsetof(values, n), 0, 0},
-    {"accum", "FORMAT[/CHUNK][,..]",
+    {"accum", "FORMAT[/CHUNK][/ROUNDING][,..]",
      "accumulators (default: e6m9,e6m9/64,fp16,fp16/64,bf16,bf16/64,dlfloat16/64)", CLI_TEXT,
      offsetof(values, accum), 0, 0},
     {"a", "SPEC", "how one operand is quantized (default: e5m2/unit)", CLI_TEXT,
@@ -223,8 +223,9 @@ const cli_verb cli_verb_accumulate = {
     .description =
         "Draws dot products of Gaussian vectors, quantizes both operands, and adds the products in "
         "each accumulator: FORMAT says what every partial sum is rounded to, CHUNK how many "
-        "products make one chain (chunk sums are added in a chain of their own). Prints how much "
-        "of the variance remains beside the variance retention ratio of Sakr et al. (ICLR 2019), "
+        "products make one chain (chunk sums are added in a chain of their own), ROUNDING whether "
+        "to nearest or stochastic (stochastic:N: by N random bits). Prints how much of the "
+        "variance remains beside the variance retention ratio of Sakr et al. (ICLR 2019), "
         "the error, how many additions were swamped, and the smallest mantissa that the theory "
         "recommends.\n\n"
         "Formats: fp16, bf16, dlfloat16, any eXmY, int8, int12, int16 (clamped), f32.",

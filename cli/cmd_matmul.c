@@ -16,8 +16,9 @@ static const cli_option options[] = {
      0},
     {"b", "SPEC", "how B is quantized (default: f32, not at all)", CLI_TEXT, offsetof(values, b), 0,
      0},
-    {"acc", "FORMAT[/CHUNK]",
-     "format of the partial sums: e6m9/64, fp16, int16/32 (default: f32, the engine's own)",
+    {"acc", "FORMAT[/CHUNK][/ROUNDING]",
+     "format of the partial sums: e6m9/64, fp16, int16/32, e6m5/stochastic (default: f32, the "
+     "engine's own)",
      CLI_TEXT, offsetof(values, acc), 0, 0},
     {"seed", "N", "of the random bits of stochastic rounding (default: 0)", CLI_U64,
      offsetof(values, seed), 0, 0},
@@ -46,7 +47,8 @@ static bool is_real(const nyb_spec *spec)
 }
 
 /* The product itself, of matrices or, where they are NULL, of real arrays. */
-static nyb_status run_plan(product *p, const nyb_matrix *a, const nyb_matrix *b, nyb_error *err)
+static nyb_status run_plan(product *p, const nyb_matrix *a, const nyb_matrix *b, uint64_t seed,
+                           nyb_error *err)
 {
     const nyb_format *f32 = nyb_format_find("f32");
     nyb_plan *plan;
@@ -54,6 +56,7 @@ static nyb_status run_plan(product *p, const nyb_matrix *a, const nyb_matrix *b,
     NYB_TRY(nyb_plan_create_accum(p->context, NYB_PLAN_Y, (nyb_image){1, 1, p->m, p->k}, p->n, 1, 1,
                                   1, 0, a ? p->a_spec.format : f32, b ? p->b_spec.format : f32,
                                   &p->accum, &plan, err));
+    nyb_plan_seed(plan, seed, 0);
     const double start = cli_now();
     if (a)
         nyb_plan_run(plan, a, b, p->c);
@@ -75,7 +78,7 @@ static nyb_status multiply_codes(product *p, uint64_t seed, nyb_error *err)
     if (status == NYB_OK)
         status = nyb_matrix_create(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, &b, err);
     if (status == NYB_OK)
-        status = run_plan(p, a, b, err);
+        status = run_plan(p, a, b, seed, err);
     nyb_matrix_destroy(&a);
     nyb_matrix_destroy(&b);
     return status;
@@ -90,7 +93,7 @@ static nyb_status multiply_real(product *p, uint64_t seed, nyb_error *err)
     if (nyb_format_bits(p->b_spec.format) < 32)
         NYB_TRY(nyb_quantize(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, NULL, p->bt,
                              NULL, err));
-    return run_plan(p, NULL, NULL, err);
+    return run_plan(p, NULL, NULL, seed, err);
 }
 
 static int report(const product *p, bool json)
@@ -201,8 +204,9 @@ const cli_verb cli_verb_matmul = {
         "OUT (M, N) = A (M, K) x B (K, N). Operands are quantized and packed as SPEC says, then "
         "multiplied: with two integer formats on the s8 engine, where products of codes are summed "
         "exactly in int32 and the sum is scaled once; else on the f32 engine. With --acc every "
-        "partial sum is rounded to FORMAT (clamped, if it is an integer), in chunks of CHUNK "
-        "products whose sums are then added in order.",
+        "partial sum is rounded to FORMAT (clamped, if it is an integer), to nearest or "
+        "stochastic, "
+        "in chunks of CHUNK products whose sums are then added in order.",
     .example = "  nybble matmul x.npy w.npy y.npy --a uint4/sawb --b int4/sawb\n"
                "  nybble matmul x.npy w.npy y.npy --a e5m2/unit --b e5m2/unit --acc e6m9/64\n",
     .options = options,

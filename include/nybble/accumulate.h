@@ -10,17 +10,19 @@ extern "C" {
 
 /* How one product adds up. format f32 (or NULL): exactly (s8 engine) or in canonical f32. Else
  *   tot = 0; for each chunk of products, k ascending: s = 0; s = rnd(s + a * b); tot = rnd(tot + s)
- * with a * b and each sum rounded to f32 first, and rnd to the nearest value of the format, the
- * largest where it does not reach. Integer formats clamp s instead, and add tot in f32
- * (docs/accumulators.md). */
+ * with a * b and each sum rounded to f32 first, and rnd to the nearest value of the format, or to
+ * one of the two neighbours by chance; the largest where it does not reach. Integer formats clamp s
+ * instead, and add tot in f32 (docs/accumulators.md). */
 typedef struct nyb_accum {
     const nyb_format *format; /* of every partial sum */
     int chunk;             /* products in one chain; chunk sums are then added in order; 0: all */
-    nyb_rounding rounding; /* nearest */
+    nyb_rounding rounding; /* nearest, or stochastic (floating formats) */
+    int random_bits; /* stochastic: 1 .. 23 - mantissa bits, those that decide; 0: all of them */
 } nyb_accum;
 
-/* format[/chunk][/rounding]: "e6m9/64", "fp16", "int16/32", "f32". NYB_UNKNOWN for words that do
- * not exist, NYB_INVALID for what cannot accumulate. */
+/* format[/chunk][/rounding]: "e6m9/64", "fp16", "int16/32", "f32", "e6m5/64/stochastic",
+ * "e6m5/stochastic:13" (13 random bits). NYB_UNKNOWN for words that do not exist, NYB_INVALID for
+ * what cannot accumulate. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_accum_parse(const char *text, nyb_accum *accum,
                                                   nyb_error *err);
 /* Writes what parse reads, without defaults; returns what snprintf would. */
@@ -38,6 +40,9 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create_accum(nyb_context *context, ny
                                                         const nyb_format *a, const nyb_format *b,
                                                         const nyb_accum *accum, nyb_plan **plan,
                                                         nyb_error *err);
+/* From now on the random bits of a stochastic accumulator are those of (seed, step); before: of
+ * (0, 0). No effect on other plans. */
+NYB_API void nyb_plan_seed(nyb_plan *plan, uint64_t seed, uint32_t step);
 
 /* ---- what is lost -----------------------------------------------------------------------------
  */

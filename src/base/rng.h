@@ -21,7 +21,10 @@ typedef enum nyb_rng_role {
     NYB_RNG_ORDER = 12,   /* step = epoch, i = sample index */
     NYB_RNG_AUGMENT = 13, /* step = epoch, i = sample index */
     NYB_RNG_DROPOUT = 14,
-    NYB_RNG_OTHER = 15
+    NYB_RNG_OTHER = 15,
+    NYB_RNG_SUM_Y = 16, /* partial sums of the three products, sample of dW: of dy */
+    NYB_RNG_SUM_DX = 17,
+    NYB_RNG_SUM_DW = 18
 } nyb_rng_role;
 
 /* One use of randomness. Block q of it is ARS(counter, key) with

@@ -81,6 +81,44 @@ float nyb_accum_round(const nyb_format *f, float x)
     return y < least_value(f) ? 0.0f : copysignf((float)y, x);
 }
 
+float nyb_accum_round_drawn(const nyb_accum *accum, float x, uint32_t bits)
+{
+    const nyb_format *f = accum->format;
+    const int dropped = 23 - f->fp.man_bits;
+    const int n_random = accum->random_bits ? accum->random_bits : dropped;
+    const double size = fabs((double)x), u = ldexp(bits >> (32 - n_random), -n_random);
+    int e;
+
+    if (isnan(x))
+        return x;
+    if (size >= f->max)
+        return copysignf(f->max, x);
+    frexp(size, &e);
+    e -= 1;
+    if (f->fp.subnormals && e < least_exponent(f))
+        e = least_exponent(f);
+    const double n = ldexp(rint(ldexp(size, 23 - e)), -dropped); /* in units of the last bit */
+    const double y = ldexp(floor(n + u), e - f->fp.man_bits);
+    return y < least_value(f) ? 0.0f : copysignf((float)y, x);
+}
+
+nyb_accum_key nyb_accum_key_of(const nyb_stream *stream)
+{
+    uint32_t block[4];
+
+    nyb_rng_block(stream, 0, block);
+    return (nyb_accum_key){.add = block[0], .flip = block[1]};
+}
+
+/* The next sum of a chain; z: its generator. */
+static float rounded(const nyb_accum *accum, float x, uint32_t *z)
+{
+    if (!nyb_accum_draws(accum))
+        return nyb_accum_round(accum->format, x);
+    *z = nyb_accum_next(*z);
+    return nyb_accum_round_drawn(accum, x, *z);
+}
+
 /* y is what became of s + p. Sums in double with their error (Knuth's TwoSum). */
 static float counted(nyb_accum_stats *stats, float s, float p, float y)
 {
@@ -97,7 +135,7 @@ static float counted(nyb_accum_stats *stats, float s, float p, float y)
     return y;
 }
 
-float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size_t n,
+float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size_t n, uint32_t z,
                     nyb_accum_stats *stats)
 {
     const nyb_format *f = nyb_accum_is_exact(accum) ? NULL : accum->format;
@@ -109,10 +147,10 @@ float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size
         float s = 0;
         for (size_t i = first; i < n && i < first + chunk; i++) {
             const float p = a[i] * b[i];
-            s = counted(stats, s, p, f ? nyb_accum_round(f, s + p) : s + p);
+            s = counted(stats, s, p, f ? rounded(accum, s + p, &z) : s + p);
         }
         const bool rounds = f && f->grid != NYB_GRID_INT;
-        tot = counted(stats, tot, s, rounds ? nyb_accum_round(f, tot + s) : tot + s);
+        tot = counted(stats, tot, s, rounds ? rounded(accum, tot + s, &z) : tot + s);
     }
     return tot;
 }
@@ -120,13 +158,21 @@ float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size
 /* ---- kernels ----------------------------------------------------------------------------------
  */
 
-void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_format *f)
+void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_accum *accum)
 {
-    const int m = f->fp.man_bits;
+    const nyb_format *f = accum->format;
+    const int m = f->fp.man_bits, n_random = accum->random_bits ? accum->random_bits : 23 - m;
 
     *grid = (nyb_accum_grid){.max = f->max, .fuses = true};
     if (f->grid == NYB_GRID_INT) {
         grid->mode = NYB_ACCUM_INT;
+    } else if (nyb_accum_draws(accum)) {
+        grid->mode = NYB_ACCUM_DRAWN;
+        grid->dropped = (uint32_t)(23 - m);
+        grid->random = ((1u << n_random) - 1) << (23 - m - n_random);
+        grid->least = (float)least_value(f);
+        if (f->fp.subnormals && least_exponent(f) > -126)
+            grid->base = ldexpf(1, least_exponent(f));
     } else if (has_magic(f)) {
         grid->mode = NYB_ACCUM_MAGIC;
         grid->least_exponent = nyb_bits_of(ldexpf(1, least_exponent(f)));
@@ -178,12 +224,14 @@ nyb_status nyb_accum_check(const nyb_accum *accum, nyb_error *err)
                    : nyb_fail(err, NYB_INVALID,
                               "f32 means the engine's own sum, which has no chunks of %d",
                               accum->chunk);
-    if (accum->rounding != NYB_ROUND_NEAREST)
-        return nyb_fail(err, NYB_INVALID,
-                        "an accumulator rounds to nearest: there are no random bits for each "
-                        "addition");
+    if (accum->rounding != NYB_ROUND_NEAREST && !nyb_accum_draws(accum))
+        return nyb_fail(err, NYB_INVALID, "an accumulator rounds 'nearest' or 'stochastic'");
     if (f->grid == NYB_GRID_INT && f->is_signed && f->lo == -f->hi)
-        return NYB_OK;
+        return nyb_accum_draws(accum)
+                   ? nyb_fail(err, NYB_INVALID,
+                              "accumulator '%s' sums integers, which need no rounding: 'nearest'",
+                              f->name)
+                   : NYB_OK;
     if (f->grid != NYB_GRID_FLOAT || !f->is_signed)
         return nyb_fail(err, NYB_INVALID,
                         "format '%s' cannot accumulate; floating formats (fp16, e6m9) and signed "
@@ -195,6 +243,9 @@ nyb_status nyb_accum_check(const nyb_accum *accum, nyb_error *err)
                         "format '%s' cannot accumulate: 1 .. 21 mantissa bits, no ties away "
                         "from zero beside subnormals, and the range of f32",
                         f->name);
+    if (accum->random_bits < 0 || accum->random_bits > 23 - f->fp.man_bits)
+        return nyb_fail(err, NYB_INVALID, "%d random bits; format '%s' drops %d of f32's: 1 .. %d",
+                        accum->random_bits, f->name, 23 - f->fp.man_bits, 23 - f->fp.man_bits);
     return NYB_OK;
 }
 
@@ -223,8 +274,26 @@ static nyb_status parse_format(const char *word, nyb_accum *accum, nyb_error *er
     return nyb_format_parse(word, &accum->format, err);
 }
 
-static nyb_status parse_rounding(const char *word, nyb_accum *accum, nyb_error *err)
+/* The whole of a word as a number from 1 on; 0 if it is none. */
+static int parse_count(const char *word)
 {
+    char *end;
+    const long n = strtol(word, &end, 10);
+
+    return *word < '0' || *word > '9' || *end || n < 1 || n > INT_MAX ? 0 : (int)n;
+}
+
+static nyb_status parse_rounding(char *word, nyb_accum *accum, nyb_error *err)
+{
+    char *bits = strchr(word, ':');
+
+    if (bits) {
+        *bits++ = '\0';
+        accum->random_bits = parse_count(bits);
+        if (strcmp(word, "stochastic") != 0 || accum->random_bits == 0)
+            return nyb_fail(err, NYB_INVALID,
+                            "'%s:%s': random bits are 'stochastic:N', N from 1 on", word, bits);
+    }
 #define X(constant, name, sentence)                                                                \
     if (strcmp(word, name) == 0) {                                                                 \
         accum->rounding = constant;                                                                \
@@ -232,18 +301,16 @@ static nyb_status parse_rounding(const char *word, nyb_accum *accum, nyb_error *
     }
     NYB_ROUNDING_LIST(X)
 #undef X
-    return nyb_fail(err, NYB_UNKNOWN, "no rounding is named '%s'; an accumulator rounds 'nearest'",
+    return nyb_fail(err, NYB_UNKNOWN,
+                    "no rounding is named '%s'; an accumulator rounds 'nearest' or 'stochastic'",
                     word);
 }
 
 static nyb_status parse_chunk(const char *word, nyb_accum *accum, nyb_error *err)
 {
-    char *end;
-    const long chunk = strtol(word, &end, 10);
-
-    if (*word < '0' || *word > '9' || *end || chunk < 1 || chunk > INT_MAX)
+    accum->chunk = parse_count(word);
+    if (accum->chunk == 0)
         return nyb_fail(err, NYB_INVALID, "'%s' is not a chunk length: 1 .. %d", word, INT_MAX);
-    accum->chunk = (int)chunk;
     return NYB_OK;
 }
 
@@ -273,10 +340,14 @@ nyb_status nyb_accum_parse(const char *text, nyb_accum *accum, nyb_error *err)
 
 int nyb_accum_print(const nyb_accum *accum, char *text, size_t n_bytes)
 {
-    const char *name = accum->format ? accum->format->name : "f32";
+    char chunk[16] = "", bits[16] = "";
 
-    return accum->chunk ? snprintf(text, n_bytes, "%s/%d", name, accum->chunk)
-                        : snprintf(text, n_bytes, "%s", name);
+    if (accum->chunk)
+        snprintf(chunk, sizeof chunk, "/%d", accum->chunk);
+    if (accum->random_bits)
+        snprintf(bits, sizeof bits, ":%d", accum->random_bits);
+    return snprintf(text, n_bytes, "%s%s%s%s", accum->format ? accum->format->name : "f32", chunk,
+                    nyb_accum_draws(accum) ? "/stochastic" : "", bits);
 }
 
 int nyb_accum_mantissa(const nyb_accum *accum)

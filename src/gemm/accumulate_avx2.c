@@ -47,6 +47,61 @@ static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
     return (vec){round_bits(x.lo, dropped, ties_away), round_bits(x.hi, dropped, ties_away)};
 }
 
+static inline vec vec_load_bits(const uint32_t *p)
+{
+    return (vec){_mm256_castsi256_ps(_mm256_loadu_si256((const void *)p)),
+                 _mm256_castsi256_ps(_mm256_loadu_si256((const void *)(p + 8)))};
+}
+
+static inline void vec_store_bits(uint32_t *p, vec v)
+{
+    _mm256_storeu_si256((void *)p, _mm256_castps_si256(v.lo));
+    _mm256_storeu_si256((void *)(p + 8), _mm256_castps_si256(v.hi));
+}
+
+static inline __m256 xorshift(__m256 x)
+{
+    __m256i z = _mm256_castps_si256(x);
+
+    z = _mm256_xor_si256(z, _mm256_slli_epi32(z, 13));
+    z = _mm256_xor_si256(z, _mm256_srli_epi32(z, 17));
+    return _mm256_castsi256_ps(_mm256_xor_si256(z, _mm256_slli_epi32(z, 5)));
+}
+
+static inline vec vec_xorshift(vec z)
+{
+    return (vec){xorshift(z.lo), xorshift(z.hi)};
+}
+
+static inline __m256 carry(__m256 x, __m256 z, uint32_t dropped, uint32_t random)
+{
+    const __m256i top =
+        _mm256_srl_epi32(_mm256_castps_si256(z), _mm_cvtsi32_si128(32 - (int)dropped));
+    const __m256i more = _mm256_and_si256(top, _mm256_set1_epi32((int)random));
+    const __m256i kept = _mm256_set1_epi32((int)~((1u << dropped) - 1));
+
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(_mm256_add_epi32(_mm256_castps_si256(x), more), kept));
+}
+
+static inline vec vec_carry(vec x, vec z, uint32_t dropped, uint32_t random)
+{
+    return (vec){carry(x.lo, z.lo, dropped, random), carry(x.hi, z.hi, dropped, random)};
+}
+
+static inline __m256 signed_base(__m256 x, float base)
+{
+    const __m256 minus = _mm256_set1_ps(-0.0f), b = _mm256_set1_ps(base);
+    const __m256 low = _mm256_cmp_ps(_mm256_andnot_ps(minus, x), b, _CMP_LT_OQ);
+
+    return _mm256_and_ps(low, _mm256_or_ps(_mm256_and_ps(x, minus), b));
+}
+
+static inline vec vec_base(vec x, float base)
+{
+    return (vec){signed_base(x.lo, base), signed_base(x.hi, base)};
+}
+
 static inline vec vec_but_nan(vec y, vec x)
 {
     return (vec){_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(x.lo, x.lo, _CMP_UNORD_Q)),

@@ -32,6 +32,44 @@ static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
     return _mm512_castsi512_ps(y);
 }
 
+static inline vec vec_load_bits(const uint32_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_loadu_si512(p));
+}
+
+static inline void vec_store_bits(uint32_t *p, vec v)
+{
+    _mm512_storeu_si512(p, _mm512_castps_si512(v));
+}
+
+static inline vec vec_xorshift(vec x)
+{
+    __m512i z = _mm512_castps_si512(x);
+
+    z = _mm512_xor_si512(z, _mm512_slli_epi32(z, 13));
+    z = _mm512_xor_si512(z, _mm512_srli_epi32(z, 17));
+    return _mm512_castsi512_ps(_mm512_xor_si512(z, _mm512_slli_epi32(z, 5)));
+}
+
+static inline vec vec_carry(vec x, vec z, uint32_t dropped, uint32_t random)
+{
+    const __m512i top =
+        _mm512_srl_epi32(_mm512_castps_si512(z), _mm_cvtsi32_si128(32 - (int)dropped));
+    const __m512i more = _mm512_and_si512(top, _mm512_set1_epi32((int)random));
+    const __m512i kept = _mm512_set1_epi32((int)~((1u << dropped) - 1));
+
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), more), kept));
+}
+
+static inline vec vec_base(vec x, float base)
+{
+    const __mmask16 low = _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(base), _CMP_LT_OQ);
+    const __m512 sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f));
+
+    return _mm512_maskz_or_ps(low, sign, _mm512_set1_ps(base));
+}
+
 static inline vec vec_but_nan(vec y, vec x)
 {
     return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);

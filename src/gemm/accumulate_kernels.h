@@ -14,13 +14,26 @@ typedef struct chain {
     bool fused, free;
 } chain;
 
-/* x to its nearest value, and not beyond the largest. */
-static ALWAYS_INLINE vec nearest(const chain c, const nyb_accum_grid *grid, vec x)
+/* By chance: the dropped bits and random ones carry into those that are kept. Below 2^emin the last
+ * bit that is kept has the same place in x +- 2^emin. */
+static ALWAYS_INLINE vec drawn(const nyb_accum_grid *grid, vec x, vec *z)
+{
+    const vec base = vec_base(x, grid->base);
+
+    *z = vec_xorshift(*z);
+    const vec y = vec_sub(vec_carry(vec_add(x, base), *z, grid->dropped, grid->random), base);
+    return vec_above(vec_but_nan(y, x), grid->least);
+}
+
+/* x to its nearest value, or a neighbour, and not beyond the largest. z: the lanes' generators. */
+static ALWAYS_INLINE vec rounded(const chain c, const nyb_accum_grid *grid, vec x, vec *z)
 {
     if (!c.free)
         x = vec_clamp(x, grid->max);
     if (c.mode == NYB_ACCUM_INT)
         return x;
+    if (c.mode == NYB_ACCUM_DRAWN)
+        return drawn(grid, x, z);
     if (c.mode != NYB_ACCUM_MAGIC) {
         vec y = vec_round_bits(x, grid->dropped, c.mode == NYB_ACCUM_AWAY);
         if (!c.free) /* else there is no NaN, whose bits must not be rounded */
@@ -35,21 +48,24 @@ static ALWAYS_INLINE vec nearest(const chain c, const nyb_accum_grid *grid, vec 
     return vec_fnma(e, magic, vec_fma(e, magic, x));
 }
 
-static ALWAYS_INLINE vec step(const chain c, const nyb_accum_grid *grid, vec s, vec a, vec b)
+static ALWAYS_INLINE vec step(const chain c, const nyb_accum_grid *grid, vec s, vec a, vec b,
+                              vec *z)
 {
-    return nearest(c, grid, c.fused ? vec_fma(a, b, s) : vec_add(s, vec_mul(a, b)));
+    return rounded(c, grid, c.fused ? vec_fma(a, b, s) : vec_add(s, vec_mul(a, b)), z);
 }
 
 /* tot = rnd(tot + s); s = 0, for n_rows x n_vecs sums whose totals begin at tot. */
 static ALWAYS_INLINE void close_chunk(const chain c, const nyb_accum_grid *grid, size_t n_rows,
-                                      size_t n_vecs, vec s[ACCUM_SUMS][ACCUM_VECS], float *tot)
+                                      size_t n_vecs, vec s[ACCUM_SUMS][ACCUM_VECS],
+                                      vec z[ACCUM_SUMS][ACCUM_VECS], float *tot)
 {
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++, tot += NYB_ACCUM_COLS) {
         NYB_UNROLL
         for (size_t v = 0; v < n_vecs; v++) {
             const vec sum = vec_add(vec_load(tot + 16 * v), s[m][v]);
-            vec_store(tot + 16 * v, c.mode == NYB_ACCUM_INT ? sum : nearest(c, grid, sum));
+            vec_store(tot + 16 * v,
+                      c.mode == NYB_ACCUM_INT ? sum : rounded(c, grid, sum, &z[m][v]));
             s[m][v] = vec_set(0);
         }
     }
@@ -63,13 +79,16 @@ static ALWAYS_INLINE void run_block(const nyb_accum_args *args, const chain c, s
     const size_t lda = args->lda, a_step = args->a_step, at = row * NYB_ACCUM_COLS + col;
     const float *b = args->b + col;
     size_t left = args->chunk - args->at;
-    vec s[ACCUM_SUMS][ACCUM_VECS];
+    vec s[ACCUM_SUMS][ACCUM_VECS], z[ACCUM_SUMS][ACCUM_VECS];
 
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++) {
         NYB_UNROLL
-        for (size_t v = 0; v < n_vecs; v++)
+        for (size_t v = 0; v < n_vecs; v++) {
             s[m][v] = vec_load(args->s + at + m * NYB_ACCUM_COLS + 16 * v);
+            if (c.mode == NYB_ACCUM_DRAWN)
+                z[m][v] = vec_load_bits(args->z + at + m * NYB_ACCUM_COLS + 16 * v);
+        }
     }
     for (size_t i = 0; i < args->n_runs; i++) {
         const float *a = args->a + row * lda + args->run_off[i];
@@ -81,23 +100,26 @@ static ALWAYS_INLINE void run_block(const nyb_accum_args *args, const chain c, s
                     const vec factor = vec_set(a[m * lda]);
                     NYB_UNROLL
                     for (size_t v = 0; v < n_vecs; v++)
-                        s[m][v] = step(c, &grid, s[m][v], factor, vec_load(b + 16 * v));
+                        s[m][v] = step(c, &grid, s[m][v], factor, vec_load(b + 16 * v), &z[m][v]);
                 }
             }
             left -= n;
             if (left == 0) {
-                close_chunk(c, &grid, n_rows, n_vecs, s, args->tot + at);
+                close_chunk(c, &grid, n_rows, n_vecs, s, z, args->tot + at);
                 left = args->chunk;
             }
         }
     }
     if (args->last && left != args->chunk)
-        close_chunk(c, &grid, n_rows, n_vecs, s, args->tot + at);
+        close_chunk(c, &grid, n_rows, n_vecs, s, z, args->tot + at);
     NYB_UNROLL
     for (size_t m = 0; m < n_rows; m++) {
         NYB_UNROLL
-        for (size_t v = 0; v < n_vecs; v++)
+        for (size_t v = 0; v < n_vecs; v++) {
             vec_store(args->s + at + m * NYB_ACCUM_COLS + 16 * v, s[m][v]);
+            if (c.mode == NYB_ACCUM_DRAWN)
+                vec_store_bits(args->z + at + m * NYB_ACCUM_COLS + 16 * v, z[m][v]);
+        }
     }
 }
 
@@ -105,7 +127,9 @@ static ALWAYS_INLINE void run_block(const nyb_accum_args *args, const chain c, s
 static ALWAYS_INLINE void run_columns(const nyb_accum_args *args, const chain c, size_t col,
                                       size_t n_vecs)
 {
-    const size_t most = ACCUM_SUMS / n_vecs;
+    /* A generator takes as many registers as a sum. */
+    const size_t vecs = c.mode == NYB_ACCUM_DRAWN ? (ACCUM_SUMS + 1) / 2 : ACCUM_SUMS;
+    const size_t most = vecs / n_vecs;
     size_t row = 0;
 
     for (; row + most <= args->rows; row += most)
@@ -151,6 +175,8 @@ RUN_CHAIN(run_gap, NYB_ACCUM_GAP, false, false)
 RUN_CHAIN(run_away, NYB_ACCUM_AWAY, false, false)
 RUN_CHAIN(run_away_free, NYB_ACCUM_AWAY, false, true)
 RUN_CHAIN(run_away_fused_free, NYB_ACCUM_AWAY, true, true)
+RUN_CHAIN(run_drawn, NYB_ACCUM_DRAWN, false, false)
+RUN_CHAIN(run_drawn_fused, NYB_ACCUM_DRAWN, true, false)
 RUN_CHAIN(run_int, NYB_ACCUM_INT, true, false)
 
 static void run(const nyb_accum_args *args)
@@ -173,6 +199,9 @@ static void run(const nyb_accum_args *args)
             run_away_fused_free(args);
         else
             (args->free ? run_away_free : run_away)(args);
+        return;
+    case NYB_ACCUM_DRAWN:
+        (args->fused ? run_drawn_fused : run_drawn)(args);
         return;
     case NYB_ACCUM_INT:
         run_int(args);

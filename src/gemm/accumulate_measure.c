@@ -91,11 +91,12 @@ typedef struct moments {
     double exact, rounded, error; /* sums of squares */
 } moments;
 
-static void add_trial(const nyb_accum *accum, const side *a, const side *b, size_t n, moments *m,
-                      nyb_accum_stats *adds)
+/* z: the generator of an accumulator that draws. */
+static void add_trial(const nyb_accum *accum, const side *a, const side *b, size_t n, uint32_t z,
+                      moments *m, nyb_accum_stats *adds)
 {
     const uint32_t former = nyb_cpu_fp_enter();
-    const double rounded = nyb_accum_dot(accum, a->factors, b->factors, n, adds);
+    const double rounded = nyb_accum_dot(accum, a->factors, b->factors, n, z, adds);
     double exact = 0;
 
     for (size_t i = 0; i < n; i++)
@@ -117,6 +118,9 @@ typedef struct study {
 
 static nyb_status run(study *s, nyb_accum_loss *losses, nyb_error *err)
 {
+    const nyb_accum_key key =
+        nyb_accum_key_of(&(nyb_stream){.seed = s->seed, .role = NYB_RNG_SUM_Y});
+
     for (uint64_t t = 0; t < s->trials; t++) {
         for (uint8_t i = 0; i < 2; i++) {
             const nyb_stream stream = {
@@ -126,8 +130,8 @@ static nyb_status run(study *s, nyb_accum_loss *losses, nyb_error *err)
         for (size_t j = 0; j < s->n_accums; j++) {
             for (int i = 0; i < 2; i++)
                 decode(&s->sides[i], sums_units(&s->accums[j]), s->n);
-            add_trial(&s->accums[j], &s->sides[0], &s->sides[1], s->n, &s->moments[j],
-                      &losses[j].adds);
+            add_trial(&s->accums[j], &s->sides[0], &s->sides[1], s->n, nyb_accum_start(key, t),
+                      &s->moments[j], &losses[j].adds);
         }
     }
     return NYB_OK;

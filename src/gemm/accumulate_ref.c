@@ -44,6 +44,50 @@ static inline vec vec_round_bits(vec x, uint32_t dropped, bool ties_away)
     return x;
 }
 
+/* Lanes that are any 32 bits. */
+static inline vec vec_load_bits(const uint32_t *p)
+{
+    vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void vec_store_bits(uint32_t *p, vec v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static inline vec vec_xorshift(vec z)
+{
+    uint32_t bits[16];
+
+    vec_store_bits(bits, z);
+    LANES
+    bits[i] = nyb_accum_next(bits[i]);
+    return vec_load_bits(bits);
+}
+
+/* The last `dropped` bits of x's mantissa, plus the top ones of z under the mask `random`, carry
+ * into the others, and go. */
+static inline vec vec_carry(vec x, vec z, uint32_t dropped, uint32_t random)
+{
+    uint32_t bits[16], more[16];
+
+    vec_store_bits(bits, x);
+    vec_store_bits(more, z);
+    LANES
+    bits[i] = (bits[i] + (more[i] >> (32 - dropped) & random)) & ~((1u << dropped) - 1);
+    return vec_load_bits(bits);
+}
+
+/* base with x's sign where |x| < base, else 0 */
+static inline vec vec_base(vec x, float base)
+{
+    LANES
+    x.lane[i] = fabsf(x.lane[i]) < base ? copysignf(base, x.lane[i]) : 0.0f;
+    return x;
+}
+
 /* y, but x where that is NaN. */
 static inline vec vec_but_nan(vec y, vec x)
 {

@@ -151,7 +151,7 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
     made->n_samples = r->n_samples;
     if (!nyb_accum_is_exact(r->accum)) {
         made->accum = *r->accum;
-        nyb_accum_grid_init(&made->grid, made->accum.format);
+        nyb_accum_grid_init(&made->grid, &made->accum);
     }
     made->n_workers = nyb_pool_threads(context->pool);
     made->macs = nyb_conv_axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
@@ -250,12 +250,13 @@ float nyb_conv_unit_value(const nyb_operand *operand)
     return operand->packed->scale * operand->packed->format->unit;
 }
 
-/* job: bias, and where the results go. */
+/* job: bias, random bits, and where the results go. */
 static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *context,
                 const nyb_operand *a, const nyb_operand *b, void *scratch)
 {
     const bool y = conv->product == NYB_PRODUCT_FWD, dw = conv->product == NYB_PRODUCT_DW;
 
+    assert(job.stream || !nyb_accum_draws(&conv->accum));
     job.conv = conv;
     job.pool = context->pool;
     job.a = a;
@@ -282,14 +283,18 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
 }
 
 void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
-                  const nyb_operand *b, const float *bias, bool add, float *out, void *scratch)
+                  const nyb_operand *b, const float *bias, bool add, const nyb_stream *stream,
+                  float *out, void *scratch)
 {
-    run((nyb_conv_job){.bias = bias, .add = add, .out = out}, conv, context, a, b, scratch);
+    run((nyb_conv_job){.bias = bias, .add = add, .stream = stream, .out = out}, conv, context, a, b,
+        scratch);
 }
 
 void nyb_conv_run_half(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
-                       const nyb_operand *b, const float *bias, uint16_t *out, void *scratch)
+                       const nyb_operand *b, const float *bias, const nyb_stream *stream,
+                       uint16_t *out, void *scratch)
 {
     assert(conv->product != NYB_PRODUCT_DW);
-    run((nyb_conv_job){.bias = bias, .out = out, .half = true}, conv, context, a, b, scratch);
+    run((nyb_conv_job){.bias = bias, .stream = stream, .out = out, .half = true}, conv, context, a,
+        b, scratch);
 }

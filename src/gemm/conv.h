@@ -3,6 +3,7 @@
 #define NYB_CONV_H
 
 #include "base/context.h"
+#include "base/rng.h"
 #include "packed/packed.h"
 
 #include <nybble/accumulate.h>
@@ -75,14 +76,25 @@ const nyb_accum *nyb_conv_accum(const nyb_conv *conv); /* NULL: exact */
 size_t nyb_conv_scratch_bytes(const nyb_conv *conv);
 uint64_t nyb_conv_macs(const nyb_conv *conv); /* useful multiply-adds, padding not counted */
 
+/* What the random bits of a product's sums are for. */
+static inline uint8_t nyb_conv_sum_role(nyb_product product)
+{
+    return product == NYB_PRODUCT_FWD  ? NYB_RNG_SUM_Y
+           : product == NYB_PRODUCT_DX ? NYB_RNG_SUM_DX
+                                       : NYB_RNG_SUM_DW;
+}
+
 /* out = a (x) b. scratch: nyb_conv_scratch_bytes, 64-byte aligned, content irrelevant.
  * bias (FWD only, may be NULL): [o]. add: out += (residual add of the epilogue) instead of =.
+ * stream: of the random bits of an accumulator that draws (the sample is that of dy); else NULL.
  * DW reads a[0..n_samples), divides by n_samples: (float)sum * (sA*sB) * (1/n_samples).
  * s8: y = (float)acc * (sA*sB), + bias, + out. A scale of 0 gives zeros. */
 void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
-                  const nyb_operand *b, const float *bias, bool add, float *out, void *scratch);
+                  const nyb_operand *b, const float *bias, bool add, const nyb_stream *stream,
+                  float *out, void *scratch);
 /* FWD and DX whose output is bf16: what nyb_conv_run gives, to the nearest, ties to even. */
 void nyb_conv_run_half(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
-                       const nyb_operand *b, const float *bias, uint16_t *out, void *scratch);
+                       const nyb_operand *b, const float *bias, const nyb_stream *stream,
+                       uint16_t *out, void *scratch);
 
 #endif

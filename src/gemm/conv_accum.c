@@ -87,6 +87,14 @@ static unsigned significant_bits(extent e)
     return zeros < 23 ? 24 - zeros : 1;
 }
 
+static nyb_accum_key key_of(const nyb_conv_job *job, size_t sample)
+{
+    nyb_stream stream = *job->stream;
+
+    stream.sample = (uint8_t)sample;
+    return nyb_accum_key_of(&stream);
+}
+
 void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
 {
     const nyb_conv *conv = job->conv;
@@ -105,6 +113,8 @@ void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
         k = taps * cols_a;
     }
     job->scale = 1;
+    if (nyb_accum_draws(&conv->accum))
+        job->key = key_of(job, 0);
     for (size_t i = 0; i < 2; i++) {
         if (operand[i]->packed) {
             const nyb_packed p = unscaled(conv, operand[i]->packed);
@@ -115,9 +125,10 @@ void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
             join(&found[i], operand_extent(job, reader[i], operand[i][j].real, n[i]));
     }
     job->fused = conv->grid.fuses && significant_bits(found[0]) + significant_bits(found[1]) <= 24;
-    /* A sum grows by at most twice its addend when it is rounded, and so does the sum of chunks. */
+    /* To nearest, a sum grows by at most twice its addend, and so does the sum of chunks; by chance
+     * it may grow by its last bit whatever is added. */
     const double largest = (double)nyb_float_of(found[0].largest) * nyb_float_of(found[1].largest);
-    job->free = 4 * (double)k * largest <= conv->grid.max;
+    job->free = !nyb_accum_draws(&conv->accum) && 4 * (double)k * largest <= conv->grid.max;
 }
 
 static nyb_accum_args begin(const nyb_conv_job *job)
@@ -132,6 +143,27 @@ static nyb_accum_args begin(const nyb_conv_job *job)
     };
 }
 
+/* Floats of a block's state: totals, partial sums, and generators if there are any. */
+static size_t block_floats(const nyb_conv *conv)
+{
+    return (nyb_accum_draws(&conv->accum) ? 3 : 2) * BLOCK;
+}
+
+/* The state of a block, which begins with its totals. */
+static void point_at(const nyb_conv_job *job, float *tot, nyb_accum_args *args)
+{
+    args->tot = tot;
+    args->s = tot + BLOCK;
+    args->z = nyb_accum_draws(&job->conv->accum) ? (uint32_t *)(void *)(tot + 2 * BLOCK) : NULL;
+}
+
+/* The generators of a row of outputs from the i-th on. */
+static void start_row(nyb_accum_key key, uint64_t i, uint32_t z[NYB_TILE_COLS])
+{
+    for (size_t n = 0; n < NYB_TILE_COLS; n++)
+        z[n] = nyb_accum_start(key, i + n);
+}
+
 static void scale_sums(const nyb_conv_job *job, size_t rows, float *sums)
 {
     for (size_t i = 0; i < rows * NYB_TILE_COLS; i++)
@@ -141,7 +173,8 @@ static void scale_sums(const nyb_conv_job *job, size_t rows, float *sums)
 /* ---- FWD and DX: the slabs and panels of the f32 engine ---------------------------------------
  */
 
-void nyb_accum_block(const nyb_conv_job *job, const nyb_sub *sub, const nyb_tile_f32_args *tile)
+void nyb_accum_block(const nyb_conv_job *job, const nyb_sub *sub, const uint64_t *first,
+                     const nyb_tile_f32_args *tile)
 {
     nyb_accum_args args = begin(job);
 
@@ -155,15 +188,22 @@ void nyb_accum_block(const nyb_conv_job *job, const nyb_sub *sub, const nyb_tile
     args.run_off = sub->a_step;
     args.run_len = sub->w_step;
     args.b = tile->b;
-    args.tot = tile->c;
-    args.s = tile->c + BLOCK;
+    point_at(job, tile->c, &args);
     memset(args.tot, 0, 2 * BLOCK * sizeof(float));
+    for (size_t m = 0; args.z && m < tile->rows; m++)
+        start_row(job->key, first[m], args.z + m * NYB_TILE_COLS);
     job->conv->accum_kernel->run(&args);
     scale_sums(job, tile->rows, tile->c);
 }
 
 /* ---- DW ---------------------------------------------------------------------------------------
  */
+
+/* Of all samples, blocks and panels of a task. */
+static size_t task_floats(const nyb_conv *conv)
+{
+    return conv->n_samples * GROUP * (conv->dw_accum.rows / NYB_TILE_ROWS) * block_floats(conv);
+}
 
 nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err)
 {
@@ -177,7 +217,7 @@ nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err)
     /* Few groups: tasks for blocks of rows, each of which gathers x again. */
     dw->rows = dw->n_groups < 8 ? NYB_TILE_ROWS : nyb_round_up(s->o, NYB_TILE_ROWS);
     dw->o_blocks = nyb_div_up(s->o, dw->rows);
-    const size_t sums = conv->n_samples * dw->rows * GROUP * NYB_TILE_COLS * 2;
+    const size_t sums = task_floats(conv);
     const size_t b = GROUP * PART_K * NYB_TILE_COLS, a = PART_K * s->o;
     conv->worker_bytes = (sums + b + a + s->w * s->c) * sizeof(float);
     return NYB_OK;
@@ -190,13 +230,32 @@ typedef struct work {
     float *sums, *b, *a, *row;
 } work;
 
-/* Totals of 32 rows in a panel; their partial sums follow. */
+/* Totals of 32 rows in a panel; the rest of their state follows. */
 static float *sums_at(const work *w, size_t sample, size_t panel, size_t row)
 {
-    const size_t blocks = w->job->conv->dw_accum.rows / NYB_TILE_ROWS;
+    const nyb_conv *conv = w->job->conv;
+    const size_t blocks = conv->dw_accum.rows / NYB_TILE_ROWS;
 
-    return w->sums +
-           ((sample * GROUP + panel - w->panel) * blocks + row / NYB_TILE_ROWS) * 2 * BLOCK;
+    return w->sums + ((sample * GROUP + panel - w->panel) * blocks + row / NYB_TILE_ROWS) *
+                         block_floats(conv);
+}
+
+/* The generators of all sums. */
+static void start_task(const work *w)
+{
+    const nyb_conv *conv = w->job->conv;
+
+    for (size_t sample = 0; sample < conv->n_samples; sample++) {
+        const nyb_accum_key key = key_of(w->job, sample);
+        for (size_t panel = w->panel; panel < w->end_panel; panel++) {
+            for (size_t row = 0; row < w->n_o; row++) {
+                const uint64_t i = (w->o + row) * conv->dw_accum.columns + panel * NYB_TILE_COLS;
+                nyb_accum_args args;
+                point_at(w->job, sums_at(w, sample, panel, row), &args);
+                start_row(key, i, args.z + row % NYB_TILE_ROWS * NYB_TILE_COLS);
+            }
+        }
+    }
 }
 
 /* All sums of the task over output pixels [k, k + n_k) of one sample of dy. */
@@ -229,8 +288,7 @@ static void add_part(const work *w, size_t sample, size_t k, size_t n_k)
         for (size_t row = 0; row < w->n_o; row += NYB_TILE_ROWS) {
             args.a = dy + w->o + row;
             args.rows = nyb_min(NYB_TILE_ROWS, w->n_o - row);
-            args.tot = sums_at(w, sample, panel, row);
-            args.s = args.tot + BLOCK;
+            point_at(job, sums_at(w, sample, panel, row), &args);
             conv->accum_kernel->run(&args);
         }
     }
@@ -274,7 +332,7 @@ static void run_task(void *arg, size_t task, size_t worker)
     const nyb_conv_shape *s = &conv->shape;
     const nyb_dw_accum *dw = &conv->dw_accum;
     const size_t pixels = s->n * s->oh * s->ow;
-    const size_t sums = conv->n_samples * dw->rows * GROUP * NYB_TILE_COLS * 2;
+    const size_t sums = task_floats(conv);
     work w = {
         .job = job,
         .o = task / dw->n_groups * dw->rows,
@@ -288,6 +346,8 @@ static void run_task(void *arg, size_t task, size_t worker)
     w.a = w.b + GROUP * PART_K * NYB_TILE_COLS;
     w.row = w.a + PART_K * s->o;
     memset(w.sums, 0, sums * sizeof(float));
+    if (nyb_accum_draws(&conv->accum))
+        start_task(&w);
     for (size_t k = 0; k < pixels; k += PART_K) {
         const size_t n_k = nyb_min(PART_K, pixels - k);
         for (size_t panel = w.panel; panel < w.end_panel; panel++)

@@ -235,8 +235,10 @@ typedef struct nyb_conv_job {
     void *out;
     bool half; /* FWD, DX: out is bf16 (uint16_t), else f32 */
     uint8_t *shared, *workers;
-    size_t round;     /* DW */
-    bool fused, free; /* accumulate: as nyb_accum_args */
+    size_t round;             /* DW */
+    bool fused, free;         /* accumulate: as nyb_accum_args */
+    const nyb_stream *stream; /* accumulate: of an accumulator that draws */
+    nyb_accum_key key;        /* FWD, DX: its */
 } nyb_conv_job;
 
 /* Blocks of a full slab, in order; each starts at the first output that no block has yet. */
@@ -282,8 +284,10 @@ void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t p
 NYB_MUST_CHECK nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err);
 void nyb_dw_accum_run(nyb_conv_job *job);
 /* FWD and DX: args->c = the scaled sums of a block over all runs of sub; behind c lies as much
- * memory for partial sums. */
-void nyb_accum_block(const nyb_conv_job *job, const nyb_sub *sub, const nyb_tile_f32_args *args);
+ * memory for partial sums, and again as much for generators if the accumulator draws; first: the
+ * outputs that rows begin with, then. */
+void nyb_accum_block(const nyb_conv_job *job, const nyb_sub *sub, const uint64_t *first,
+                     const nyb_tile_f32_args *args);
 /* job's readers and scale, what is known of the products. */
 void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b);
 /* Scratch that prepare needs. */

@@ -210,8 +210,8 @@ static void plan_pack(const nyb_conv *conv, nyb_map *map)
         map->pack_bytes = nyb_round_up((NYB_TILE_COLS + 1) * taps * w_pixel + 64, NYB_ALIGN);
     }
     map->c_bytes = (size_t)NYB_TILE_ROWS * NYB_TILE_COLS * sizeof(int32_t);
-    if (conv->accum.format) /* partial and total sums */
-        map->c_bytes *= 2;
+    if (conv->accum.format) /* partial and total sums, generators */
+        map->c_bytes *= nyb_accum_draws(&conv->accum) ? 3 : 2;
     if (map->block_outer && n_parts > 1 && !map->wide)
         map->c_bytes *= n_blocks * map->group_panels;
 }

@@ -29,6 +29,16 @@ static void output_rows(const work *w, size_t block, size_t panel, void *rows[NY
                       : NULL;
 }
 
+/* The output that each row begins with, of those there are: what output_rows points at. */
+static void output_indices(const work *w, size_t block, size_t panel, uint64_t first[NYB_TILE_ROWS])
+{
+    const int32_t *pixel = w->sub->pixel + block * NYB_TILE_ROWS;
+
+    for (size_t m = 0; m < NYB_TILE_ROWS; m++)
+        first[m] =
+            w->out + panel * NYB_TILE_COLS + (uint64_t)(uint32_t)pixel[m] * w->job->conv->map.out_c;
+}
+
 static size_t block_rows(const work *w, size_t block)
 {
     return nyb_min(w->sub->block_rows[block], w->n_slots - w->sub->block_slot[block]);
@@ -172,8 +182,10 @@ static void blocks_f32(const work *w)
                 .narrow = panel_cols(w, panel) <= NYB_TILE_COLS / 2,
             };
             if (job->conv->accum.format) {
+                uint64_t first[NYB_TILE_ROWS];
+                output_indices(w, block, panel, first);
                 args.b = b;
-                nyb_accum_block(job, sub, &args);
+                nyb_accum_block(job, sub, first, &args);
             }
             for (size_t part = 0; !job->conv->accum.format && part < sub->n_parts; part++) {
                 const size_t run = sub->list[part];

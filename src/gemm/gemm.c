@@ -108,10 +108,11 @@ unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t col)
  */
 
 static void run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
-                const nyb_operand *b, const float *bias, float *out, void *scratch)
+                const nyb_operand *b, const float *bias, const nyb_stream *stream, float *out,
+                void *scratch)
 {
     const uint32_t former = nyb_cpu_fp_enter();
-    nyb_conv_run(conv, context, a, b, bias, false, out, scratch);
+    nyb_conv_run(conv, context, a, b, bias, false, stream, out, scratch);
     nyb_cpu_fp_restore(former);
 }
 
@@ -138,7 +139,7 @@ static nyb_status multiply(const nyb_context *context, nyb_product product,
 
     NYB_TRY(create(context, product, shape, a->packed ? a->packed->format : f32,
                    b->packed ? b->packed->format : f32, NULL, &conv, &scratch, err));
-    run(conv, context, a, b, bias, out, scratch);
+    run(conv, context, a, b, bias, NULL, out, scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
     return NYB_OK;
@@ -267,6 +268,7 @@ struct nyb_plan {
     nyb_context *context;
     nyb_conv *conv;
     void *scratch;
+    nyb_stream stream; /* of an accumulator that draws */
 };
 
 static nyb_product product_of(nyb_plan_kind kind)
@@ -302,6 +304,7 @@ nyb_status nyb_plan_create_accum(nyb_context *context, nyb_plan_kind kind, nyb_i
     if (!p)
         return nyb_fail(err, NYB_MEMORY, "no memory for a plan");
     p->context = context;
+    p->stream = (nyb_stream){.role = nyb_conv_sum_role(product_of(kind))};
     const nyb_status status =
         create(context, product_of(kind), &shape, a, b, accum, &p->conv, &p->scratch, err);
     if (status != NYB_OK) {
@@ -332,14 +335,20 @@ const char *nyb_plan_kernel(const nyb_plan *plan)
     return nyb_conv_kernel(plan->conv);
 }
 
+void nyb_plan_seed(nyb_plan *plan, uint64_t seed, uint32_t step)
+{
+    plan->stream.seed = seed;
+    plan->stream.step = step;
+}
+
 void nyb_plan_run(nyb_plan *plan, const nyb_matrix *a, const nyb_matrix *b, float *out)
 {
     run(plan->conv, plan->context, &(nyb_operand){.packed = &a->packed},
-        &(nyb_operand){.packed = &b->packed}, NULL, out, plan->scratch);
+        &(nyb_operand){.packed = &b->packed}, NULL, &plan->stream, out, plan->scratch);
 }
 
 void nyb_plan_run_f32(nyb_plan *plan, const float *a, const float *b, float *out)
 {
-    run(plan->conv, plan->context, &(nyb_operand){.real = a}, &(nyb_operand){.real = b}, NULL, out,
-        plan->scratch);
+    run(plan->conv, plan->context, &(nyb_operand){.real = a}, &(nyb_operand){.real = b}, NULL,
+        &plan->stream, out, plan->scratch);
 }

@@ -301,6 +301,9 @@ void nyb_run_round(nyb_graph *graph, nyb_program *program, const nyb_step *s, bo
 void nyb_run_regroup(nyb_graph *graph, nyb_program *program, const nyb_step *s);
 void nyb_run_taps(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 void nyb_run_sample(nyb_graph *graph, nyb_program *program, nyb_step *s);
+/* The random bits of a product's sums, if its accumulator draws; tap: of a product for one tap. */
+nyb_stream nyb_sum_stream(const nyb_graph *graph, const nyb_step *product, size_t tap,
+                          uint32_t step);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 nyb_slot_state *nyb_slot_state_of(const nyb_graph *graph, const nyb_quant *quant);
 /* The moments of x, and the graph's count of what is not finite and where it was seen first. */

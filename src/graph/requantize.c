@@ -358,9 +358,11 @@ static void run_windows(nyb_graph *g, nyb_program *p, const nyb_step *s, const f
     run_tap_products(g, s, q, levels);
 }
 
-static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap, const float *patch)
+static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap, uint32_t at,
+                    const float *patch)
 {
     const nyb_conv_shape *c = &s->shape;
+    const nyb_stream stream = nyb_sum_stream(g, s, tap, at);
     const nyb_operand x = {.real = patch};
     float *dw;
 
@@ -370,7 +372,7 @@ static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap,
         return;
     }
     dw = p->buffers[s->tap].memory;
-    nyb_conv_run(s->conv, g->context, s->a_bound, &x, NULL, false, dw, s->args.scratch);
+    nyb_conv_run(s->conv, g->context, s->a_bound, &x, NULL, false, &stream, dw, s->args.scratch);
     for (size_t o = 0; o < c->o; o++)
         memcpy(s->args.out + (o * c->r * c->s + tap) * c->c, dw + o * c->c, c->c * sizeof *dw);
 }
@@ -404,7 +406,7 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
         nyb_pool_run(g->context->pool, gather_task, &w, c->n * c->oh);
         round_values(g, q, patch, patch, tap * q->view.rows * q->view.cols, true, at,
                      s->args.scratch);
-        run_tap(g, p, s, tap, patch);
+        run_tap(g, p, s, tap, at, patch);
     }
 }
 

@@ -144,7 +144,17 @@ static void widen(float *x, size_t n)
     }
 }
 
-static void run_product_half(nyb_graph *g, const nyb_step *s)
+nyb_stream nyb_sum_stream(const nyb_graph *g, const nyb_step *s, size_t tap, uint32_t step)
+{
+    const uint32_t gemm = (uint32_t)g->model->layers[s->layer].gemm;
+
+    return (nyb_stream){.seed = g->seed,
+                        .step = step,
+                        .tensor = gemm | (uint32_t)tap << 16,
+                        .role = nyb_conv_sum_role(s->product)};
+}
+
+static void run_product_half(nyb_graph *g, const nyb_step *s, const nyb_stream *stream)
 {
     uint16_t *const out = (uint16_t *)s->args.out;
 
@@ -155,22 +165,24 @@ static void run_product_half(nyb_graph *g, const nyb_step *s)
         nyb_depthwise_run_half(s->depthwise, g->context, s->a_bound, &s->b_bound, s->bias, out,
                                s->args.scratch);
     else
-        nyb_conv_run_half(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, out,
+        nyb_conv_run_half(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, stream, out,
                           s->args.scratch);
     if (!s->half) /* an f32 buffer for other readers than batchnorm */
         widen(s->args.out, s->shape.n * s->shape.h * s->shape.w * s->shape.c);
 }
 
-static void run_product(nyb_graph *g, const nyb_step *s)
+static void run_product(nyb_graph *g, const nyb_step *s, uint32_t step)
 {
+    const nyb_stream stream = nyb_sum_stream(g, s, 0, step);
+
     if (s->half || s->rounds)
-        run_product_half(g, s);
+        run_product_half(g, s, &stream);
     else if (s->depthwise)
         nyb_depthwise_run(s->depthwise, g->context, s->a_bound, &s->b_bound, s->bias, s->add,
                           s->args.out, s->args.scratch);
     else if (!s->group)
-        nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, s->args.out,
-                     s->args.scratch);
+        nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, &stream,
+                     s->args.out, s->args.scratch);
     else if (s->product == NYB_PRODUCT_DW)
         nyb_group_conv_run_tap(s->group, g->context, 0, s->a_grouped, s->b_grouped, s->add,
                                s->args.out, s->args.scratch);
@@ -222,7 +234,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         nyb_run_sample(g, p, s);
         return;
     case NYB_STEP_PRODUCT:
-        run_product(g, s);
+        run_product(g, s, step);
         return;
     case NYB_STEP_FORWARD:
         g->model->layers[s->layer].op->forward(&s->args);

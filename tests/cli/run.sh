@@ -213,6 +213,16 @@ for acc in bf16:256 bf16/2:258 f32:259; do
     npy print y.npy
     prints "1,1: ${acc#*:}"
 done
+# 256 + 1 stochastic: 256 or 258, by the seed; the same one again
+for seed in 0 1 2 3 4 5 6 7; do
+    run 0 matmul long.npy ones.npy y.npy --acc bf16/stochastic --seed "$seed"
+    npy print y.npy
+    cat "$work/out" >>"$work/drawn"
+    run 0 matmul long.npy ones.npy y.npy --acc bf16/stochastic --seed "$seed" --cpu ref --threads 3
+    npy print y.npy
+    prints "$(tail -n 1 "$work/drawn")"
+done
+same "$(sort -u "$work/drawn" | tr -d '\n')" "1,1: 2581,1: 2601,1: 262" "sums of 256 + 1 + 1 + 1 in bf16"
 # int8 clamps sums of codes, chunk by chunk: 49 + 49 + 49
 npy write sevens.npy 1,3 7 7 7
 npy write column.npy 3,1 7 7 7
@@ -235,8 +245,14 @@ same "$(json "$work/out" 'len(j["lines"]), j["lines"][1]["n"], j["lines"][1]["ne
     "(2, 1000, 7)" "accumulate"
 run 2 accumulate --n 0
 says "--n" "1..4194304"
-run 2 accumulate --accum e6m9/64/stochastic
-says "--accum" "nearest"
+run 0 accumulate --n 4096 --accum bf16,bf16/stochastic,bf16/stochastic:4 --a int4/unit --b int4/unit --json
+# Sums that grow beyond 256 lose addends to nearest; drawn ones keep them, with 4 bits in part.
+same "$(json "$work/out" '[l["accum"] for l in j["lines"]]')" \
+    "['bf16', 'bf16/stochastic', 'bf16/stochastic:4']" "accumulators that draw"
+run 2 accumulate --accum e6m9/64/flush
+says "--accum" "stochastic"
+run 2 accumulate --accum int8/stochastic
+says "--accum" "int8" "nearest"
 run 1 accumulate --accum int8
 says "int8" "e5m2"
 

@@ -92,7 +92,7 @@ static void run_product(const rig *r, nyb_product product, const float *a, const
     assert_int_equal(nyb_conv_create(context, product, &shape, f32, f32, 1, NULL, &conv, NULL),
                      NYB_OK);
     scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
-    nyb_conv_run(conv, context, &left, &right, bias, false, out, scratch);
+    nyb_conv_run(conv, context, &left, &right, bias, false, NULL, out, scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
 }

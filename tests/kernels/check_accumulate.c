@@ -33,6 +33,18 @@ static nyb_accum_grid random_grid(ck *c)
          .dropped = 14,
          .least = 0x1.008p-31f,
          .fuses = true}, /* dlfloat16 */
+        {.mode = NYB_ACCUM_DRAWN,
+         .max = 0x1.ff8p32f,
+         .dropped = 14,
+         .least = 0x1p-126f,
+         .random = 0x3fff,
+         .base = 0x1p-30f,
+         .fuses = true}, /* e6m9 */
+        {.mode = NYB_ACCUM_DRAWN,
+         .max = 0x1.fep127f,
+         .dropped = 16,
+         .least = 0x1p-126f,
+         .random = 0xff00}, /* bf16, 8 random bits */
         {.mode = NYB_ACCUM_INT, .max = 127, .fuses = true},
         {.mode = NYB_ACCUM_INT, .max = 32767, .fuses = true},
     };
@@ -62,13 +74,15 @@ static void check_case(ck *c, const nyb_accum_kernel *kernel)
     float *a = ck_guard(c, n_a * sizeof *a, ck_rand(c) % 2);
     float *b = ck_guard(c, k * NYB_ACCUM_COLS * sizeof *b, ck_rand(c) % 2);
     float *state[2][2];
+    uint32_t *z[2] = {ck_guard(c, n * sizeof **z, ck_rand(c) % 2),
+                      ck_guard(c, n * sizeof **z, ck_rand(c) % 2)};
     nyb_accum_args args = {
         .grid = &grid,
         .chunk = ck_rand(c) % 4 ? ck_range(c, 1, 40) : SIZE_MAX,
         .last = ck_rand(c) % 2,
         /* Of sums of at most 150 products below 4: far from the largest; factors of 12 bits. */
         .fused = integers || (grid.fuses && !wild && ck_rand(c) % 2),
-        .free = !integers && !wild && ck_rand(c) % 2,
+        .free = !integers && grid.mode != NYB_ACCUM_DRAWN && !wild && ck_rand(c) % 2,
         .narrow = ck_rand(c) % 2,
         .rows = rows,
         .a = a,
@@ -92,12 +106,20 @@ static void check_case(ck *c, const nyb_accum_kernel *kernel)
         for (int j = 0; j < 2; j++)
             state[0][j][i] = state[1][j][i] =
                 integers ? (float)(int32_t)(ck_rand(c) % 255) - 127.0f : (float)(ck_rand(c) % 4);
+    for (size_t i = 0; i < n; i++)
+        z[0][i] = z[1][i] = ck_rand(c);
+    args.z = z[0];
     args.s = state[0][0];
     args.tot = state[0][1];
     nyb_accum_kernel_choose(0)->run(&args);
+    args.z = z[1];
     args.s = state[1][0];
     args.tot = state[1][1];
     kernel->run(&args);
+    for (size_t m = 0; m < rows; m++)
+        if (!ck_same(c, "z", z[0] + m * NYB_ACCUM_COLS, z[1] + m * NYB_ACCUM_COLS,
+                     (args.narrow ? 16 : 32) * sizeof **z))
+            ck_fail(c, "mode %d, row %zu of %zu", (int)grid.mode, m, rows);
     for (int j = 0; j < 2; j++) {
         for (size_t m = 0; m < rows; m++) {
             float *want = state[0][j] + m * NYB_ACCUM_COLS, *got = state[1][j] + m * NYB_ACCUM_COLS;
@@ -124,6 +146,7 @@ typedef struct bench {
     nyb_accum_grid grid;
     bool fused, free;
     float a[32 * BENCH_K], b[BENCH_K * 32], s[1024], tot[1024];
+    uint32_t z[1024];
 } bench;
 
 static void run_bench(void *arg)
@@ -146,6 +169,7 @@ static void run_bench(void *arg)
         .b = w->b,
         .s = w->s,
         .tot = w->tot,
+        .z = w->z,
     };
 
     memset(w->s, 0, sizeof w->s);
@@ -166,9 +190,15 @@ static void bench_variant(ck *c, const nyb_accum_kernel *kernel)
                                .magic = 0x1.8p14f};
     for (size_t i = 0; i < 32 * BENCH_K; i++)
         w->a[i] = w->b[i] = (float)(i % 7) - 3.0f;
+    for (size_t i = 0; i < 1024; i++)
+        w->z[i] = (uint32_t)i + 1;
     ck_bench(c, "e6m9", 1024.0 * BENCH_K, "MAC", run_bench, w);
     w->fused = w->free = true;
     ck_bench(c, "e6m9, fused and free", 1024.0 * BENCH_K, "MAC", run_bench, w);
+    nyb_accum accum = {.format = nyb_format_find("e6m9"), .rounding = NYB_ROUND_STOCHASTIC};
+    nyb_accum_grid_init(&w->grid, &accum);
+    w->free = false;
+    ck_bench(c, "e6m9, drawn and fused", 1024.0 * BENCH_K, "MAC", run_bench, w);
     free(w);
 }
 

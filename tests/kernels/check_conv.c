@@ -108,9 +108,9 @@ static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const n
     void *scratch = ck_guard(c, nyb_conv_scratch_bytes(conv), true);
     memset(scratch, 0xa5, nyb_conv_scratch_bytes(conv));
     if (half)
-        nyb_conv_run_half(conv, &context, a, b, p->bias ? bias : NULL, half, scratch);
+        nyb_conv_run_half(conv, &context, a, b, p->bias ? bias : NULL, NULL, half, scratch);
     else
-        nyb_conv_run(conv, &context, a, b, p->bias ? bias : NULL, p->add, out, scratch);
+        nyb_conv_run(conv, &context, a, b, p->bias ? bias : NULL, p->add, NULL, out, scratch);
     nyb_conv_destroy(&conv);
     return true;
 }

@@ -84,6 +84,26 @@ static void nor_does_the_engine(void **state)
     assert_string_equal(got, luq_hash);
 }
 
+/* Accumulators that draw: each sum has its random bits, whoever adds it up. */
+static void nor_do_threads_to_drawn_sums(void **state)
+{
+    static const char *const sets[] = {"fwd.accum=e6m5/stochastic",
+                                       "dgrad.accum=e6m5/64/stochastic",
+                                       "wgrad.accum=bf16/stochastic:9", "wgrad.dy.samples=2", NULL};
+    char want[65], got[65];
+
+    (void)state;
+    if (n_steps != 10)
+        skip();
+    n_steps = 2;
+    hash_with("auto", 1, "luq", sets, want);
+    hash_with("auto", 3, "luq", sets, got);
+    assert_string_equal(got, want);
+    hash_with("ref", 2, "luq", sets, got);
+    assert_string_equal(got, want);
+    n_steps = 10;
+}
+
 static void f32_too(void **state)
 {
     char want[65], got[65];
@@ -121,8 +141,11 @@ static void another_seed_differs(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(instruction_sets_do_not_matter),
-        cmocka_unit_test(nor_does_the_engine),   cmocka_unit_test(f32_too),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(instruction_sets_do_not_matter),
+        cmocka_unit_test(nor_does_the_engine),
+        cmocka_unit_test(nor_do_threads_to_drawn_sums),
+        cmocka_unit_test(f32_too),
         cmocka_unit_test(another_seed_differs),
     };
 

@@ -96,7 +96,7 @@ static void product(const nyb_context *context, const layer_data *d, const nyb_o
         nyb_conv_create(context, NYB_PRODUCT_DW, &shape, a, d->x.format, 1, NULL, &conv, NULL),
         NYB_OK);
     scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
-    nyb_conv_run(conv, context, dy, &x, NULL, false, dw, scratch);
+    nyb_conv_run(conv, context, dy, &x, NULL, false, NULL, dw, scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
 }

@@ -90,9 +90,38 @@ static wide clamp(const nyb_format *f, wide v)
     return v > max ? max : v < -max ? -max : v;
 }
 
-/* What a format makes of a sum that f32 has rounded. */
-static wide round_sum(const nyb_format *f, wide v, bool is_total)
+/* v to a neighbour of man_bits: with r, the top n_random of z as a fraction, added, and cut off.
+ * Below 2^emin, where there are subnormals, v first loses what is below 2^(emin - 23). */
+static wide draw_sum(const nyb_accum *accum, wide v, uint32_t z)
 {
+    const nyb_format *f = accum->format;
+    const int emin = f->fp.subnormals ? 1 - f->fp.bias : -f->fp.bias;
+    const int n_random = accum->random_bits ? accum->random_bits : 23 - f->fp.man_bits;
+    const wide r = z >> (32 - n_random);
+    wide size, below = (wide)1 << 119;
+    int top = 119;
+
+    v = f->fp.subnormals ? round_wide(v, 1000, emin - 23, false) : v;
+    size = v < 0 ? -v : v;
+    for (; top > (f->fp.subnormals ? emin + UNIT : 0) && below > size; top--)
+        below /= 2;
+    const int last = top - f->fp.man_bits; /* the last bit that is kept, in units */
+    if (last <= 0)
+        return clamp(f, v);
+    size += last >= n_random ? r << (last - n_random) : r >> (n_random - last);
+    size -= size % ((wide)1 << last);
+    if (!f->fp.subnormals && size <= (wide)1 << (UNIT - f->fp.bias))
+        return 0;
+    return clamp(f, v < 0 ? -size : size);
+}
+
+/* What an accumulator makes of a sum that f32 has rounded; z: random bits, if it draws. */
+static wide round_sum(const nyb_accum *accum, wide v, bool is_total, uint32_t z)
+{
+    const nyb_format *f = accum->format;
+
+    if (accum->rounding == NYB_ROUND_STOCHASTIC)
+        return draw_sum(accum, clamp(f, v), z);
     if (f->grid == NYB_GRID_INT)
         return is_total ? v : clamp(f, v);
     if (f->fp.subnormals)
@@ -109,17 +138,27 @@ static wide round_sum(const nyb_format *f, wide v, bool is_total)
     return (v < 0 ? -v : v) <= (wide)1 << (UNIT - f->fp.bias) ? 0 : clamp(f, v);
 }
 
-/* Products k = 0, step, ..: a and b are multiples of 2^-40. */
-static float exact_dot(const nyb_format *f, size_t chunk, size_t n, const float *a, const float *b,
-                       size_t step)
+/* Marsaglia's xorshift with shifts 13, 17, 5, as a machine of 32 bits has it. */
+static uint32_t next(uint32_t *z)
 {
+    *z = *z ^ (uint32_t)((uint64_t)*z << 13);
+    *z = *z ^ (*z / 131072);
+    *z = *z ^ (uint32_t)((uint64_t)*z << 5);
+    return *z;
+}
+
+/* Products k = 0, step, ..: a and b are multiples of 2^-40. */
+static float exact_dot(const nyb_accum *accum, size_t n, const float *a, const float *b,
+                       size_t step, uint32_t z)
+{
+    const size_t chunk = (size_t)accum->chunk;
     wide s = 0, tot = 0;
 
     for (size_t k = 0; k < n; k++) {
         const wide p = round_f32(wide_of(a[k], UNIT / 2) * wide_of(b[k * step], UNIT / 2));
-        s = round_sum(f, round_f32(s + p), false);
+        s = round_sum(accum, round_f32(s + p), false, next(&z));
         if ((chunk && (k + 1) % chunk == 0) || k + 1 == n) {
-            tot = round_sum(f, round_f32(tot + s), true);
+            tot = round_sum(accum, round_f32(tot + s), true, next(&z));
             s = 0;
         }
     }
@@ -166,6 +205,7 @@ typedef struct sums {
     float a[MAX_ROWS * MAX_K], b[MAX_K * NYB_ACCUM_COLS];
     float want[MAX_ROWS * NYB_ACCUM_COLS], tot[MAX_ROWS * NYB_ACCUM_COLS];
     float s[MAX_ROWS * NYB_ACCUM_COLS];
+    uint32_t z[MAX_ROWS * NYB_ACCUM_COLS], start[MAX_ROWS * NYB_ACCUM_COLS];
     size_t k, rows, chunk;
     bool fused, free;
 } sums;
@@ -202,8 +242,10 @@ static void run_kernel(const nyb_accum_kernel *kernel, const nyb_accum_grid *gri
         .b = c->b,
         .s = c->s,
         .tot = c->tot,
+        .z = c->z,
     };
 
+    memcpy(c->z, c->start, sizeof c->z);
     memset(c->s, 0, sizeof c->s);
     memset(c->tot, 0, sizeof c->tot);
     kernel->run(&args);
@@ -218,13 +260,14 @@ static void run_kernel(const nyb_accum_kernel *kernel, const nyb_accum_grid *gri
     kernel->run(&args);
 }
 
-static void check_kernels(const nyb_format *f, const kind *kd, sums *c)
+static void check_kernels(const nyb_accum *accum, const kind *kd, sums *c)
 {
+    const nyb_format *f = accum->format;
     nyb_accum_grid grid;
 
     const double largest = f->grid == NYB_GRID_INT ? 225 : ldexp(1, 2 * kd->hi + 2);
 
-    nyb_accum_grid_init(&grid, f);
+    nyb_accum_grid_init(&grid, accum);
     for (const nyb_accum_kernel *const *kernel = nyb_accum_kernels; *kernel; kernel++) {
         if ((*kernel)->needs & ~cpu())
             continue;
@@ -233,7 +276,7 @@ static void check_kernels(const nyb_format *f, const kind *kd, sums *c)
             c->fused = i & 1;
             c->free = i & 2;
             if ((c->fused && (!grid.fuses || kd->bits > 12)) ||
-                (c->free && 4 * (double)c->k * largest > grid.max))
+                (c->free && (nyb_accum_draws(accum) || 4 * (double)c->k * largest > grid.max)))
                 continue;
             run_kernel(*kernel, &grid, c, narrow);
             for (size_t m = 0; m < c->rows; m++)
@@ -243,37 +286,49 @@ static void check_kernels(const nyb_format *f, const kind *kd, sums *c)
     }
 }
 
-static void dots_equal_exact_integers(void **state)
+/* Ten thousand of them. */
+static void check_dots(const nyb_format *f, nyb_rounding rounding)
 {
     static const size_t chunks[] = {0, 1, 2, 7, 16, 64, 64, 100, 1000};
     static sums c;
+    nyb_accum accum = {.format = f, .rounding = rounding};
 
+    for (size_t n = 0; n < 10000; n += c.rows * NYB_ACCUM_COLS) {
+        const kind *kd = &kinds[draw() % N_KINDS];
+        c.k = pick(1, draw() % 4 ? 80 : MAX_K);
+        c.rows = pick(1, draw() % 4 ? 3 : MAX_ROWS);
+        c.chunk = chunks[draw() % (sizeof chunks / sizeof *chunks)];
+        accum.chunk = (int)c.chunk;
+        if (nyb_accum_draws(&accum) && draw() % 2)
+            accum.random_bits = (int)pick(1, 23 - (size_t)f->fp.man_bits);
+        fill(f, kd, c.a, c.rows * MAX_K);
+        fill(f, kd, c.b, c.k * NYB_ACCUM_COLS);
+        for (size_t m = 0; m < c.rows; m++) {
+            for (size_t j = 0; j < NYB_ACCUM_COLS; j++) {
+                const size_t i = m * NYB_ACCUM_COLS + j;
+                float column[MAX_K];
+                for (size_t k = 0; k < c.k; k++)
+                    column[k] = c.b[k * NYB_ACCUM_COLS + j];
+                c.start[i] = draw() | 1u << draw() % 32;
+                c.want[i] = exact_dot(&accum, c.k, c.a + m * MAX_K, column, 1, c.start[i]);
+                const float got =
+                    nyb_accum_dot(&accum, c.a + m * MAX_K, column, c.k, c.start[i], NULL);
+                assert_int_equal(nyb_bits_of(got), nyb_bits_of(c.want[i]));
+            }
+        }
+        check_kernels(&accum, kd, &c);
+    }
+}
+
+static void dots_equal_exact_integers(void **state)
+{
     (void)state;
     const uint32_t former = nyb_cpu_fp_enter();
     for (size_t i = 0; i < N_ACCUMULATORS; i++) {
-        const nyb_format *f = &accumulators[i];
         seed = 77 + i;
-        for (size_t n = 0; n < 10000; n += c.rows * NYB_ACCUM_COLS) {
-            const kind *kd = &kinds[draw() % N_KINDS];
-            c.k = pick(1, draw() % 4 ? 80 : MAX_K);
-            c.rows = pick(1, draw() % 4 ? 3 : MAX_ROWS);
-            c.chunk = chunks[draw() % (sizeof chunks / sizeof *chunks)];
-            fill(f, kd, c.a, c.rows * MAX_K);
-            fill(f, kd, c.b, c.k * NYB_ACCUM_COLS);
-            for (size_t m = 0; m < c.rows; m++) {
-                for (size_t j = 0; j < NYB_ACCUM_COLS; j++) {
-                    float column[MAX_K];
-                    const nyb_accum accum = {.format = f, .chunk = (int)c.chunk};
-                    for (size_t k = 0; k < c.k; k++)
-                        column[k] = c.b[k * NYB_ACCUM_COLS + j];
-                    const float want = exact_dot(f, c.chunk, c.k, c.a + m * MAX_K, column, 1);
-                    const float got = nyb_accum_dot(&accum, c.a + m * MAX_K, column, c.k, NULL);
-                    assert_int_equal(nyb_bits_of(got), nyb_bits_of(want));
-                    c.want[m * NYB_ACCUM_COLS + j] = want;
-                }
-            }
-            check_kernels(f, kd, &c);
-        }
+        check_dots(&accumulators[i], NYB_ROUND_NEAREST);
+        if (accumulators[i].grid == NYB_GRID_FLOAT)
+            check_dots(&accumulators[i], NYB_ROUND_STOCHASTIC);
     }
     nyb_cpu_fp_restore(former);
 }
@@ -489,7 +544,7 @@ static float scale_of(const operand *o, bool units)
 }
 
 static void expect(const problem *p, const operand *a, const operand *b, const float *bias,
-                   float *out, size_t n_out)
+                   const nyb_stream *stream, float *out, size_t n_out)
 {
     const bool units = p->accum.format->grid == NYB_GRID_INT;
     const size_t most =
@@ -501,7 +556,10 @@ static void expect(const problem *p, const operand *a, const operand *b, const f
         float t = 0;
         for (size_t j = 0; j < p->n_samples; j++) {
             const size_t k = factors(p, a[j].values, b->values, i, fa, fb);
-            t = t + nyb_accum_dot(&p->accum, fa, fb, k, NULL);
+            nyb_stream of_sample = *stream;
+            of_sample.sample = (uint8_t)j;
+            const uint32_t z = nyb_accum_start(nyb_accum_key_of(&of_sample), i);
+            t = t + nyb_accum_dot(&p->accum, fa, fb, k, z, NULL);
         }
         t = t * scale;
         if (p->n_samples > 1)
@@ -524,6 +582,7 @@ static void check_problem(problem *p)
     const size_t n_out = fwd ? y * s->o : (dw ? w : x) * s->c;
     float *want = nyb_alloc(n_out * sizeof *want), *got = nyb_alloc(n_out * sizeof *got);
     float bias[100], *former = nyb_alloc(n_out * sizeof *former);
+    const nyb_stream stream = {.seed = seed, .step = 7, .role = nyb_conv_sum_role(p->product)};
     operand a[3], b = make_operand(p->b, units, dw ? x : w, s->c);
     nyb_operand args[3];
 
@@ -540,7 +599,7 @@ static void check_problem(problem *p)
     for (size_t i = 0; i < n_out; i++)
         want[i] = former[i] = random_value(&kinds[0]);
     const uint32_t fp = nyb_cpu_fp_enter();
-    expect(p, a, &b, bias, want, n_out);
+    expect(p, a, &b, bias, &stream, want, n_out);
     for (size_t level = 0; level < LEVELS; level++) {
         for (size_t t = 0; t < THREADS && contexts[level][t]; t++) {
             nyb_conv *conv;
@@ -552,8 +611,8 @@ static void check_problem(problem *p)
             assert_non_null(scratch);
             memset(scratch, 0xa5, nyb_conv_scratch_bytes(conv));
             memcpy(got, former, n_out * sizeof *got);
-            nyb_conv_run(conv, contexts[level][t], args, &b.arg, p->bias ? bias : NULL, p->add, got,
-                         scratch);
+            nyb_conv_run(conv, contexts[level][t], args, &b.arg, p->bias ? bias : NULL, p->add,
+                         &stream, got, scratch);
             assert_memory_equal(got, want, n_out * sizeof *got);
             nyb_free(scratch);
             nyb_conv_destroy(&conv);
@@ -578,6 +637,8 @@ static problem random_problem(size_t i)
     const unsigned first = p.accum.format->grid == NYB_GRID_INT ? 1 : 0;
     nyb_conv_shape *s = &p.s;
 
+    if (!first && draw() % 2)
+        p.accum.rounding = NYB_ROUND_STOCHASTIC;
     p.a = formats[first + draw() % (7 - 2 * first)];
     p.b = formats[first + draw() % (7 - 2 * first)];
     do {
@@ -623,7 +684,9 @@ static void long_products_add_up_too(void **state)
                      .s = shapes[i / 3],
                      .a = i % 2 ? "f32" : "e3m0",
                      .b = "f32",
-                     .accum = {.format = accumulator("e6m9"), .chunk = i % 4 ? 60 : 0},
+                     .accum = {.format = accumulator("e6m9"),
+                               .chunk = i % 4 ? 60 : 0,
+                               .rounding = i % 6 < 3 ? NYB_ROUND_NEAREST : NYB_ROUND_STOCHASTIC},
                      .n_samples = 1};
         check_problem(&p);
     }
@@ -642,18 +705,72 @@ static void swamping_is_counted(void **state)
     (void)state;
     for (size_t i = 0; i < 300; i++)
         ones[i] = 1;
-    assert_true(nyb_accum_dot(&accum, ones, ones, 300, &stats) == 256);
+    assert_true(nyb_accum_dot(&accum, ones, ones, 300, 1, &stats) == 256);
     /* 256 additions that count, 44 that do not, and the total 0 + 256. */
     assert_int_equal(stats.n, 301);
     assert_int_equal(stats.full, 44);
     assert_int_equal(stats.partial, 0);
     stats = (nyb_accum_stats){0};
-    assert_true(nyb_accum_dot(&accum, values, ones, 3, &stats) == 260);
+    assert_true(nyb_accum_dot(&accum, values, ones, 3, 1, &stats) == 260);
     assert_int_equal(stats.n, 4);
     assert_int_equal(stats.full, 1);    /* 0.5 */
     assert_int_equal(stats.partial, 1); /* 3 counts as 4: 259 is a tie between 258 and 260 */
     const nyb_accum chunked = {.format = accumulator("bf16"), .chunk = 64};
-    assert_true(nyb_accum_dot(&chunked, ones, ones, 300, NULL) == 300);
+    assert_true(nyb_accum_dot(&chunked, ones, ones, 300, 1, NULL) == 300);
+}
+
+/* Sums to nearest stop at 256; drawn ones go on: 600 times 1, of which those beyond 256 are kept by
+ * a half, and those beyond 512 by a quarter of the draws. Variance of a sum: at most 600 * 4 / 4.
+ */
+static void drawn_sums_are_unbiased(void **state)
+{
+    const nyb_accum accum = {.format = accumulator("bf16"), .rounding = NYB_ROUND_STOCHASTIC};
+    const nyb_accum_key key = nyb_accum_key_of(&(nyb_stream){.seed = 5});
+    nyb_accum_stats stats = {0};
+    double sum = 0, between = 0;
+    float ones[600], former = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 600; i++)
+        ones[i] = 1;
+    for (size_t i = 0; i < 10000; i++) {
+        const float y = nyb_accum_dot(&accum, ones, ones, 600, nyb_accum_start(key, i), &stats);
+        assert_true(y >= 256 && y <= 600 + 344 * 3);
+        sum += y - 600;
+        between += (y - 600.0) * (former - 600.0) * (i > 0);
+        former = y;
+    }
+    assert_true(fabs(sum) < 7 * sqrt(10000.0 * 600));
+    assert_true(fabs(between) <
+                7 * 600 * sqrt(10000.0)); /* neighbours know nothing of each other */
+    assert_true(stats.full > 0);
+}
+
+/* One value between its neighbours, each bit count; and the same value below zero and far down. */
+static void draws_follow_the_fraction(void **state)
+{
+    static const float values[] = {1.3e-3f, -0.7f, 3.14159f, 0x1.8p-24f, -0x1.2345p-20f, 65000};
+    const nyb_accum_key key = nyb_accum_key_of(&(nyb_stream){.seed = 6});
+    const int n = 200000;
+
+    (void)state;
+    for (int bits = 0; bits <= 13; bits += bits ? 6 : 1) {
+        const nyb_accum accum = {
+            .format = accumulator("fp16"), .rounding = NYB_ROUND_STOCHASTIC, .random_bits = bits};
+        for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+            const double x = values[v], ulp = ldexp(1, (int)fmax(ilogb(x), -14) - 10);
+            const double below = trunc(x / ulp) * ulp, part = fabs(x - below) / ulp;
+            const double chance = bits ? floor(ldexp(part, bits)) / ldexp(1, bits) : part;
+            int up = 0;
+            for (int i = 0; i < n; i++) {
+                const uint32_t z = nyb_accum_next(nyb_accum_start(key, (uint64_t)i));
+                const double y = nyb_accum_round_drawn(&accum, values[v], z);
+                assert_true(y == below || fabs(y - below) == ulp);
+                up += y != below;
+            }
+            assert_true(fabs(up - n * chance) <= 7 * sqrt(n * chance * (1 - chance)));
+        }
+    }
 }
 
 static void losses_are_measured(void **state)
@@ -708,6 +825,13 @@ static void words_are_read_and_written(void **state)
     assert_int_equal(nyb_accum_parse("int8/nearest", &accum, &err), NYB_OK);
     nyb_accum_print(&accum, text, sizeof text);
     assert_string_equal(text, "int8");
+    assert_int_equal(nyb_accum_parse("bf16/64/stochastic:16", &accum, &err), NYB_OK);
+    assert_true(nyb_accum_draws(&accum) && accum.chunk == 64 && accum.random_bits == 16);
+    nyb_accum_print(&accum, text, sizeof text);
+    assert_string_equal(text, "bf16/64/stochastic:16");
+    assert_int_equal(nyb_accum_parse("bf16/stochastic", &accum, &err), NYB_OK);
+    nyb_accum_print(&accum, text, sizeof text);
+    assert_string_equal(text, "bf16/stochastic");
     assert_int_equal(nyb_accum_parse("f32", &accum, &err), NYB_OK);
     assert_true(nyb_accum_is_exact(&accum));
     nyb_accum_print(&(nyb_accum){0}, text, sizeof text);
@@ -727,6 +851,10 @@ static void words_that_cannot_be_are_refused(void **state)
         {"int8/64x", NYB_INVALID, "64x"},
         {"int8/99999999999", NYB_INVALID, "chunk"},
         {"int8/64/stochastic", NYB_INVALID, "nearest"},
+        {"e6m9/flush", NYB_INVALID, "stochastic"},
+        {"e6m9/stochastic:0", NYB_INVALID, "stochastic:N"},
+        {"e6m9/nearest:5", NYB_INVALID, "stochastic:N"},
+        {"e6m9/stochastic:15", NYB_INVALID, "1 .. 14"},
         {"int8/64/sideways", NYB_UNKNOWN, "sideways"},
         {"int8/64/nearest/more", NYB_INVALID, "more than"},
         {"f32/64", NYB_INVALID, "f32"},
@@ -763,6 +891,8 @@ int main(void)
         cmocka_unit_test(products_add_up_chunk_by_chunk),
         cmocka_unit_test(long_products_add_up_too),
         cmocka_unit_test(swamping_is_counted),
+        cmocka_unit_test(drawn_sums_are_unbiased),
+        cmocka_unit_test(draws_follow_the_fraction),
         cmocka_unit_test(losses_are_measured),
         cmocka_unit_test(words_are_read_and_written),
         cmocka_unit_test(words_that_cannot_be_are_refused),

@@ -292,7 +292,7 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
     if (p->add)
         memcpy(guarded + GUARD, former, n * sizeof(float));
     const uint64_t allocated = nyb_alloc_count();
-    nyb_conv_run(conv, context, args, &b_arg, bias, p->add, guarded + GUARD, scratch);
+    nyb_conv_run(conv, context, args, &b_arg, bias, p->add, NULL, guarded + GUARD, scratch);
     assert_int_equal(nyb_alloc_count(), allocated);
     for (size_t i = 0; i < GUARD * sizeof(float); i++) {
         assert_int_equal(((uint8_t *)guarded)[i], 0xa5);
@@ -304,7 +304,7 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
     if (p->product != NYB_PRODUCT_DW && !p->add) {
         uint16_t *half = (uint16_t *)guarded;
 
-        nyb_conv_run_half(conv, context, args, &b_arg, bias, half, scratch);
+        nyb_conv_run_half(conv, context, args, &b_arg, bias, NULL, half, scratch);
         for (size_t i = 0; i < n; i++)
             assert_int_equal(half[i], nearest_bf16(out[i]));
     }

@@ -281,7 +281,7 @@ static void dense(problem *p)
     out = dw ? weights : p->want;
     for (size_t i = 0; dw && i < c * taps; i++)
         out[i * c + i / taps] = p->former[i];
-    nyb_conv_run(conv, context, a, &b, p->has_bias ? p->bias : NULL, p->add, out, scratch);
+    nyb_conv_run(conv, context, a, &b, p->has_bias ? p->bias : NULL, p->add, NULL, out, scratch);
     for (size_t i = 0; dw && i < c * taps; i++)
         p->want[i] = out[i * c + i / taps];
     nyb_free(scratch);

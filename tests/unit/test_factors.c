@@ -134,7 +134,7 @@ static void run(const char *cpu, nyb_product product, const nyb_conv_shape *shap
     assert_string_equal(nyb_conv_engine(conv), "s8");
     scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
     nyb_conv_run(conv, context, &(nyb_operand){.packed = a}, &(nyb_operand){.packed = b}, NULL,
-                 false, out, scratch);
+                 false, NULL, out, scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
     nyb_context_destroy(&context);

@@ -254,7 +254,7 @@ static void run_layer(const layer *l, const char *cpu, size_t n_threads, nyb_eng
     memset(scratch, 0xa5, nyb_conv_scratch_bytes(conv));
     for (size_t i = 0; i < out_size(l); i++)
         out[i] = l->add ? 1.0f + (float)i : NAN;
-    nyb_conv_run(conv, context, a, b, NULL, l->add, out, scratch);
+    nyb_conv_run(conv, context, a, b, NULL, l->add, NULL, out, scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
     nyb_context_destroy(&context);
@@ -366,7 +366,7 @@ static void f32_can_be_demanded(void **state)
     assert_string_equal(nyb_conv_engine(conv), "f32");
     void *scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
     assert_non_null(scratch);
-    nyb_conv_run(conv, context, &x, &w, NULL, false, got, scratch);
+    nyb_conv_run(conv, context, &x, &w, NULL, false, NULL, got, scratch);
     for (size_t i = 0; i < 270; i++)
         assert_true(got[i] == want[i]);
     nyb_free(scratch);
