@@ -1,63 +1,27 @@
 /* The encoder for AVX2 with AES-NI: 8 elements an operation, 128 codes a turn. */
+#include "base/rng_avx2.h"
 #include "quant/quant.h"
-
-#include <immintrin.h>
 
 #define LANES   8
 #define VECTORS (NYB_BLOCK_CODES / LANES) /* of a turn */
 #define INLINE  static inline __attribute__((always_inline))
 
-/* ---- random bits: ARS-5 --------------------------------------------------------------------- */
-
-typedef struct rng {
-    __m128i key[6]; /* whitening, then one per round */
-    __m128i counter;
-} rng;
-
-INLINE rng rng_begin(const nyb_stream *s, uint64_t q)
-{
-    const __m128i weyl =
-        _mm_set_epi64x((long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15);
-    const uint64_t low = (q & 0xffffffffff) | (uint64_t)s->sample << 40 | (uint64_t)s->role << 48;
-    const uint64_t high = s->tensor | (uint64_t)s->step << 32;
-    rng r;
-
-    r.key[0] = _mm_set_epi64x(0, (long long)s->seed);
-    for (int i = 1; i < 6; i++)
-        r.key[i] = _mm_add_epi64(r.key[i - 1], weyl);
-    r.counter = _mm_set_epi64x((long long)high, (long long)low);
-    return r;
-}
-
-INLINE __m128i rng_block(const rng *r, int ahead)
-{
-    __m128i c = _mm_add_epi64(r->counter, _mm_set_epi64x(0, ahead));
-
-    c = _mm_xor_si128(c, r->key[0]);
-    c = _mm_aesenc_si128(c, r->key[1]);
-    c = _mm_aesenc_si128(c, r->key[2]);
-    c = _mm_aesenc_si128(c, r->key[3]);
-    c = _mm_aesenc_si128(c, r->key[4]);
-    return _mm_aesenclast_si128(c, r->key[5]);
-}
+/* ---- random bits ---------------------------------------------------------------------------- */
 
 /* Where the bits of a turn come from. */
 typedef enum source { NONE, BITS16, BITS32 } source;
 
-/* The 23-bit fields of elements 8 i .. 8 i + 7 of a turn: U16 << 7 | 64, or U32 >> 9. */
+/* The fields of elements 8 i .. 8 i + 7 of a turn. */
 INLINE __m256i rng_vector(const rng *r, source from, int i)
 {
-    if (from == BITS16)
-        return _mm256_or_si256(_mm256_slli_epi32(_mm256_cvtepu16_epi32(rng_block(r, i)), 7),
-                               _mm256_set1_epi32(64));
-    if (from == BITS32)
-        return _mm256_srli_epi32(_mm256_set_m128i(rng_block(r, 2 * i + 1), rng_block(r, 2 * i)), 9);
-    return _mm256_setzero_si256();
+    return from == BITS16   ? rng_fields_16(r, i)
+           : from == BITS32 ? rng_fields_32(r, i)
+                            : _mm256_setzero_si256();
 }
 
 INLINE void rng_advance(rng *r, source from)
 {
-    r->counter = _mm_add_epi64(r->counter, _mm_set_epi64x(0, from == BITS16 ? 16 : 32));
+    rng_skip(r, from == BITS16 ? 16 : 32);
 }
 
 /* ---- packing -------------------------------------------------------------------------------- */

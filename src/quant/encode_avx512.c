@@ -1,78 +1,31 @@
 /* The encoder for AVX-512 with VAES: 16 elements an operation, 128 codes a turn. */
+#include "base/rng_avx512.h"
 #include "quant/quant.h"
-
-#include <immintrin.h>
 
 #define LANES   16
 #define VECTORS (NYB_BLOCK_CODES / LANES) /* of a turn */
 #define INLINE  static inline __attribute__((always_inline))
 
-/* ---- random bits: ARS-5, four blocks a register --------------------------------------------- */
-
-typedef struct rng {
-    __m512i key[6];  /* whitening, then one per round */
-    __m512i counter; /* blocks q, q+1, q+2, q+3 */
-} rng;
-
-INLINE rng rng_begin(const nyb_stream *s, uint64_t q)
-{
-    const __m512i weyl = _mm512_set_epi64(
-        (long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15, (long long)0xBB67AE8584CAA73B,
-        (long long)0x9E3779B97F4A7C15, (long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15,
-        (long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15);
-    const uint64_t low = (q & 0xffffffffff) | (uint64_t)s->sample << 40 | (uint64_t)s->role << 48;
-    const uint64_t high = s->tensor | (uint64_t)s->step << 32;
-    rng r;
-
-    r.key[0] = _mm512_set4_epi64(0, (long long)s->seed, 0, (long long)s->seed);
-    for (int i = 1; i < 6; i++)
-        r.key[i] = _mm512_add_epi64(r.key[i - 1], weyl);
-    r.counter = _mm512_add_epi64(
-        _mm512_set4_epi64((long long)high, (long long)low, (long long)high, (long long)low),
-        _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
-    return r;
-}
-
-/* Blocks counter + ahead .. counter + ahead + 3. */
-INLINE __m512i rng_blocks(const rng *r, int ahead)
-{
-    __m512i c = _mm512_add_epi64(r->counter, _mm512_set4_epi64(0, ahead, 0, ahead));
-
-    c = _mm512_xor_si512(c, r->key[0]);
-    c = _mm512_aesenc_epi128(c, r->key[1]);
-    c = _mm512_aesenc_epi128(c, r->key[2]);
-    c = _mm512_aesenc_epi128(c, r->key[3]);
-    c = _mm512_aesenc_epi128(c, r->key[4]);
-    return _mm512_aesenclast_epi128(c, r->key[5]);
-}
+/* ---- random bits ---------------------------------------------------------------------------- */
 
 /* Where the bits of a turn come from. */
 typedef enum source { NONE, BITS16, BITS32 } source;
 
-/* The 23-bit fields of a turn's 128 elements, in order. 16 bits: the halfwords of two blocks go to
- * the upper halves of 16 words whose lower halves are 0x8000, so that a shift by 9 makes
- * U16 << 7 | 64. */
+/* The fields of a turn's 128 elements, in order. */
 INLINE void rng_turn(rng *r, source from, __m512i r23[VECTORS])
 {
     if (from == BITS16) {
-        const __m512i half = _mm512_set1_epi32(0x8000);
-        const __m512i first = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0,
-                                               7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
-        const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
-
         for (int i = 0; i < VECTORS; i += 2) {
-            __m512i u = rng_blocks(r, 2 * i);
+            const __m512i u = rng_blocks(r, 2 * i);
 
-            r23[i] =
-                _mm512_srli_epi32(_mm512_mask_permutexvar_epi16(half, 0xAAAAAAAA, first, u), 9);
-            r23[i + 1] =
-                _mm512_srli_epi32(_mm512_mask_permutexvar_epi16(half, 0xAAAAAAAA, second, u), 9);
+            r23[i] = rng_fields_16(u, 0);
+            r23[i + 1] = rng_fields_16(u, 1);
         }
-        r->counter = _mm512_add_epi64(r->counter, _mm512_set4_epi64(0, 16, 0, 16));
+        rng_skip(r, 16);
     } else if (from == BITS32) {
         for (int i = 0; i < VECTORS; i++)
-            r23[i] = _mm512_srli_epi32(rng_blocks(r, 4 * i), 9);
-        r->counter = _mm512_add_epi64(r->counter, _mm512_set4_epi64(0, 32, 0, 32));
+            r23[i] = rng_fields_32(rng_blocks(r, 4 * i));
+        rng_skip(r, 32);
     } else {
         for (int i = 0; i < VECTORS; i++)
             r23[i] = _mm512_setzero_si512();

@@ -1,8 +1,8 @@
 /* Rounding to a grid for AVX2 with AES-NI. */
+#include "base/rng_avx2.h"
 #include "quant/round.h"
 
 #include <float.h>
-#include <immintrin.h>
 #include <math.h>
 
 #define LANES  8
@@ -201,47 +201,15 @@ INLINE vec vec_drawn(vec a, ivec r, vec step, vec inv)
     return vec_mul(vec_add(k, _mm256_andnot_ps(stay, one)), step);
 }
 
-/* ---- random bits: ARS-5 --------------------------------------------------------------------- */
+/* ---- random bits ---------------------------------------------------------------------------- */
 
-typedef struct rng {
-    __m128i key[6]; /* whitening, then one per round */
-    __m128i counter;
-} rng;
-
-INLINE rng rng_begin(const nyb_stream *s, uint64_t q)
-{
-    const __m128i weyl =
-        _mm_set_epi64x((long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15);
-    const uint64_t low = (q & 0xffffffffff) | (uint64_t)s->sample << 40 | (uint64_t)s->role << 48;
-    const uint64_t high = s->tensor | (uint64_t)s->step << 32;
-    rng r;
-
-    r.key[0] = _mm_set_epi64x(0, (long long)s->seed);
-    for (int i = 1; i < 6; i++)
-        r.key[i] = _mm_add_epi64(r.key[i - 1], weyl);
-    r.counter = _mm_set_epi64x((long long)high, (long long)low);
-    return r;
-}
-
-INLINE __m128i rng_next(rng *r)
-{
-    __m128i c = _mm_xor_si128(r->counter, r->key[0]);
-
-    for (int i = 1; i < 5; i++)
-        c = _mm_aesenc_si128(c, r->key[i]);
-    r->counter = _mm_add_epi64(r->counter, _mm_set_epi64x(0, 1));
-    return _mm_aesenclast_si128(c, r->key[5]);
-}
-
-/* The next 8 fields: U16 << 7 | 64, or U32 >> 9. */
+/* The next 8 fields. */
 INLINE ivec rng_fields(rng *r, int sr_bits)
 {
-    __m128i low = rng_next(r);
+    const ivec fields = sr_bits == 16 ? rng_fields_16(r, 0) : rng_fields_32(r, 0);
 
-    if (sr_bits == 16)
-        return _mm256_or_si256(_mm256_slli_epi32(_mm256_cvtepu16_epi32(low), 7),
-                               _mm256_set1_epi32(64));
-    return _mm256_srli_epi32(_mm256_set_m128i(rng_next(r), low), 9);
+    rng_skip(r, sr_bits == 16 ? 1 : 2);
+    return fields;
 }
 
 INLINE void fill(rng random, int sr_bits, unsigned skip, size_t n, uint32_t *r23)

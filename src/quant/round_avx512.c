@@ -1,8 +1,8 @@
 /* Rounding to a grid for AVX-512 with VAES. */
+#include "base/rng_avx512.h"
 #include "quant/round.h"
 
 #include <float.h>
-#include <immintrin.h>
 #include <math.h>
 
 #define LANES   16
@@ -198,54 +198,7 @@ INLINE vec vec_drawn(vec a, ivec r, vec step, vec inv)
     return _mm512_sub_ps(s, _mm512_add_ps(big, step));
 }
 
-/* ---- random bits: ARS-5, four blocks a register --------------------------------------------- */
-
-typedef struct rng {
-    __m512i key[6];  /* whitening, then one per round */
-    __m512i counter; /* blocks q, q+1, q+2, q+3 */
-} rng;
-
-INLINE rng rng_begin(const nyb_stream *s, uint64_t q)
-{
-    const __m512i weyl = _mm512_broadcast_i32x4(
-        _mm_set_epi64x((long long)0xBB67AE8584CAA73B, (long long)0x9E3779B97F4A7C15));
-    const uint64_t low = (q & 0xffffffffff) | (uint64_t)s->sample << 40 | (uint64_t)s->role << 48;
-    const uint64_t high = s->tensor | (uint64_t)s->step << 32;
-    rng r;
-
-    r.key[0] = _mm512_broadcast_i32x4(_mm_set_epi64x(0, (long long)s->seed));
-    for (int i = 1; i < 6; i++)
-        r.key[i] = _mm512_add_epi64(r.key[i - 1], weyl);
-    r.counter =
-        _mm512_add_epi64(_mm512_broadcast_i32x4(_mm_set_epi64x((long long)high, (long long)low)),
-                         _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
-    return r;
-}
-
-/* The next four blocks. */
-INLINE __m512i rng_next(rng *r)
-{
-    __m512i c = _mm512_xor_si512(r->counter, r->key[0]);
-
-    for (int i = 1; i < 5; i++)
-        c = _mm512_aesenc_epi128(c, r->key[i]);
-    r->counter = _mm512_add_epi64(r->counter, _mm512_set4_epi64(0, 4, 0, 4));
-    return _mm512_aesenclast_epi128(c, r->key[5]);
-}
-
-/* The fields of elements 16 half .. 16 half + 15 of four blocks' 32 halfwords: they go to the upper
- * halves of words whose lower halves are 0x8000, so that a shift by 9 makes U16 << 7 | 64. */
-INLINE ivec halfwords(__m512i blocks, int half)
-{
-    const __m512i at = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0,
-                                        6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
-
-    return _mm512_srli_epi32(
-        _mm512_mask_permutexvar_epi16(_mm512_set1_epi32(0x8000), 0xAAAAAAAA,
-                                      _mm512_add_epi16(at, _mm512_set1_epi16((short)(16 * half))),
-                                      blocks),
-        9);
-}
+/* ---- random bits ---------------------------------------------------------------------------- */
 
 /* At most 16 lanes, from lane `skip` on: *r23 moves on, *n shrinks. */
 INLINE void put(ivec v, unsigned skip, uint32_t **r23, size_t *n)
@@ -269,13 +222,14 @@ static void draw(const nyb_stream *stream, int sr_bits, uint64_t first, size_t n
     unsigned skip = (unsigned)(first % per_block);
 
     for (; n > 0; skip = 0) {
-        const __m512i u = rng_next(&random);
+        const __m512i u = rng_blocks(&random, 0);
 
+        rng_skip(&random, 4);
         if (sr_bits == 16) {
-            put(halfwords(u, 0), skip, &r23, &n);
-            put(halfwords(u, 1), 0, &r23, &n);
+            put(rng_fields_16(u, 0), skip, &r23, &n);
+            put(rng_fields_16(u, 1), 0, &r23, &n);
         } else {
-            put(_mm512_srli_epi32(u, 9), skip, &r23, &n);
+            put(rng_fields_32(u), skip, &r23, &n);
         }
     }
 }
