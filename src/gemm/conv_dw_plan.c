@@ -138,46 +138,51 @@ static size_t step_offset(const nyb_dw_s8 *dw, size_t step)
     return step / per_row * dw->pitch * dw->interleave + step % per_row * NYB_TILE_STEP;
 }
 
-/* Lists of all taps' steps, unit by unit; list NULL: it only counts. */
-static size_t fill_lists(nyb_dw_s8 *dw, const nyb_conv_shape *s, uint32_t *list)
+/* The tap's steps of the first unit, from the n-th entry on; returns how many. Never none. */
+static size_t list_unit(nyb_dw_s8 *dw, const nyb_conv_shape *s, size_t tap, size_t n)
 {
+    const size_t first = n;
+
+    for (size_t step = 0; step < dw->unit_steps; step++) {
+        if (!sees_both(dw, s, tap / s->s, tap % s->s, step) &&
+            (n > first || step + 1 < dw->unit_steps))
+            continue;
+        dw->a_step[n] = (uint32_t)step_offset(dw, step);
+        dw->b_step[n++] = (uint32_t)step;
+    }
+    return n - first;
+}
+
+/* Lists of all taps' steps, unit by unit; returns how many entries they have. */
+static size_t fill_lists(nyb_dw_s8 *dw, const nyb_conv_shape *s)
+{
+    const size_t a_unit = dw->a_rows * dw->pitch * dw->interleave;
     size_t n = 0;
 
     for (size_t tap = 0; tap < s->r * s->s; tap++) {
-        if (list)
-            list[tap] = (uint32_t)n;
-        for (size_t i = 0, first = n; i < dw->steps; i++) {
-            const size_t unit = i / dw->unit_steps, step = i % dw->unit_steps;
-            first = step == 0 ? n : first;
-            /* The last if there is no other: a list is never empty. */
-            if (!sees_both(dw, s, tap / s->s, tap % s->s, step) &&
-                (n > first || step + 1 < dw->unit_steps))
-                continue;
-            if (list) {
-                dw->a_step[n] = (uint32_t)(unit * dw->a_rows * dw->pitch * dw->interleave +
-                                           step_offset(dw, step));
-                dw->b_step[n] = (uint32_t)i;
-            }
-            n++;
+        const size_t first = n, per_unit = list_unit(dw, s, tap, n);
+        dw->list[tap] = (uint32_t)n;
+        for (n += per_unit; n < first + dw->units * per_unit; n++) {
+            dw->a_step[n] = dw->a_step[n - per_unit] + (uint32_t)a_unit;
+            dw->b_step[n] = dw->b_step[n - per_unit] + (uint32_t)dw->unit_steps;
         }
     }
-    if (list)
-        list[s->r * s->s] = (uint32_t)n;
+    dw->list[s->r * s->s] = (uint32_t)n;
     return n;
 }
 
 static nyb_status plan_steps(nyb_dw_s8 *dw, const nyb_conv_shape *s, nyb_error *err)
 {
+    const size_t taps = s->r * s->s;
     size_t last = 0;
 
     dw->steps = dw->units * dw->unit_steps;
-    const size_t n = fill_lists(dw, s, NULL);
-    dw->list = nyb_alloc((s->r * s->s + 1) * sizeof *dw->list);
-    dw->a_step = nyb_alloc(n * sizeof *dw->a_step);
-    dw->b_step = nyb_alloc(n * sizeof *dw->b_step);
+    dw->list = nyb_alloc((taps + 1) * sizeof *dw->list);
+    dw->a_step = nyb_alloc(taps * dw->steps * sizeof *dw->a_step);
+    dw->b_step = nyb_alloc(taps * dw->steps * sizeof *dw->b_step);
     if (!dw->list || !dw->a_step || !dw->b_step)
         return nyb_fail(err, NYB_MEMORY, "no memory for the tables of a product");
-    fill_lists(dw, s, dw->list);
+    const size_t n = fill_lists(dw, s);
     for (size_t i = 0; i < n; i++)
         last = nyb_max(last, dw->a_step[i]);
     const size_t rows = (dw->units - 1) * dw->a_rows + dw->a_last_rows;
