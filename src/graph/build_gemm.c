@@ -383,6 +383,29 @@ static void gradient_samples(nyb_builder *b, int layer, const nyb_wanted *want_d
     a[0] = nyb_build_order(b, layer, NYB_SLOT_WGRAD_DY, want_dy, a[0]);
 }
 
+/* x as dW reads it: the pixels that were kept of it, or a buffer that is x made again. fuse.c
+ * decides who makes it; without it that is x itself. */
+static int later_x(nyb_builder *b, int layer)
+{
+    const int from = b->g->model->layers[layer].in[0], x = b->value[from];
+    nyb_step *s;
+
+    if (b->sampled[layer] >= 0)
+        return b->sampled[layer];
+    if (b->g->context->unfused || b->p->buffers[x].home != NYB_HOME_PLANNED)
+        return x;
+    for (int i = b->p->n_forward; i < b->p->n_steps; i++)
+        if (b->p->steps[i].kind == NYB_STEP_AGAIN && b->p->steps[i].in[0] == x)
+            return b->p->steps[i].out;
+    s = nyb_build_step(b, NYB_STEP_AGAIN, from);
+    if (!s)
+        return x;
+    s->in[0] = x;
+    s->out = nyb_build_buffer(b, "again", from, NYB_HOME_PLANNED, -1, b->p->buffers[x].n_bytes);
+    b->p->n_steps++;
+    return s->out;
+}
+
 static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_source dy,
                             int real_dy)
 {
@@ -392,14 +415,13 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
         group > 0 && nyb_build_has_window(b, layer) && !nyb_build_needs_taps(b, layer, x_row);
     const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
     const nyb_wanted want_dy = {row, group, fills}, want_x = {x_row, group, fills};
-    const int real_x =
-        b->sampled[layer] >= 0 ? b->sampled[layer] : b->value[b->g->model->layers[layer].in[0]];
     nyb_source a[NYB_SAMPLES_MAX], x;
-    int n;
+    int n, real_x = -1;
 
     gradient_samples(b, layer, &want_dy, dy, real_dy, a, &n);
     if (nyb_build_needs_taps(b, layer, x_row)) {
         const int from = x_row->from == NYB_FROM_FWD ? b->x[layer] : -1;
+        real_x = later_x(b, layer);
         const int quant =
             nyb_build_rounded(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, from, true);
 
@@ -410,7 +432,7 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
     if (b->x[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->x[layer]], &want_x, true))
         x = nyb_build_source_of(b, b->x[layer]);
     else
-        x = nyb_build_source(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, b->x[layer]);
+        x = nyb_build_source(b, layer, NYB_SLOT_WGRAD_X, &want_x, later_x(b, layer), b->x[layer]);
     x = nyb_build_order(b, layer, NYB_SLOT_WGRAD_X, &want_x, x);
     if (b->status == NYB_OK && moves)
         add_taps(b, layer, group, a, n, x.quant, -1);

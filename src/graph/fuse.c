@@ -13,6 +13,8 @@
  *                                                come with the codes
  *   both       product -> batchnorm              store = bf16: the product writes bf16, what the
  *                                                one stores of y, and the other rounds of dX
+ *   across     batchnorm -> dW                   what nobody else reads again is not kept: made
+ *                                                once more, from y, where dW wants it
  *
  * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
 #include "graph/build.h"
@@ -54,6 +56,7 @@ static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
     case NYB_STEP_ROUND:
         return uses(p, s, buffer) && buffer != p->quants[s->quant].real;
     case NYB_STEP_SAMPLE:
+    case NYB_STEP_AGAIN:
     case NYB_STEP_PRODUCT:
     case NYB_STEP_TAPS:
         return s->out == buffer;
@@ -238,7 +241,7 @@ static void fuse_rounded(fuser *f, int i)
     p->buffers[dx].n_bytes = nyb_round_up(p->buffers[dx].n_bytes / 2, NYB_ALIGN);
 }
 
-/* ---- moments --------------------------------------------------------------------------------- */
+/* ---- who makes a tensor ---------------------------------------------------------------------- */
 
 /* The batchnorm step that alone writes a tensor, or -1. */
 static int producer_of(const fuser *f, int buffer)
@@ -256,10 +259,72 @@ static int producer_of(const fuser *f, int buffer)
                : -1;
 }
 
+/* What the producer reads is still there when step `last` makes rows again. */
+static bool inputs_stay(const fuser *f, int producer, int last)
+{
+    const nyb_step *s = &f->b.p->steps[producer];
+    const int read[] = {s->in[0], s->stored, s->saved, s->residual, s->mask, s->dout, s->kept};
+
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        if (read[i] >= 0 && next_write(f, read[i], producer + 1) <= last)
+            return false;
+    return true;
+}
+
+/* The producer keeps what it needs to make rows again. */
+static void keep_coefs(fuser *f, nyb_step *s)
+{
+    if (s->coefs < 0)
+        s->coefs = nyb_build_buffer(&f->b, "coefficients", s->layer, NYB_HOME_PLANNED, -1,
+                                    3 * s->args.in_shape[0].c * sizeof(float));
+}
+
+/* ---- batchnorm -> dW ------------------------------------------------------------------------- */
+
+/* Whether batchnorm makes x again for step i, and nothing lives longer for it: y is there for
+ * batchnorm's own backward pass, and a residual must be there for somebody else. */
+static bool can_make_again(const fuser *f, int producer, int i)
+{
+    const nyb_program *p = f->b.p;
+    const int residual = producer >= 0 ? p->steps[producer].residual : -1;
+
+    return producer >= 0 && producer < p->n_forward && inputs_stay(f, producer, i) &&
+           next_use(f, p->steps[i].in[0], p->n_forward) == i &&
+           next_use(f, p->steps[i].in[0], i + 1) < 0 &&
+           (residual < 0 || next_use(f, residual, i + 1) >= 0);
+}
+
+static void fuse_again(fuser *f, int i)
+{
+    nyb_step *s = &f->b.p->steps[i];
+    const int producer = producer_of(f, s->in[0]);
+
+    if (next_use(f, s->out, i + 1) < 0 || !can_make_again(f, producer, i)) {
+        f->gone[i] = true;
+        rename_buffer(f->b.p, s->out, s->in[0]);
+        return;
+    }
+    keep_coefs(f, &f->b.p->steps[producer]);
+    s->producer = producer;
+    s->in[0] = -1;
+}
+
+/* ---- moments --------------------------------------------------------------------------------- */
+
+/* The batchnorm step that has the moments of a tensor, be it that it was made again; or -1. */
+static int moments_producer_of(const fuser *f, int buffer)
+{
+    const int i = next_write(f, buffer, 0);
+
+    if (i < f->b.p->n_steps && f->b.p->steps[i].kind == NYB_STEP_AGAIN)
+        return f->b.p->steps[i].producer;
+    return producer_of(f, buffer);
+}
+
 static void fuse_moments(fuser *f, int i)
 {
     nyb_quant *q = &f->b.p->quants[f->b.p->steps[i].quant];
-    const int producer = producer_of(f, q->real);
+    const int producer = moments_producer_of(f, q->real);
     const size_t rows = q->rounds ? q->view.rows : q->packed.rows;
     const size_t cols = q->rounds ? q->view.cols : q->packed.cols;
     nyb_step *s;
@@ -290,18 +355,6 @@ static bool needs_moments_only(const nyb_program *p, const nyb_step *s)
             (s->kind == NYB_STEP_SCALE && q->spec.scale->choose && q->param < 0));
 }
 
-/* What the producer reads is still there when step `last` makes rows again. */
-static bool inputs_stay(const fuser *f, int producer, int last)
-{
-    const nyb_step *s = &f->b.p->steps[producer];
-    const int read[] = {s->in[0], s->stored, s->saved, s->residual, s->mask, s->dout, s->kept};
-
-    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
-        if (read[i] >= 0 && next_write(f, read[i], producer + 1) <= last)
-            return false;
-    return true;
-}
-
 static bool only_reader(const fuser *f, int buffer, int producer, int reader)
 {
     for (int u = next_use(f, buffer, 0); u >= 0; u = next_use(f, buffer, u + 1))
@@ -323,8 +376,7 @@ static void leave_unstored(fuser *f, int i)
         q->packed.rows != nyb_shape_rows(*shape) || !only_reader(f, real, producer, i) ||
         !inputs_stay(f, producer, i))
         return;
-    s->coefs = nyb_build_buffer(&f->b, "coefficients", s->layer, NYB_HOME_PLANNED, -1,
-                                3 * shape->c * sizeof(float));
+    keep_coefs(f, s);
     s->args.fused.unstored = true;
     if (s->kind == NYB_STEP_FORWARD)
         s->out = -1;
@@ -383,6 +435,9 @@ nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *e
             fuse_stored(&f, i);
         else if (program->steps[i].rounds)
             fuse_rounded(&f, i);
+    for (int i = 0; i < program->n_steps; i++)
+        if (program->steps[i].kind == NYB_STEP_AGAIN)
+            fuse_again(&f, i);
     for (int i = 0; i < program->n_steps; i++)
         if (program->steps[i].kind == NYB_STEP_MOMENTS || program->steps[i].kind == NYB_STEP_ROUND)
             fuse_moments(&f, i);

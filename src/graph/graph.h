@@ -143,6 +143,7 @@ typedef struct nyb_quant {
     X(NYB_STEP_ROUND, "round")     /* a tensor to rounded real values, or grouped codes */         \
     X(NYB_STEP_REGROUP, "regroup") /* codes to the order of another product */                     \
     X(NYB_STEP_SAMPLE, "sample")   /* the pixels of an f32 tensor that a 1x1 window sees */        \
+    X(NYB_STEP_AGAIN, "again")     /* a tensor that batchnorm made, made again for dW */           \
     X(NYB_STEP_PRODUCT, "gemm")                                                                    \
     X(NYB_STEP_TAPS, "taps")    /* dW, each tap's patch rows rounded for themselves */             \
     X(NYB_STEP_ESTIMATE, "ste") /* from the gradient of a quantized tensor to the tensor's */      \
@@ -187,7 +188,7 @@ typedef struct nyb_step {
     /* forward, backward: buffers while building, then bound into args */
     int in[NYB_OP_INPUTS], dout, din[NYB_OP_INPUTS], saved;
     int residual, mask, kept, stored, blocks, coefs; /* of args.fused */
-    int producer; /* encode: the step that makes the rows of an unstored tensor, or -1 */
+    int producer; /* encode, again: the step that makes rows of a tensor nobody stored, or -1 */
     int lagging;  /* that step: the quant, whose scale may be known beforehand; or -1 */
     nyb_op_args args;
 } nyb_step;

@@ -137,12 +137,15 @@ static size_t lowest_offset(const nyb_program *p, const bool *placed, const nyb_
     return best;
 }
 
-/* Those that are hardest to place come first: the largest, or those that are large for long. */
-typedef enum order { BY_SIZE, BY_AREA } order;
+/* Those that are hardest to place come first: the largest, those that are large for long, or those
+ * that live for long. */
+typedef enum order { BY_SIZE, BY_AREA, BY_LIFE, N_ORDERS } order;
 
-static size_t rank_of(const nyb_buffer *b, order by)
+static double rank_of(const nyb_buffer *b, order by)
 {
-    return by == BY_SIZE ? b->n_bytes : b->n_bytes * (size_t)(b->last - b->first + 1);
+    const double size = (double)b->n_bytes, life = b->last - b->first + 1;
+
+    return by == BY_SIZE ? size : by == BY_AREA ? size * life : life + size * 0x1p-60;
 }
 
 static void place_all(nyb_program *p, order by, bool *placed)
@@ -168,7 +171,8 @@ void nyb_program_plan(nyb_program *p)
 {
     bool placed_small[512];
     bool *placed = placed_small;
-    size_t n_by_size;
+    size_t least = SIZE_MAX;
+    order best = BY_SIZE;
 
     if ((size_t)p->n_buffers > sizeof placed_small)
         placed = nyb_alloc((size_t)p->n_buffers);
@@ -182,11 +186,15 @@ void nyb_program_plan(nyb_program *p)
             }
         return;
     }
-    place_all(p, BY_SIZE, placed);
-    n_by_size = p->n_bytes;
-    place_all(p, BY_AREA, placed);
-    if (n_by_size < p->n_bytes)
-        place_all(p, BY_SIZE, placed);
+    for (order by = BY_SIZE; by < N_ORDERS; by++) {
+        place_all(p, by, placed);
+        if (p->n_bytes < least) {
+            least = p->n_bytes;
+            best = by;
+        }
+    }
+    if (least < p->n_bytes)
+        place_all(p, best, placed);
     if (placed != placed_small)
         nyb_free(placed);
 }
@@ -288,6 +296,8 @@ void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scra
         s->args.scratch = scratch;
         if (s->kind == NYB_STEP_FORWARD || s->kind == NYB_STEP_BACKWARD) {
             bind_op(g, p, s);
+        } else if (s->kind == NYB_STEP_AGAIN) {
+            s->args.out = memory_of(p, s->out);
         } else if (s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_TAPS) {
             bind_operands(p, s);
             s->args.out = memory_of(p, s->out);

@@ -67,6 +67,33 @@ static void make_rows(const void *self, size_t row, size_t n, float *rows)
         u->op->din_rows(&u->producer->args, row, n, rows);
 }
 
+/* A tensor that is made again, some rows a task. */
+#define AGAIN_ROWS ((size_t)256)
+
+typedef struct again {
+    unstored made;
+    float *out;
+} again;
+
+static void again_task(void *arg, size_t task, size_t worker)
+{
+    const again *a = arg;
+    const nyb_shape shape = a->made.producer->args.in_shape[0];
+    const size_t row = task * AGAIN_ROWS, n = nyb_min(AGAIN_ROWS, nyb_shape_rows(shape) - row);
+
+    (void)worker;
+    make_rows(&a->made, row, n, a->out + row * shape.c);
+}
+
+static void run_again(const nyb_graph *g, const nyb_program *p, const nyb_step *s)
+{
+    const nyb_step *producer = &p->steps[s->producer];
+    again a = {{g->model->layers[producer->layer].op, producer}, s->args.out};
+
+    nyb_pool_run(g->context->pool, again_task, &a,
+                 (nyb_shape_rows(producer->args.in_shape[0]) + AGAIN_ROWS - 1) / AGAIN_ROWS);
+}
+
 /* For telemetry and error messages, which alone allocate: all rows, or NULL. */
 static float *make_all(const nyb_graph *g, const nyb_step *producer)
 {
@@ -232,6 +259,9 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         return;
     case NYB_STEP_SAMPLE:
         nyb_run_sample(g, p, s);
+        return;
+    case NYB_STEP_AGAIN:
+        run_again(g, p, s);
         return;
     case NYB_STEP_PRODUCT:
         run_product(g, s, step);

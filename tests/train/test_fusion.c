@@ -277,6 +277,55 @@ static void inner_tensors_are_never_stored(void **state)
     }
 }
 
+/* What batchnorm writes is not kept where dW alone reads it again and nothing else must be kept for
+ * it: of three blocks the inputs of their second convolutions, and the sum of the first, from the
+ * block's input. The second's shortcut is a convolution, whose output nobody else needs. */
+static void inputs_of_dw_are_made_again(void **state)
+{
+    static const char *const half[] = {"store=bf16", NULL};
+    static const struct {
+        const char *recipe;
+        const char *const *sets;
+        int again;
+    } cases[] = {{"f32", NULL, 4}, {"f32", half, 4},       {"mxfp4", NULL, 4},
+                 {"luq", NULL, 0}, {"pact_sawb", NULL, 0}, {"nybble", NULL, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t kept[2] = {0};
+        nyb_error err = {0};
+        nyb_graph *g;
+        fixture f;
+
+        fixture_init(&f, "auto", 1, "resnet8", cases[i].recipe, cases[i].sets, 8, 16);
+        for (int unfused = 0; unfused < 2; unfused++) {
+            f.context->unfused = unfused;
+            assert_int_equal(nyb_graph_create(f.context, f.model, f.recipe, 8, 1, 0, &g, &err),
+                             NYB_OK);
+            const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
+            int again = 0;
+            for (int s = 0; s < p->n_steps; s++) {
+                if (p->steps[s].kind != NYB_STEP_AGAIN)
+                    continue;
+                const nyb_step *producer = &p->steps[p->steps[s].producer];
+                assert_true(s >= p->n_forward && producer->kind == NYB_STEP_FORWARD);
+                assert_true(p->buffers[producer->out].last < p->n_forward);
+                assert_int_equal(p->buffers[p->steps[s].out].first, s);
+                again++;
+            }
+            assert_int_equal(again, unfused ? 0 : cases[i].again);
+            for (int b = 0; b < p->n_buffers; b++)
+                if (p->buffers[b].home == NYB_HOME_PLANNED && p->buffers[b].first < p->n_forward &&
+                    p->buffers[b].last >= p->n_forward)
+                    kept[unfused] += p->buffers[b].n_bytes;
+            nyb_graph_destroy(&g);
+        }
+        if (cases[i].again)
+            assert_true(kept[0] < kept[1] * 3 / 4);
+        fixture_free(&f);
+    }
+}
+
 typedef struct seen {
     uint64_t hash;
     int n;
@@ -348,13 +397,16 @@ static void a_nonfinite_layer_is_found(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(fused_bits_are_the_operators),
-                                       cmocka_unit_test(residual_nets_keep_no_pass_of_their_own),
-                                       cmocka_unit_test(products_write_what_batchnorm_stores),
-                                       cmocka_unit_test(shortcuts_keep_what_they_see),
-                                       cmocka_unit_test(inner_tensors_are_never_stored),
-                                       cmocka_unit_test(telemetry_sees_every_tensor),
-                                       cmocka_unit_test(a_nonfinite_layer_is_found)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fused_bits_are_the_operators),
+        cmocka_unit_test(residual_nets_keep_no_pass_of_their_own),
+        cmocka_unit_test(products_write_what_batchnorm_stores),
+        cmocka_unit_test(shortcuts_keep_what_they_see),
+        cmocka_unit_test(inner_tensors_are_never_stored),
+        cmocka_unit_test(inputs_of_dw_are_made_again),
+        cmocka_unit_test(telemetry_sees_every_tensor),
+        cmocka_unit_test(a_nonfinite_layer_is_found),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
