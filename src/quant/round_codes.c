@@ -49,7 +49,7 @@ static void find_rows(const nyb_codes_work *w, tile *t)
 
     for (size_t i = t->n; i < BAND; i++)
         t->rows[i] = w->zeros;
-    if (!c || w->gathered) {
+    if (!c) {
         for (size_t i = 0; i < t->n; i++)
             t->rows[i] = w->round.x + (t->top + i) * cols;
         return;
@@ -91,8 +91,12 @@ static void draw_tile(const nyb_codes_work *w, tile *t)
 
 static void load_tile(tile *t)
 {
-    for (size_t i = 0; i < t->n; i++)
-        memcpy(t->v[i], t->rows[i] + t->col, t->lanes * sizeof *t->v[i]);
+    if (t->lanes == NYB_ROUND_LANES) /* without a call */
+        for (size_t i = 0; i < t->n; i++)
+            memcpy(t->v[i], t->rows[i] + t->col, sizeof t->v[i]);
+    else
+        for (size_t i = 0; i < t->n; i++)
+            memcpy(t->v[i], t->rows[i] + t->col, t->lanes * sizeof *t->v[i]);
 }
 
 static void mix_tile(tile *t)
@@ -292,32 +296,54 @@ static void tiles_task(void *arg, size_t task, size_t worker)
 /* ---- levels -----------------------------------------------------------------------------------
  */
 
-/* The largest finite magnitude of rows that lie anywhere. */
-static float rows_absmax(const nyb_codes_work *w, const tile *t)
+/* The largest finite magnitude of n rows' elements from col on, at most 16, as bits. */
+static uint32_t rows_absmax(const nyb_codes_work *w, const float *const *rows, size_t n, size_t col,
+                            size_t lanes)
 {
-    const size_t cols = w->round.view.cols;
     uint32_t most = 0;
+    float absmax[16];
 
-    for (size_t col = 0; w->kernel && col < cols; col += 16) {
-        float absmax[16];
-
-        w->kernel->rows_absmax(t->rows, t->n, col, nyb_min(cols - col, 16), absmax);
+    if (w->kernel) {
+        w->kernel->rows_absmax(rows, n, col, lanes, absmax);
         for (size_t j = 0; j < 16; j++)
             most = nyb_bits_of(absmax[j]) > most ? nyb_bits_of(absmax[j]) : most;
+        if (most < 0x7f800000)
+            return most;
+        most = 0;
     }
-    if (w->kernel && most < 0x7f800000)
-        return nyb_float_of(most);
-    most = 0;
-    for (size_t i = 0; i < t->n; i++) {
-        float absmax;
+    for (size_t i = 0; i < n; i++) {
+        w->round.kernel->block_stats(rows[i] + col, 1, lanes, lanes, absmax);
+        most = nyb_bits_of(*absmax) > most ? nyb_bits_of(*absmax) : most;
+    }
+    return most;
+}
 
-        w->round.kernel->block_stats(t->rows[i], 1, cols, cols, &absmax);
-        most = nyb_bits_of(absmax) > most ? nyb_bits_of(absmax) : most;
+/* Of a band under its tap, mixed if it will be. */
+static float band_absmax(const nyb_codes_work *w, tile *t)
+{
+    const size_t cols = w->round.view.cols;
+    const bool mixes = w->round.mixes;
+    const float *mixed[BAND];
+    uint32_t most = 0;
+
+    find_rows(w, t);
+    for (size_t i = 0; i < BAND; i++)
+        mixed[i] = t->v[i];
+    for (t->col = 0; t->col < cols; t->col += t->lanes) {
+        uint32_t some;
+
+        t->lanes = nyb_min(cols - t->col, NYB_ROUND_LANES);
+        if (mixes) {
+            load_tile(t);
+            mix_tile(t);
+        }
+        some = rows_absmax(w, mixes ? mixed : t->rows, t->n, mixes ? 0 : t->col, t->lanes);
+        most = some > most ? some : most;
     }
     return nyb_float_of(most);
 }
 
-/* Of a band under a tap. */
+/* Of a band under all taps of the pass, one after the other: they see much the same rows. */
 static void absmax_task(void *arg, size_t task, size_t worker)
 {
     const nyb_codes_work *w = arg;
@@ -325,16 +351,19 @@ static void absmax_task(void *arg, size_t task, size_t worker)
     tile t;
 
     (void)worker;
-    t.tap = w->tap + task / n_bands;
-    t.top = task % n_bands * BAND;
+    t.round = &w->round;
+    t.top = task * BAND;
     t.n = nyb_min(BAND, w->round.view.rows - t.top);
-    if (!w->window || w->gathered) {
+    if (!w->window && !w->round.mixes) {
         w->round.kernel->block_stats(w->round.x + t.top * cols, 1, t.n * cols, t.n * cols,
                                      &w->absmax[task]);
         return;
     }
-    find_rows(w, &t);
-    w->absmax[task] = rows_absmax(w, &t);
+    memset(t.v, 0, sizeof t.v);
+    for (size_t tap = 0; tap < w->n_taps; tap++) {
+        t.tap = w->tap + tap;
+        w->absmax[tap * n_bands + task] = band_absmax(w, &t);
+    }
 }
 
 static void find_levels(const nyb_context *context, nyb_codes_work *w)
@@ -346,7 +375,7 @@ static void find_levels(const nyb_context *context, nyb_codes_work *w)
         w->levels[tap] = (nyb_level){.scale = 1.0f};
     if (!rule->level)
         return;
-    nyb_pool_run(context->pool, absmax_task, w, w->n_taps * n_bands);
+    nyb_pool_run(context->pool, absmax_task, w, n_bands);
     for (size_t tap = 0; tap < w->n_taps; tap++) {
         nyb_group_stats stats = {.n = w->round.view.rows * w->round.view.cols};
 
@@ -361,10 +390,12 @@ static void find_levels(const nyb_context *context, nyb_codes_work *w)
 
 #define TAPS_AT_ONCE 64
 
-/* A matrix that is mixed before its level is known. */
-static bool needs_matrix(const nyb_spec *spec)
+/* A matrix that is mixed as a whole before its level is known. Where blocks run down the rows,
+ * bands are mixed twice instead, for the level and to be rounded. */
+static bool needs_matrix(const nyb_spec *spec, const nyb_view *view)
 {
-    return spec->scale->level && nyb_mix_length(spec->mix) > 0;
+    return spec->scale->level && nyb_mix_length(spec->mix) > 0 &&
+           (!view->down || spec->group == NYB_GROUP_TILE16);
 }
 
 /* Grid values before they are encoded: of tiles, and of rows that begin inside a block of codes. */
@@ -392,7 +423,7 @@ size_t nyb_round_codes_scratch_bytes(const nyb_spec *spec, const nyb_view *view,
                                      const nyb_grouped *out)
 {
     return nyb_round_up(nyb_round_scratch_bytes(spec, view), NYB_ALIGN) + zeros_bytes(view) +
-           absmax_bytes(view) + (needs_matrix(spec) ? matrix_bytes(view) : 0) +
+           absmax_bytes(view) + (needs_matrix(spec, view) ? matrix_bytes(view) : 0) +
            (needs_turned(spec, view, out) ? matrix_bytes(view) : 0);
 }
 
@@ -423,7 +454,7 @@ static nyb_codes_work start(const nyb_context *context, const nyb_round_job *job
     w.absmax = (float *)at;
     at += absmax_bytes(view);
     w.round = nyb_round_begin(context, job, x, (float *)at, scratch);
-    at += needs_matrix(job->spec) ? matrix_bytes(view) : 0;
+    at += needs_matrix(job->spec, view) ? matrix_bytes(view) : 0;
     w.turned = needs_turned(job->spec, view, out) ? (float *)at : NULL;
     w.round.grid_only = true;
     w.kernel = is_fast(job->spec) && !w.turned && nyb_codes_plan_init(job->spec, &w.plan)
@@ -452,7 +483,7 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
     w.taps = taps;
     w.channels = view->cols / taps;
     w.round.signs = nyb_mix_signs(job->spec->mix, job->signs, w.round.signs_of);
-    if (needs_matrix(job->spec)) {
+    if (needs_matrix(job->spec, view)) {
         nyb_round_mix_matrix(context, &w.round);
         w.round.x = w.round.values;
         w.round.mixes = false;
@@ -473,38 +504,10 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
 /* ---- windows ----------------------------------------------------------------------------------
  */
 
-static void gather_task(void *arg, size_t task, size_t worker)
-{
-    const nyb_codes_work *w = arg;
-    const size_t cols = w->round.view.cols;
-    tile t;
-
-    (void)worker;
-    t.tap = w->tap;
-    t.top = task * BAND;
-    t.n = nyb_min(BAND, w->round.view.rows - t.top);
-    find_rows(w, &t);
-    for (size_t i = 0; i < t.n; i++)
-        memcpy(w->round.values + (t.top + i) * cols, t.rows[i], cols * sizeof(float));
-}
-
-/* What lies under w->tap, mixed. */
-static void mix_patches(const nyb_context *context, nyb_codes_work *w, const float *x)
-{
-    w->gathered = false;
-    w->round.x = x;
-    nyb_pool_run(context->pool, gather_task, w, (w->round.view.rows + BAND - 1) / BAND);
-    w->gathered = true;
-    w->round.x = w->round.values;
-    nyb_round_mix_matrix(context, &w->round);
-    w->round.mixes = false;
-}
-
 void nyb_round_windows(const nyb_context *context, const nyb_round_job *job, const float *x,
                        const nyb_window *window, nyb_grouped *out, float *levels, void *scratch)
 {
-    const bool matrix = needs_matrix(job->spec);
-    const size_t n_taps = window->r * window->s, at_once = matrix ? 1 : TAPS_AT_ONCE;
+    const size_t n_taps = window->r * window->s;
     nyb_level of_taps[TAPS_AT_ONCE];
 
     assert(job->view.down && out->packed.pitch % BAND == 0);
@@ -514,9 +517,7 @@ void nyb_round_windows(const nyb_context *context, const nyb_round_job *job, con
     w.window = window;
     w.round.signs = nyb_mix_signs(job->spec->mix, job->signs, w.round.signs_of);
     for (w.tap = 0; w.tap < n_taps; w.tap += w.n_taps) {
-        w.n_taps = nyb_min(n_taps - w.tap, at_once);
-        if (matrix)
-            mix_patches(context, &w, x);
+        w.n_taps = nyb_min(n_taps - w.tap, TAPS_AT_ONCE);
         find_levels(context, &w);
         run_bands(context, &w);
         for (size_t tap = 0; tap < w.n_taps; tap++)

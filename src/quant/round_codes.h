@@ -15,7 +15,6 @@ typedef struct nyb_codes_work {
     nyb_codes_plan plan;
 
     const nyb_window *window; /* or NULL */
-    bool gathered;            /* x is already what lies under the tap */
     const float *zeros;       /* a row of them, beside the images */
     size_t tap, n_taps;       /* of the window: from `tap` on, in one pass; 0, 1 without a window */
     nyb_level *levels;        /* of the taps of the pass */
