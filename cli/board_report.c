@@ -62,8 +62,9 @@ static bool is_same_machine(const json_t *a, const json_t *b)
            json_equal(json_object_get(a, "threads"), json_object_get(b, "threads"));
 }
 
-/* The time measured of a recipe on the clock's machine; NaN. */
-static double measured_rate(const board_records *records, const json_t *run, const json_t *clock)
+/* What was measured of a recipe on the clock's machine for itself, or NULL. */
+static const json_t *measurement_of(const board_records *records, const json_t *run,
+                                    const json_t *clock)
 {
     for (size_t i = 0; i < records->n; i++) {
         const json_t *r = records->at[i];
@@ -71,23 +72,27 @@ static double measured_rate(const board_records *records, const json_t *run, con
             strcmp(text_of(r, "model"), text_of(run, "model")) == 0 &&
             strcmp(text_of(r, "recipe"), text_of(run, "recipe")) == 0 &&
             strcmp(text_of(r, "hash"), text_of(run, "hash")) == 0)
-            return number_of(r, "samples_per_s");
+            return r;
     }
-    return NAN;
+    return NULL;
 }
 
 /* clock: a record of the machine whose times are shown: of measured ones, or of runs. */
 static board_row make_row(const board_records *records, const group *g, const group *base,
                           const json_t *clock)
 {
+    const json_t *measured = measurement_of(records, g->at[0], clock), *of = g->at[0];
     double accuracies[SEEDS_MAX], rates[SEEDS_MAX];
     size_t n_accuracies = 0, n_rates = 0;
+    /* The memory of today's program, where that was measured. */
+    if (measured && json_object_get(measured, "saved_activation_bytes"))
+        of = measured;
     board_row row = {.recipe = text_of(g->at[0], "recipe"),
                      .engine = text_of(g->at[0], "engine"),
                      .emulated = is_true(g->at[0], "emulated"),
                      .n_seeds = g->n,
-                     .kept = number_of(g->at[0], "saved_activation_bytes"),
-                     .kept_quantized = number_of(g->at[0], "saved_quantized_bytes"),
+                     .kept = number_of(of, "saved_activation_bytes"),
+                     .kept_quantized = number_of(of, "saved_quantized_bytes"),
                      .energy = number_of(g->at[0], "energy_pj")};
     row.energy_of_f32 = base->n ? row.energy / number_of(base->at[0], "energy_pj") : NAN;
     for (size_t i = 0; i < g->n; i++) {
@@ -103,7 +108,7 @@ static board_row make_row(const board_records *records, const group *g, const gr
     row.mean = board_mean(accuracies, n_accuracies);
     row.sd = board_deviation(accuracies, n_accuracies);
     if (board_record_is_time(clock))
-        row.samples_per_s = row.emulated ? NAN : measured_rate(records, g->at[0], clock);
+        row.samples_per_s = measured && !row.emulated ? number_of(measured, "samples_per_s") : NAN;
     else
         row.samples_per_s = n_rates ? median_of(rates, n_rates) : NAN;
     if (g != base)

@@ -25,8 +25,9 @@ static nyb_status run_steps(nyb_train *train, const float *x, const int32_t *lab
     return NYB_OK;
 }
 
+/* *summary: of the memory that steps need. */
 static nyb_status time_once(const board_campaign *c, const board_job *job, double seconds,
-                            double *rate, nyb_error *err)
+                            double *rate, nyb_train_summary *summary, nyb_error *err)
 {
     cli_job run;
     nyb_status status = board_build(c, job, &run, err);
@@ -40,6 +41,7 @@ static nyb_status time_once(const board_campaign *c, const board_job *job, doubl
         for (size_t i = 0; !run.options.normalize && i < batch * size; i++)
             x[i] = x[i] < 0 ? -x[i] : x[i];
         status = run_steps(run.train, x, labels, batch, seconds, rate, err);
+        nyb_train_summarize(run.train, summary);
         free(x);
         free(labels);
     }
@@ -49,14 +51,16 @@ static nyb_status time_once(const board_campaign *c, const board_job *job, doubl
 
 /* Appends the record of one job's median. */
 static int record(const board_campaign *c, const board_job *job, double *rates,
-                  board_records *records)
+                  const nyb_train_summary *s, board_records *records)
 {
     json_t *json = board_describe_job(c, job);
     double median = cli_quantile(rates, ROUNDS, 0.5);
     json_object_del(json, "seed");
-    json_object_update_new(json, json_pack("{s:s, s:f, s:f, s:f}", "kind", "time", "samples_per_s",
-                                           median, "samples_per_s_min", rates[0],
-                                           "samples_per_s_max", rates[ROUNDS - 1]));
+    json_object_update_new(
+        json, json_pack("{s:s, s:f, s:f, s:f, s:I, s:I}", "kind", "time", "samples_per_s", median,
+                        "samples_per_s_min", rates[0], "samples_per_s_max", rates[ROUNDS - 1],
+                        "saved_activation_bytes", (json_int_t)s->saved_activation_bytes,
+                        "saved_quantized_bytes", (json_int_t)s->saved_quantized_bytes));
     if (!c->quiet)
         fprintf(stderr, "%s  %s: %.0f samples/s (%.0f .. %.0f)\n", job->model->spec,
                 job->recipe->label, median, rates[0], rates[ROUNDS - 1]);
@@ -82,6 +86,7 @@ int board_time(const board_campaign *c, const board_plan *plan, double seconds,
     size_t n = plan->n_models * plan->n_recipes;
     const board_job **jobs = cli_alloc(n + 1, sizeof *jobs);
     double(*rates)[ROUNDS] = cli_alloc(n + 1, sizeof *rates);
+    nyb_train_summary *summaries = cli_alloc(n + 1, sizeof *summaries);
     int exit_status = CLI_OK;
     n = 0;
     for (size_t i = 0; i < plan->n_jobs; i++)
@@ -90,8 +95,8 @@ int board_time(const board_campaign *c, const board_plan *plan, double seconds,
     for (size_t round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < n; i++) {
             nyb_error err;
-            if (jobs[i] &&
-                time_once(c, jobs[i], seconds / ROUNDS, &rates[i][round], &err) != NYB_OK) {
+            if (jobs[i] && time_once(c, jobs[i], seconds / ROUNDS, &rates[i][round], &summaries[i],
+                                     &err) != NYB_OK) {
                 exit_status = cli_fail(jobs[i]->recipe->label, &err);
                 jobs[i] = NULL;
             } else if (jobs[i] && !(rates[i][round] > 0)) {
@@ -99,9 +104,10 @@ int board_time(const board_campaign *c, const board_plan *plan, double seconds,
             }
         }
     for (size_t i = 0; i < n; i++)
-        if (jobs[i] && record(c, jobs[i], rates[i], records) != CLI_OK)
+        if (jobs[i] && record(c, jobs[i], rates[i], &summaries[i], records) != CLI_OK)
             exit_status = CLI_FAILURE;
     free(jobs);
     free(rates);
+    free(summaries);
     return exit_status;
 }

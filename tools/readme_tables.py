@@ -205,16 +205,18 @@ def board_times(path):
         if is_time(record):
             clocks[record["model"], record["setup"]] = machine_of(record)
             key = (record["model"], record["recipe"], record["hash"], machine_of(record))
-            times[key] = record["samples_per_s"]
+            times[key] = record
     return clocks, times
 
 
 def board_row(recipe, runs, base, clock, times):
+    measured = (times or {}).get((runs[0]["model"], recipe, runs[0]["hash"], clock), {})
+    kept = measured if "saved_activation_bytes" in measured else runs[0]
     good = [run for run in runs if not run["diverged"]]
     row = {"recipe": recipe, "engine": runs[0]["engine"], "emulated": runs[0]["emulated"],
            "seeds": len(runs), "diverged": len(runs) - len(good), "mean": None, "sd": None,
            "diff": None, "se": None, "beyond": False, "rate": None,
-           "kept": runs[0]["saved_activation_bytes"], "codes": runs[0]["saved_quantized_bytes"],
+           "kept": kept["saved_activation_bytes"], "codes": kept["saved_quantized_bytes"],
            "energy": runs[0].get("energy_pj")}
     accuracies = [run["test_acc"] for run in good]
     rates = sorted(run["samples_per_s"] for run in good if machine_of(run) == clock
@@ -227,8 +229,7 @@ def board_row(recipe, runs, base, clock, times):
     if len(accuracies) > 1:
         row["sd"] = deviation(accuracies)
     if times is not None:
-        key = (runs[0]["model"], recipe, runs[0]["hash"], clock)
-        row["rate"] = None if row["emulated"] else times.get(key)
+        row["rate"] = None if row["emulated"] else measured.get("samples_per_s")
     elif rates:
         row["rate"] = statistics.median(rates)
     if diffs:

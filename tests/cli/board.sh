@@ -70,6 +70,19 @@ rows = {r["recipe"]: r for r in json.load(open(work + "/out"))["tables"][0]["row
 assert set(times) == set(rows), times  # luq_ref is emulated: no time
 assert all(abs(rows[r]["samples_per_s"] / times[r] - 1) < 1e-8 for r in rows)
 END
+# What is kept is that of the program which was timed, not of the one which trained.
+python3 - "$work" <<'END' || fail "kept as the program that was timed has it"
+import json, subprocess, sys
+work = sys.argv[1]
+lines = [json.loads(line) for line in open(work + "/times/times.jsonl")]
+lines[0]["saved_activation_bytes"] = 12345
+open(work + "/kept.jsonl", "w").writelines(json.dumps(line) + "\n" for line in lines)
+END
+run 0 bench recipes --out kept --import a.jsonl --import kept.jsonl --report-only --json
+same "$(json "$work/out" '[r["kept_bytes"] for r in j["tables"][0]["rows"]].count(12345)')" 1 "kept"
+cat "$work/a.jsonl" "$work/kept.jsonl" >"$work/both.jsonl"
+python3 "$here/../../tools/readme_tables.py" --csv "$work/both.jsonl" |
+    diff - "$work/kept/leaderboard.csv" || fail "tools/readme_tables.py reads other memory"
 cat "$work/a.jsonl" "$work/times/times.jsonl" >"$work/timed.jsonl"
 python3 "$here/../../tools/readme_tables.py" --csv "$work/timed.jsonl" |
     diff - "$work/times/leaderboard.csv" || fail "tools/readme_tables.py reads other times"
