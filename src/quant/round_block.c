@@ -127,8 +127,8 @@ void nyb_round_draw_scales(const nyb_round_work *w, uint64_t first, size_t step,
         return;
     stream.role = NYB_RNG_SCALE;
     stream.sample = (uint8_t)(16 * w->job->stream->role + w->job->stream->sample);
-    for (size_t i = 0; i < n; i++)
-        rs[i] = nyb_rng_u32(&stream, w->job->first + first + i * step) >> 9;
+    for (size_t i = 0; i < n; i++) /* each from a block of its own */
+        w->kernel->draw(&stream, 32, w->job->first + first + i * step, 1, &rs[i]);
 }
 
 size_t nyb_round_rows_of_task(const nyb_round_work *w)
