@@ -125,7 +125,7 @@ static void pack_x(const nyb_conv_job *job, size_t chunk, size_t n_units, size_t
     for (size_t c = 0; c < conv->shape.c; c += NYB_TILE_COLS, panel += dw->panel_bytes)
         conv->tile->pack_cols((const int8_t *)tmp + c, px, n_steps * NYB_TILE_STEP,
                               nyb_min(NYB_TILE_COLS, conv->shape.c - c), n_steps, (int8_t *)panel,
-                              conv->bias ? (int32_t *)(panel + dw->sums) : NULL);
+                              conv->bias ? (nyb_tile_sums *)(panel + dw->sums) : NULL);
 }
 
 /* ---- A: dy ---- */
@@ -242,7 +242,7 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
             args.b_step = dw->b_step + list[0];
             args.c = sums + (r * s->s + t) * NYB_TILE_BLOCK;
             args.b = (const int8_t *)b + (phase * dw->c_blocks + c_block) * dw->panel_bytes;
-            args.sums = (const int32_t *)(args.b + dw->sums);
+            args.sums = (const nyb_tile_sums *)(args.b + dw->sums);
             for (size_t i = 0; i < conv->n_samples; i++) {
                 args.a = a + i * dw->a_bytes + nyb_dw_tap_offset(dw, r, t);
                 args.accumulate = accumulate || i > 0;

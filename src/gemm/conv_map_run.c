@@ -78,7 +78,7 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
         .a_step = sub->a_step + list[0],
         .b = b,
         .b_step = sub->b_step + list[0],
-        .sums = (const int32_t *)(b + sub->sums),
+        .sums = (const nyb_tile_sums *)(b + sub->sums),
         .valid = sub->valid,
         .c = c,
         .accumulate = accumulate,

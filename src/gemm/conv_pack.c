@@ -22,9 +22,9 @@ static void gather_rows(const nyb_conv_job *job, const nyb_sub *sub, size_t firs
 }
 
 /* Where the column sums of a panel go; NULL if nobody needs them. */
-static int32_t *sums_of(const nyb_conv *conv, const nyb_sub *sub, void *panel)
+static nyb_tile_sums *sums_of(const nyb_conv *conv, const nyb_sub *sub, void *panel)
 {
-    return conv->bias ? (int32_t *)((uint8_t *)panel + sub->sums) : NULL;
+    return conv->bias ? (nyb_tile_sums *)((uint8_t *)panel + sub->sums) : NULL;
 }
 
 static void pack_fwd(void *arg, size_t task, size_t worker)
@@ -80,10 +80,10 @@ static void pack_dx_taps(const nyb_conv_job *job, const nyb_sub *sub, size_t c, 
         for (size_t p = 0; p < n_panels; p++) {
             const size_t first = c + p * NYB_TILE_COLS, step = t * n_steps;
             int8_t *to = panel + p * sub->panel_bytes;
-            int32_t *sums = sums_of(job->conv, sub, to);
+            nyb_tile_sums *sums = sums_of(job->conv, sub, to);
             job->conv->tile->pack_cols(rows + first, px, s->o, nyb_min(NYB_TILE_COLS, s->c - first),
                                        n_steps, to + step * NYB_TILE_STEP_BYTES,
-                                       sums ? sums + step * NYB_TILE_COLS : NULL);
+                                       sums ? sums + step : NULL);
         }
     }
 }

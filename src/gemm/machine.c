@@ -121,7 +121,7 @@ static void repeat_s8(const nyb_peak *p, uint8_t *memory)
         .a_step = steps,
         .b = b,
         .b_step = numbers,
-        .sums = (const int32_t *)(b + p->k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES),
+        .sums = (const nyb_tile_sums *)(b + p->k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES),
         .c = (int32_t *)(memory + nyb_round_up(bytes_of_a(p) + bytes_of_b(p), NYB_ALIGN)),
         .bias = conv->bias,
         .max_a = conv->max_a,

@@ -129,13 +129,13 @@ static void unpack(const uint8_t *codes, size_t first, size_t n, const uint8_t l
 }
 
 static void pack_rows(const int8_t *src, size_t ld, const uint32_t *src_step, const uint8_t *valid,
-                      size_t n_steps, size_t n_valid, int8_t *panel, int32_t *sums)
+                      size_t n_steps, size_t n_valid, int8_t *panel, nyb_tile_sums *sums)
 {
     nyb_tile_s8_ref.pack_rows(src, ld, src_step, valid, n_steps, n_valid, panel, sums);
 }
 
 static void pack_cols(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
-                      int8_t *panel, int32_t *sums)
+                      int8_t *panel, nyb_tile_sums *sums)
 {
     nyb_tile_s8_ref.pack_cols(src, ld, k_valid, n_valid, n_steps, panel, sums);
 }

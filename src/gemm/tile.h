@@ -26,8 +26,8 @@
  *                        | n 16..31: the same                                               |
  *                step 1 ...
  *
- *    Apart from it, where bias is not 0, the 32 column sums of each step, which let a biased kernel
- *    subtract bias * sum.
+ *    Apart from it, where bias is not 0, the sums of each step's 32 columns, which let a biased
+ *    kernel subtract bias * sum.
  * C: int32, row m at c + m * 32 (4 KB block, 64-byte aligned).
  * Sums are exact modulo 2^32; callers keep K * max product below 2^31.                        */
 #define NYB_TILE_ROWS       32
@@ -36,6 +36,13 @@
 #define NYB_TILE_STEP       64
 #define NYB_TILE_STEP_BYTES 2048 /* of b */
 #define NYB_TILE_SUMS_BYTES 128  /* of a step's column sums */
+
+/* Of each column of a step the sum of its b with k % 4 < 2, and of the others: what two
+ * neighbouring int16 hold after vpmaddubsw. */
+typedef struct nyb_tile_sums {
+    int16_t of[NYB_TILE_COLS][2];
+} nyb_tile_sums;
+_Static_assert(sizeof(nyb_tile_sums) == NYB_TILE_SUMS_BYTES, "sums of a step");
 
 /* Where b[k][n] of one step lies in its 2 KB; k < 64, n < 32. */
 static inline size_t nyb_tile_s8_offset(size_t k, size_t n)
@@ -50,10 +57,10 @@ typedef struct nyb_tile_s8_args {
     size_t lda;
     const uint32_t *a_step; /* [n_steps] byte offsets */
     const int8_t *b;
-    const uint32_t *b_step; /* [n_steps] numbers of steps in b and sums */
-    const int32_t *sums;    /* [steps of b][32], 64-byte aligned; not read if bias is 0 */
-    const uint8_t *valid;   /* [steps of b] k of each from which on b is zero: a kernel may leave
-                               them out; NULL: 64 */
+    const uint32_t *b_step;    /* [n_steps] numbers of steps in b and sums */
+    const nyb_tile_sums *sums; /* [steps of b], 64-byte aligned; not read if bias is 0 */
+    const uint8_t *valid;      /* [steps of b] k of each from which on b is zero: a kernel may leave
+                                  them out; NULL: 64 */
     int32_t *c;
     bool accumulate;      /* c += instead of c = */
     bool narrow;          /* only columns 0..15 are wanted; c's others hold anything afterwards */
@@ -91,13 +98,13 @@ typedef struct nyb_tile_s8 {
      * src[n * ld + src_step[i] + 0..63], and, unless NULL, their sums. Rows >= n_valid are zero,
      * and bytes k >= valid[i] of step i are zero (valid[i] <= 64). */
     void (*pack_rows)(const int8_t *src, size_t ld, const uint32_t *src_step, const uint8_t *valid,
-                      size_t n_steps, size_t n_valid, int8_t *panel, int32_t *sums);
+                      size_t n_steps, size_t n_valid, int8_t *panel, nyb_tile_sums *sums);
 
     /* Panel from rows k of n-contiguous bytes (dX weights; X of dW): step i holds rows
      * k = 64 i .. of src + k * ld, columns 0..31; rows >= k_valid and columns >= n_valid are
      * zero. n_steps = ceil(k_valid / 64) or more. sums as pack_rows. */
     void (*pack_cols)(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
-                      int8_t *panel, int32_t *sums);
+                      int8_t *panel, nyb_tile_sums *sums);
 
     /* dst[col * ldd + row] = src[row * lds + col] for rows x cols bytes (A of dW). Reads no byte
      * outside rows x cols, writes none outside cols x rows. */

@@ -29,24 +29,24 @@ void nyb_tile_unpack_avx2(const uint8_t *codes, size_t first, size_t n, const ui
     }
 }
 
-/* The column sums of a step, eight at a time. Pair sums are at most 256 in magnitude, so that the
+/* The sums of a step, eight columns at a time. Pair sums are at most 256 in magnitude, so that the
  * 16 of a step fit int16. */
-static void write_sums(const int8_t *step, int32_t *sums)
+static void write_sums(const int8_t *step, nyb_tile_sums *sums)
 {
-    const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
-    for (size_t part = 0; part < 4; part++, sums += 8) {
+    const __m256i ones = _mm256_set1_epi8(1);
+    for (size_t part = 0; part < 4; part++) {
         const int8_t *line = step + part / 2 * 1024 + part % 2 * 32;
         __m256i pairs = _mm256_setzero_si256();
         for (size_t k4 = 0; k4 < 16; k4++, line += 64)
             pairs = _mm256_add_epi16(
-                pairs, _mm256_maddubs_epi16(ones8, _mm256_load_si256((const void *)line)));
-        _mm256_store_si256((void *)sums, _mm256_madd_epi16(pairs, ones16));
+                pairs, _mm256_maddubs_epi16(ones, _mm256_load_si256((const void *)line)));
+        _mm256_store_si256((void *)sums->of[8 * part], pairs);
     }
 }
 
 void nyb_tile_pack_rows_avx2(const int8_t *src, size_t ld, const uint32_t *src_step,
                              const uint8_t *valid, size_t n_steps, size_t n_valid, int8_t *panel,
-                             int32_t *sums)
+                             nyb_tile_sums *sums)
 {
     _Alignas(32) int8_t edge[NYB_TILE_COLS][NYB_TILE_STEP];
     for (size_t i = 0; i < n_steps; i++) {
@@ -71,7 +71,7 @@ void nyb_tile_pack_rows_avx2(const int8_t *src, size_t ld, const uint32_t *src_s
             }
         }
         if (sums)
-            write_sums(panel + i * NYB_TILE_STEP_BYTES, sums + i * NYB_TILE_COLS);
+            write_sums(panel + i * NYB_TILE_STEP_BYTES, sums + i);
     }
 }
 
@@ -94,7 +94,7 @@ static inline void interleave_4x32(const int8_t *row, size_t ld, int8_t *out)
 }
 
 void nyb_tile_pack_cols_avx2(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid,
-                             size_t n_steps, int8_t *panel, int32_t *sums)
+                             size_t n_steps, int8_t *panel, nyb_tile_sums *sums)
 {
     _Alignas(32) int8_t edge[NYB_TILE_STEP][NYB_TILE_COLS];
     for (size_t i = 0; i < n_steps; i++) {
@@ -112,7 +112,7 @@ void nyb_tile_pack_cols_avx2(const int8_t *src, size_t ld, size_t k_valid, size_
         for (size_t k4 = 0; k4 < 16; k4++)
             interleave_4x32(rows + 4 * k4 * lds, lds, panel + i * NYB_TILE_STEP_BYTES + k4 * 64);
         if (sums)
-            write_sums(panel + i * NYB_TILE_STEP_BYTES, sums + i * NYB_TILE_COLS);
+            write_sums(panel + i * NYB_TILE_STEP_BYTES, sums + i);
     }
 }
 

@@ -29,19 +29,19 @@ void nyb_tile_unpack_avx512(const uint8_t *codes, size_t first, size_t n, const 
     }
 }
 
-/* Sums of the four bytes of each dword of 16 vectors: pair sums are at most 256 in magnitude, so
- * that 16 of them fit int16. */
+/* Sums of pairs of bytes over 16 vectors: they are at most 256 in magnitude, so that 16 of them fit
+ * int16. */
 static inline __m512i sum_lines(const __m512i line[16])
 {
     __m512i pairs = _mm512_setzero_si512();
     for (int i = 0; i < 16; i++)
         pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(_mm512_set1_epi8(1), line[i]));
-    return _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+    return pairs;
 }
 
 void nyb_tile_pack_rows_avx512(const int8_t *src, size_t ld, const uint32_t *src_step,
                                const uint8_t *valid, size_t n_steps, size_t n_valid, int8_t *panel,
-                               int32_t *sums)
+                               nyb_tile_sums *sums)
 {
     for (size_t half = 0; half < 2; half++) {
         const size_t n_rows = n_valid > 16 * half ? nyb_min(n_valid - 16 * half, 16) : 0;
@@ -61,7 +61,7 @@ void nyb_tile_pack_rows_avx512(const int8_t *src, size_t ld, const uint32_t *src
             for (size_t k4 = 0; k4 < 16; k4++)
                 _mm512_store_si512(out + k4 * 64, r[k4]);
             if (sums)
-                _mm512_store_si512(sums + i * NYB_TILE_COLS + half * 16, sum_lines(r));
+                _mm512_store_si512(sums[i].of[half * 16], sum_lines(r));
         }
     }
 }
@@ -82,9 +82,8 @@ static inline __attribute__((always_inline)) __m512i interleave_4x16(const void 
 }
 
 void nyb_tile_pack_cols_avx512(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid,
-                               size_t n_steps, int8_t *panel, int32_t *sums)
+                               size_t n_steps, int8_t *panel, nyb_tile_sums *sums)
 {
-    const __m512i ones = _mm512_set1_epi16(1);
     const __mmask32 columns = (__mmask32)nyb_mask64(nyb_min(n_valid, 32));
     _Alignas(64) int8_t edge[NYB_TILE_STEP][NYB_TILE_COLS];
     for (size_t i = 0; i < n_steps; i++) {
@@ -112,8 +111,7 @@ void nyb_tile_pack_cols_avx512(const int8_t *src, size_t ld, size_t k_valid, siz
             }
         }
         for (size_t half = 0; sums && half < 2; half++)
-            _mm512_store_si512(sums + i * NYB_TILE_COLS + half * 16,
-                               _mm512_madd_epi16(pairs[half], ones));
+            _mm512_store_si512(sums[i].of[half * 16], pairs[half]);
     }
 }
 

@@ -21,15 +21,20 @@ static void end(void)
 {
 }
 
+/* Sums of step i's columns 8 j .. 8 j + 7, of both pairs. */
+static inline __m256i pair_sums(const nyb_tile_s8_args *args, size_t i, size_t j)
+{
+    return _mm256_load_si256((const void *)args->sums[args->b_step[i]].of[8 * j]);
+}
+
 /* c starts at -bias * sum of b, because a is unit + bias (all modulo 2^32). */
 static void start(const nyb_tile_s8_args *args, int32_t bias)
 {
+    const __m256i ones = _mm256_set1_epi16(1);
     for (size_t j = 0; j < (args->narrow ? 2 : 4); j++) {
         __m256i sum = _mm256_setzero_si256();
-        for (size_t i = 0; bias && i < args->n_steps; i++) {
-            const int32_t *sums = args->sums + (size_t)args->b_step[i] * NYB_TILE_COLS;
-            sum = _mm256_add_epi32(sum, _mm256_load_si256((const void *)(sums + 8 * j)));
-        }
+        for (size_t i = 0; bias && i < args->n_steps; i++)
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pair_sums(args, i, j), ones));
         const __m256i less = _mm256_mullo_epi32(_mm256_set1_epi32(-bias), sum);
         for (size_t m = 0; m < args->rows; m++) {
             __m256i *to = (void *)(args->c + m * NYB_TILE_COLS + 8 * j);
@@ -58,12 +63,26 @@ typedef struct block {
 
 typedef int16_t bases[NARROW_STEPS * 16 / LEAST_DOTS][BASE];
 
-/* -bias * sum of b of each `dots` dots. int16 sums that begin there end at sums of units times b,
- * and those bound how many dots fit, whatever the wrapped sums are on the way. */
+/* -bias * sum of b of all that is added between two flushes: of some steps, or, if less than a step
+ * fits, of each `dots` dots. int16 sums that begin there end at sums of units times b, and those
+ * bound how many dots fit, whatever the wrapped sums are on the way. */
 static void fill_bases(const block *w, bases base)
 {
     const __m256i ones = _mm256_set1_epi8(1);
     const __m256i bias = _mm256_set1_epi16((int16_t)-w->args->bias);
+    const size_t end_step = w->step + w->n_steps;
+    if (w->dots == 16) {
+        for (size_t i = w->step, stop; i < end_step; i = stop, base++) {
+            stop = nyb_min(end_step, i + w->flush);
+            for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
+                __m256i sum = pair_sums(w->args, i, j);
+                for (size_t step = i + 1; step < stop; step++)
+                    sum = _mm256_add_epi16(sum, pair_sums(w->args, step, j));
+                _mm256_store_si256((void *)(*base + j * 16), _mm256_mullo_epi16(sum, bias));
+            }
+        }
+        return;
+    }
     for (size_t i = 0; i < w->n_steps * 16 / w->dots; i++) {
         const int8_t *b = nyb_tile_step_of_b(w->args, w->step + i * w->dots / 16);
         const size_t k4 = i * w->dots % 16;
@@ -231,16 +250,19 @@ static void run_bytes(const nyb_tile_s8_args *args)
     };
     static const _Alignas(64) int16_t zeros[BASE];
     _Alignas(64) bases base;
+    const int32_t above = args->max_a - args->bias;
+    const int32_t most = above > args->bias ? above : args->bias;
+    const size_t fit_units = dots_that_fit(most * args->max_b);
     size_t fit = dots_that_fit(args->max_a * args->max_b);
     block w = {.args = args, .base = zeros};
-    if (fit < 16 && args->bias > 0 && args->rows >= MAX_ROWS) {
-        const int32_t above = args->max_a - args->bias;
-        fit = dots_that_fit((above > args->bias ? above : args->bias) * args->max_b);
+    if (args->bias > 0 && args->rows >= MAX_ROWS && fit < 16 * NARROW_STEPS &&
+        (fit < 16 || fit_units / 16 > fit / 16)) {
+        fit = fit_units;
         w.base = base[0];
         w.base_step = BASE;
     }
     w.dots = fit >= 16 ? 16 : fit >= 8 ? 8 : LEAST_DOTS;
-    w.flush = w.base_step ? 1 : nyb_min(nyb_max(fit / 16, 1), NARROW_STEPS);
+    w.flush = nyb_min(nyb_max(fit / 16, 1), NARROW_STEPS);
     start(args, w.base_step ? 0 : args->bias);
     const size_t at_once = NARROW_STEPS / w.flush * w.flush;
     for (w.step = 0; w.step < args->n_steps; w.step += at_once) {

@@ -91,9 +91,12 @@ static void run(const nyb_tile_s8_args *args)
     /* a is unit + bias: sums start at -bias * sum of b (all modulo 2^32). */
     __m512i less[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     for (size_t i = 0; args->bias && i < args->n_steps; i++) {
-        const int32_t *sums = args->sums + (size_t)args->b_step[i] * NYB_TILE_COLS;
-        less[0] = _mm512_add_epi32(less[0], _mm512_load_si512(sums));
-        less[1] = _mm512_add_epi32(less[1], _mm512_load_si512(sums + 16));
+        const nyb_tile_sums *sums = args->sums + args->b_step[i];
+        for (size_t half = 0; half < 2; half++) {
+            const __m512i pairs = _mm512_load_si512(sums->of[16 * half]);
+            less[half] =
+                _mm512_add_epi32(less[half], _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+        }
     }
     less[0] = _mm512_mullo_epi32(_mm512_set1_epi32(-args->bias), less[0]);
     less[1] = _mm512_mullo_epi32(_mm512_set1_epi32(-args->bias), less[1]);

@@ -40,19 +40,19 @@ static void unpack(const uint8_t *codes, size_t first, size_t n, const uint8_t l
     }
 }
 
-static void write_sums(const int8_t *panel, size_t n_steps, int32_t *sums)
+static void write_sums(const int8_t *panel, size_t n_steps, nyb_tile_sums *sums)
 {
     if (!sums)
         return;
     memset(sums, 0, n_steps * NYB_TILE_SUMS_BYTES);
-    for (size_t i = 0; i < n_steps; i++, panel += NYB_TILE_STEP_BYTES, sums += NYB_TILE_COLS)
+    for (size_t i = 0; i < n_steps; i++, panel += NYB_TILE_STEP_BYTES)
         for (size_t k = 0; k < NYB_TILE_STEP; k++)
             for (size_t n = 0; n < NYB_TILE_COLS; n++)
-                sums[n] += panel[nyb_tile_s8_offset(k, n)];
+                sums[i].of[n][k % 4 / 2] += panel[nyb_tile_s8_offset(k, n)];
 }
 
 static void pack_rows(const int8_t *src, size_t ld, const uint32_t *src_step, const uint8_t *valid,
-                      size_t n_steps, size_t n_valid, int8_t *panel, int32_t *sums)
+                      size_t n_steps, size_t n_valid, int8_t *panel, nyb_tile_sums *sums)
 {
     for (size_t i = 0; i < n_steps; i++)
         for (size_t n = 0; n < NYB_TILE_COLS; n++)
@@ -63,7 +63,7 @@ static void pack_rows(const int8_t *src, size_t ld, const uint32_t *src_step, co
 }
 
 static void pack_cols(const int8_t *src, size_t ld, size_t k_valid, size_t n_valid, size_t n_steps,
-                      int8_t *panel, int32_t *sums)
+                      int8_t *panel, nyb_tile_sums *sums)
 {
     for (size_t k = 0; k < n_steps * NYB_TILE_STEP; k++)
         for (size_t n = 0; n < NYB_TILE_COLS; n++)

@@ -27,20 +27,20 @@ static size_t panel_offset(size_t k, size_t n)
 }
 
 /* The column sums of a panel's steps, which lie behind them here. */
-static int32_t *sums_of(int8_t *panel, size_t n_steps)
+static nyb_tile_sums *sums_of(int8_t *panel, size_t n_steps)
 {
-    return (int32_t *)(panel + n_steps * NYB_TILE_STEP_BYTES);
+    return (nyb_tile_sums *)(panel + n_steps * NYB_TILE_STEP_BYTES);
 }
 
 /* The panel of b[k][32]. */
 static void make_panel(const int8_t *b, size_t n_steps, int8_t *panel)
 {
-    int32_t *sums = sums_of(panel, n_steps);
+    nyb_tile_sums *sums = sums_of(panel, n_steps);
     memset(sums, 0, n_steps * NYB_TILE_SUMS_BYTES);
     for (size_t k = 0; k < n_steps * STEP; k++) {
         for (size_t n = 0; n < COLS; n++) {
             panel[panel_offset(k, n)] = b[k * COLS + n];
-            sums[k / STEP * COLS + n] += b[k * COLS + n];
+            sums[k / STEP].of[n][k / 2 % 2] += b[k * COLS + n];
         }
     }
 }
@@ -344,7 +344,7 @@ static void check_products(ck *c, const nyb_tile_s8 *tile, const nyb_format *fa,
     uint8_t codes_a[16 * STEP / 2], codes_b[COLS * STEP / 2];
     int8_t b[COLS * STEP];
     _Alignas(64) int8_t panel[NYB_TILE_STEP_BYTES];
-    _Alignas(64) int32_t sums[COLS];
+    _Alignas(64) nyb_tile_sums sums;
     _Alignas(64) int32_t got[ROWS * COLS];
     nyb_packed pa = {.format = fa, .rows = 16, .cols = STEP, .pitch = STEP, .codes = codes_a};
     nyb_packed pb = {.format = fb, .rows = by_rows ? COLS : STEP, .codes = codes_b};
@@ -352,7 +352,7 @@ static void check_products(ck *c, const nyb_tile_s8 *tile, const nyb_format *fa,
     nyb_tile_s8_args args = {.rows = 16, .n_steps = 1, .a = a, .lda = STEP, .a_step = &zero};
     args.b = panel;
     args.b_step = &zero;
-    args.sums = sums;
+    args.sums = &sums;
     args.c = got;
     const int32_t others = (STEP - 1) * fa->units[0] * fb->units[0];
     if (!set_limits(tile, limits_of(fa, fb), &args))
@@ -371,9 +371,9 @@ static void check_products(ck *c, const nyb_tile_s8 *tile, const nyb_format *fa,
         tile->unpack(codes_a, 0, sizeof a, lut_a, a);
         tile->unpack(codes_b, 0, sizeof b, lut_b, (uint8_t *)b);
         if (by_rows)
-            tile->pack_rows(b, STEP, &zero, &whole, 1, COLS, panel, sums);
+            tile->pack_rows(b, STEP, &zero, &whole, 1, COLS, panel, &sums);
         else
-            tile->pack_cols(b, COLS, STEP, COLS, 1, panel, sums);
+            tile->pack_cols(b, COLS, STEP, COLS, 1, panel, &sums);
         tile->run(&args);
         for (size_t i = 0; i < 16 * COLS; i++) {
             const size_t code_a = i / COLS, code_b = i % COLS % 16;

@@ -27,7 +27,7 @@ static void bench_run(void *arg)
     nyb_tile_s8_args args = b->args;
     for (size_t i = 0; i < b->n_panels; i++) {
         args.b = b->panels + i * ck_panel_bytes(args.n_steps);
-        args.sums = (const int32_t *)(args.b + args.n_steps * NYB_TILE_STEP_BYTES);
+        args.sums = (const nyb_tile_sums *)(args.b + args.n_steps * NYB_TILE_STEP_BYTES);
         b->tile->run(&args);
     }
 }
@@ -43,7 +43,7 @@ static void bench_pack_rows(void *arg)
     const bench_s8 *b = arg;
     for (size_t i = 0; i < 4; i++)
         b->tile->pack_rows((int8_t *)b->bytes + i * 32768, 1024, b->step, b->valid, 16, COLS,
-                           b->panels, (int32_t *)(b->panels + 16 * NYB_TILE_STEP_BYTES));
+                           b->panels, (nyb_tile_sums *)(b->panels + 16 * NYB_TILE_STEP_BYTES));
 }
 
 static void bench_pack_cols(void *arg)
@@ -51,7 +51,7 @@ static void bench_pack_cols(void *arg)
     const bench_s8 *b = arg;
     for (size_t i = 0; i < 4; i++)
         b->tile->pack_cols((int8_t *)b->bytes + i * 32, 128, 1024, COLS, 16, b->panels,
-                           (int32_t *)(b->panels + 16 * NYB_TILE_STEP_BYTES));
+                           (nyb_tile_sums *)(b->panels + 16 * NYB_TILE_STEP_BYTES));
 }
 
 static void bench_transpose(void *arg)
