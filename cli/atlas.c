@@ -149,10 +149,12 @@ static atlas_cell compare(const group *g, const group *base)
 
 static bool is_same_accum(const nyb_accum *a, const nyb_accum *b)
 {
-    return a->format == b->format && a->chunk == b->chunk && a->rounding == b->rounding;
+    return a->format == b->format && a->chunk == b->chunk && a->rounding == b->rounding &&
+           a->random_bits == b->random_bits;
 }
 
-/* The widest mantissa first, integers last; then long chains first. */
+/* The widest mantissa first, integers last; then long chains first, to nearest first, and then most
+ * random bits. */
 static int compare_rows(const void *a, const void *b)
 {
     const nyb_accum *x = &((const atlas_row *)a)->accum, *y = &((const atlas_row *)b)->accum;
@@ -166,7 +168,12 @@ static int compare_rows(const void *a, const void *b)
         return strcmp(x_name, y_name);
     }
     unsigned x_chunk = (unsigned)x->chunk - 1u, y_chunk = (unsigned)y->chunk - 1u; /* 0: longest */
-    return x_chunk < y_chunk ? 1 : x_chunk > y_chunk ? -1 : 0;
+    if (x_chunk != y_chunk)
+        return x_chunk < y_chunk ? 1 : -1;
+    if (x->rounding != y->rounding)
+        return x->rounding < y->rounding ? -1 : 1;
+    unsigned x_random = (unsigned)x->random_bits - 1u, y_random = (unsigned)y->random_bits - 1u;
+    return x_random < y_random ? 1 : x_random > y_random ? -1 : 0; /* 0: all, the most */
 }
 
 static atlas_table *find_table(atlas *a, const json_t *record, const char *label, size_t n_base)

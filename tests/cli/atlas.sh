@@ -84,6 +84,11 @@ done
 run 0 $atlas --out parts --quiet --json
 cmp "$work/out" "$work/a.json" || fail "parts give another report"
 # another base is another table, and what has only some of the GEMMs has "-" elsewhere
+# roundings of one format are rows of their own
+run 0 bench accumulators $common --out drawn --accums e4m1,e4m1/stochastic,e4m1/stochastic:2 \
+    --chunks 16 --gemms fwd --seeds 1 --json
+same "$(json "$work/out" '[r["accumulator"] for r in j["tables"][0]["rows"]]')" \
+    "['e4m1/16', 'e4m1/16/stochastic', 'e4m1/16/stochastic:2']" "accumulators that draw"
 run 0 bench accumulators $common --out a --base luq+wgrad.dy.samples=2 --accums bf16 --chunks 0 \
     --gemms dgrad+wgrad
 grep -q '^## mlp:32, luq+wgrad.dy.samples=2$' "$work/a/atlas.md" || fail "no table of the base"
