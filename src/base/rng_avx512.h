@@ -49,9 +49,7 @@ static inline __attribute__((always_inline)) void rng_skip(rng *r, int n_blocks)
 }
 
 /* Fields of 16 of the 32 draws of 16 bits in four blocks: the first or the second half. They go to
- * the upper halves of words whose lower halves are 0x8000, so that a shift by 9 makes U16 << 7
- * | 64.
- */
+ * the upper halves of words whose lower halves are 0x8000: a shift by 9 makes U16 << 7 | 64. */
 static inline __attribute__((always_inline)) __m512i rng_fields_16(__m512i blocks, int half)
 {
     const __m512i at = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0,

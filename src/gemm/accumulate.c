@@ -44,6 +44,21 @@ static bool has_magic(const nyb_format *f)
            ilogbf(f->max) + 24 - f->fp.man_bits <= 127;
 }
 
+/* Of a value's first bit, or of the least number's where its last bit decides. */
+static int exponent_of(const nyb_format *f, double size)
+{
+    int e;
+
+    frexp(size, &e);
+    return f->fp.subnormals && e - 1 < least_exponent(f) ? least_exponent(f) : e - 1;
+}
+
+/* How many random bits decide. */
+static int random_bits_of(const nyb_accum *accum)
+{
+    return accum->random_bits ? accum->random_bits : 23 - accum->format->fp.man_bits;
+}
+
 /* 0 of formats with subnormals: f32's least normal number decides. */
 static double least_value(const nyb_format *f)
 {
@@ -62,7 +77,6 @@ static bool has_gap(const nyb_format *f)
 float nyb_accum_round(const nyb_format *f, float x)
 {
     const double size = fabs((double)x);
-    int e;
 
     if (isnan(x))
         return x;
@@ -72,10 +86,7 @@ float nyb_accum_round(const nyb_format *f, float x)
         return x;
     if (has_gap(f) && size < least_value(f))
         return size > least_value(f) / 2 ? copysignf((float)least_value(f), x) : 0.0f;
-    frexp(size, &e);
-    e -= 1;
-    if (f->fp.subnormals && e < least_exponent(f))
-        e = least_exponent(f);
+    const int e = exponent_of(f, size);
     const double n = ldexp(size, f->fp.man_bits - e); /* in units of the last bit */
     const double y = ldexp(f->fp.ties_away ? floor(n + 0.5) : rint(n), e - f->fp.man_bits);
     return y < least_value(f) ? 0.0f : copysignf((float)y, x);
@@ -84,19 +95,14 @@ float nyb_accum_round(const nyb_format *f, float x)
 float nyb_accum_round_drawn(const nyb_accum *accum, float x, uint32_t bits)
 {
     const nyb_format *f = accum->format;
-    const int dropped = 23 - f->fp.man_bits;
-    const int n_random = accum->random_bits ? accum->random_bits : dropped;
+    const int dropped = 23 - f->fp.man_bits, n_random = random_bits_of(accum);
     const double size = fabs((double)x), u = ldexp(bits >> (32 - n_random), -n_random);
-    int e;
 
     if (isnan(x))
         return x;
     if (size >= f->max)
         return copysignf(f->max, x);
-    frexp(size, &e);
-    e -= 1;
-    if (f->fp.subnormals && e < least_exponent(f))
-        e = least_exponent(f);
+    const int e = exponent_of(f, size);
     const double n = ldexp(rint(ldexp(size, 23 - e)), -dropped); /* in units of the last bit */
     const double y = ldexp(floor(n + u), e - f->fp.man_bits);
     return y < least_value(f) ? 0.0f : copysignf((float)y, x);
@@ -161,7 +167,7 @@ float nyb_accum_dot(const nyb_accum *accum, const float *a, const float *b, size
 void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_accum *accum)
 {
     const nyb_format *f = accum->format;
-    const int m = f->fp.man_bits, n_random = accum->random_bits ? accum->random_bits : 23 - m;
+    const int m = f->fp.man_bits, n_random = random_bits_of(accum);
 
     *grid = (nyb_accum_grid){.max = f->max, .fuses = true};
     if (f->grid == NYB_GRID_INT) {

@@ -416,12 +416,12 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
     const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
     const nyb_wanted want_dy = {row, group, fills}, want_x = {x_row, group, fills};
     nyb_source a[NYB_SAMPLES_MAX], x;
-    int n, real_x = -1;
+    int n;
 
     gradient_samples(b, layer, &want_dy, dy, real_dy, a, &n);
     if (nyb_build_needs_taps(b, layer, x_row)) {
         const int from = x_row->from == NYB_FROM_FWD ? b->x[layer] : -1;
-        real_x = later_x(b, layer);
+        const int real_x = later_x(b, layer);
         const int quant =
             nyb_build_rounded(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, from, true);
 
