@@ -49,6 +49,17 @@ static size_t panel_cols(const work *w, size_t panel)
     return nyb_min(NYB_TILE_COLS, w->job->conv->map.out_c - panel * NYB_TILE_COLS);
 }
 
+/* Asks for the lines of a block's outputs, so that they come while its products are summed. */
+static void fetch_rows(const work *w, size_t panel, void *const rows[NYB_TILE_ROWS])
+{
+    const size_t line = 64 / (w->job->half ? sizeof(uint16_t) : sizeof(float));
+    const size_t n = panel_cols(w, panel);
+
+    for (size_t m = 0; m < NYB_TILE_ROWS; m++)
+        for (size_t col = 0; rows[m] && col < n; col += line)
+            __builtin_prefetch(nyb_store_at(rows[m], w->job->half, col), 1);
+}
+
 /* The epilogue of a block, without its rows and its scale. */
 static nyb_store_args store_of(const work *w, size_t panel, size_t block)
 {
@@ -90,12 +101,11 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
     conv->tile->run(&args);
 }
 
-static void store_s8(const work *w, size_t panel, size_t block, const int32_t *c)
+static void store_s8(const work *w, size_t panel, size_t block, void *const rows[NYB_TILE_ROWS],
+                     const int32_t *c)
 {
     nyb_store_args args = store_of(w, panel, block);
-    void *rows[NYB_TILE_ROWS];
 
-    output_rows(w, block, panel, rows);
     args.scale = w->job->scale;
     args.out = rows;
     w->job->conv->store->of_int(c, &args);
@@ -126,6 +136,7 @@ static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
 static void panel_by_panel(const work *w)
 {
     int32_t *c = (int32_t *)w->sums;
+    void *rows[NYB_TILE_ROWS];
 
     for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
         for (size_t block = 0; block < w->n_blocks; block++) {
@@ -133,9 +144,11 @@ static void panel_by_panel(const work *w)
                 block_wide(w, panel, block, c);
                 continue;
             }
+            output_rows(w, block, panel, rows);
+            fetch_rows(w, panel, rows);
             for (size_t part = 0; part < w->sub->n_parts; part++)
                 sum_s8(w, panel, block, part, part > 0, c);
-            store_s8(w, panel, block, c);
+            store_s8(w, panel, block, rows, c);
         }
     }
 }
@@ -144,6 +157,7 @@ static void panel_by_panel(const work *w)
 static void block_by_block(const work *w)
 {
     const size_t n_parts = w->sub->n_parts, n_panels = w->end_panel - w->first_panel;
+    void *rows[NYB_TILE_ROWS];
 
     for (size_t part = 0; part < n_parts; part++) {
         for (size_t block = 0; block < w->n_blocks; block++) {
@@ -151,9 +165,14 @@ static void block_by_block(const work *w)
             if (n_parts > 1)
                 c += block * n_panels * NYB_TILE_BLOCK;
             for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
+                const bool last = part + 1 == n_parts;
+                if (last) {
+                    output_rows(w, block, panel, rows);
+                    fetch_rows(w, panel, rows);
+                }
                 sum_s8(w, panel, block, part, part > 0, c);
-                if (part + 1 == n_parts)
-                    store_s8(w, panel, block, c);
+                if (last)
+                    store_s8(w, panel, block, rows, c);
                 if (n_parts > 1)
                     c += NYB_TILE_BLOCK;
             }

@@ -27,6 +27,13 @@ static ALWAYS_INLINE vec load_in(nyb_elem_in x, size_t at, size_t n, bool half)
     return half ? load_half(x.bf16 + at, n) : load(x.f32 + at, n);
 }
 
+/* The same of a matrix that is read in the order of memory: what comes 4 KB later is asked for. */
+static ALWAYS_INLINE vec stream_in(nyb_elem_in x, size_t at, size_t n, bool half)
+{
+    __builtin_prefetch((const uint8_t *)(half ? (const void *)(x.bf16 + at) : x.f32 + at) + 4096);
+    return load_in(x, at, n, half);
+}
+
 /* Calls tile with a constant `half` in sight: whether x is bf16. Lower tiles are nearer to the
  * order of memory: 1 row where nothing is kept in registers, 4 where that is little and much is
  * read. */
@@ -122,7 +129,7 @@ static ALWAYS_INLINE void apply_tile(nyb_elem_in x, size_t at, bool half, size_t
     const vec m = load(mean, n), a = load(scale, n), b = load(beta, n);
 
     for (size_t r = 0; r < rows; r++) {
-        const vec d = vec_sub(load_in(x, at + r * ld, n, half), m);
+        const vec d = vec_sub(stream_in(x, at + r * ld, n, half), m);
         store(y + r * ld_y, vec_add(vec_mul(d, a), b), n);
     }
 }
@@ -150,7 +157,7 @@ static ALWAYS_INLINE void relu_tile(nyb_elem_in x, size_t at, bool half, size_t 
     const vec m = vec_load(mean), a = vec_load(scale), b = vec_load(beta);
 
     for (size_t r = 0; r < rows; r++) {
-        vec v = vec_add(vec_mul(vec_sub(load_in(x, at + r * ld, 16, half), m), a), b);
+        vec v = vec_add(vec_mul(vec_sub(stream_in(x, at + r * ld, 16, half), m), a), b);
         unsigned bits;
 
         if (residual)
@@ -231,8 +238,8 @@ static ALWAYS_INLINE void back_apply_tile(nyb_elem_in dy, bool half_dy, const ui
     const vec k2 = load(coef[2] + column, n), scale = load(coef[3] + column, n);
 
     for (size_t r = 0; r < rows; r++) {
-        const vec d = vec_sub(load_in(x, at + r * ld, n, half), mean);
-        vec g = load_in(dy, at + r * ld, n, half_dy);
+        const vec d = vec_sub(stream_in(x, at + r * ld, n, half), mean);
+        vec g = stream_in(dy, at + r * ld, n, half_dy);
 
         if (mask)
             g = vec_keep(g, mask_16(mask + r * ld / 8));
