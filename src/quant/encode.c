@@ -29,7 +29,7 @@ void nyb_encode_blocks(uint32_t cpu, const nyb_spec *spec, float inv_scale,
 {
     const nyb_encode_kernel *const *k = nyb_encode_kernels;
 
-    if (nyb_encode_float(cpu, spec, inv_scale, stream, first, x, n, codes))
+    if (nyb_encode_grid(cpu, spec, inv_scale, stream, first, x, n, codes))
         return;
     /* "ref" does everything */
     while (((*k)->needs & ~cpu) || !(*k)->encode(spec, inv_scale, stream, first, x, n, codes))

@@ -445,13 +445,60 @@ static void float_grids_are_the_reference_on_any_cpu(void **state)
                 assert_true(nyb_encode_ref.encode(&s, factor, &stream, 1024, x, N, want));
                 for (size_t c = 0; c < 2; c++) {
                     memset(got, 0xff, sizeof got);
-                    assert_true(nyb_encode_float(masks[c], &s, factor, &stream, 1024, x, N, got));
+                    assert_true(nyb_encode_grid(masks[c], &s, factor, &stream, 1024, x, N, got));
                     assert_memory_equal(got, want, f->bits == 4 ? N / 2 : N);
                 }
                 n_done++;
             }
     }
     assert_true(n_done > 300);
+}
+
+/* Every table of up to 4 bits: each value, each middle of two and each float beside them, both
+ * signs. */
+static void tables_are_the_reference(void **state)
+{
+    enum { N = NYB_BLOCK_CODES };
+    const nyb_stream stream = {.seed = 5};
+    size_t n_done = 0;
+
+    (void)state;
+    for (size_t k = 0; k < nyb_format_count(); k++) {
+        const nyb_format *f = nyb_format_at(k);
+        const nyb_spec nearest = spec_of(f, NYB_ROUND_NEAREST, 16);
+        const nyb_spec drawn = spec_of(f, NYB_ROUND_STOCHASTIC, 16);
+
+        if (f->grid != NYB_GRID_TABLE || f->bits > 4)
+            continue;
+        for (unsigned c = 0; c + 1 < f->n_codes; c++)
+            for (int place = 0; place < 2; place++) {
+                const float from = nyb_format_decode(f, c), to = nyb_format_decode(f, c + 1);
+                const float mark = place ? (float)(((double)from + (double)to) / 2) : from;
+                float x[N];
+                uint8_t want[N], got[N];
+
+                x[0] = mark;
+                for (size_t i = 1; i < 48; i++)
+                    x[i] = nextafterf(x[i - 1], INFINITY);
+                x[48] = mark;
+                for (size_t i = 49; i < N - 16; i++)
+                    x[i] = nextafterf(x[i - 1], -INFINITY);
+                for (size_t i = N - 16; i < N; i++)
+                    x[i] = mark * (float)((int)i - N + 8);
+                x[N - 1] = NAN, x[N - 2] = -INFINITY, x[N - 3] = FLT_MAX, x[N - 4] = -0.0f;
+                x[N - 5] = FLT_MIN / 2, x[N - 6] = FLT_MIN;
+                for (int sign = 0; sign < 2; sign++) {
+                    assert_true(nyb_encode_ref.encode(&nearest, 1, &stream, 0, x, N, want));
+                    assert_true(nyb_encode_grid(0, &nearest, 1, &stream, 0, x, N, got));
+                    assert_memory_equal(got, want, N / 2);
+                    for (size_t i = 0; i < N; i++)
+                        x[i] = -x[i];
+                }
+                assert_false(nyb_encode_grid(0, &drawn, 1, &stream, 0, x, N, got));
+                n_done++;
+            }
+    }
+    assert_true(n_done > 80);
 }
 
 static void a_tensor_is_its_elements(void **state)
@@ -606,6 +653,7 @@ int main(void)
         cmocka_unit_test(nan_is_zero_and_infinity_the_top),
         cmocka_unit_test(luq_is_symmetric_and_scale_free),
         cmocka_unit_test(float_grids_are_the_reference_on_any_cpu),
+        cmocka_unit_test(tables_are_the_reference),
         cmocka_unit_test(a_tensor_is_its_elements),
         cmocka_unit_test(draws_decide_exactly),
         cmocka_unit_test(the_underflow_branch_is_fused),
