@@ -77,6 +77,7 @@ struct nyb_scale_rule {
     void (*blocks)(const nyb_format *format, const nyb_level *level, const float absmax[16],
                    float scale[16], float inv[16]);
     bool absmax_only; /* absmax is all that choose, level and group read of statistics */
+    bool range_only;  /* min and max are all that group reads, and whether there are any */
     bool lags;   /* choose goes by its state alone once that says a clip: known before the tensor */
     bool pow2;   /* scales are powers of two */
     bool affine; /* group may set an offset, or inv is not 1 / scale: codes alone are not enough */
@@ -173,8 +174,8 @@ extern const nyb_encode_kernel *const nyb_encode_kernels[];
 extern const nyb_encode_kernel nyb_encode_ref, nyb_encode_avx2, nyb_encode_avx512;
 /* The first that the CPU mask allows. Never NULL. */
 const nyb_encode_kernel *nyb_encode_kernel_choose(uint32_t cpu);
-/* Float grids of up to 8 bits, and tables of up to 4 that are rounded to nearest, for any CPU.
- * false: others. */
+/* Float grids of up to 8 bits, uint8, and tables of up to 4 bits that are rounded to nearest, for
+ * any CPU. false: others. */
 bool nyb_encode_grid(uint32_t cpu, const nyb_spec *spec, float inv_scale, const nyb_stream *stream,
                      uint64_t first, const float *x, size_t n, uint8_t *codes);
 /* Runs nyb_encode_grid or else the first kernel that the mask allows and that can do spec. */

@@ -137,6 +137,7 @@ const nyb_scale_rule nyb_scale_ptq = {
     .source = "Chen et al., NeurIPS 2020 (StatQuant), PTQ (NUMERICS 5.1)",
     .fits = fits,
     .group = ptq_group,
+    .range_only = true,
     .affine = true,
     .groups = ptq_groups,
 };
@@ -147,6 +148,7 @@ const nyb_scale_rule nyb_scale_ptq_ref = {
     .source = "Chen et al., NeurIPS 2020 (StatQuant), PTQ of activations (NUMERICS 5.1)",
     .fits = fits,
     .group = psq_group,
+    .range_only = true,
     .affine = true,
     .groups = ptq_groups,
 };
@@ -157,6 +159,7 @@ const nyb_scale_rule nyb_scale_psq = {
     .source = "Chen et al., NeurIPS 2020 (StatQuant), PSQ (NUMERICS 5.2)",
     .fits = fits,
     .group = psq_group,
+    .range_only = true,
     .affine = true,
     .groups = psq_groups,
 };

@@ -402,14 +402,14 @@ static void the_underflow_branch_is_fused(void **state)
     assert_true(n_differ > 10);
 }
 
-/* Every float format of up to 8 bits: edges, subnormals of the format and of f32, both kinds of
- * random bits, scales that overflow and underflow. */
-static void float_grids_are_the_reference_on_any_cpu(void **state)
+/* Float formats of up to 8 bits, and uint8: edges, subnormals of the format and of f32, both kinds
+ * of random bits, scales that overflow and underflow. */
+static void grids_are_the_reference_on_any_cpu(void **state)
 {
     enum { N = 4 * NYB_BLOCK_CODES };
     static const char *const names[] = {
-        "e2m1", "e1m2",    "e2m3", "e3m2",    "e3m4",     "e4m3fn",   "e5m2",    "e4m3",
-        "e2m5", "e4m3b11", "e1m6", "e5m2b30", "e4m3dl11", "e5m2dl15", "e7m0b64", "e1m0"};
+        "e2m1",    "e1m2", "e2m3",    "e3m2",     "e3m4",     "e4m3fn",  "e5m2", "e4m3", "e2m5",
+        "e4m3b11", "e1m6", "e5m2b30", "e4m3dl11", "e5m2dl15", "e7m0b64", "e1m0", "uint8"};
     static const float factors[] = {1, 0.037f, 0x1p-40f, 0x1p40f, 0x1p-120f, 0x1p100f};
     const nyb_stream stream = {.seed = 5, .step = 2, .role = NYB_RNG_DY_DW};
     uint32_t masks[2] = {0};
@@ -652,7 +652,7 @@ int main(void)
         cmocka_unit_test(every_produced_code_is_a_fixed_point),
         cmocka_unit_test(nan_is_zero_and_infinity_the_top),
         cmocka_unit_test(luq_is_symmetric_and_scale_free),
-        cmocka_unit_test(float_grids_are_the_reference_on_any_cpu),
+        cmocka_unit_test(grids_are_the_reference_on_any_cpu),
         cmocka_unit_test(tables_are_the_reference),
         cmocka_unit_test(a_tensor_is_its_elements),
         cmocka_unit_test(draws_decide_exactly),

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "../oracle/block_scales.h"
+#include "base/context.h"
 #include "known.h"
 #include "quant/round.h"
 
@@ -731,16 +732,19 @@ static void law_of_expectations(const nyb_scale_rule *rule, const nyb_format *f)
         assert_true(worst > 0x1p-10 && strstr(rule->about, "biased"));
 }
 
-/* absmax_only: choose, level and group give the same when told nothing else. */
+/* absmax_only, range_only: choose, level and group give the same when told nothing else. */
 static void rules_read_no_more_than_they_say(void **state)
 {
     const nyb_format *f = &nyb_format_e2m1;
     float x[BLOCK];
-    size_t n = 0;
+    size_t n = 0, n_ranges = 0;
 
     (void)state;
     make_blocks(x, 1, true, 3.0f);
-    const nyb_group_stats all = stats_of(x, BLOCK), few = {.absmax = all.absmax, .n = BLOCK};
+    const nyb_group_stats all = stats_of(x, BLOCK);
+    const nyb_group_stats range = {
+        .min = all.min, .max = all.max, .absmax = all.absmax, .n = BLOCK};
+    const nyb_group_stats few = {.absmax = all.absmax, .n = BLOCK};
     const nyb_moments moments = {.absmax = all.absmax,
                                  .sum_abs = all.sum_abs,
                                  .sum_sq = all.sum_sq,
@@ -754,6 +758,12 @@ static void rules_read_no_more_than_they_say(void **state)
         nyb_level level[2] = {{.scale = 1}, {.scale = 1}};
         nyb_group_scale scale[2];
 
+        if (rule->range_only) {
+            n_ranges++;
+            rule->group(&nyb_format_uint4, NULL, &all, NULL, 0, &scale[0]);
+            rule->group(&nyb_format_uint4, NULL, &range, NULL, 0, &scale[1]);
+            assert_memory_equal(&scale[0], &scale[1], sizeof scale[0]);
+        }
         if (!rule->absmax_only)
             continue;
         n++;
@@ -771,7 +781,45 @@ static void rules_read_no_more_than_they_say(void **state)
             assert_true(scale[0].scale == scale[1].scale && scale[0].inv == scale[1].inv);
         }
     }
-    assert_true(n > 8);
+    assert_true(n > 8 && n_ranges == 3);
+}
+
+/* Least, largest and count are those of the full statistics, whatever is among the elements. */
+static void a_range_is_that_of_all_statistics(void **state)
+{
+    static const float odd[] = {NAN, -NAN, INFINITY, -INFINITY, -0.0f, 0.0f, 1e-40f, -1e-40f};
+    enum { N = 5000 };
+    nyb_context *context = NULL;
+    float x[N];
+    char *scratch = malloc(1 << 16);
+
+    (void)state;
+    assert_non_null(scratch);
+    assert_int_equal(nyb_context_create(NULL, 1, &context, NULL), NYB_OK);
+    for (int kind = 0; kind < 6; kind++) {
+        for (size_t i = 0; i < N; i++) {
+            const float v = (float)(int32_t)known_u32(7, 1, 0, 0, 0, i) * 0x1p-31f;
+            x[i] = kind == 0   ? v
+                   : kind == 1 ? fabsf(v) + 1
+                   : kind == 2 ? -fabsf(v) - 1
+                               : odd[i % 8];
+            if (kind == 4 && i == 4321)
+                x[i] = FLT_MAX;
+            if (kind == 5 && i % 8 > 3)
+                x[i] = i % 16 < 8 ? -FLT_MIN : NAN;
+        }
+        for (size_t n = 1; n <= N; n += n < 20 ? 1 : 1660) {
+            const nyb_group_stats all = nyb_round_stats(context, &nyb_scale_sawb, x, n, scratch);
+            const nyb_group_stats range = nyb_round_stats(context, &nyb_scale_ptq, x, n, scratch);
+            assert_false(nyb_scale_sawb.range_only || nyb_scale_sawb.absmax_only);
+            assert_int_equal(range.n, all.n);
+            assert_memory_equal(&range.min, &all.min, sizeof all.min);
+            assert_memory_equal(&range.max, &all.max, sizeof all.max);
+            assert_memory_equal(&range.absmax, &all.absmax, sizeof all.absmax);
+        }
+    }
+    nyb_context_destroy(&context);
+    free(scratch);
 }
 
 /* lags: what a rule will choose is known before its tensor, but for the first, and does not change
@@ -832,6 +880,7 @@ int main(void)
         cmocka_unit_test(gradscale_is_a_state_machine),
         cmocka_unit_test(blocks_are_those_of_other_libraries),
         cmocka_unit_test(rules_read_no_more_than_they_say),
+        cmocka_unit_test(a_range_is_that_of_all_statistics),
         cmocka_unit_test(rules_that_lag_are_known_beforehand),
         cmocka_unit_test(every_rule_obeys_the_law_of_records),
         cmocka_unit_test(every_rule_obeys_the_law_of_covering),
