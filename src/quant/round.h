@@ -119,7 +119,7 @@ size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view);
  * not depend on context. */
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
                    float *values, void *scratch);
-/* What a rule reads of n elements (absmax_only: absmax, n; range_only: min, max, n): canonical, the
+/* What a rule reads of n elements (absmax_only: absmax, n; range_only: min, max): canonical, the
  * bits do not depend on context. scratch: of nyb_round_scratch_bytes of any spec on as many
  * elements. */
 nyb_group_stats nyb_round_stats(const nyb_context *context, const nyb_scale_rule *rule,

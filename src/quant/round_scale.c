@@ -63,26 +63,43 @@ static int32_t key_of(int32_t bits)
     return bits ^ (bits >> 31 & 0x7fffffff);
 }
 
-/* stats_add's min, max and n, in a loop that compilers vectorize. */
+/* Least and largest keys; of none: INT32_MAX and INT32_MIN. */
+static void widen(float x, int32_t *min, int32_t *max)
+{
+    const int32_t bits = (int32_t)nyb_bits_of(x), size = bits & 0x7fffffff;
+    const int32_t some = size < 0x00800000 ? 0 : -1, finite = size < 0x7f800000 ? -1 : 0;
+    const int32_t key = key_of(bits) & some;
+    const int32_t low = (key & finite) | (INT32_MAX & ~finite);
+    const int32_t high = (key & finite) | (INT32_MIN & ~finite);
+
+    *min = low < *min ? low : *min;
+    *max = high > *max ? high : *max;
+}
+
+/* stats_add's min and max; n: count if some element is finite. */
 static nyb_group_stats range_of(const float *x, size_t count, size_t step)
 {
-    nyb_group_stats s = {0};
-    int32_t min = INT32_MAX, max = INT32_MIN;
+    int32_t min[16], max[16];
+    size_t i = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        const uint32_t bits = nyb_bits_of(x[i * step]), size = bits & 0x7fffffff;
-        const int32_t key = size < 0x00800000 ? 0 : key_of((int32_t)bits);
-        const int32_t low = size < 0x7f800000 ? key : INT32_MAX;
-        const int32_t high = size < 0x7f800000 ? key : INT32_MIN;
-        min = low < min ? low : min;
-        max = high > max ? high : max;
-        s.n += size < 0x7f800000;
+    for (size_t j = 0; j < 16; j++) {
+        min[j] = INT32_MAX;
+        max[j] = INT32_MIN;
     }
-    if (s.n > 0) {
-        s.min = nyb_float_of((uint32_t)key_of(min));
-        s.max = nyb_float_of((uint32_t)key_of(max));
+    for (; step == 1 && i + 16 <= count; i += 16)
+        for (size_t j = 0; j < 16; j++)
+            widen(x[i + j], &min[j], &max[j]);
+    for (; i < count; i++)
+        widen(x[i * step], &min[0], &max[0]);
+    for (size_t j = 1; j < 16; j++) {
+        min[0] = min[j] < min[0] ? min[j] : min[0];
+        max[0] = max[j] > max[0] ? max[j] : max[0];
     }
-    return s;
+    if (min[0] > max[0])
+        return (nyb_group_stats){0};
+    return (nyb_group_stats){.n = count,
+                             .min = nyb_float_of((uint32_t)key_of(min[0])),
+                             .max = nyb_float_of((uint32_t)key_of(max[0]))};
 }
 
 static void stats_close(nyb_group_stats *s)
