@@ -803,6 +803,8 @@ static void a_range_is_that_of_all_statistics(void **state)
                    : kind == 1 ? fabsf(v) + 1
                    : kind == 2 ? -fabsf(v) - 1
                                : odd[i % 8];
+            if ((kind == 1 || kind == 2) && i % 7 == 3)
+                x[i] = odd[i % 4];
             if (kind == 4 && i == 4321)
                 x[i] = FLT_MAX;
             if (kind == 5 && i % 8 > 3)
