@@ -121,13 +121,35 @@ def headlines(lines):
                                             line["what"].startswith("step"), line["what"]))
 
 
+def against(line, kinds):
+    """The fastest rival of some kinds."""
+    rivals = [(r["ratio"], name, r) for name, r in line["rivals"].items() if name.endswith(kinds)]
+    if not rivals:
+        return "-"
+    ratio, name, rival = min(rivals)
+    spread = (f"{rival['ratio_min']:.1f}–{rival['ratio_max']:.1f}" if line["rounds"] > 1
+              else "one round")
+    return (f"{ratio:.1f} ({spread}) "
+            f"{name.rpartition(' ')[0].removesuffix('+cpu')}")
+
+
+def speed_headlines(lines):
+    rows = [[line["what"], line["cpu"], line["threads"], f"{1000 * line['seconds']:.2f}",
+             against(line, ("f32", "fp32")), against(line, ("bf16",)), against(line, ("s8",))]
+            for line in headlines(lines)]
+    head = ["what", "ISA", "threads", "nybble, ms", "times as fast as fp32", "as bf16", "as int8"]
+    return (table(head, rows) + "\nMedian (range) of the rounds in which both took turns; where there are two rivals, "
+            "the faster. All of them: [docs/results.md](docs/results.md). Command: `bench/compare.sh`, with `--cpu` "
+            f"the instruction set of all. Machine: {machines_of(lines)}.\n")
+
+
 def speed(which):
     """All comparisons, or the headlines of README.md."""
     lines = compared(lambda line: "seconds" in line and not line["what"].startswith("threads"))
-    if which != "all":
-        lines = headlines(lines)
     if not lines:
         return "(no figures yet)\n"
+    if which != "all":
+        return speed_headlines(lines)
     rows = []
     for line in lines:
         for name, rival in line["rivals"].items():
