@@ -49,15 +49,11 @@ static size_t panel_cols(const work *w, size_t panel)
     return nyb_min(NYB_TILE_COLS, w->job->conv->map.out_c - panel * NYB_TILE_COLS);
 }
 
-/* Asks for the lines of a block's outputs, so that they come while its products are summed. */
 static void fetch_rows(const work *w, size_t panel, void *const rows[NYB_TILE_ROWS])
 {
-    const size_t line = 64 / (w->job->half ? sizeof(uint16_t) : sizeof(float));
-    const size_t n = panel_cols(w, panel);
-
     for (size_t m = 0; m < NYB_TILE_ROWS; m++)
-        for (size_t col = 0; rows[m] && col < n; col += line)
-            __builtin_prefetch(nyb_store_at(rows[m], w->job->half, col), 1);
+        if (rows[m])
+            nyb_store_fetch(rows[m], w->job->half, panel_cols(w, panel));
 }
 
 /* The epilogue of a block, without its rows and its scale. */

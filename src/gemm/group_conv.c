@@ -46,7 +46,7 @@ static size_t choose_block(const nyb_group_conv *conv, size_t n_outputs, size_t 
 {
     const size_t fits = NYB_GROUP_A_BYTES / nyb_max(k, 64);
     const size_t fair = nyb_div_up(n_outputs, 2 * conv->n_workers);
-    const size_t block = nyb_max(nyb_min(nyb_min(fits, fair), 384), NYB_GROUP_ROWS);
+    const size_t block = nyb_max(nyb_min(nyb_min(fits, fair), NYB_GROUP_BLOCK), NYB_GROUP_ROWS);
     return block / NYB_GROUP_ROWS * NYB_GROUP_ROWS;
 }
 
@@ -267,6 +267,26 @@ void nyb_group_read(const nyb_group_conv *conv, const nyb_grouped *matrix, const
         out[i] = bytes[matrix->packed.codes[first + i]];
 }
 
+/* -bias times the sums of a group's columns, whose codes are n_lines lines of a panel: neighbours
+ * are added in their places, so that compilers vectorize. */
+static void start_group(const int8_t *b, size_t n_lines, int32_t bias, int32_t start[NYB_TILE_COLS])
+{
+    for (size_t half = 0; half < 2; half++) {
+        int16_t pairs[32] = {0};
+        uint32_t fours[16];
+        for (size_t line = 0; line < n_lines; line++) {
+            uint16_t two[32];
+            memcpy(two, b + half * 1024 + line * 64, sizeof two);
+            for (size_t i = 0; i < 32; i++)
+                pairs[i] += ((int16_t)(uint16_t)(two[i] << 8) >> 8) + ((int16_t)two[i] >> 8);
+        }
+        memcpy(fours, pairs, sizeof fours);
+        for (size_t n = 0; n < 16; n++)
+            start[16 * half + n] =
+                -bias * (((int32_t)(fours[n] << 16) >> 16) + ((int32_t)fours[n] >> 16));
+    }
+}
+
 void nyb_group_pack(const nyb_group_conv *conv, const uint8_t *rows, size_t ld, size_t n_groups,
                     size_t n_valid, int8_t *codes, int32_t *start)
 {
@@ -282,14 +302,11 @@ void nyb_group_pack(const nyb_group_conv *conv, const uint8_t *rows, size_t ld, 
         conv->kernel->tile->pack_rows(src, ld, &conv->step_offset[whole], &valid, 1, n_valid,
                                       codes + whole * NYB_TILE_STEP_BYTES, NULL);
     }
-    memset(start, 0, n_groups * NYB_TILE_COLS * sizeof *start);
-    for (size_t n = 0; conv->bias && n < n_valid; n++) {
-        for (size_t g = 0; g < n_groups; g++) {
-            int32_t sum = 0;
-            for (size_t i = 0; i < conv->group; i++)
-                sum += src[n * ld + g * conv->group + i];
-            start[g * NYB_TILE_COLS + n] = -conv->bias * sum;
-        }
+    for (size_t g = 0; g < n_groups; g++) {
+        const size_t first = g * conv->group;
+        const int8_t *b =
+            codes + first / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + first % NYB_TILE_STEP * 16;
+        start_group(b, conv->bias ? conv->group / 4 : 0, conv->bias, start + g * NYB_TILE_COLS);
     }
 }
 

@@ -11,6 +11,8 @@
 /* Rows of the source that are unpacked once for all their taps, if they are no longer than this. */
 #define NYB_GROUP_ROW_BYTES ((size_t)32 * 1024)
 #define NYB_GROUP_LINES     16 /* at most: taps down a kernel */
+/* Outputs of a task of FWD or DX, at most. */
+#define NYB_GROUP_BLOCK 384
 /* A of a task stays in L2. */
 #define NYB_GROUP_A_BYTES ((size_t)192 * 1024)
 

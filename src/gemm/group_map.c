@@ -188,34 +188,40 @@ static void gather(work *w)
         read_patch(w, &p, w->a + m * conv->lda, w->sa + m * conv->lds);
 }
 
-static void store(const work *w, size_t panel)
+/* Where the task's rows of a panel go. */
+static void output_rows(const work *w, size_t panel, void *rows[NYB_GROUP_BLOCK])
 {
     const nyb_group_job *job = w->job;
     const nyb_group_conv *conv = job->conv;
-    const nyb_group_axis *rows = &w->grid->rows, *cols = &w->grid->cols;
+    const nyb_group_axis *down = &w->grid->rows, *across = &w->grid->cols;
     const bool dx = conv->product == NYB_PRODUCT_DX;
     const size_t height = dx ? conv->shape.h : conv->shape.oh;
     const size_t width = dx ? conv->shape.w : conv->shape.ow;
-    const size_t first = panel * NYB_TILE_COLS;
     pixel p = pixel_of(w->grid, w->first);
 
-    for (size_t m = 0; m < w->rows; m += NYB_TILE_ROWS) {
-        const size_t n = nyb_min(NYB_TILE_ROWS, w->rows - m);
-        void *out[NYB_TILE_ROWS];
-        for (size_t i = 0; i < n; i++, pixel_next(w->grid, &p)) {
-            const size_t y = rows->first + p.i * rows->step, x = cols->first + p.j * cols->step;
-            out[i] = nyb_store_at(job->out, job->half,
-                                  ((p.image * height + y) * width + x) * conv->n + first);
-        }
+    for (size_t m = 0; m < w->rows; m++, pixel_next(w->grid, &p)) {
+        const size_t y = down->first + p.i * down->step, x = across->first + p.j * across->step;
+        rows[m] =
+            nyb_store_at(job->out, job->half,
+                         ((p.image * height + y) * width + x) * conv->n + panel * NYB_TILE_COLS);
+    }
+}
+
+static void store(const work *w, size_t panel, void *const rows[NYB_GROUP_BLOCK])
+{
+    const nyb_group_job *job = w->job;
+    const nyb_group_conv *conv = job->conv;
+    const size_t first = panel * NYB_TILE_COLS;
+
+    for (size_t m = 0; m < w->rows; m += NYB_TILE_ROWS)
         conv->store->of_float(w->c + m * NYB_TILE_COLS,
-                              &(nyb_store_args){.rows = n,
+                              &(nyb_store_args){.rows = nyb_min(NYB_TILE_ROWS, w->rows - m),
                                                 .n_valid = nyb_min(NYB_TILE_COLS, conv->n - first),
                                                 .scale = job->scale,
                                                 .bias = job->bias ? job->bias + first : NULL,
                                                 .add = job->add,
                                                 .half = job->half,
-                                                .out = out});
-    }
+                                                .out = rows + m});
 }
 
 static void run_panel(const work *w, size_t panel)
@@ -223,6 +229,7 @@ static void run_panel(const work *w, size_t panel)
     const nyb_group_conv *conv = w->job->conv;
     const nyb_group_grid *grid = w->grid;
     const uint8_t *b = w->job->shared + grid->panels + panel * grid->panel_bytes;
+    void *rows[NYB_GROUP_BLOCK];
     nyb_group_args args = {
         .rows = w->rows,
         .n_groups = grid->n_groups,
@@ -241,8 +248,12 @@ static void run_panel(const work *w, size_t panel)
 
     if (grid->n_groups == 0)
         memset(w->c, 0, w->rows * NYB_TILE_COLS * sizeof *w->c);
+    output_rows(w, panel, rows);
+    for (size_t m = 0; m < w->rows; m++)
+        nyb_store_fetch(rows[m], w->job->half,
+                        nyb_min(NYB_TILE_COLS, conv->n - panel * NYB_TILE_COLS));
     nyb_group_sum(conv, &args);
-    store(w, panel);
+    store(w, panel, rows);
 }
 
 static void run_task(void *arg, size_t task, size_t worker)

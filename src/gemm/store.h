@@ -34,4 +34,13 @@ static inline void *nyb_store_at(void *out, bool half, size_t at)
     return half ? (void *)((uint16_t *)out + at) : (void *)((float *)out + at);
 }
 
+/* Asks for n elements of a row of outputs, so that they come while its products are summed. */
+static inline void nyb_store_fetch(void *row, bool half, size_t n)
+{
+    const size_t line = 64 / (half ? sizeof(uint16_t) : sizeof(float));
+
+    for (size_t col = 0; col < n; col += line)
+        __builtin_prefetch(nyb_store_at(row, half, col), 1);
+}
+
 #endif
