@@ -102,6 +102,19 @@ static nyb_group_stats range_of(const float *x, size_t count, size_t step)
                              .max = nyb_float_of((uint32_t)key_of(max[0]))};
 }
 
+/* What a rule reads that wants more than the magnitude, but for absmax. */
+static nyb_group_stats stats_open(const nyb_scale_rule *rule, const float *x, size_t count,
+                                  size_t step)
+{
+    nyb_group_stats s = {0};
+
+    if (rule->range_only)
+        return range_of(x, count, step);
+    for (size_t i = 0; i < count; i++)
+        stats_add(&s, x[i * step]);
+    return s;
+}
+
 static void stats_close(nyb_group_stats *s)
 {
     s->absmax = fmaxf(-s->min, s->max);
@@ -128,11 +141,7 @@ nyb_group_stats nyb_round_stats_of(const nyb_scale_rule *rule, const float *x, s
         s.n = count;
         return s;
     }
-    if (rule->range_only)
-        s = range_of(x, count, step);
-    else
-        for (size_t i = 0; i < count; i++)
-            stats_add(&s, x[i * step]);
+    s = stats_open(rule, x, count, step);
     stats_close(&s);
     return s;
 }
@@ -168,11 +177,8 @@ static void stats_task(void *arg, size_t task, size_t worker)
     if (w->rule->absmax_only) {
         w->kernel->block_stats(w->x + first, 1, end - first, 0, &s.max);
         s.n = end - first;
-    } else if (w->rule->range_only) {
-        s = range_of(w->x + first, end - first, 1);
     } else {
-        for (size_t i = first; i < end; i++)
-            stats_add(&s, w->x[i]);
+        s = stats_open(w->rule, w->x + first, end - first, 1);
     }
     w->stats[task] = s;
 }
