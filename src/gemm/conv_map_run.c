@@ -49,8 +49,10 @@ static size_t panel_cols(const work *w, size_t panel)
     return nyb_min(NYB_TILE_COLS, w->job->conv->map.out_c - panel * NYB_TILE_COLS);
 }
 
-static void fetch_rows(const work *w, size_t panel, void *const rows[NYB_TILE_ROWS])
+/* output_rows, whose lines come while the products are summed. */
+static void fetch_rows(const work *w, size_t block, size_t panel, void *rows[NYB_TILE_ROWS])
 {
+    output_rows(w, block, panel, rows);
     for (size_t m = 0; m < NYB_TILE_ROWS; m++)
         if (rows[m])
             nyb_store_fetch(rows[m], w->job->half, panel_cols(w, panel));
@@ -140,8 +142,7 @@ static void panel_by_panel(const work *w)
                 block_wide(w, panel, block, c);
                 continue;
             }
-            output_rows(w, block, panel, rows);
-            fetch_rows(w, panel, rows);
+            fetch_rows(w, block, panel, rows);
             for (size_t part = 0; part < w->sub->n_parts; part++)
                 sum_s8(w, panel, block, part, part > 0, c);
             store_s8(w, panel, block, rows, c);
@@ -162,10 +163,8 @@ static void block_by_block(const work *w)
                 c += block * n_panels * NYB_TILE_BLOCK;
             for (size_t panel = w->first_panel; panel < w->end_panel; panel++) {
                 const bool last = part + 1 == n_parts;
-                if (last) {
-                    output_rows(w, block, panel, rows);
-                    fetch_rows(w, panel, rows);
-                }
+                if (last)
+                    fetch_rows(w, block, panel, rows);
                 sum_s8(w, panel, block, part, part > 0, c);
                 if (last)
                     store_s8(w, panel, block, rows, c);

@@ -27,6 +27,12 @@
  * c: row m at c + m * 32. a, b, sb, start, c are 64-byte aligned. */
 #define NYB_GROUP_ROWS 12 /* 12 x 32 sums are 24 of 32 AVX-512 registers */
 
+/* Where the group that begins at k begins in a panel: columns 0..15; 16..31 are 1 KB further. */
+static inline size_t nyb_group_offset(size_t k)
+{
+    return k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + k % NYB_TILE_STEP * 16;
+}
+
 typedef struct nyb_group_args {
     size_t rows, n_groups; /* >= 1 */
     size_t group;          /* 16, 32 or 64 */

@@ -39,8 +39,7 @@ typedef struct sums {
 #define DOT_GROUP(args, a, g, t0, t1)                                                              \
     do {                                                                                           \
         const size_t k_ = (g) * (args)->group;                                                     \
-        const int8_t *b_ =                                                                         \
-            (args)->b + k_ / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + k_ % NYB_TILE_STEP * 16;        \
+        const int8_t *b_ = (args)->b + nyb_group_offset(k_);                                       \
         NYB_TILE_ZERO(t0);                                                                         \
         NYB_TILE_ZERO(t1);                                                                         \
         NYB_TILE_LOAD(6, (a) + k_, (args)->lda);                                                   \

@@ -21,8 +21,7 @@ static void end(void)
 /* Where group g of B begins, 16 columns of it. */
 static inline const int8_t *group_b(const nyb_group_args *args, size_t g, size_t half)
 {
-    const size_t k = g * args->group;
-    return args->b + k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + half * 1024 + k % NYB_TILE_STEP * 16;
+    return args->b + nyb_group_offset(g * args->group) + half * 1024;
 }
 
 /* 3 rows, 16 columns; the group has 4 n_k4 codes, a constant where this is inlined. */

@@ -26,7 +26,7 @@ static inline __attribute__((always_inline)) void add_group(const nyb_group_args
                                                             size_t g, __m512 acc[ROWS][2])
 {
     const size_t k = g * args->group, lda = args->lda;
-    const int8_t *b = args->b + k / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + k % NYB_TILE_STEP * 16;
+    const int8_t *b = args->b + nyb_group_offset(k);
     const int32_t *start = args->start + g * NYB_TILE_COLS;
     __m512i sum[ROWS][2];
 

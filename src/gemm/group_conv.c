@@ -303,9 +303,7 @@ void nyb_group_pack(const nyb_group_conv *conv, const uint8_t *rows, size_t ld, 
                                       codes + whole * NYB_TILE_STEP_BYTES, NULL);
     }
     for (size_t g = 0; g < n_groups; g++) {
-        const size_t first = g * conv->group;
-        const int8_t *b =
-            codes + first / NYB_TILE_STEP * NYB_TILE_STEP_BYTES + first % NYB_TILE_STEP * 16;
+        const int8_t *b = codes + nyb_group_offset(g * conv->group);
         start_group(b, conv->bias ? conv->group / 4 : 0, conv->bias, start + g * NYB_TILE_COLS);
     }
 }
