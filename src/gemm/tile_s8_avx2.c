@@ -43,6 +43,13 @@ static void start(const nyb_tile_s8_args *args, int32_t bias)
     }
 }
 
+/* A step, or a part of one. */
+typedef struct piece {
+    const int8_t *b; /* lines of columns 0 .. 15 */
+    size_t a;        /* offset in a row */
+    size_t n_lines;  /* a multiple of 4 */
+} piece;
+
 /* What a call of a block reads: rows first_row .. of all, columns 16 half .., some steps. */
 typedef struct block {
     const nyb_tile_s8_args *args;
@@ -51,7 +58,8 @@ typedef struct block {
     /* Bytes: int16 sums of `dots` dots (4, 8 or 16), or of 16 of each of `flush` steps, begin at
      * base, of which there is one for each sum, or one for all (base_step 0). */
     size_t dots, flush;
-    const int16_t *base; /* [half][2][16] */
+    const piece *pieces, *end; /* of `dots` dots each */
+    const int16_t *base;       /* [half][2][16] */
     size_t base_step;
     const uint16_t *a; /* words: widened rows */
     const int16_t *b;  /* and lines of the half */
@@ -59,9 +67,23 @@ typedef struct block {
 
 /* ---- sums in int16 ---- */
 
-#define BASE 64 /* int16 of one sum's base */
+#define BASE       64 /* int16 of one sum's base */
+#define MAX_PIECES (NARROW_STEPS * 16 / LEAST_DOTS)
 
-typedef int16_t bases[NARROW_STEPS * 16 / LEAST_DOTS][BASE];
+typedef int16_t bases[MAX_PIECES][BASE];
+
+/* The steps in pieces of `dots` lines, without the lines that are zero. */
+static const piece *cut(const block *w, piece pieces[MAX_PIECES])
+{
+    for (size_t i = w->step; i < w->step + w->n_steps; i++) {
+        const size_t n_lines = nyb_tile_lines(w->args, i);
+        for (size_t k4 = 0; k4 < 16; k4 += w->dots)
+            *pieces++ = (piece){.b = nyb_tile_step_of_b(w->args, i) + k4 * 64,
+                                .a = w->args->a_step[i] + k4 * 4,
+                                .n_lines = nyb_min(nyb_max(n_lines, k4) - k4, w->dots)};
+    }
+    return pieces;
+}
 
 /* -bias * sum of b of all that is added between two flushes: of some steps, or, if less than a step
  * fits, of each `dots` dots. int16 sums that begin there end at sums of units times b, and those
@@ -83,16 +105,14 @@ static void fill_bases(const block *w, bases base)
         }
         return;
     }
-    for (size_t i = 0; i < w->n_steps * 16 / w->dots; i++) {
-        const int8_t *b = nyb_tile_step_of_b(w->args, w->step + i * w->dots / 16);
-        const size_t k4 = i * w->dots % 16;
+    for (const piece *p = w->pieces; p < w->end; p++, base++) {
         for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
-            const int8_t *line = b + j / 2 * 1024 + k4 * 64 + j % 2 * 32;
+            const int8_t *line = p->b + j / 2 * 1024 + j % 2 * 32;
             __m256i sum = _mm256_setzero_si256();
             for (size_t dot = 0; dot < w->dots; dot++, line += 64)
                 sum = _mm256_add_epi16(
                     sum, _mm256_maddubs_epi16(ones, _mm256_load_si256((const void *)line)));
-            _mm256_store_si256((void *)(base[i] + j * 16), _mm256_mullo_epi16(sum, bias));
+            _mm256_store_si256((void *)(*base + j * 16), _mm256_mullo_epi16(sum, bias));
         }
     }
 }
@@ -100,45 +120,44 @@ static void fill_bases(const block *w, bases base)
 /* c += int16 partial sums; n_rows is a constant where this is inlined. */
 static inline __attribute__((always_inline)) void bytes_rows(const block *w, size_t n_rows)
 {
-    const nyb_tile_s8_args *args = w->args;
-    const size_t lda = args->lda, dots = w->dots, end_step = w->step + w->n_steps;
+    const size_t lda = w->args->lda, flush = w->flush, base_step = w->base_step;
+    const uint8_t *rows = w->args->a + w->first_row * lda;
+    const size_t half = w->half * 1024;
     const __m256i ones = _mm256_set1_epi16(1);
-    int32_t *c = args->c + w->first_row * NYB_TILE_COLS + w->half * 16;
+    int32_t *c = w->args->c + w->first_row * NYB_TILE_COLS + w->half * 16;
     const int16_t *base = w->base + w->half * (BASE / 2);
-    __m256i acc[MAX_ROWS][2];
-    for (size_t i = w->step, stop; i < end_step; i = stop) {
-        stop = nyb_min(end_step, i + w->flush);
-        for (size_t k0 = 0; k0 < 16; k0 += dots, base += w->base_step) {
-            const __m256i *from = (const void *)base;
-            NYB_UNROLL
-            for (size_t m = 0; m < n_rows; m++) {
-                acc[m][0] = from[0];
-                acc[m][1] = from[1];
-            }
-            for (size_t step = i; step < stop; step++) {
-                const int8_t *line = nyb_tile_step_of_b(args, step) + w->half * 1024 + k0 * 64;
-                const uint8_t *a = args->a + w->first_row * lda + args->a_step[step] + k0 * 4;
-                const size_t end = nyb_min(k0 + dots, nyb_tile_lines(args, step));
-                for (size_t k4 = k0; k4 < end; k4 += 4, line += 256, a += 16) {
+    const piece *const end = w->end;
+    for (const piece *p = w->pieces; p < end; base += base_step) {
+        const piece *const stop = p + nyb_min((size_t)(end - p), flush);
+        const __m256i *from = (const void *)base;
+        __m256i acc[MAX_ROWS][2];
+        NYB_UNROLL
+        for (size_t m = 0; m < n_rows; m++) {
+            acc[m][0] = from[0];
+            acc[m][1] = from[1];
+        }
+        for (; p < stop; p++) {
+            const uint8_t *a = rows + p->a;
+            const int8_t *line = p->b + half, *const last = line + p->n_lines * 64;
+            for (; line < last; line += 256, a += 16) {
+                NYB_UNROLL
+                for (size_t j = 0; j < 4; j++) {
+                    const __m256i b0 = _mm256_load_si256((const void *)(line + j * 64));
+                    const __m256i b1 = _mm256_load_si256((const void *)(line + j * 64 + 32));
                     NYB_UNROLL
-                    for (size_t j = 0; j < 4; j++) {
-                        const __m256i b0 = _mm256_load_si256((const void *)(line + j * 64));
-                        const __m256i b1 = _mm256_load_si256((const void *)(line + j * 64 + 32));
-                        NYB_UNROLL
-                        for (size_t m = 0; m < n_rows; m++) {
-                            const __m256i four = nyb_broadcast_4(a + m * lda + 4 * j);
-                            NYB_DOT_BYTES(acc[m][0], four, b0);
-                            NYB_DOT_BYTES(acc[m][1], four, b1);
-                        }
+                    for (size_t m = 0; m < n_rows; m++) {
+                        const __m256i four = nyb_broadcast_4(a + m * lda + 4 * j);
+                        NYB_DOT_BYTES(acc[m][0], four, b0);
+                        NYB_DOT_BYTES(acc[m][1], four, b1);
                     }
                 }
             }
-            NYB_UNROLL
-            for (size_t m = 0; m < n_rows; m++) {
-                __m256i *to = (void *)(c + m * NYB_TILE_COLS);
-                to[0] = _mm256_add_epi32(to[0], _mm256_madd_epi16(acc[m][0], ones));
-                to[1] = _mm256_add_epi32(to[1], _mm256_madd_epi16(acc[m][1], ones));
-            }
+        }
+        NYB_UNROLL
+        for (size_t m = 0; m < n_rows; m++) {
+            __m256i *to = (void *)(c + m * NYB_TILE_COLS);
+            to[0] = _mm256_add_epi32(to[0], _mm256_madd_epi16(acc[m][0], ones));
+            to[1] = _mm256_add_epi32(to[1], _mm256_madd_epi16(acc[m][1], ones));
         }
     }
 }
@@ -254,7 +273,8 @@ static void run_bytes(const nyb_tile_s8_args *args)
     const int32_t most = above > args->bias ? above : args->bias;
     const size_t fit_units = dots_that_fit(most * args->max_b);
     size_t fit = dots_that_fit(args->max_a * args->max_b);
-    block w = {.args = args, .base = zeros};
+    piece pieces[MAX_PIECES];
+    block w = {.args = args, .base = zeros, .pieces = pieces};
     if (args->bias > 0 && args->rows >= MAX_ROWS && fit < 16 * NARROW_STEPS &&
         (fit < 16 || fit_units / 16 > fit / 16)) {
         fit = fit_units;
@@ -267,6 +287,7 @@ static void run_bytes(const nyb_tile_s8_args *args)
     const size_t at_once = NARROW_STEPS / w.flush * w.flush;
     for (w.step = 0; w.step < args->n_steps; w.step += at_once) {
         w.n_steps = nyb_min(args->n_steps - w.step, at_once);
+        w.end = cut(&w, pieces);
         if (w.base_step)
             fill_bases(&w, base);
         for (w.half = 0; w.half < (args->narrow ? 1 : 2); w.half++) {
