@@ -25,9 +25,14 @@ static inline float nyb_float_of(uint32_t b)
     return x;
 }
 
+static inline size_t nyb_div_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
 static inline size_t nyb_round_up(size_t n, size_t multiple)
 {
-    return (n + multiple - 1) / multiple * multiple;
+    return nyb_div_up(n, multiple) * multiple;
 }
 
 static inline size_t nyb_min(size_t a, size_t b)

@@ -15,11 +15,6 @@
 /* k of one chain of the f32 engine (NUMERICS, binding resolution 5). */
 #define NYB_F32_CHUNK 4096
 
-static inline size_t nyb_div_up(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
 /* ---- one axis (rows or columns) of a product whose outputs are pixels: FWD, DX ---------------- *
  *
  * The source is cut in phases: position p of phase f holds padded coordinate p * step + f, and

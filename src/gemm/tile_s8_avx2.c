@@ -293,8 +293,8 @@ static void run_bytes(const nyb_tile_s8_args *args)
         for (w.half = 0; w.half < (args->narrow ? 1 : 2); w.half++) {
             w.first_row = 0;
             /* Equal heights: a low last block would wait for its accumulators. */
-            for (size_t left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
-                const size_t n_rows = (args->rows - w.first_row + left - 1) / left;
+            for (size_t left = nyb_div_up(args->rows, MAX_ROWS); left; left--) {
+                const size_t n_rows = nyb_div_up(args->rows - w.first_row, left);
                 run_rows[n_rows - 1](&w);
                 w.first_row += n_rows;
             }
@@ -319,8 +319,8 @@ static void run_words(const nyb_tile_s8_args *args)
         for (w.half = 0; w.half < n_halves; w.half++) {
             w.first_row = 0;
             w.b = b[w.half][0];
-            for (size_t left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
-                const size_t n_rows = (args->rows - w.first_row + left - 1) / left;
+            for (size_t left = nyb_div_up(args->rows, MAX_ROWS); left; left--) {
+                const size_t n_rows = nyb_div_up(args->rows - w.first_row, left);
                 w.a = a[w.first_row];
                 run_rows[n_rows - 1](&w);
                 w.first_row += n_rows;

@@ -102,8 +102,8 @@ static void run_wide(const nyb_tile_s8_args *args, const __m512i less[2])
     static run_block *const blocks[WIDE_ROWS] = {wide_1, wide_2, wide_3, wide_4,  wide_5,  wide_6,
                                                  wide_7, wide_8, wide_9, wide_10, wide_11, wide_12};
 
-    for (size_t row = 0, left = (args->rows + WIDE_ROWS - 1) / WIDE_ROWS; left; left--) {
-        const size_t n_rows = (args->rows - row + left - 1) / left;
+    for (size_t row = 0, left = nyb_div_up(args->rows, WIDE_ROWS); left; left--) {
+        const size_t n_rows = nyb_div_up(args->rows - row, left);
         blocks[n_rows - 1](args, less, row);
         row += n_rows;
     }
