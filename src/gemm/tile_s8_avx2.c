@@ -48,6 +48,7 @@ typedef struct piece {
     const int8_t *b; /* lines of columns 0 .. 15 */
     size_t a;        /* offset in a row */
     size_t n_lines;  /* a multiple of 4 */
+    bool last;       /* the int16 sums are full: they are flushed */
 } piece;
 
 /* What a call of a block reads: rows first_row .. of all, columns 16 half .., some steps. */
@@ -55,11 +56,11 @@ typedef struct block {
     const nyb_tile_s8_args *args;
     size_t first_row, half;
     size_t step, n_steps;
-    /* Bytes: int16 sums of `dots` dots (4, 8 or 16), or of 16 of each of `flush` steps, begin at
+    /* Bytes: pieces of `dots` dots (4, 8 or 16). The int16 sums of one or some of them begin at
      * base, of which there is one for each sum, or one for all (base_step 0). */
-    size_t dots, flush;
-    const piece *pieces, *end; /* of `dots` dots each */
-    const int16_t *base;       /* [half][2][16] */
+    size_t dots;
+    const piece *pieces, *end;
+    const int16_t *base; /* [half][2][16] */
     size_t base_step;
     const uint16_t *a; /* words: widened rows */
     const int16_t *b;  /* and lines of the half */
@@ -72,47 +73,53 @@ typedef struct block {
 
 typedef int16_t bases[MAX_PIECES][BASE];
 
-/* The steps in pieces of `dots` lines, without the lines that are zero. */
-static const piece *cut(const block *w, piece pieces[MAX_PIECES])
+/* The steps in pieces of `dots` lines, without the lines that are zero; an int16 holds the sums of
+ * `flush` pieces. */
+static void cut(block *w, size_t flush, piece pieces[MAX_PIECES])
 {
+    size_t n = 0;
     for (size_t i = w->step; i < w->step + w->n_steps; i++) {
         const size_t n_lines = nyb_tile_lines(w->args, i);
-        for (size_t k4 = 0; k4 < 16; k4 += w->dots)
-            *pieces++ = (piece){.b = nyb_tile_step_of_b(w->args, i) + k4 * 64,
+        for (size_t k4 = 0; k4 < 16; k4 += w->dots, n++)
+            pieces[n] = (piece){.b = nyb_tile_step_of_b(w->args, i) + k4 * 64,
                                 .a = w->args->a_step[i] + k4 * 4,
-                                .n_lines = nyb_min(nyb_max(n_lines, k4) - k4, w->dots)};
+                                .n_lines = nyb_min(nyb_max(n_lines, k4) - k4, w->dots),
+                                .last = (n + 1) % flush == 0};
     }
-    return pieces;
+    pieces[n - 1].last = true;
+    w->end = pieces + n;
 }
 
-/* -bias * sum of b of all that is added between two flushes: of some steps, or, if less than a step
- * fits, of each `dots` dots. int16 sums that begin there end at sums of units times b, and those
- * bound how many dots fit, whatever the wrapped sums are on the way. */
+/* Sums of a piece's columns 8 j .. 8 j + 7, as pair_sums. */
+static __m256i piece_sums(const block *w, const piece *p, size_t j)
+{
+    if (w->dots == 16)
+        return pair_sums(w->args, w->step + (size_t)(p - w->pieces), j);
+    const __m256i ones = _mm256_set1_epi8(1);
+    const int8_t *line = p->b + j / 2 * 1024 + j % 2 * 32;
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t dot = 0; dot < w->dots; dot++, line += 64)
+        sum = _mm256_add_epi16(sum,
+                               _mm256_maddubs_epi16(ones, _mm256_load_si256((const void *)line)));
+    return sum;
+}
+
+/* -bias * sum of b of all that is added between two flushes. int16 sums that begin there end at
+ * sums of units times b, and those bound how many dots fit, whatever the wrapped sums are on the
+ * way. */
 static void fill_bases(const block *w, bases base)
 {
-    const __m256i ones = _mm256_set1_epi8(1);
     const __m256i bias = _mm256_set1_epi16((int16_t)-w->args->bias);
-    const size_t end_step = w->step + w->n_steps;
-    if (w->dots == 16) {
-        for (size_t i = w->step, stop; i < end_step; i = stop, base++) {
-            stop = nyb_min(end_step, i + w->flush);
-            for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
-                __m256i sum = pair_sums(w->args, i, j);
-                for (size_t step = i + 1; step < stop; step++)
-                    sum = _mm256_add_epi16(sum, pair_sums(w->args, step, j));
-                _mm256_store_si256((void *)(*base + j * 16), _mm256_mullo_epi16(sum, bias));
-            }
-        }
-        return;
-    }
-    for (const piece *p = w->pieces; p < w->end; p++, base++) {
-        for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
-            const int8_t *line = p->b + j / 2 * 1024 + j % 2 * 32;
-            __m256i sum = _mm256_setzero_si256();
-            for (size_t dot = 0; dot < w->dots; dot++, line += 64)
-                sum = _mm256_add_epi16(
-                    sum, _mm256_maddubs_epi16(ones, _mm256_load_si256((const void *)line)));
-            _mm256_store_si256((void *)(*base + j * 16), _mm256_mullo_epi16(sum, bias));
+    for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
+        __m256i sum = _mm256_setzero_si256();
+        int16_t *to = base[0] + j * 16;
+        for (const piece *p = w->pieces; p < w->end; p++) {
+            sum = _mm256_add_epi16(sum, piece_sums(w, p, j));
+            if (!p->last)
+                continue;
+            _mm256_store_si256((void *)to, _mm256_mullo_epi16(sum, bias));
+            sum = _mm256_setzero_si256();
+            to += BASE;
         }
     }
 }
@@ -120,7 +127,7 @@ static void fill_bases(const block *w, bases base)
 /* c += int16 partial sums; n_rows is a constant where this is inlined. */
 static inline __attribute__((always_inline)) void bytes_rows(const block *w, size_t n_rows)
 {
-    const size_t lda = w->args->lda, flush = w->flush, base_step = w->base_step;
+    const size_t lda = w->args->lda, base_step = w->base_step;
     const uint8_t *rows = w->args->a + w->first_row * lda;
     const size_t half = w->half * 1024;
     const __m256i ones = _mm256_set1_epi16(1);
@@ -128,7 +135,6 @@ static inline __attribute__((always_inline)) void bytes_rows(const block *w, siz
     const int16_t *base = w->base + w->half * (BASE / 2);
     const piece *const end = w->end;
     for (const piece *p = w->pieces; p < end; base += base_step) {
-        const piece *const stop = p + nyb_min((size_t)(end - p), flush);
         const __m256i *from = (const void *)base;
         __m256i acc[MAX_ROWS][2];
         NYB_UNROLL
@@ -136,7 +142,7 @@ static inline __attribute__((always_inline)) void bytes_rows(const block *w, siz
             acc[m][0] = from[0];
             acc[m][1] = from[1];
         }
-        for (; p < stop; p++) {
+        do {
             const uint8_t *a = rows + p->a;
             const int8_t *line = p->b + half, *const last = line + p->n_lines * 64;
             for (; line < last; line += 256, a += 16) {
@@ -152,7 +158,7 @@ static inline __attribute__((always_inline)) void bytes_rows(const block *w, siz
                     }
                 }
             }
-        }
+        } while (!p++->last);
         NYB_UNROLL
         for (size_t m = 0; m < n_rows; m++) {
             __m256i *to = (void *)(c + m * NYB_TILE_COLS);
@@ -282,12 +288,10 @@ static void run_bytes(const nyb_tile_s8_args *args)
         w.base_step = BASE;
     }
     w.dots = fit >= 16 ? 16 : fit >= 8 ? 8 : LEAST_DOTS;
-    w.flush = nyb_min(nyb_max(fit / 16, 1), NARROW_STEPS);
     start(args, w.base_step ? 0 : args->bias);
-    const size_t at_once = NARROW_STEPS / w.flush * w.flush;
-    for (w.step = 0; w.step < args->n_steps; w.step += at_once) {
-        w.n_steps = nyb_min(args->n_steps - w.step, at_once);
-        w.end = cut(&w, pieces);
+    for (w.step = 0; w.step < args->n_steps; w.step += NARROW_STEPS) {
+        w.n_steps = nyb_min(args->n_steps - w.step, NARROW_STEPS);
+        cut(&w, nyb_max(fit / 16, 1), pieces);
         if (w.base_step)
             fill_bases(&w, base);
         for (w.half = 0; w.half < (args->narrow ? 1 : 2); w.half++) {
