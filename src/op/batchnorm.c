@@ -6,10 +6,12 @@
  *
  * The statistics of a column are defined so that a large mean costs no digits, in one reading of x:
  * each block of 256 rows has its own shift t, the mean of its first m <= 16 rows, and sums d = x -
- * t and d * d in f32 (elem.h, bn_stats). Those m rows are part of the block, so m (t - mean)^2 <=
- * rows
- * * variance: the block's second moment about t is at most 1 + 256 / 16 times its variance,
- * whatever the data. Blocks are joined in double (Chan, Golub and LeVeque, 1983), in increasing
+ * t and d * d in f32 (elem.h, bn_stats). Those m rows are part of the block, so that
+ *
+ *     m (t - mean)^2 <= rows * variance
+ *
+ * and the block's second moment about t is at most 1 + 256 / 16 times its variance, whatever the
+ * data. Blocks are joined in double (Chan, Golub and LeVeque, 1983), in increasing
  * order:
  *
  *     mean = (sum of rows * t + s) / n
