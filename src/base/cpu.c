@@ -144,27 +144,59 @@ const char *nyb_cpu_name(uint32_t mask)
     return mask & NYB_CPU_AVX2 ? "avx2" : "ref";
 }
 
-/* FTZ (bit 15), DAZ (bit 6), all exceptions masked, round to nearest: whatever mode the caller has
- * set, the numbers are the same. */
-#define MXCSR_COMPUTE 0x9fc0u
+/* The register of floating-point modes. For computing: whatever mode the caller has set, subnormals
+ * are zeros as operands and as results, exceptions are masked, and results are rounded to nearest.
+ */
+#if defined(__x86_64__)
+#define COMPUTE 0x9fc0u /* MXCSR: FTZ (bit 15), DAZ (bit 6), masks */
+
+static uint32_t read_modes(void)
+{
+    return _mm_getcsr();
+}
+
+static void write_modes(uint32_t modes)
+{
+    _mm_setcsr(modes);
+}
+#elif defined(__aarch64__)
+#define COMPUTE 0x1000000u /* FPCR: FZ (bit 24) */
+
+static uint32_t read_modes(void)
+{
+    uint64_t modes;
+
+    __asm__ volatile("mrs %0, fpcr" : "=r"(modes));
+    return (uint32_t)modes; /* the upper half is reserved */
+}
+
+static void write_modes(uint32_t modes)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)modes));
+}
+#else
+#define COMPUTE 0u
+
+static uint32_t read_modes(void)
+{
+    return 0;
+}
+
+static void write_modes(uint32_t modes)
+{
+    (void)modes;
+}
+#endif
 
 uint32_t nyb_cpu_fp_enter(void)
 {
-#if defined(__x86_64__)
-    const uint32_t former = _mm_getcsr();
+    const uint32_t former = read_modes();
 
-    _mm_setcsr(MXCSR_COMPUTE);
+    write_modes(COMPUTE);
     return former;
-#else
-    return 0;
-#endif
 }
 
 void nyb_cpu_fp_restore(uint32_t former)
 {
-#if defined(__x86_64__)
-    _mm_setcsr(former);
-#else
-    (void)former;
-#endif
+    write_modes(former);
 }

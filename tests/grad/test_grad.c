@@ -149,7 +149,8 @@ static void compare(rig *r, const char *what, int which, float *x, const float *
     double largest = 0;
 
     for (size_t i = 0; i < n; i++)
-        largest = fmax(largest, fabs((double)dx[i]));
+        if (fabs((double)dx[i]) > largest) /* gcc 12 for aarch64 dies of fmax */
+            largest = fabs((double)dx[i]);
     for (size_t i = 0; i < n; i++) {
         const double want = difference(r, &x[i]);
         if (!(fabs(want - (double)dx[i]) <= 5e-4 * largest + noise))

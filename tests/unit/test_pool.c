@@ -169,16 +169,23 @@ static void flush_task(void *arg, size_t task, size_t worker)
         sleep_us(100);
 }
 
+/* Modes of a process when it starts, those of one that rounds upwards, and the bits that are modes.
+ */
+#if defined(__aarch64__)
+enum { MODES = 0, MODES_UP = 0x400000, MODES_MASK = 0x7ffffff };
+#else
+enum { MODES = 0x1f80, MODES_UP = 0x5f80, MODES_MASK = 0xffc0 };
+#endif
+
 static void all_workers_wake_and_flush_subnormals(void **state)
 {
-#if defined(__x86_64__)
     nyb_pool *pool = pool_of(3);
     uint32_t former = nyb_cpu_fp_enter();
     flushing f = {.tiny = 0x1p-126f, .subnormal = nyb_float_of(1)};
 
     (void)state;
-    sleep_us(5000);             /* now the workers sleep, too */
-    nyb_cpu_fp_restore(0x1f80); /* what a process starts with */
+    sleep_us(5000); /* now the workers sleep, too */
+    nyb_cpu_fp_restore(MODES);
     nyb_pool_run(pool, flush_task, &f, 3);
     assert_int_equal(f.n_kept, 0);
     for (int i = 0; i < 3; i++)
@@ -188,15 +195,12 @@ static void all_workers_wake_and_flush_subnormals(void **state)
     nyb_pool_run(NULL, flush_task, &f, 1);
     assert_int_equal(f.n_kept, 0);
     /* a caller who rounds upwards gets the same numbers, and its mode back */
-    nyb_cpu_fp_restore(0x5f80);
+    nyb_cpu_fp_restore(MODES_UP);
     nyb_pool_run(NULL, flush_task, &f, 1);
-    assert_int_equal(nyb_cpu_fp_enter() & 0xffc0, 0x5f80);
+    assert_int_equal(nyb_cpu_fp_enter() & MODES_MASK, MODES_UP);
     nyb_cpu_fp_restore(former);
     assert_int_equal(f.n_kept, 0);
     nyb_pool_destroy(&pool);
-#else
-    (void)state;
-#endif
 }
 
 static void bad_counts_are_refused(void **state)

@@ -240,8 +240,9 @@ static void mixes_are_taken_back(void **state)
         NYB_OK);
     double error = 0, far = 0;
     for (size_t i = 0; i < 4 * 40; i++) {
-        error = fmax(error, fabs((double)(values[i] - x[i])));
-        far = fmax(far, fabs((double)(mixed[i] - x[i])));
+        const double e = fabs((double)(values[i] - x[i])), f = fabs((double)(mixed[i] - x[i]));
+        error = e <= error ? error : e; /* NaN stays; gcc 12 for aarch64 dies of fmax */
+        far = f <= far ? far : f;
     }
     assert_true(error < 0.05 && far > 0.2);
 }
@@ -338,7 +339,7 @@ static void a_failing_allocation_is_reported(void **state)
 }
 
 /* Subnormals are zeros inside, and the caller's arithmetic is as it was afterwards. */
-static void the_callers_mxcsr_is_restored(void **state)
+static void the_callers_arithmetic_is_restored(void **state)
 {
     const nyb_spec s = parsed("e3m0");
     const float x[3] = {1, FLT_MIN / 2, -FLT_MIN / 2};
@@ -368,7 +369,7 @@ int main(void)
         cmocka_unit_test(nothing_and_zeros_are_fine),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(a_failing_allocation_is_reported),
-        cmocka_unit_test(the_callers_mxcsr_is_restored),
+        cmocka_unit_test(the_callers_arithmetic_is_restored),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
