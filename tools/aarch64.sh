@@ -54,5 +54,4 @@ if [ ! -e "$build/build.ninja" ]; then
         exit 1
     }
 fi
-ninja -C "$build" --quiet
-meson test -C "$build" --no-rebuild --print-errorlogs --timeout-multiplier 20 "$@"
+meson test -C "$build" --print-errorlogs --timeout-multiplier 20 "$@"
