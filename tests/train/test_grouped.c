@@ -174,7 +174,7 @@ static double difference(const float *a, const float *b, size_t n)
     double most = 0, largest = 0;
 
     for (size_t i = 0; i < n; i++) {
-        assert_true(isfinite(a[i]));
+        assert_true(isfinite(a[i]) && isfinite(b[i]));
         most = fmax(most, fabs((double)a[i] - (double)b[i]));
         largest = fmax(largest, fabs((double)b[i]));
     }
