@@ -18,9 +18,8 @@ for option in "$@"; do
 done
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-tree=$scratch/tree
-build=$scratch/build
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch"' EXIT
+tree=$scratch/0
 mkdir "$tree"
 cp -r meson.build meson_options.txt include src cli examples tests bench tools "$tree"
 
@@ -32,7 +31,7 @@ if grep -qw amx_int8 /proc/cpuinfo; then
     emulate=false
     cpu=
 fi
-if ! meson setup "$build" "$tree" -Demulate=$emulate >"$scratch/log" 2>&1; then
+if ! meson setup "$tree/build" "$tree" -Demulate=$emulate >"$scratch/log" 2>&1; then
     cat "$scratch/log"
     exit 1
 fi
@@ -48,13 +47,14 @@ target() { # of a test
     esac
 }
 
-run() { # a test; its build is up to date
-    case $1 in
-    ck:*) timeout 120 "$build/$(target "$1")" --family "${1#ck:}" ;;
-    cli:*) NYBBLE_CPU=$cpu timeout 120 bash "$tree/tests/cli/${1#cli:}.sh" "$build/cli/nybble" ;;
-    train:*) NYBBLE_CPU=$cpu timeout 120 "$build/$(target "$1")" ;;
-    *) timeout 120 "$build/$(target "$1")" ;;
-    esac >"$scratch/log" 2>&1
+run() { # a test in a tree whose build is up to date
+    local build=$1/build
+    case $2 in
+    ck:*) timeout 120 "$build/$(target "$2")" --family "${2#ck:}" ;;
+    cli:*) NYBBLE_CPU=$cpu timeout 120 bash "$1/tests/cli/${2#cli:}.sh" "$build/cli/nybble" ;;
+    train:*) NYBBLE_CPU=$cpu timeout 120 "$build/$(target "$2")" ;;
+    *) timeout 120 "$build/$(target "$2")" ;;
+    esac >"$1.log" 2>&1
 }
 
 mapfile -t mutants < <(grep -vE '^#|^[[:space:]]*$' tools/mutants.txt | grep -F -- "$word" |
@@ -63,43 +63,53 @@ mapfile -t mutants < <(grep -vE '^#|^[[:space:]]*$' tools/mutants.txt | grep -F 
 # Without a bug every test passes; otherwise noticing means nothing.
 mapfile -t tests < <(printf '%s\n' "${mutants[@]}" | sed -E 's/^q?[[:space:]]*([^ ]+).*/\1/' | sort -u)
 mapfile -t targets < <(for test in "${tests[@]}"; do target "$test"; done | sort -u)
-if ! ninja -C "$build" "${targets[@]}" >"$scratch/log" 2>&1; then
+if ! ninja -C "$tree/build" "${targets[@]}" >"$scratch/log" 2>&1; then
     tail -20 "$scratch/log"
     echo "the tree does not build"
     exit 1
 fi
 for test in "${tests[@]}"; do
-    if ! run "$test"; then
-        tail -20 "$scratch/log"
+    if ! run "$tree" "$test"; then
+        tail -20 "$tree.log"
         echo "$test fails without any bug"
         exit 1
     fi
 done
 
-noticed=0
-failures=0
-complain() {
-    echo "$1: $2"
-    failures=$((failures + 1))
-}
-for mutant in "${mutants[@]}"; do
+plant() { # a mutant in a tree: a line that says whether it was noticed
+    local tree=$1 mutant=$2 test file expression tested
     IFS='|' read -r tested file expression <<<"$mutant"
     test=$(echo "${tested#q}" | tr -d ' ')
     file=$(echo "$file" | tr -d ' ')
     expression=$(echo "$mutant" | sed -E 's/^[^|]*\|[^|]*\| ?//')
-    cp "$tree/$file" "$scratch/original"
+    cp "$tree/$file" "$tree.original"
     sed -i "$expression" "$tree/$file"
-    if cmp -s "$scratch/original" "$tree/$file"; then
-        complain "changes nothing" "$mutant"
-    elif ! ninja -C "$build" "$(target "$test")" >"$scratch/log" 2>&1; then
-        grep -m 3 'error:' "$scratch/log"
-        complain "does not compile" "$mutant"
-    elif run "$test"; then
-        complain "SURVIVED" "$mutant"
+    if cmp -s "$tree.original" "$tree/$file"; then
+        echo "changes nothing: $mutant"
+    elif ! ninja -C "$tree/build" "$(target "$test")" >"$tree.log" 2>&1; then
+        grep -m 3 'error:' "$tree.log"
+        echo "does not compile: $mutant"
+    elif run "$tree" "$test"; then
+        echo "SURVIVED: $mutant"
     else
-        noticed=$((noticed + 1))
+        echo noticed
     fi
-    cp "$scratch/original" "$tree/$file"
+    cp "$tree.original" "$tree/$file"
+}
+
+# Each worker plants its share in its own copy, built as the first was.
+n=$(($(nproc) < 4 ? $(nproc) : 4))
+n=$((n < ${#mutants[@]} ? n : ${#mutants[@]}))
+for ((i = 1; i < n; i++)); do
+    cp -a "$tree" "$scratch/$i"
 done
+for ((i = 0; i < n; i++)); do
+    for ((j = i; j < ${#mutants[@]}; j += n)); do
+        plant "$scratch/$i" "${mutants[j]}"
+    done >"$scratch/$i.out" &
+done
+wait
+cat "$scratch"/*.out | grep -vx noticed
+noticed=$(cat "$scratch"/*.out | grep -cx noticed)
 echo "$noticed of ${#mutants[@]} planted bugs were noticed"
-[ "$failures" -eq 0 ] && [ "$noticed" -gt 0 ]
+[ "$noticed" -eq ${#mutants[@]} ] && [ "$noticed" -gt 0 ]
