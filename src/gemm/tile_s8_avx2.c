@@ -112,14 +112,14 @@ static void fill_bases(const block *w, bases base)
     const __m256i bias = _mm256_set1_epi16((int16_t)-w->args->bias);
     for (size_t j = 0; j < (w->args->narrow ? 2 : 4); j++) {
         __m256i sum = _mm256_setzero_si256();
-        int16_t *to = base[0] + j * 16;
+        int16_t(*to)[BASE] = base;
         for (const piece *p = w->pieces; p < w->end; p++) {
             sum = _mm256_add_epi16(sum, piece_sums(w, p, j));
             if (!p->last)
                 continue;
-            _mm256_store_si256((void *)to, _mm256_mullo_epi16(sum, bias));
+            _mm256_store_si256((void *)(*to + j * 16), _mm256_mullo_epi16(sum, bias));
             sum = _mm256_setzero_si256();
-            to += BASE;
+            to++;
         }
     }
 }
