@@ -111,7 +111,7 @@ static void run_task(void *arg, size_t task, size_t worker)
 {
     const nyb_group_job *job = arg;
     const nyb_group_conv *conv = job->conv;
-    const size_t across = (conv->n_panels + conv->block_n - 1) / conv->block_n;
+    const size_t across = nyb_div_up(conv->n_panels, conv->block_n);
     const size_t at_once = conv->lds;
     uint8_t *own = job->workers + worker * conv->worker_bytes;
     work w = {
@@ -139,8 +139,8 @@ static void run_task(void *arg, size_t task, size_t worker)
 void nyb_group_dw_run(nyb_group_job *job)
 {
     const nyb_group_conv *conv = job->conv;
-    const size_t down = (conv->m + conv->block_m - 1) / conv->block_m;
-    const size_t across = (conv->n_panels + conv->block_n - 1) / conv->block_n;
+    const size_t down = nyb_div_up(conv->m, conv->block_m);
+    const size_t across = nyb_div_up(conv->n_panels, conv->block_n);
 
     nyb_pool_run(job->pool, run_task, job, down * across);
 }

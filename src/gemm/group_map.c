@@ -262,7 +262,7 @@ static void run_task(void *arg, size_t task, size_t worker)
     const nyb_group_conv *conv = job->conv;
     const nyb_group_grid *grid = conv->grids;
     const size_t part = task % conv->panel_groups;
-    const size_t per_part = (conv->n_panels + conv->panel_groups - 1) / conv->panel_groups;
+    const size_t per_part = nyb_div_up(conv->n_panels, conv->panel_groups);
     const size_t end = nyb_min((part + 1) * per_part, conv->n_panels);
     size_t block = task / conv->panel_groups;
 

@@ -127,8 +127,8 @@ static void run(const nyb_tile_f32_args *args)
         run_rows_1, run_rows_2, run_rows_3, run_rows_4,  run_rows_5,  run_rows_6,
         run_rows_7, run_rows_8, run_rows_9, run_rows_10, run_rows_11, run_rows_12,
     };
-    for (size_t row = 0, left = (args->rows + MAX_ROWS - 1) / MAX_ROWS; left; left--) {
-        const size_t n_rows = (args->rows - row + left - 1) / left;
+    for (size_t row = 0, left = nyb_div_up(args->rows, MAX_ROWS); left; left--) {
+        const size_t n_rows = nyb_div_up(args->rows - row, left);
         run_block[n_rows - 1](args, row);
         row += n_rows;
     }

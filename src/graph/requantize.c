@@ -191,7 +191,7 @@ static void decode(nyb_graph *g, const nyb_grouped *grouped, float *values)
     const nyb_packed *p = &grouped->packed;
     decode_job job = {grouped, values, nyb_max(8192 / nyb_max(p->cols, 1), 1)};
 
-    nyb_pool_run(g->context->pool, decode_task, &job, (p->rows + job.rows - 1) / job.rows);
+    nyb_pool_run(g->context->pool, decode_task, &job, nyb_div_up(p->rows, job.rows));
 }
 
 /* The values of an earlier quant in the tensor's own basis. */

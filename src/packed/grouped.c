@@ -263,7 +263,7 @@ void nyb_grouped_encode(const nyb_context *context, const nyb_grouped *grouped, 
     encode_job job = {.cpu = context->cpu, .grouped = grouped, .values = values};
 
     job.rows = nyb_round_up((16384 + p->pitch - 1) / p->pitch, 8);
-    nyb_pool_run(context->pool, encode_task, &job, (p->rows + job.rows - 1) / job.rows);
+    nyb_pool_run(context->pool, encode_task, &job, nyb_div_up(p->rows, job.rows));
 }
 
 void nyb_grouped_decode(const nyb_grouped *grouped, float *real)
