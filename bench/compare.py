@@ -205,8 +205,10 @@ class Comparer:
 
     def step_command(self, row, recipe):
         model, image, batch, classes = STEPS[row]
+        recipe, *keys = recipe.split("+")
         return self.ours("step", "--model", model, "--input", image, "--batch", str(batch),
-                         "--classes", str(classes), "--recipe", recipe, "--repeats",
+                         "--classes", str(classes), "--recipe", recipe,
+                         *(f"--set={key}" for key in keys), "--repeats",
                          str(min(5, self.args.repeats)))
 
     def step(self, row, recipes):
@@ -239,7 +241,7 @@ class Comparer:
         self.deadline = time.monotonic() + self.args.limit
         try:
             result = self.torch("resnet18", ["fp32"], "--memory")
-            for recipe in ("f32", "luq", "luq_lean"):
+            for recipe in ("f32", "luq", "luq_lean", REPEATING):
                 command = self.step_command("resnet18", recipe)
                 ours = self.json_of(command)
                 line = self.header(f"memory resnet18 3x32x32 batch 64 {recipe}", command)
@@ -254,12 +256,13 @@ class Comparer:
             print(f"    {error}", file=sys.stderr)
 
 
+REPEATING = "luq+recompute=products"
 ROWS = {
     "gemm1024": lambda c: c.products("gemm", (1024, 1024, 1024), ["--a", "int4", "--b", "int4"]),
     "gemm2048": lambda c: c.products("gemm", (2048, 2048, 2048), ["--a", "int4", "--b", "int4"]),
     "linear": lambda c: c.products("linear", (2048, 1024, 1024), ["--recipe", "luq"]),
     **{row: lambda c, row=row: c.conv(row) for row in CONVS},
-    "resnet18": lambda c: c.step("resnet18", ("luq", "luq_lean", "f32")),
+    "resnet18": lambda c: c.step("resnet18", ("luq", "luq_lean", REPEATING, "f32")),
     "resnet18-imagenet": lambda c: c.step("resnet18-imagenet", ("luq", "luq_lean")),
     "resnet20": lambda c: c.step("resnet20", ("luq", "luq_lean")),
     "memory": Comparer.memory,

@@ -126,7 +126,10 @@ static void add_energy_row(cli_table *table, const char *layer, const char *prod
     cli_table_cell(table, "%s", print_operations(e->add, text, sizeof text));
     cli_table_cell(table, "%.4g", e->picojoules * 1e-6);
     cli_table_cell(table, "%.4g", e->f32_picojoules * 1e-6);
-    cli_table_cell(table, "%.1f %%", 100 * e->picojoules / e->f32_picojoules);
+    if (e->f32_picojoules > 0)
+        cli_table_cell(table, "%.1f %%", 100 * e->picojoules / e->f32_picojoules);
+    else
+        cli_table_cell(table, "-");
 }
 
 static const char energy_notes[] =

@@ -136,7 +136,7 @@ NYB_API void nyb_train_summarize(const nyb_train *train, nyb_train_summary *summ
 /* What the graph compiler decided. One line per product of each GEMM layer. */
 typedef struct nyb_explain_line {
     const char *layer;   /* "layer1.0.conv1" */
-    const char *product; /* "fwd", "dgrad", "wgrad" */
+    const char *product; /* "fwd", "dgrad", "wgrad", "fwd again" (recompute = products) */
     char a[96], b[96];   /* operand specs: x w / dy w / dy x */
     const char *engine, *kernel;
     uint64_t macs;       /* per step (whole batch) */

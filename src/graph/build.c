@@ -45,7 +45,9 @@ int nyb_build_buffer(nyb_builder *b, const char *what, int layer, nyb_home home,
                                             .param = param,
                                             .n_bytes = nyb_round_up(n_bytes, NYB_ALIGN),
                                             .first = -1,
-                                            .last = -1};
+                                            .last = -1,
+                                            .gone = -1,
+                                            .again = -1};
     return p->n_buffers++;
 }
 

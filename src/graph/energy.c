@@ -218,7 +218,8 @@ static void add_sums(const nyb_graph *g, const nyb_step *s, uint64_t macs, bool 
 void nyb_graph_energy_at(const nyb_graph *g, size_t i, nyb_energy *energy)
 {
     const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
-    const nyb_step *s = nyb_graph_product_step(p, i);
+    bool again;
+    const nyb_step *s = nyb_graph_product_step(p, i, &again);
 
     *energy = (nyb_energy){0};
     if (!s)
@@ -228,7 +229,7 @@ void nyb_graph_energy_at(const nyb_graph *g, size_t i, nyb_energy *energy)
     const uint64_t samples = q && q->rounds ? (uint64_t)q->samples : 1;
     const uint64_t macs = nyb_graph_step_macs(s) * nyb_max(samples, 1); /* packed: counts draws */
 
-    energy->macs = nyb_graph_step_macs(s) / (uint64_t)s->n_a;
+    energy->macs = again ? 0 : nyb_graph_step_macs(s) / (uint64_t)s->n_a;
     if (strcmp(nyb_graph_step_engine(s), "mf") == 0)
         energy->add[NYB_ARITH_INT8] += macs;
     else if (!is_sign(p, &s->a[0]) && !is_sign(p, &s->b))

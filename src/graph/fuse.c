@@ -15,6 +15,8 @@
  *                                                one stores of y, and the other rounds of dX
  *   across     batchnorm -> dW                   what nobody else reads again is not kept: made
  *                                                once more, from y, where dW wants it
+ *              product -> batchnorm              recompute = products: y is not kept, but
+ * multiplied again where the backward pass first reads it
  *
  * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
 #include "graph/build.h"
@@ -54,11 +56,13 @@ static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
         return false;
     case NYB_STEP_ENCODE:
     case NYB_STEP_ROUND:
-        return uses(p, s, buffer) && buffer != p->quants[s->quant].real;
+        return buffer == p->quants[s->quant].codes || buffer == p->quants[s->quant].values ||
+               buffer == p->quants[s->quant].scales;
     case NYB_STEP_SAMPLE:
     case NYB_STEP_AGAIN:
     case NYB_STEP_PRODUCT:
     case NYB_STEP_TAPS:
+    case NYB_STEP_REPEAT:
         return s->out == buffer;
     case NYB_STEP_ESTIMATE:
         return s->out == buffer || s->dout == buffer;
@@ -392,6 +396,56 @@ static void leave_unstored(fuser *f, int i)
         s->lagging = p->steps[i].quant;
 }
 
+/* ---- products that are repeated -------------------------------------------------------------- */
+
+/* Bytes of a product's operands that nobody needs from step i on. */
+static size_t operands_gone(const fuser *f, const nyb_step *product, int i)
+{
+    const nyb_program *p = f->b.p;
+    int list[NYB_STEP_BUFFERS];
+    const int n = nyb_step_buffers(p, product, list);
+    size_t n_bytes = 0;
+
+    for (int j = 0; j < n; j++)
+        if (list[j] != product->out && p->buffers[list[j]].home == NYB_HOME_PLANNED &&
+            next_use(f, list[j], i) < 0)
+            n_bytes += p->buffers[list[j]].n_bytes;
+    return n_bytes;
+}
+
+/* Puts a step that repeats a product in front of step i. */
+static void insert_repeat(fuser *f, int i, int product)
+{
+    nyb_program *p = f->b.p;
+    nyb_step *s = nyb_build_step(&f->b, NYB_STEP_REPEAT, p->steps[product].layer);
+
+    if (!s)
+        return;
+    s->producer = product;
+    s->out = p->steps[product].out;
+    const nyb_step repeat = *s;
+    memmove(&p->steps[i + 1], &p->steps[i], (size_t)(p->n_steps - i) * sizeof *p->steps);
+    memmove(&f->gone[i + 1], &f->gone[i], (size_t)(p->n_steps - i) * sizeof *f->gone);
+    p->steps[i] = repeat;
+    f->gone[i] = false;
+    p->n_steps++;
+    for (int j = i + 1; j < p->n_steps; j++)
+        if (p->steps[j].producer >= i)
+            p->steps[j].producer++;
+}
+
+/* Batchnorm's input is multiplied again, unless that keeps operands as large as it is. */
+static void fuse_repeat(fuser *f, int i)
+{
+    const nyb_program *p = f->b.p;
+    const nyb_step *s = &p->steps[i];
+    const int y = s->out, reader = next_use(f, y, i + 1), user = next_use(f, y, p->n_forward);
+
+    if (user >= 0 && is_step(f, reader, NYB_STEP_FORWARD, "batchnorm") &&
+        next_write(f, y, i + 1) == p->n_steps && operands_gone(f, s, user) < p->buffers[y].n_bytes)
+        insert_repeat(f, user, i);
+}
+
 /* ---- all ------------------------------------------------------------------------------------- */
 
 /* Removes the steps that are gone. */
@@ -417,7 +471,7 @@ nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *e
 {
     fuser f = {.b = {.g = graph, .p = program, .err = err, .status = NYB_OK}};
 
-    f.gone = nyb_alloc((size_t)program->n_steps * sizeof *f.gone);
+    f.gone = nyb_alloc(2 * (size_t)program->n_steps * sizeof *f.gone); /* repeats come in */
     if (!f.gone)
         return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", graph->model->name);
     for (int i = 0; i < program->n_steps; i++)
@@ -444,6 +498,10 @@ nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *e
     for (int i = 0; i < program->n_steps; i++)
         if (program->steps[i].kind == NYB_STEP_ENCODE)
             leave_unstored(&f, i);
+    for (int i = 0; i < program->n_forward; i++)
+        if (graph->recipe.recompute == NYB_RECOMPUTE_PRODUCTS && !f.gone[i] &&
+            program->steps[i].kind == NYB_STEP_PRODUCT)
+            fuse_repeat(&f, i);
     compact(&f);
     nyb_free(f.gone);
     return f.b.status;

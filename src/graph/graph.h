@@ -82,7 +82,7 @@ typedef enum nyb_home {
     NYB_HOME_GRADIENT /* params[param].gradient */
 } nyb_home;
 
-/* A piece of memory, live from step `first` to step `last`. */
+/* A piece of memory, live from step `first` to step `last`, maybe with a gap. */
 typedef struct nyb_buffer {
     const char *what; /* "output", "codes", "gradient", ... */
     int layer;
@@ -90,9 +90,16 @@ typedef struct nyb_buffer {
     int param; /* index into graph->params, or -1 */
     size_t n_bytes;
     int first, last; /* -1: never used */
+    int gone, again; /* not live after step `gone` until step `again` fills it again; -1: no gap */
     size_t offset;   /* planned: in the program's part of the arena */
     void *memory;    /* set by nyb_program_bind */
 } nyb_buffer;
+
+static inline bool nyb_buffer_is_live(const nyb_buffer *b, int step)
+{
+    return b->first <= step && step <= b->last &&
+           (b->again < 0 || step <= b->gone || step >= b->again);
+}
 
 /* How the codes of one quant come from those of another. */
 typedef enum nyb_order {
@@ -145,8 +152,9 @@ typedef struct nyb_quant {
     X(NYB_STEP_SAMPLE, "sample")   /* the pixels of an f32 tensor that a 1x1 window sees */        \
     X(NYB_STEP_AGAIN, "again")     /* a tensor that batchnorm made, made again for dW */           \
     X(NYB_STEP_PRODUCT, "gemm")                                                                    \
-    X(NYB_STEP_TAPS, "taps")    /* dW, each tap's patch rows rounded for themselves */             \
-    X(NYB_STEP_ESTIMATE, "ste") /* from the gradient of a quantized tensor to the tensor's */      \
+    X(NYB_STEP_REPEAT, "gemm again") /* a product of the forward pass, for the backward pass */    \
+    X(NYB_STEP_TAPS, "taps")         /* dW, each tap's patch rows rounded for themselves */        \
+    X(NYB_STEP_ESTIMATE, "ste")      /* from the gradient of a quantized tensor to the tensor's */ \
     X(NYB_STEP_FORWARD, "forward")                                                                 \
     X(NYB_STEP_BACKWARD, "backward")
 typedef enum nyb_step_kind {
@@ -188,7 +196,8 @@ typedef struct nyb_step {
     /* forward, backward: buffers while building, then bound into args */
     int in[NYB_OP_INPUTS], dout, din[NYB_OP_INPUTS], saved;
     int residual, mask, kept, stored, blocks, coefs; /* of args.fused */
-    int producer; /* encode, again: the step that makes rows of a tensor nobody stored, or -1 */
+    int producer; /* encode, again: the step that makes rows of a tensor nobody stored; repeat: the
+                     product; or -1 */
     int lagging;  /* that step: the quant, whose scale may be known beforehand; or -1 */
     nyb_op_args args;
 } nyb_step;
@@ -326,8 +335,9 @@ nyb_kept nyb_program_kept(const nyb_program *program);
 void nyb_graph_print(const nyb_graph *graph, FILE *out);
 size_t nyb_graph_explain_count(const nyb_graph *graph);
 void nyb_graph_explain_at(const nyb_graph *graph, size_t i, nyb_explain_line *line);
-/* The i-th product of a program, or NULL; its multiply-adds, all samples and taps. */
-const nyb_step *nyb_graph_product_step(const nyb_program *program, size_t i);
+/* The i-th product of a program, or NULL; again: it is one that is repeated. */
+const nyb_step *nyb_graph_product_step(const nyb_program *program, size_t i, bool *again);
+/* Multiply-adds, all samples and taps. */
 uint64_t nyb_graph_step_macs(const nyb_step *step);
 const char *nyb_graph_step_engine(const nyb_step *step);
 const char *nyb_graph_step_kernel(const nyb_step *step);

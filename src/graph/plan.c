@@ -43,6 +43,8 @@ int nyb_step_buffers(const nyb_program *p, const nyb_step *s, int list[NYB_STEP_
                        s->mask,  s->residual, s->kept, s->stored, s->blocks, s->coefs};
     int n = 0, kept = 0;
 
+    if (s->kind == NYB_STEP_REPEAT)
+        return nyb_step_buffers(p, &p->steps[s->producer], list);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         list[n++] = own[i];
     if (s->kind == NYB_STEP_TAPS)
@@ -77,9 +79,15 @@ static void count_lifetimes(nyb_program *p)
     int list[NYB_STEP_BUFFERS];
 
     for (int i = 0; i < p->n_buffers; i++)
-        p->buffers[i].first = p->buffers[i].last = -1;
+        p->buffers[i].first = p->buffers[i].last = p->buffers[i].again = -1;
     for (int i = 0; i < p->n_steps; i++) {
-        const int n = nyb_step_buffers(p, &p->steps[i], list);
+        const nyb_step *s = &p->steps[i];
+        const int n = nyb_step_buffers(p, s, list);
+
+        if (s->kind == NYB_STEP_REPEAT) {
+            p->buffers[s->out].gone = p->buffers[s->out].last;
+            p->buffers[s->out].again = i;
+        }
 
         for (int j = 0; j < n; j++) {
             nyb_buffer *b = &p->buffers[list[j]];
@@ -98,9 +106,18 @@ static bool is_planned(const nyb_buffer *b)
     return b->home == NYB_HOME_PLANNED && b->first >= 0;
 }
 
+static bool is_live_in(const nyb_buffer *b, int first, int last)
+{
+    if (b->again < 0)
+        return b->first <= last && first <= b->last;
+    return (b->first <= last && first <= b->gone) || (b->again <= last && first <= b->last);
+}
+
 static bool live_together(const nyb_buffer *a, const nyb_buffer *b)
 {
-    return a->first <= b->last && b->first <= a->last;
+    if (b->again < 0)
+        return is_live_in(a, b->first, b->last);
+    return is_live_in(a, b->first, b->gone) || is_live_in(a, b->again, b->last);
 }
 
 /* Whether a placed buffer (in order of placement, by `placed`) overlaps [offset, offset + n). If

@@ -6,7 +6,7 @@
 static bool is_kept(const nyb_program *p, const nyb_buffer *b)
 {
     return b->home == NYB_HOME_PLANNED && b->first >= 0 && b->first < p->n_forward &&
-           b->last >= p->n_forward;
+           b->last >= p->n_forward && b->again < 0;
 }
 
 /* Bytes of what a quant leaves that are kept: 0 if none are. */
@@ -70,10 +70,13 @@ static void print_persistent(const nyb_graph *g, FILE *out)
 }
 
 /* The operator; "": a quantization's. */
-static void step_word(const nyb_graph *g, const nyb_step *s, char *text, size_t size)
+static void step_word(const nyb_graph *g, const nyb_program *p, const nyb_step *s, char *text,
+                      size_t size)
 {
     if (s->quant >= 0)
         snprintf(text, size, "%s", "");
+    else if (s->kind == NYB_STEP_REPEAT)
+        snprintf(text, size, "%s", nyb_graph_step_engine(&p->steps[s->producer]));
     else if (s->kind == NYB_STEP_PRODUCT)
         snprintf(text, size, "%s", nyb_graph_step_engine(s));
     else
@@ -95,10 +98,10 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
         const nyb_layer *l = &g->model->layers[s->layer];
         char spec[96] = "", word[64];
 
-        step_word(g, s, word, sizeof word);
+        step_word(g, p, s, word, sizeof word);
         if (s->quant >= 0)
             nyb_spec_print(&p->quants[s->quant].spec, spec, sizeof spec);
-        fprintf(out, "  %4d %-9s %-28s %s%s%s%s\n", i, nyb_step_kind_name(s->kind), l->name,
+        fprintf(out, "  %4d %-10s %-28s %s%s%s%s\n", i, nyb_step_kind_name(s->kind), l->name,
                 s->quant >= 0 ? nyb_slot_name(p->quants[s->quant].slot) : word,
                 s->quant >= 0 ? " " : "", spec, s->args.fused.unstored ? ", not stored" : "");
     }
@@ -107,10 +110,13 @@ static void print_program(const nyb_graph *g, const nyb_program *p, FILE *out)
     for (int i = 0; i < p->n_buffers; i++) {
         const nyb_buffer *b = &p->buffers[i];
 
-        if (b->home == NYB_HOME_PLANNED && b->first >= 0)
-            fprintf(out, "  %-8s %-28s %12zu %12zu %5d %5d%s\n", b->what,
-                    g->model->layers[b->layer].name, b->n_bytes, b->offset, b->first, b->last,
-                    is_kept(p, b) ? " kept" : "");
+        if (b->home != NYB_HOME_PLANNED || b->first < 0)
+            continue;
+        fprintf(out, "  %-8s %-28s %12zu %12zu %5d %5d", b->what, g->model->layers[b->layer].name,
+                b->n_bytes, b->offset, b->first, b->last);
+        if (b->again >= 0)
+            fprintf(out, ", not from %d to %d", b->gone + 1, b->again - 1);
+        fprintf(out, "%s\n", is_kept(p, b) ? " kept" : "");
     }
 }
 
@@ -128,11 +134,21 @@ void nyb_graph_print(const nyb_graph *g, FILE *out)
 
 /* ---- explain: one line per product of the training program ----------------------------------- */
 
-const nyb_step *nyb_graph_product_step(const nyb_program *p, size_t i)
+static bool is_product(const nyb_step *s)
 {
-    for (int s = 0; s < p->n_steps; s++)
-        if ((p->steps[s].kind == NYB_STEP_PRODUCT || p->steps[s].kind == NYB_STEP_TAPS) && i-- == 0)
-            return &p->steps[s];
+    return s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_TAPS || s->kind == NYB_STEP_REPEAT;
+}
+
+const nyb_step *nyb_graph_product_step(const nyb_program *p, size_t i, bool *again)
+{
+    for (int n = 0; n < p->n_steps; n++) {
+        const nyb_step *s = &p->steps[n];
+
+        if (!is_product(s) || i-- > 0)
+            continue;
+        *again = s->kind == NYB_STEP_REPEAT;
+        return *again ? &p->steps[s->producer] : s;
+    }
     return NULL;
 }
 
@@ -164,9 +180,10 @@ uint64_t nyb_graph_step_macs(const nyb_step *s)
 
 size_t nyb_graph_explain_count(const nyb_graph *g)
 {
+    bool again;
     size_t n = 0;
 
-    while (nyb_graph_product_step(&g->programs[NYB_MODE_TRAIN], n))
+    while (nyb_graph_product_step(&g->programs[NYB_MODE_TRAIN], n, &again))
         n++;
     return n;
 }
@@ -216,13 +233,14 @@ void nyb_graph_explain_at(const nyb_graph *g, size_t i, nyb_explain_line *line)
 {
     static const char *const products[] = {"fwd", "dgrad", "wgrad"};
     const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
-    const nyb_step *s = nyb_graph_product_step(p, i);
+    bool again;
+    const nyb_step *s = nyb_graph_product_step(p, i, &again);
 
     *line = (nyb_explain_line){0};
     if (!s)
         return;
     line->layer = g->model->layers[s->layer].name;
-    line->product = products[s->product];
+    line->product = again ? "fwd again" : products[s->product];
     print_source(p, &s->a[0], s->n_a, line->a);
     print_source(p, &s->b, 1, line->b);
     line->engine = nyb_graph_step_engine(s);

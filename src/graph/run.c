@@ -266,6 +266,9 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
     case NYB_STEP_PRODUCT:
         run_product(g, s, step);
         return;
+    case NYB_STEP_REPEAT:
+        run_product(g, &p->steps[s->producer], step);
+        return;
     case NYB_STEP_FORWARD:
         g->model->layers[s->layer].op->forward(&s->args);
         return;

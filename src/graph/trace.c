@@ -66,7 +66,7 @@ static void count_bytes(const nyb_program *p, int step, nyb_trace_line *line)
         const nyb_buffer *b = &p->buffers[list[i]];
         const bool adds = adds_to(s, list[i]);
         const bool makes = b->home == NYB_HOME_PLANNED
-                               ? b->first == step
+                               ? b->first == step || b->again == step
                                : b->home == NYB_HOME_GRADIENT || b->home == NYB_HOME_RESULT;
 
         if (is_in(list, i, list[i]) || looks_away(p, s, list[i]))
@@ -109,6 +109,8 @@ static void name_kind(const nyb_graph *g, const nyb_program *p, const nyb_step *
     nyb_graph_op_word(g, s, op, sizeof op);
     if (s->kind == NYB_STEP_PRODUCT)
         snprintf(line->kind, sizeof line->kind, "%s %s", word, products[s->product]);
+    else if (s->kind == NYB_STEP_REPEAT)
+        snprintf(line->kind, sizeof line->kind, "%s", word);
     else if (s->kind == NYB_STEP_FORWARD || s->kind == NYB_STEP_BACKWARD)
         snprintf(line->kind, sizeof line->kind, "%s %s", op, word);
     else if (s->producer >= 0) /* computes what nobody stored, and encodes it */
@@ -133,7 +135,9 @@ void nyb_graph_trace_at(const nyb_graph *g, nyb_mode mode, int step, nyb_trace_l
     name_kind(g, p, s, line);
     if (s->quant >= 0)
         line->slot = nyb_slot_name(p->quants[s->quant].slot);
-    if (s->conv || s->group || s->depthwise)
+    if (s->kind == NYB_STEP_REPEAT)
+        describe_product(p, &p->steps[s->producer], line);
+    else if (s->conv || s->group || s->depthwise)
         describe_product(p, s, line);
     count_bytes(p, step, line);
 }

@@ -12,6 +12,7 @@ static const char *const rounding_words[] = {NYB_ROUNDING_LIST(X) NULL};
 static const char *const edge_words[] = {NYB_EDGE_LIST(X) NULL};
 static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
 static const char *const store_words[] = {NYB_STORE_LIST(X) NULL};
+static const char *const recompute_words[] = {NYB_RECOMPUTE_LIST(X) NULL};
 static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
 static const char *const from_words[] = {NYB_FROM_LIST(X) NULL};
 static const char *const ste_words[] = {NYB_STE_LIST(X) NULL};
@@ -27,7 +28,8 @@ static const char *const mix_words[] = {NYB_MIX_LIST(X) NULL};
 _Static_assert(sizeof(nyb_edge) == sizeof(int) && sizeof(nyb_eval_scale) == sizeof(int) &&
                    sizeof(nyb_policy) == sizeof(int) && sizeof(nyb_from) == sizeof(int) &&
                    sizeof(nyb_ste) == sizeof(int) && sizeof(nyb_loss_scale) == sizeof(int) &&
-                   sizeof(nyb_engine) == sizeof(int),
+                   sizeof(nyb_engine) == sizeof(int) && sizeof(nyb_store) == sizeof(int) &&
+                   sizeof(nyb_recompute) == sizeof(int),
                "enums are ints");
 
 typedef enum nyb_field_kind {
@@ -128,6 +130,8 @@ static const nyb_field fields[] = {
      "its first (or fixed) value, a power of two", NULL},
     {"store", FIELD_WORD, false, AT(store), 0, 0, 0,
      "batchnorm's inputs and the gradients that products leave for it", store_words},
+    {"recompute", FIELD_WORD, false, AT(recompute), 0, 0, 0,
+     "how batchnorm's backward pass gets its inputs", recompute_words},
     {"eval.scale", FIELD_WORD, false, AT(eval_scale), 0, 0, 0, "activation clips at evaluation",
      eval_words},
     {"eval.decay", FIELD_FLOAT, false, AT(eval_decay), 0, 0, 0.9999,
@@ -588,6 +592,7 @@ nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err)
         .update = {.format = real.format},
         .loss_scale_start = 65536.0f,
         .store = NYB_STORE_F32,
+        .recompute = NYB_RECOMPUTE_NONE,
         .eval_scale = NYB_EVAL_FROZEN,
         .eval_decay = 0.9f,
         .finish_epochs = 0,

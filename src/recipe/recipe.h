@@ -88,6 +88,15 @@ typedef enum nyb_store {
 #undef X
 } nyb_store;
 
+#define NYB_RECOMPUTE_LIST(X)                                                                      \
+    X(NYB_RECOMPUTE_NONE, "none", "kept from the forward pass")                                    \
+    X(NYB_RECOMPUTE_PRODUCTS, "products", "multiplied again from operands that are kept anyway")
+typedef enum nyb_recompute {
+#define X(constant, word, sentence) constant,
+    NYB_RECOMPUTE_LIST(X)
+#undef X
+} nyb_recompute;
+
 #define NYB_POLICY_LIST(X)                                                                         \
     X(NYB_POLICY_STOP, "stop", "end the run with an error that names step and layer")              \
     X(NYB_POLICY_SKIP, "skip", "leave the weights as they are for this step")                      \
@@ -113,6 +122,7 @@ struct nyb_recipe {
     nyb_engine engine;
     nyb_store store; /* pre-activations of batch normalisation, and gradients that a product leaves
                         for it */
+    nyb_recompute recompute; /* how its backward pass gets those pre-activations */
     nyb_eval_scale eval_scale;
     float eval_decay;  /* of the exponential mean: 0.9 */
     int finish_epochs; /* FNT: further epochs with f32 activations and gradients, weights as fwd_w

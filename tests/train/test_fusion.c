@@ -27,8 +27,7 @@ static size_t most_live(const nyb_program *p)
         size_t live = 0;
 
         for (int i = 0; i < p->n_buffers; i++)
-            if (p->buffers[i].home == NYB_HOME_PLANNED && p->buffers[i].first <= s &&
-                p->buffers[i].last >= s)
+            if (p->buffers[i].home == NYB_HOME_PLANNED && nyb_buffer_is_live(&p->buffers[i], s))
                 live += p->buffers[i].n_bytes;
         most = live > most ? live : most;
     }
@@ -113,6 +112,8 @@ static void fused_bits_are_the_operators(void **state)
     static const char *const hindsight[] = {"dgrad.dy=e3m0/hindsight/tensor/stochastic",
                                             "wgrad.dy=e3m0/hindsight/tensor/stochastic", NULL};
     static const char *const half[] = {"store=bf16", NULL};
+    static const char *const repeat[] = {"recompute=products", NULL};
+    static const char *const lean[] = {"recompute=products", "store=bf16", NULL};
     static const char *const delayed[] = {"dgrad.dy=int8/delayed/tensor/stochastic",
                                           "wgrad.dy=int8/delayed/tensor/stochastic", NULL};
 
@@ -122,7 +123,12 @@ static void fused_bits_are_the_operators(void **state)
         check("resnet8", recipes[i], half);
         check(NULL, recipes[i], NULL);
         check(NULL, recipes[i], half);
+        check("resnet8", recipes[i], repeat);
+        check("resnet8", recipes[i], lean);
+        check(NULL, recipes[i], repeat);
     }
+    check("mobilenet3", "luq", lean);
+    check("resnet8", "ultralow", repeat);
     check("resnet14s", "luq", shortcut);
     check("resnet14s", "luq", finish);
     check("mobilenet3", "luq", finish);
@@ -326,6 +332,54 @@ static void inputs_of_dw_are_made_again(void **state)
     }
 }
 
+/* recompute = products: no pre-activation is kept whose operands are there anyway, or are as codes
+ * a fraction of it; it is multiplied once more before anybody reads it. What is left of luq is
+ * codes, masks and what the f32 shortcuts see. */
+static void products_are_repeated(void **state)
+{
+    static const struct {
+        const char *recipe;
+        const char *store;
+        int repeats; /* of nine convolutions */
+        double less; /* is kept, at least by this factor */
+    } cases[] = {{"luq", "store=f32", 9, 5},      {"luq", "store=bf16", 9, 3},
+                 {"nybble", "store=f32", 9, 5},   {"mxfp4", "store=f32", 9, 2},
+                 {"mxfp4", "store=bf16", 7, 1.4}, {"f32", "store=bf16", 4, 1.4}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const sets[] = {"recompute=products", cases[i].store, NULL};
+        nyb_error err = {0};
+        nyb_graph *g;
+        fixture f;
+        size_t kept[2];
+
+        for (int with = 0; with < 2; with++) {
+            int repeats = 0;
+
+            fixture_init(&f, "auto", 1, "resnet8", cases[i].recipe, sets + !with, 8, 16);
+            assert_int_equal(nyb_graph_create(f.context, f.model, f.recipe, 8, 1, 0, &g, &err),
+                             NYB_OK);
+            const nyb_program *p = &g->programs[NYB_MODE_TRAIN];
+            for (int s = 0; s < p->n_steps; s++) {
+                if (p->steps[s].kind != NYB_STEP_REPEAT)
+                    continue;
+                const nyb_step *product = &p->steps[p->steps[s].producer];
+                const nyb_buffer *y = &p->buffers[p->steps[s].out];
+                assert_true(product->kind == NYB_STEP_PRODUCT && product->out == p->steps[s].out);
+                assert_true(s >= p->n_forward && y->again == s && y->last > s);
+                assert_true(y->gone > y->first && y->gone < p->n_forward);
+                repeats++;
+            }
+            assert_int_equal(repeats, with ? cases[i].repeats : 0);
+            kept[with] = nyb_program_kept(p).total;
+            nyb_graph_destroy(&g);
+            fixture_free(&f);
+        }
+        assert_true((double)kept[1] * cases[i].less <= (double)kept[0]);
+    }
+}
+
 typedef struct seen {
     uint64_t hash;
     int n;
@@ -404,6 +458,7 @@ int main(void)
         cmocka_unit_test(shortcuts_keep_what_they_see),
         cmocka_unit_test(inner_tensors_are_never_stored),
         cmocka_unit_test(inputs_of_dw_are_made_again),
+        cmocka_unit_test(products_are_repeated),
         cmocka_unit_test(telemetry_sees_every_tensor),
         cmocka_unit_test(a_nonfinite_layer_is_found),
     };

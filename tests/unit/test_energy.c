@@ -199,6 +199,29 @@ static void rescaling_in_blocks(void **state)
     close_rig(&r);
 }
 
+/* Its operations count, once more; f32 would not do them. */
+static void a_repeated_product_costs(void **state)
+{
+    (void)state;
+    const char *const keys[] = {EDGES, "recompute", "products", NULL};
+    const nyb_conv2d_options conv = {.out = 16, .kernel = 3, .stride = 1, .pad = 1};
+    nyb_model *model;
+    rig r;
+
+    assert_int_equal(nyb_model_create("conv", &model, NULL), NYB_OK);
+    nyb_value x = nyb_conv2d(model, nyb_input(model, 4, 4, 2, 0), "conv", &conv);
+    x = nyb_global_avgpool(model, nyb_relu(model, nyb_batchnorm(model, x, "bn")));
+    assert_int_equal(nyb_model_finish(model, nyb_linear(model, x, "fc", 4, 0), NULL), NYB_OK);
+    open_rig(&r, model, "luq", keys, 3);
+    const nyb_energy once = energy_of(&r, "fwd"), again = energy_of(&r, "fwd again");
+    assert_true(once.macs > 0 && once.picojoules > 0 && once.f32_picojoules > 0);
+    assert_int_equal(again.macs, 0);
+    assert_memory_equal(again.mul, once.mul, sizeof once.mul);
+    assert_memory_equal(again.add, once.add, sizeof once.add);
+    assert_true(again.picojoules == once.picojoules && again.f32_picojoules == 0);
+    close_rig(&r);
+}
+
 static uint64_t length_of(const rig *r, const char *layer, const char *product)
 {
     for (size_t i = 0; i < nyb_train_explain_count(r->train); i++) {
@@ -364,10 +387,15 @@ static void powers_of_two(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operations_of_a_layer), cmocka_unit_test(rescaling_in_blocks),
-        cmocka_unit_test(rescaling_of_samples),  cmocka_unit_test(lengths_of_sums),
-        cmocka_unit_test(rescaling_of_filters),  cmocka_unit_test(sums),
-        cmocka_unit_test(published_table),       cmocka_unit_test(powers_of_two),
+        cmocka_unit_test(operations_of_a_layer),
+        cmocka_unit_test(rescaling_in_blocks),
+        cmocka_unit_test(rescaling_of_samples),
+        cmocka_unit_test(lengths_of_sums),
+        cmocka_unit_test(a_repeated_product_costs),
+        cmocka_unit_test(rescaling_of_filters),
+        cmocka_unit_test(sums),
+        cmocka_unit_test(published_table),
+        cmocka_unit_test(powers_of_two),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
