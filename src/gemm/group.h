@@ -45,6 +45,7 @@ typedef struct nyb_group_args {
     const int32_t *start;
     float *c;
     bool accumulate;
+    bool narrow;          /* only columns 0..15 are wanted; c's others hold anything afterwards */
     int32_t max_a, max_b; /* largest byte of a (with bias) and |b|: bounds for int16 partial sums */
 } nyb_group_args;
 

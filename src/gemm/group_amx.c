@@ -35,44 +35,50 @@ typedef struct sums {
     _Alignas(64) int32_t half[2][NYB_GROUP_ROWS][16];
 } sums;
 
-/* The sums of group g, in tiles t0 and t1. */
-#define DOT_GROUP(args, a, g, t0, t1)                                                              \
+/* The sums of group g, in tiles t0 and t1 (of 16 columns: t0). */
+#define DOT_GROUP(args, a, g, halves, t0, t1)                                                      \
     do {                                                                                           \
         const size_t k_ = (g) * (args)->group;                                                     \
         const int8_t *b_ = (args)->b + nyb_group_offset(k_);                                       \
         NYB_TILE_ZERO(t0);                                                                         \
-        NYB_TILE_ZERO(t1);                                                                         \
         NYB_TILE_LOAD(6, (a) + k_, (args)->lda);                                                   \
         NYB_TILE_LOAD(4, b_, (size_t)64);                                                          \
         NYB_TILE_DOT(t0, 6, 4);                                                                    \
+        if ((halves) == 1)                                                                         \
+            break;                                                                                 \
+        NYB_TILE_ZERO(t1);                                                                         \
         NYB_TILE_LOAD(5, b_ + 1024, (size_t)64);                                                   \
         NYB_TILE_DOT(t1, 6, 5);                                                                    \
     } while (0)
 
-#define STORE_SUMS(to, t0, t1)                                                                     \
+#define STORE_SUMS(to, halves, t0, t1)                                                             \
     do {                                                                                           \
         NYB_TILE_STORE(t0, (to)->half[0], (size_t)64);                                             \
-        NYB_TILE_STORE(t1, (to)->half[1], (size_t)64);                                             \
+        if ((halves) > 1)                                                                          \
+            NYB_TILE_STORE(t1, (to)->half[1], (size_t)64);                                         \
     } while (0)
 
+/* Halves of 16 columns are a constant where these are inlined. */
 static inline __attribute__((always_inline)) void add_group(const nyb_group_args *args,
                                                             const float *sa, size_t g,
-                                                            const sums *from,
+                                                            const sums *from, size_t halves,
                                                             __m512 acc[NYB_GROUP_ROWS][2])
 {
-    const __m512 sb0 = _mm512_load_ps(args->sb + g * NYB_TILE_COLS);
-    const __m512 sb1 = _mm512_load_ps(args->sb + g * NYB_TILE_COLS + 16);
+    const float *sb = args->sb + g * NYB_TILE_COLS;
+    const __m512 sb0 = _mm512_load_ps(sb), sb1 = halves > 1 ? _mm512_load_ps(sb + 16) : sb0;
     NYB_UNROLL
     for (size_t m = 0; m < NYB_GROUP_ROWS; m++) {
         const __m512 scale = _mm512_set1_ps(sa[m * args->lds + g]);
-        const __m512 x0 = _mm512_cvtepi32_ps(_mm512_load_si512(from->half[0][m]));
-        const __m512 x1 = _mm512_cvtepi32_ps(_mm512_load_si512(from->half[1][m]));
-        acc[m][0] = _mm512_fmadd_ps(x0, _mm512_mul_ps(scale, sb0), acc[m][0]);
-        acc[m][1] = _mm512_fmadd_ps(x1, _mm512_mul_ps(scale, sb1), acc[m][1]);
+        NYB_UNROLL
+        for (size_t j = 0; j < halves; j++) {
+            const __m512 x = _mm512_cvtepi32_ps(_mm512_load_si512(from->half[j][m]));
+            acc[m][j] = _mm512_fmadd_ps(x, _mm512_mul_ps(scale, j ? sb1 : sb0), acc[m][j]);
+        }
     }
 }
 
-static void run_block(const nyb_group_args *args, size_t row)
+static inline __attribute__((always_inline)) void run_block(const nyb_group_args *args, size_t row,
+                                                            size_t halves)
 {
     const uint8_t *a = args->a + row * args->lda;
     const float *sa = args->sa + row * args->lds;
@@ -81,32 +87,36 @@ static void run_block(const nyb_group_args *args, size_t row)
     __m512 acc[NYB_GROUP_ROWS][2];
     sums even, odd;
 
-    nyb_group_start(c, NYB_GROUP_ROWS, args->accumulate, acc);
-    DOT_GROUP(args, a, 0, 0, 1);
+    nyb_group_start(c, NYB_GROUP_ROWS, halves, args->accumulate, acc);
+    DOT_GROUP(args, a, 0, halves, 0, 1);
     size_t g = 0;
     for (; g + 2 < n; g += 2) {
-        DOT_GROUP(args, a, g + 1, 2, 3);
-        STORE_SUMS(&even, 0, 1);
-        add_group(args, sa, g, &even, acc);
-        DOT_GROUP(args, a, g + 2, 0, 1);
-        STORE_SUMS(&odd, 2, 3);
-        add_group(args, sa, g + 1, &odd, acc);
+        DOT_GROUP(args, a, g + 1, halves, 2, 3);
+        STORE_SUMS(&even, halves, 0, 1);
+        add_group(args, sa, g, &even, halves, acc);
+        DOT_GROUP(args, a, g + 2, halves, 0, 1);
+        STORE_SUMS(&odd, halves, 2, 3);
+        add_group(args, sa, g + 1, &odd, halves, acc);
     }
     if (g + 1 < n)
-        DOT_GROUP(args, a, g + 1, 2, 3);
-    STORE_SUMS(&even, 0, 1);
-    add_group(args, sa, g, &even, acc);
+        DOT_GROUP(args, a, g + 1, halves, 2, 3);
+    STORE_SUMS(&even, halves, 0, 1);
+    add_group(args, sa, g, &even, halves, acc);
     if (g + 1 < n) {
-        STORE_SUMS(&odd, 2, 3);
-        add_group(args, sa, g + 1, &odd, acc);
+        STORE_SUMS(&odd, halves, 2, 3);
+        add_group(args, sa, g + 1, &odd, halves, acc);
     }
-    nyb_group_finish(c, NYB_GROUP_ROWS, acc);
+    nyb_group_finish(c, NYB_GROUP_ROWS, halves, acc);
 }
 
 static void run(const nyb_group_args *args)
 {
-    for (size_t row = 0; row < args->rows; row += NYB_GROUP_ROWS)
-        run_block(args, row);
+    for (size_t row = 0; row < args->rows; row += NYB_GROUP_ROWS) {
+        if (args->narrow)
+            run_block(args, row, 1);
+        else
+            run_block(args, row, 2);
+    }
 }
 
 const nyb_group_kernel nyb_group_amx = {

@@ -170,7 +170,7 @@ static void run(const nyb_group_args *args)
                                        : run_bytes_64;
     for (size_t left = args->n_groups; left > 0; left -= part.n_groups) {
         part.n_groups = nyb_min(left, PART_K / args->group);
-        for (size_t half = 0; half < 2; half++)
+        for (size_t half = 0; half < (args->narrow ? 1 : 2); half++)
             for (size_t row = 0; row < args->rows; row += ROWS)
                 run_rows(&part, row, half);
         part.a += PART_K;

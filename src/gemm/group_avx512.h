@@ -5,27 +5,27 @@
 #include "gemm/group.h"
 #include "gemm/tile_avx512.h"
 
-/* rows is a constant where these are inlined. */
-static inline __attribute__((always_inline)) void nyb_group_start(const float *c, size_t rows,
-                                                                  bool accumulate, __m512 acc[][2])
+/* rows, and halves of 16 columns, are constants where these are inlined. */
+static inline __attribute__((always_inline)) void
+nyb_group_start(const float *c, size_t rows, size_t halves, bool accumulate, __m512 acc[][2])
 {
     NYB_UNROLL
     for (size_t m = 0; m < rows; m++) {
-        acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-        if (accumulate) {
-            acc[m][0] = _mm512_load_ps(c + m * NYB_TILE_COLS);
-            acc[m][1] = _mm512_load_ps(c + m * NYB_TILE_COLS + 16);
-        }
+        NYB_UNROLL
+        for (size_t j = 0; j < halves; j++)
+            acc[m][j] =
+                accumulate ? _mm512_load_ps(c + m * NYB_TILE_COLS + 16 * j) : _mm512_setzero_ps();
     }
 }
 
 static inline __attribute__((always_inline)) void nyb_group_finish(float *c, size_t rows,
-                                                                   __m512 acc[][2])
+                                                                   size_t halves, __m512 acc[][2])
 {
     NYB_UNROLL
     for (size_t m = 0; m < rows; m++) {
-        _mm512_store_ps(c + m * NYB_TILE_COLS, acc[m][0]);
-        _mm512_store_ps(c + m * NYB_TILE_COLS + 16, acc[m][1]);
+        NYB_UNROLL
+        for (size_t j = 0; j < halves; j++)
+            _mm512_store_ps(c + m * NYB_TILE_COLS + 16 * j, acc[m][j]);
     }
 }
 

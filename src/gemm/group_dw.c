@@ -100,6 +100,7 @@ static void run_chunk(const work *w, size_t g, size_t n)
             .start = w->start,
             .c = w->c + p * conv->block_m * NYB_TILE_COLS,
             .accumulate = g > 0,
+            .narrow = conv->n - (w->panel + p) * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
             .max_a = conv->max_a,
             .max_b = conv->max_b,
         };

@@ -242,6 +242,7 @@ static void run_panel(const work *w, size_t panel)
         .sb = (const float *)(b + grid->sb),
         .start = (const int32_t *)(b + grid->start),
         .c = w->c,
+        .narrow = conv->n - panel * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
         .max_a = conv->max_a,
         .max_b = conv->max_b,
     };

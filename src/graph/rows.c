@@ -86,6 +86,41 @@ static void apply_depthwise(const struct nyb_recipe *recipe, nyb_row rows[NYB_SL
         rows[NYB_SLOT_DGRAD_W].spec.group = NYB_GROUP_ROW;
 }
 
+/* The shortest block that holds n channels: the same scales and codes as of a longer one, without
+ * the zeros that would fill it up. */
+static nyb_group shortest_block(const nyb_spec *spec, size_t n)
+{
+    const size_t needed = nyb_max(n, nyb_mix_length(spec->mix));
+
+    switch (spec->group) {
+    case NYB_GROUP_BLOCK32:
+        return needed <= 16 ? NYB_GROUP_BLOCK16 : spec->group;
+    case NYB_GROUP_BLOCK64:
+        return needed <= 16 ? NYB_GROUP_BLOCK16 : needed <= 32 ? NYB_GROUP_BLOCK32 : spec->group;
+    case NYB_GROUP_TENSOR:
+    case NYB_GROUP_CHANNEL:
+    case NYB_GROUP_ROW:
+    case NYB_GROUP_BLOCK16:
+    case NYB_GROUP_TILE16:
+        return spec->group;
+    }
+    return spec->group;
+}
+
+static void shorten_blocks(const nyb_model *model, const nyb_layer *l, nyb_row rows[NYB_SLOTS])
+{
+    const size_t in = model->layers[l->in[0]].shape.c, out = l->shape.c;
+    const size_t contraction[] = {
+        [NYB_SLOT_FWD_X] = in,
+        [NYB_SLOT_FWD_W] = in,
+        [NYB_SLOT_DGRAD_DY] = out,
+        [NYB_SLOT_DGRAD_W] = out,
+    };
+
+    for (size_t i = 0; i < sizeof contraction / sizeof *contraction; i++)
+        rows[i].spec.group = shortest_block(&rows[i].spec, contraction[i]);
+}
+
 void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
                     nyb_mode mode, nyb_row rows[NYB_SLOTS])
 {
@@ -109,6 +144,7 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
         if (is_x && rows[i].nonneg && !nyb_row_is_f32(&rows[i]) && model->layers[l->in[0]].nonneg)
             rows[i].spec.format = rows[i].nonneg;
     }
+    shorten_blocks(model, l, rows);
     if (mode == NYB_MODE_FINISH || mode == NYB_MODE_EVAL_FINISH)
         rows[NYB_SLOT_FWD_X] = rows[NYB_SLOT_WGRAD_X] = rows[NYB_SLOT_DGRAD_DY] =
             rows[NYB_SLOT_WGRAD_DY] = f32_row();

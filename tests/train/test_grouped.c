@@ -355,12 +355,49 @@ static void codes_are_kept_not_values(void **state)
     assert_int_equal(codes.quantized_f32, values.quantized_f32);
 }
 
+/* Layers b: 5 to 19 channels, d: 37 to 18. Along channels blocks are as short as these allow, but
+ * no shorter than what is mixed; along pixels as the recipe says. */
+static void few_channels_take_short_blocks(void **state)
+{
+    static const char *const mixed[] = EVERYWHERE("int4/absmax/block64/nearest/hadamard32");
+    static const struct {
+        const char *const *sets;
+        const char *layer;
+        nyb_group fwd, dgrad;
+    } cases[] = {{settings[2], "b", NYB_GROUP_BLOCK16, NYB_GROUP_BLOCK32},
+                 {settings[2], "d", NYB_GROUP_BLOCK64, NYB_GROUP_BLOCK32},
+                 {settings[3], "b", NYB_GROUP_BLOCK16, NYB_GROUP_BLOCK32},
+                 {mixed, "b", NYB_GROUP_BLOCK32, NYB_GROUP_BLOCK32}};
+    nyb_model *m = odd_model();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nyb_recipe *r = make_recipe("f32", cases[i].sets, "auto");
+        const nyb_group written = r->fwd_x.spec.group;
+        nyb_row rows[NYB_SLOTS];
+        int layer = 0;
+
+        while (!m->layers[layer].name || strcmp(m->layers[layer].name, cases[i].layer) != 0)
+            layer++;
+        nyb_graph_rows(m, r, layer, NYB_MODE_TRAIN, rows);
+        assert_int_equal(rows[NYB_SLOT_FWD_X].spec.group, cases[i].fwd);
+        assert_int_equal(rows[NYB_SLOT_FWD_W].spec.group, cases[i].fwd);
+        assert_int_equal(rows[NYB_SLOT_DGRAD_DY].spec.group, cases[i].dgrad);
+        assert_int_equal(rows[NYB_SLOT_DGRAD_W].spec.group, cases[i].dgrad);
+        assert_int_equal(rows[NYB_SLOT_WGRAD_DY].spec.group, written);
+        assert_int_equal(rows[NYB_SLOT_WGRAD_X].spec.group, written);
+        nyb_recipe_destroy(&r);
+    }
+    nyb_model_destroy(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_of_the_f32_engine),
         cmocka_unit_test(machines_do_not_matter),
         cmocka_unit_test(codes_are_kept_not_values),
+        cmocka_unit_test(few_channels_take_short_blocks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
