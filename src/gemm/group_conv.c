@@ -41,6 +41,25 @@ static nyb_group_axis make_axis(bool dx, size_t stride, size_t pad, size_t taps,
     return axis;
 }
 
+/* The line of an axis whose other fields are set. */
+static void plan_line(nyb_group_axis *axis)
+{
+    const ptrdiff_t last = axis->count ? (ptrdiff_t)axis->count - 1 : 0;
+    const ptrdiff_t src = (ptrdiff_t)axis->src, n_taps = (ptrdiff_t)axis->n_taps;
+    ptrdiff_t least, most;
+
+    axis->start = axis->a_move > 0 ? axis->base : src - 1 - axis->base;
+    axis->start_move = axis->a_move > 0 ? axis->i_move : -axis->i_move;
+    least = most = axis->start;
+    if (axis->start_move < 0)
+        least += last * axis->start_move;
+    else
+        most += last * axis->start_move;
+    axis->lead = least < 0 ? (size_t)-least : 0;
+    axis->start += (ptrdiff_t)axis->lead;
+    axis->length = axis->lead + (size_t)(most + n_taps > src ? most + n_taps : src);
+}
+
 /* Outputs of a task: A fits its part of L2, and there are tasks for all workers. */
 static size_t choose_block(const nyb_group_conv *conv, size_t n_outputs, size_t k)
 {
@@ -57,6 +76,7 @@ static void plan_grid(nyb_group_conv *conv, nyb_group_grid *grid, size_t pr, siz
 
     grid->rows = make_axis(dx, s->stride, s->pad, s->r, dx ? s->oh : s->h, dx ? s->h : s->oh, pr);
     grid->cols = make_axis(dx, s->stride, s->pad, s->s, dx ? s->ow : s->w, dx ? s->w : s->ow, pc);
+    plan_line(&grid->cols);
     grid->n_outputs = s->n * grid->rows.count * grid->cols.count;
     grid->n_taps = grid->rows.n_taps * grid->cols.n_taps;
     grid->n_groups = grid->n_taps * conv->row_groups;
@@ -93,7 +113,10 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
         plan_grid(conv, grid, i / n, i % n);
         conv->max_steps = nyb_max(conv->max_steps, grid->n_steps);
         conv->lds = nyb_max(conv->lds, grid->n_groups);
-        conv->row_slots = nyb_max(conv->row_slots, grid->rows.n_taps);
+        conv->n_lines = nyb_max(conv->n_lines, grid->rows.n_taps + 1);
+        conv->row_bytes =
+            nyb_max(conv->row_bytes,
+                    grid->cols.length * (conv->k_pitch + conv->row_groups * sizeof(float)));
         block = nyb_max(block, grid->block);
         blocks += grid->n_blocks;
     }
@@ -107,29 +130,20 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
     conv->sa_bytes = block * conv->lds * sizeof(float);
     conv->c_bytes = block * NYB_TILE_COLS * sizeof(float);
     conv->pack_bytes = NYB_TILE_COLS * conv->lda;
-    conv->row_bytes = conv->grids[0].cols.src * conv->k_pitch;
+    conv->row_bytes = nyb_round_up(conv->row_bytes, NYB_ALIGN);
     if (s->r * s->s == 1 || conv->row_bytes > NYB_GROUP_ROW_BYTES ||
-        conv->row_slots > NYB_GROUP_LINES)
-        conv->row_slots = 0;
+        conv->n_lines > NYB_GROUP_LINES)
+        conv->n_lines = 0;
     return NYB_OK;
 }
 
-/* Blocks of about 192 x 256 outputs, smaller if there are too few for all workers. */
+/* Blocks of about 192 x 256 outputs, smaller where a run has too few for all workers. */
 static void plan_dw(nyb_group_conv *conv)
 {
     const size_t k = nyb_min(NYB_GROUP_CHUNK, nyb_round_up(conv->k_pitch, NYB_TILE_STEP));
-    size_t m = nyb_min(192, nyb_round_up(conv->m, NYB_GROUP_ROWS)), n = nyb_min(8, conv->n_panels);
+    const size_t m = nyb_min(192, nyb_round_up(conv->m, NYB_GROUP_ROWS));
+    const size_t n = nyb_min(8, conv->n_panels);
 
-    while (nyb_div_up(conv->m, m) * nyb_div_up(conv->n_panels, n) < conv->n_workers) {
-        if (m > 2 * NYB_GROUP_ROWS && m >= n * NYB_TILE_COLS)
-            m = nyb_round_up(m / 2, NYB_GROUP_ROWS);
-        else if (n > 1)
-            n = nyb_div_up(n, 2);
-        else if (m > NYB_GROUP_ROWS)
-            m = nyb_round_up(m / 2, NYB_GROUP_ROWS);
-        else
-            break;
-    }
     conv->block_m = m;
     conv->block_n = n;
     conv->max_steps = k / NYB_TILE_STEP;
@@ -140,7 +154,7 @@ static void plan_dw(nyb_group_conv *conv)
     conv->c_bytes = m * n * NYB_TILE_COLS * sizeof(float);
     conv->pack_bytes = NYB_TILE_COLS * conv->lda + conv->max_steps * NYB_TILE_STEP_BYTES +
                        conv->lds * NYB_TILE_COLS * (sizeof(float) + sizeof(int32_t));
-    conv->macs = (uint64_t)conv->m * conv->n * conv->k_cols * conv->shape.r * conv->shape.s;
+    conv->macs = (uint64_t)conv->m * conv->n * conv->k_cols;
 }
 
 static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
@@ -152,7 +166,7 @@ static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
     conv->k_pitch = nyb_grouped_pitch(conv->k_cols, conv->group);
     conv->row_groups = conv->k_pitch / conv->group;
     conv->m = s->o;
-    conv->n = conv->product == NYB_PRODUCT_FWD ? s->o : s->c;
+    conv->n = dw ? s->r * s->s * s->c : conv->product == NYB_PRODUCT_FWD ? s->o : s->c;
     conv->n_panels = nyb_div_up(conv->n, NYB_TILE_COLS);
     if (dw)
         plan_dw(conv);
@@ -172,7 +186,7 @@ static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
     /* Panels are packed before any A is read. */
     conv->worker_bytes = dw ? conv->a_bytes + conv->sa_bytes + conv->c_bytes + conv->pack_bytes
                             : nyb_max(conv->a_bytes + conv->sa_bytes + conv->c_bytes +
-                                          conv->row_slots * conv->row_bytes,
+                                          conv->n_lines * conv->row_bytes,
                                       conv->pack_bytes);
     conv->worker_bytes = nyb_round_up(conv->worker_bytes, 128); /* no false sharing */
     return NYB_OK;
@@ -324,12 +338,6 @@ void nyb_group_sum(const nyb_group_conv *conv, nyb_group_args *args)
     }
 }
 
-/* What one unit of an operand is worth. */
-static float unit_value(const nyb_grouped *operand)
-{
-    return operand->packed.scale * operand->packed.format->unit;
-}
-
 static nyb_group_job make_job(const nyb_group_conv *conv, const nyb_context *context,
                               const nyb_grouped *a, const nyb_grouped *b, const float *bias,
                               bool add, float *out, void *scratch)
@@ -344,7 +352,7 @@ static nyb_group_job make_job(const nyb_group_conv *conv, const nyb_context *con
         .b = b,
         .bias = bias,
         .add = add,
-        .scale = unit_value(a) * unit_value(b),
+        .scale = nyb_group_unit(a, a->packed.scale) * nyb_group_unit(b, b->packed.scale),
         .out = out,
         .shared = scratch,
         .workers = (uint8_t *)scratch + conv->shared_bytes,
@@ -377,12 +385,14 @@ void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *cont
     nyb_group_map_run(&job);
 }
 
-void nyb_group_conv_run_tap(const nyb_group_conv *conv, const nyb_context *context, size_t tap,
-                            const nyb_grouped *dy, const nyb_grouped *x, bool add, float *out,
-                            void *scratch)
+void nyb_group_conv_run_taps(const nyb_group_conv *conv, const nyb_context *context, size_t tap,
+                             size_t n_taps, const nyb_grouped *dy, const nyb_grouped *x,
+                             const float *levels, bool add, float *out, void *scratch)
 {
     nyb_group_job job = make_job(conv, context, dy, x, NULL, add, out, scratch);
 
     job.tap = tap;
+    job.n = n_taps * conv->shape.c;
+    job.levels = levels;
     nyb_group_dw_run(&job);
 }

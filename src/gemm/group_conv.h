@@ -17,12 +17,13 @@
  *                  a                                  b
  *     FWD  x  [n h w] rows of c                w   [o r s] rows of c
  *     DX   dy [n oh ow] rows of o              w^T [c r s] rows of o (row (ci * r + ri) * s + si)
- *     DW   dy^T: o rows of [n oh ow]           x of one tap: c rows of [n oh ow], patch pixels
+ *     DW   dy^T: o rows of [n oh ow]           x of some taps: c rows of [n oh ow], patch pixels,
+ *                                              for each
  *
  * Groups run along the rows and never cross one, so never a tap. FWD, DX: the contraction is tap by
  * tap (r, then s ascending), inside a tap group by group. A tap beside the image counts as zero
- * codes of scale 0; DX has only the taps t with (y + pad - t) divisible by the stride. DW is one
- * product for each tap, so that one tap's patches are in memory at a time. */
+ * codes of scale 0; DX has only the taps t with (y + pad - t) divisible by the stride. DW is run
+ * for some taps at a time, so that not all patches need be in memory. */
 typedef struct nyb_group_conv nyb_group_conv;
 
 /* a, b: formats with max_unit > 0; group 16, 32 or 64, else NYB_INVALID. Immutable afterwards. */
@@ -47,9 +48,10 @@ void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *cont
                              const nyb_grouped *a, const nyb_grouped *b, const float *bias,
                              uint16_t *out, void *scratch);
 
-/* DW of tap r * S + s: dw[o][tap][c] of out [o][r s][c]; other taps are left alone. */
-void nyb_group_conv_run_tap(const nyb_group_conv *conv, const nyb_context *context, size_t tap,
-                            const nyb_grouped *dy, const nyb_grouped *x, bool add, float *out,
-                            void *scratch);
+/* DW of n_taps taps r * S + s from `tap` on: dw[o][tap ..][c] of out [o][r s][c]; other taps are
+ * left alone. levels [n_taps]: what stands for x's packed.scale, or NULL: that for all. */
+void nyb_group_conv_run_taps(const nyb_group_conv *conv, const nyb_context *context, size_t tap,
+                             size_t n_taps, const nyb_grouped *dy, const nyb_grouped *x,
+                             const float *levels, bool add, float *out, void *scratch);
 
 #endif

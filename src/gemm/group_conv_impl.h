@@ -9,8 +9,8 @@
 /* k of one call of a tile: 16 KB of a panel, which stays in L1 while the rows pass by. */
 #define NYB_GROUP_CHUNK 512
 /* Rows of the source that are unpacked once for all their taps, if they are no longer than this. */
-#define NYB_GROUP_ROW_BYTES ((size_t)32 * 1024)
-#define NYB_GROUP_LINES     16 /* at most: taps down a kernel */
+#define NYB_GROUP_ROW_BYTES ((size_t)64 * 1024)
+#define NYB_GROUP_LINES     16 /* at most: taps down a kernel, and one */
 /* Outputs of a task of FWD or DX, at most. */
 #define NYB_GROUP_BLOCK 384
 /* A of a task stays in L2. */
@@ -24,6 +24,11 @@ typedef struct nyb_group_axis {
     size_t tap0, tap_step, n_taps;
     ptrdiff_t base, i_move, a_move;
     size_t src;
+    /* A line is the source in the order of the taps (backwards if a_move < 0), with `lead` blank
+     * pixels before it and some after: the taps of output i are line pixels start + i * start_move
+     * and following. */
+    ptrdiff_t start, start_move;
+    size_t lead, length;
 } nyb_group_axis;
 
 typedef struct nyb_group_grid {
@@ -47,15 +52,17 @@ struct nyb_group_conv {
     uint64_t macs;
     size_t k_cols, k_pitch; /* contraction of a row, in codes; with pads */
     size_t row_groups;      /* k_pitch / group */
-    size_t m, n, n_panels;  /* outputs: m: DW; n: channels of out, or c (DW) */
+    size_t m, n, n_panels;  /* outputs: m: DW; n: channels of out, or c of all taps (DW) */
     size_t n_grids;         /* 0: DW */
     nyb_group_grid *grids;
     size_t panel_groups;     /* tasks of a block: each some of the panels */
-    size_t block_m, block_n; /* DW: rows and panels of a task */
+    size_t block_m, block_n; /* DW: rows and panels of a task, at most */
     uint32_t *step_offset;   /* 0, 64, 128 ... */
     uint8_t *step_valid;     /* 64 */
     size_t max_steps;
-    size_t row_bytes, row_slots; /* FWD, DX: unpacked rows of the source; 0: read pixel by pixel */
+    /* FWD, DX: unpacked lines of codes and scales, one for each tap down and a blank one; 0: read
+     * pixel by pixel. */
+    size_t row_bytes, n_lines;
     /* Scratch: shared panels; per worker A, its scales, sums, rows of the source; or
      * rows of b to be packed. */
     size_t shared_bytes, lda, lds, a_bytes, sa_bytes, c_bytes, pack_bytes, worker_bytes;
@@ -71,8 +78,11 @@ typedef struct nyb_group_job {
     bool add;
     float scale;
     void *out;
-    bool half;  /* FWD, DX: out is bf16 (uint16_t), else f32 */
-    size_t tap; /* DW */
+    bool half; /* FWD, DX: out is bf16 (uint16_t), else f32 */
+    /* DW */
+    size_t tap, n, n_panels; /* the first tap; outputs of a row of dy */
+    size_t block_m, block_n; /* rows and panels of a task */
+    const float *levels;     /* x's packed.scale of each tap; NULL: one for all */
     uint8_t *shared, *workers;
 } nyb_group_job;
 
@@ -85,6 +95,12 @@ void nyb_group_pack(const nyb_group_conv *conv, const uint8_t *rows, size_t ld, 
                     size_t n_valid, int8_t *codes, int32_t *start);
 /* sums of `rows` rows and all groups of a panel, chunk by chunk. */
 void nyb_group_sum(const nyb_group_conv *conv, nyb_group_args *args);
+
+/* What one unit of an operand of this scale is worth. */
+static inline float nyb_group_unit(const nyb_grouped *operand, float scale)
+{
+    return scale * operand->packed.format->unit;
+}
 
 void nyb_group_map_run(nyb_group_job *job); /* FWD, DX */
 void nyb_group_dw_run(nyb_group_job *job);

@@ -1,4 +1,5 @@
-/* DW of one tap on grouped operands: two matrices with the pixels along their rows. */
+/* DW of some taps on grouped operands: two matrices with the pixels along their rows; those of x
+ * are the channels under one tap after the other, as are the outputs. */
 #include "gemm/group_conv_impl.h"
 
 /* A task: some rows of dy^T times some panels of x, chunk by chunk of the pixels. */
@@ -38,7 +39,7 @@ static void read_b(const work *w, size_t panel, size_t g, size_t n)
 {
     const nyb_group_conv *conv = w->job->conv;
     const size_t first = panel * NYB_TILE_COLS, k = g * conv->group;
-    const size_t n_valid = nyb_min(NYB_TILE_COLS, conv->n - first);
+    const size_t n_valid = nyb_min(NYB_TILE_COLS, w->job->n - first);
 
     if (n_valid < NYB_TILE_COLS)
         memset(w->sb, 0, n * NYB_TILE_COLS * sizeof *w->sb);
@@ -54,28 +55,45 @@ static void read_b(const work *w, size_t panel, size_t g, size_t n)
     nyb_group_pack(conv, w->b_rows, conv->lda, n, n_valid, w->b, w->start);
 }
 
-static void store(const work *w)
+/* n columns of c, from `first` of all outputs on. */
+static void store_columns(const work *w, const float *c, size_t first, size_t n, float scale)
 {
     const nyb_group_job *job = w->job;
     const nyb_group_conv *conv = job->conv;
-    const size_t n_taps = conv->shape.r * conv->shape.s;
+    const size_t at = job->tap * conv->shape.c + first;
+
+    for (size_t m = 0; m < w->rows; m += NYB_TILE_ROWS) {
+        const size_t rows = nyb_min(NYB_TILE_ROWS, w->rows - m);
+        void *out[NYB_TILE_ROWS];
+        for (size_t i = 0; i < rows; i++)
+            out[i] = (float *)job->out + (w->row + m + i) * conv->n + at;
+        conv->store->of_float(
+            c + m * NYB_TILE_COLS,
+            &(nyb_store_args){
+                .rows = rows, .n_valid = n, .scale = scale, .add = job->add, .out = out});
+    }
+}
+
+/* A panel, or what of it lies under one tap at a time. */
+static void store(const work *w)
+{
+    const nyb_group_job *job = w->job;
+    const size_t channels = job->conv->shape.c;
+    const float a_unit = nyb_group_unit(job->a, job->a->packed.scale);
 
     for (size_t p = 0; p < w->n_panels; p++) {
         const size_t first = (w->panel + p) * NYB_TILE_COLS;
-        const float *c = w->c + p * conv->block_m * NYB_TILE_COLS;
-        for (size_t m = 0; m < w->rows; m += NYB_TILE_ROWS) {
-            const size_t n = nyb_min(NYB_TILE_ROWS, w->rows - m);
-            void *out[NYB_TILE_ROWS];
-            for (size_t i = 0; i < n; i++)
-                out[i] =
-                    (float *)job->out + ((w->row + m + i) * n_taps + job->tap) * conv->n + first;
-            conv->store->of_float(
-                c + m * NYB_TILE_COLS,
-                &(nyb_store_args){.rows = n,
-                                  .n_valid = nyb_min(NYB_TILE_COLS, conv->n - first),
-                                  .scale = job->scale,
-                                  .add = job->add,
-                                  .out = out});
+        const size_t end = nyb_min(first + NYB_TILE_COLS, job->n);
+        const float *c = w->c + p * job->block_m * NYB_TILE_COLS;
+        for (size_t at = first, next; at < end; at = next) {
+            const size_t tap = at / channels;
+            float scale = job->scale;
+            next = end;
+            if (job->levels) {
+                next = nyb_min(end, (tap + 1) * channels);
+                scale = a_unit * nyb_group_unit(job->b, job->levels[tap]);
+            }
+            store_columns(w, c + (at - first), at, next - at, scale);
         }
     }
 }
@@ -98,9 +116,9 @@ static void run_chunk(const work *w, size_t g, size_t n)
             .b = w->b,
             .sb = w->sb,
             .start = w->start,
-            .c = w->c + p * conv->block_m * NYB_TILE_COLS,
+            .c = w->c + p * w->job->block_m * NYB_TILE_COLS,
             .accumulate = g > 0,
-            .narrow = conv->n - (w->panel + p) * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
+            .narrow = w->job->n - (w->panel + p) * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
             .max_a = conv->max_a,
             .max_b = conv->max_b,
         };
@@ -112,21 +130,21 @@ static void run_task(void *arg, size_t task, size_t worker)
 {
     const nyb_group_job *job = arg;
     const nyb_group_conv *conv = job->conv;
-    const size_t across = nyb_div_up(conv->n_panels, conv->block_n);
+    const size_t across = nyb_div_up(job->n_panels, job->block_n);
     const size_t at_once = conv->lds;
     uint8_t *own = job->workers + worker * conv->worker_bytes;
     work w = {
         .job = job,
-        .row = task / across * conv->block_m,
-        .panel = task % across * conv->block_n,
+        .row = task / across * job->block_m,
+        .panel = task % across * job->block_n,
         .a = own,
         .sa = (float *)(own + conv->a_bytes),
         .c = (float *)(own + conv->a_bytes + conv->sa_bytes),
         .b_rows = own + conv->a_bytes + conv->sa_bytes + conv->c_bytes,
     };
 
-    w.rows = nyb_min(conv->block_m, conv->m - w.row);
-    w.n_panels = nyb_min(conv->block_n, conv->n_panels - w.panel);
+    w.rows = nyb_min(job->block_m, conv->m - w.row);
+    w.n_panels = nyb_min(job->block_n, job->n_panels - w.panel);
     w.b = (int8_t *)w.b_rows + NYB_TILE_COLS * conv->lda;
     w.sb = (float *)(w.b + conv->max_steps * NYB_TILE_STEP_BYTES);
     w.start = (int32_t *)(w.sb + conv->lds * NYB_TILE_COLS);
@@ -140,8 +158,21 @@ static void run_task(void *arg, size_t task, size_t worker)
 void nyb_group_dw_run(nyb_group_job *job)
 {
     const nyb_group_conv *conv = job->conv;
-    const size_t down = nyb_div_up(conv->m, conv->block_m);
-    const size_t across = nyb_div_up(conv->n_panels, conv->block_n);
+    size_t m = conv->block_m, n;
 
-    nyb_pool_run(job->pool, run_task, job, down * across);
+    job->n_panels = nyb_div_up(job->n, NYB_TILE_COLS);
+    n = nyb_min(conv->block_n, job->n_panels);
+    while (nyb_div_up(conv->m, m) * nyb_div_up(job->n_panels, n) < conv->n_workers) {
+        if (m > 2 * NYB_GROUP_ROWS && m >= n * NYB_TILE_COLS)
+            m = nyb_round_up(m / 2, NYB_GROUP_ROWS);
+        else if (n > 1)
+            n = nyb_div_up(n, 2);
+        else if (m > NYB_GROUP_ROWS)
+            m = nyb_round_up(m / 2, NYB_GROUP_ROWS);
+        else
+            break;
+    }
+    job->block_m = m;
+    job->block_n = n;
+    nyb_pool_run(job->pool, run_task, job, nyb_div_up(conv->m, m) * nyb_div_up(job->n_panels, n));
 }

@@ -80,49 +80,69 @@ static void pixel_next(const nyb_group_grid *grid, pixel *p)
     p->image++;
 }
 
-/* Taps [*first, *end) of output i read a pixel; *source is that of tap *first. */
-static void valid_taps(const nyb_group_axis *axis, size_t i, size_t *first, size_t *end,
-                       ptrdiff_t *source)
-{
-    const ptrdiff_t at = axis->base + (ptrdiff_t)i * axis->i_move, n = (ptrdiff_t)axis->n_taps;
-    const ptrdiff_t src = (ptrdiff_t)axis->src;
-    ptrdiff_t lo, hi;
-
-    if (axis->a_move > 0) { /* at + a in [0, src) */
-        lo = at < 0 ? -at : 0;
-        hi = src - at < n ? src - at : n;
-    } else { /* at - a in [0, src) */
-        lo = at - src + 1 > 0 ? at - src + 1 : 0;
-        hi = at + 1 < n ? at + 1 : n;
-    }
-    *first = (size_t)lo;
-    *end = hi > lo ? (size_t)hi : (size_t)lo;
-    *source = at + lo * axis->a_move;
-}
-
 typedef struct work {
     const nyb_group_job *job;
     const nyb_group_grid *grid;
     size_t first, rows; /* outputs */
     uint8_t *a;
     float *sa, *c;
-    uint8_t *lines;                  /* unpacked rows of the source: row y in slot y % row_slots */
-    size_t line_at[NYB_GROUP_LINES]; /* which row of all images a slot holds */
+    uint8_t *lines; /* row y of all images in slot y % (n_lines - 1); a blank one */
+    size_t line_at[NYB_GROUP_LINES]; /* which row a slot holds */
 } work;
 
-/* Row `line` of all images, unpacked: neighbouring taps and outputs need it again. */
-static const uint8_t *unpacked_line(work *w, size_t line)
+/* ---- line by line ---- */
+
+/* Where a line's scales begin, behind its codes. */
+static size_t scales_at(const work *w)
+{
+    return w->grid->cols.length * w->job->conv->k_pitch;
+}
+
+static void clear_lines(work *w)
 {
     const nyb_group_conv *conv = w->job->conv;
-    const size_t slot = line % conv->row_slots;
-    uint8_t *bytes = w->lines + slot * conv->row_bytes;
+    const nyb_group_axis *cols = &w->grid->cols;
 
-    if (w->line_at[slot] != line) {
-        nyb_group_read(conv, w->job->a, w->job->a_bytes, line * conv->row_bytes, conv->row_bytes,
-                       bytes);
-        w->line_at[slot] = line;
+    memset(w->line_at, 0xff, sizeof w->line_at);
+    for (size_t i = 0; i < conv->n_lines; i++) {
+        uint8_t *line = w->lines + i * conv->row_bytes;
+        memset(line, conv->bias, cols->length * conv->k_pitch);
+        memset(line + scales_at(w), 0, cols->length * conv->row_groups * sizeof(float));
     }
-    return bytes;
+}
+
+/* n pixels from pixel `first` of all images on. */
+static void read_pixels(const nyb_group_job *job, size_t first, size_t n, uint8_t *codes, float *sa)
+{
+    const nyb_group_conv *conv = job->conv;
+    const size_t groups = conv->row_groups;
+    const float *scales = job->a->scales ? job->a->scales + first * groups : NULL;
+
+    nyb_group_read(conv, job->a, job->a_bytes, first * conv->k_pitch, n * conv->k_pitch, codes);
+    for (size_t g = 0; g < n * groups; g++)
+        sa[g] = scales ? scales[g] : 1.0f;
+}
+
+/* Row `row` of all images as a line: neighbouring taps and outputs need it again. */
+static const uint8_t *read_line(work *w, size_t row)
+{
+    const nyb_group_conv *conv = w->job->conv;
+    const nyb_group_axis *cols = &w->grid->cols;
+    const size_t slot = row % (conv->n_lines - 1), src = cols->src;
+    uint8_t *line = w->lines + slot * conv->row_bytes;
+    uint8_t *codes = line + cols->lead * conv->k_pitch;
+    float *scales = (float *)(line + scales_at(w)) + cols->lead * conv->row_groups;
+
+    if (w->line_at[slot] == row)
+        return line;
+    w->line_at[slot] = row;
+    if (cols->a_move > 0)
+        read_pixels(w->job, row * src, src, codes, scales);
+    else
+        for (size_t x = 0; x < src; x++)
+            read_pixels(w->job, row * src + src - 1 - x, 1, codes + x * conv->k_pitch,
+                        scales + x * conv->row_groups);
+    return line;
 }
 
 /* n_bytes is a multiple of 16 and short. */
@@ -132,47 +152,67 @@ static inline void copy_codes(uint8_t *to, const uint8_t *from, size_t n_bytes)
         memcpy(to + i, from + i, 16);
 }
 
-/* Pixels x .. x + n - 1 of a line (a row of all images) to tap t and following. */
-static void read_pixels(work *w, size_t line, size_t x, size_t n, size_t t, uint8_t *row, float *sa)
+/* The patches of outputs p and following, n of the same row: codes and scales of their taps, zeros
+ * beside the image. */
+static void read_patches(work *w, const pixel *p, size_t n, uint8_t *a, float *sa)
 {
-    const nyb_group_job *job = w->job;
-    const nyb_group_conv *conv = job->conv;
-    const size_t first = line * w->grid->cols.src + x, groups = conv->row_groups;
-    const size_t pitch = conv->k_pitch;
+    const nyb_group_axis *rows = &w->grid->rows, *cols = &w->grid->cols;
+    const nyb_group_conv *conv = w->job->conv;
+    const size_t n_codes = cols->n_taps * conv->k_pitch, n_scales = cols->n_taps * conv->row_groups;
+    const uint8_t *lines[NYB_GROUP_LINES];
+    ptrdiff_t y = rows->base + (ptrdiff_t)p->i * rows->i_move;
+    ptrdiff_t at = cols->start + (ptrdiff_t)p->j * cols->start_move;
 
-    if (conv->row_slots)
-        copy_codes(row + t * pitch, unpacked_line(w, line) + x * pitch, n * pitch);
-    else
-        nyb_group_read(conv, job->a, job->a_bytes, first * pitch, n * pitch, row + t * pitch);
-    sa += t * groups;
-    const float *scales = job->a->scales ? job->a->scales + first * groups : NULL;
-    for (size_t g = 0; g < n * groups; g++)
-        sa[g] = scales ? scales[g] : 1.0f;
+    for (size_t t = 0; t < rows->n_taps; t++, y += rows->a_move)
+        lines[t] = y >= 0 && y < (ptrdiff_t)rows->src
+                       ? read_line(w, p->image * rows->src + (size_t)y)
+                       : w->lines + (conv->n_lines - 1) * conv->row_bytes;
+    for (; n > 0; n--, at += cols->start_move, a += conv->lda, sa += conv->lds) {
+        for (size_t t = 0; t < rows->n_taps; t++) {
+            const float *scales =
+                (const float *)(lines[t] + scales_at(w)) + (size_t)at * conv->row_groups;
+            copy_codes(a + t * n_codes, lines[t] + (size_t)at * conv->k_pitch, n_codes);
+            for (size_t i = 0; i < n_scales; i++)
+                sa[t * n_scales + i] = scales[i];
+        }
+    }
 }
 
-/* The patch of one output: its taps' codes and scales, zeros beside the image. */
-static void read_patch(work *w, const pixel *p, uint8_t *row, float *sa)
+static void gather_lines(work *w)
 {
-    const nyb_group_grid *grid = w->grid;
     const nyb_group_conv *conv = w->job->conv;
-    const size_t n_taps = grid->cols.n_taps;
-    size_t a0, a1, b0, b1;
-    ptrdiff_t y, x;
+    pixel p = pixel_of(w->grid, w->first);
 
-    valid_taps(&grid->rows, p->i, &a0, &a1, &y);
-    valid_taps(&grid->cols, p->j, &b0, &b1, &x);
-    if ((a1 - a0) * (b1 - b0) < grid->n_taps) {
-        memset(row, conv->bias, grid->n_taps * conv->k_pitch);
-        memset(sa, 0, grid->n_groups * sizeof *sa);
+    clear_lines(w);
+    for (size_t m = 0, n; m < w->rows; m += n) {
+        n = nyb_min(w->rows - m, w->grid->cols.count - p.j);
+        read_patches(w, &p, n, w->a + m * conv->lda, w->sa + m * conv->lds);
+        p.j += n - 1;
+        pixel_next(w->grid, &p);
     }
-    for (size_t a = a0; a < a1 && b0 < b1; a++, y += grid->rows.a_move) {
-        const size_t line = p->image * grid->rows.src + (size_t)y;
-        if (grid->cols.a_move > 0) {
-            read_pixels(w, line, (size_t)x, b1 - b0, a * n_taps + b0, row, sa);
-            continue;
+}
+
+/* ---- pixel by pixel: one tap, or lines too long ---- */
+
+static void read_taps(work *w, const pixel *p, uint8_t *row, float *sa)
+{
+    const nyb_group_axis *rows = &w->grid->rows, *cols = &w->grid->cols;
+    const nyb_group_conv *conv = w->job->conv;
+
+    for (size_t t = 0; t < w->grid->n_taps; t++) {
+        const ptrdiff_t a = (ptrdiff_t)(t / cols->n_taps), b = (ptrdiff_t)(t % cols->n_taps);
+        const ptrdiff_t y = rows->base + (ptrdiff_t)p->i * rows->i_move + a * rows->a_move;
+        const ptrdiff_t x = cols->base + (ptrdiff_t)p->j * cols->i_move + b * cols->a_move;
+        uint8_t *codes = row + t * conv->k_pitch;
+        float *scales = sa + t * conv->row_groups;
+
+        if (y >= 0 && y < (ptrdiff_t)rows->src && x >= 0 && x < (ptrdiff_t)cols->src) {
+            const size_t line = p->image * rows->src + (size_t)y;
+            read_pixels(w->job, line * cols->src + (size_t)x, 1, codes, scales);
+        } else {
+            memset(codes, conv->bias, conv->k_pitch);
+            memset(scales, 0, conv->row_groups * sizeof *scales);
         }
-        for (size_t b = b0; b < b1; b++)
-            read_pixels(w, line, (size_t)x - (b - b0), 1, a * n_taps + b, row, sa);
     }
 }
 
@@ -183,9 +223,12 @@ static void gather(work *w)
     const nyb_group_conv *conv = w->job->conv;
     pixel p = pixel_of(w->grid, w->first);
 
-    memset(w->line_at, 0xff, sizeof w->line_at);
+    if (conv->n_lines) {
+        gather_lines(w);
+        return;
+    }
     for (size_t m = 0; m < w->rows; m++, pixel_next(w->grid, &p))
-        read_patch(w, &p, w->a + m * conv->lda, w->sa + m * conv->lds);
+        read_taps(w, &p, w->a + m * conv->lda, w->sa + m * conv->lds);
 }
 
 /* Where the task's rows of a panel go. */

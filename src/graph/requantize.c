@@ -317,31 +317,12 @@ static void gather_task(void *arg, size_t task, size_t worker)
     }
 }
 
-/* x's codes under one tap, of those under all. */
-static nyb_grouped codes_of_tap(const nyb_quant *q, float scale, size_t tap)
-{
-    const nyb_packed *p = &q->grouped.packed;
-    const size_t rows = q->view.cols, first = tap * rows * p->pitch;
-    nyb_grouped g = q->grouped;
-
-    g.packed.rows = rows;
-    g.packed.scale = scale;
-    g.packed.codes = p->codes + (p->format->bits == 4 ? first / 2 : first);
-    g.scales = g.scales ? g.scales + first / g.group : NULL;
-    return g;
-}
-
-/* The product of each tap; levels: scales of the taps, or NULL: one for all. */
+/* The products of all taps; levels: scales of the taps, or NULL: one for all. */
 static void run_tap_products(nyb_graph *g, const nyb_step *s, const nyb_quant *q,
                              const float *levels)
 {
-    for (size_t tap = 0; tap < s->shape.r * s->shape.s; tap++) {
-        const nyb_grouped codes =
-            codes_of_tap(q, levels ? levels[tap] : q->grouped.packed.scale, tap);
-
-        nyb_group_conv_run_tap(s->group, g->context, tap, s->a_grouped, &codes, false, s->args.out,
-                               s->args.scratch);
-    }
+    nyb_group_conv_run_taps(s->group, g->context, 0, s->shape.r * s->shape.s, s->a_grouped,
+                            &q->grouped, levels, false, s->args.out, s->args.scratch);
 }
 
 /* All taps rounded in one pass over x, then their products. */
@@ -367,8 +348,8 @@ static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap,
     float *dw;
 
     if (s->group) {
-        nyb_group_conv_run_tap(s->group, g->context, tap, s->a_grouped, s->b_grouped, false,
-                               s->args.out, s->args.scratch);
+        nyb_group_conv_run_taps(s->group, g->context, tap, 1, s->a_grouped, s->b_grouped, NULL,
+                                false, s->args.out, s->args.scratch);
         return;
     }
     dw = p->buffers[s->tap].memory;

@@ -211,8 +211,8 @@ static void run_product(nyb_graph *g, const nyb_step *s, uint32_t step)
         nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, s->add, &stream,
                      s->args.out, s->args.scratch);
     else if (s->product == NYB_PRODUCT_DW)
-        nyb_group_conv_run_tap(s->group, g->context, 0, s->a_grouped, s->b_grouped, s->add,
-                               s->args.out, s->args.scratch);
+        nyb_group_conv_run_taps(s->group, g->context, 0, 1, s->a_grouped, s->b_grouped, NULL,
+                                s->add, s->args.out, s->args.scratch);
     else
         nyb_group_conv_run(s->group, g->context, s->a_grouped, s->b_grouped, s->bias, s->add,
                            s->args.out, s->args.scratch);

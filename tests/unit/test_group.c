@@ -71,6 +71,8 @@ typedef struct problem {
     size_t group;
     scaling how_a, how_b;
     bool bias, add;
+    size_t tap, n_taps;  /* DW: taps of a run */
+    const float *levels; /* DW */
 } problem;
 
 /* acc over the groups of one row of a (none: -1, zeros of scale 0) and one row of b. */
@@ -145,25 +147,27 @@ static sizes sizes_of(const problem *p)
         return (sizes){x, s->o * taps, s->c, y * s->o, s->o};
     if (p->product == NYB_PRODUCT_DX)
         return (sizes){y, s->c * taps, s->o, x * s->c, s->c};
-    return (sizes){s->o, s->c, y, s->o * taps * s->c, s->c};
+    return (sizes){s->o, p->n_taps * s->c, y, s->o * taps * s->c, s->c};
 }
 
-static void oracle(const problem *p, const nyb_grouped *a, const nyb_grouped *b, size_t tap,
-                   const float *bias, float *out)
+static void oracle(const problem *p, const nyb_grouped *a, const nyb_grouped *b, const float *bias,
+                   float *out)
 {
     const sizes z = sizes_of(p);
     const size_t taps = p->s.r * p->s.s;
-    const float scale = (a->packed.scale * p->a->unit) * (b->packed.scale * p->b->unit);
-
     for (size_t i = 0; i < z.out; i++) {
-        float t;
-        if (p->product != NYB_PRODUCT_DW)
+        const size_t tap = i / z.channels % taps;
+        float t, level = b->packed.scale;
+        if (p->product != NYB_PRODUCT_DW) {
             t = one_output(p, a, b, i);
-        else if (i / z.channels % taps == tap)
-            t = add_row(a, (long)(i / z.channels / taps), b, i % z.channels, 0);
-        else
+        } else if (tap >= p->tap && tap < p->tap + p->n_taps) {
+            t = add_row(a, (long)(i / z.channels / taps), b,
+                        (tap - p->tap) * z.channels + i % z.channels, 0);
+            level = p->levels ? p->levels[tap - p->tap] : level;
+        } else {
             continue;
-        t = t * scale;
+        }
+        t = t * ((a->packed.scale * p->a->unit) * (level * p->b->unit));
         if (bias)
             t = t + bias[i % z.channels];
         out[i] = p->add ? out[i] + t : t;
@@ -186,8 +190,7 @@ static void print_case(const problem *p, const char *level, size_t threads)
 
 /* Runs in poisoned scratch with guards behind it and around out. */
 static void run_product(const problem *p, nyb_context *context, const nyb_grouped *a,
-                        const nyb_grouped *b, size_t tap, const float *bias, const float *former,
-                        float *out)
+                        const nyb_grouped *b, const float *bias, const float *former, float *out)
 {
     const size_t n = sizes_of(p).out;
     nyb_group_conv *conv;
@@ -204,7 +207,8 @@ static void run_product(const problem *p, nyb_context *context, const nyb_groupe
     memset(guarded, 0xa5, (n + 2 * GUARD) * sizeof(float));
     memcpy(guarded + GUARD, former, n * sizeof(float));
     if (p->product == NYB_PRODUCT_DW)
-        nyb_group_conv_run_tap(conv, context, tap, a, b, p->add, guarded + GUARD, scratch);
+        nyb_group_conv_run_taps(conv, context, p->tap, p->n_taps, a, b, p->levels, p->add,
+                                guarded + GUARD, scratch);
     else
         nyb_group_conv_run(conv, context, a, b, bias, p->add, guarded + GUARD, scratch);
     for (size_t i = 0; i < GUARD; i++) {
@@ -259,20 +263,23 @@ static void check_exact(const problem *p, const nyb_grouped *a, const nyb_groupe
 static void check_problem(problem *p, bool all_threads)
 {
     assert_int_equal(nyb_conv_shape_check(&p->s, NULL), NYB_OK);
+    p->tap = pick(0, p->s.r * p->s.s - 1);
+    p->n_taps = pick(0, 1) ? pick(1, p->s.r * p->s.s - p->tap) : 1;
     const sizes z = sizes_of(p);
-    const size_t tap = pick(0, p->s.r * p->s.s - 1);
+    float *of_taps = random_floats(p->n_taps);
+    p->levels = p->product == NYB_PRODUCT_DW && pick(0, 1) ? of_taps : NULL;
     nyb_grouped a = make_matrix(p->a, z.a_rows, z.cols, p->group, p->how_a);
     nyb_grouped b = make_matrix(p->b, z.b_rows, z.cols, p->group, p->how_b);
     float *bias = p->bias ? random_floats(z.channels) : NULL;
     float *former = random_floats(z.out), *want = random_floats(z.out), *got = random_floats(z.out);
 
     memcpy(want, former, z.out * sizeof *want);
-    oracle(p, &a, &b, tap, bias, want);
+    oracle(p, &a, &b, bias, want);
     for (size_t l = 0; l < LEVELS; l++) {
         for (size_t t = 0; t < (all_threads ? THREADS : 1); t++) {
             if (!contexts[l][t])
                 continue;
-            run_product(p, contexts[l][t], &a, &b, tap, bias, former, got);
+            run_product(p, contexts[l][t], &a, &b, bias, former, got);
             for (size_t i = 0; i < z.out; i++) {
                 if (nyb_bits_of(want[i]) == nyb_bits_of(got[i]))
                     continue;
@@ -283,8 +290,9 @@ static void check_problem(problem *p, bool all_threads)
         }
     }
     if (p->how_a != SCALES_ANY && p->how_b != SCALES_ANY && p->s.r * p->s.s == 1 && !p->bias &&
-        !p->add && p->s.stride == 1)
+        !p->add && p->s.stride == 1 && !p->levels)
         check_exact(p, &a, &b, want);
+    nyb_free(of_taps);
     nyb_free(bias);
     nyb_free(former);
     nyb_free(want);
@@ -424,7 +432,7 @@ static void extreme_sums(void **state)
         for (size_t l = 0; l < LEVELS; l++) {
             if (!contexts[l][0])
                 continue;
-            run_product(&q, contexts[l][0], &a, &b, 0, NULL, former, out);
+            run_product(&q, contexts[l][0], &a, &b, NULL, former, out);
             for (size_t j = 0; j < rows * rows; j++)
                 assert_true(out[j] == want);
         }
