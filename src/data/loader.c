@@ -33,7 +33,7 @@ struct nyb_loader {
 
 size_t nyb_loader_batches(const nyb_loader *l)
 {
-    return l->train ? l->part->n / l->batch : (l->part->n + l->batch - 1) / l->batch;
+    return l->train ? l->part->n / l->batch : nyb_div_up(l->part->n, l->batch);
 }
 
 static void make_batch(const nyb_loader *l, size_t which, slot *s)

@@ -33,8 +33,7 @@ bool nyb_grad_finite(const nyb_graph *g)
         finite_job job = {g->params[i].gradient, g->params[i].n, &found};
 
         if (g->params[i].trained)
-            nyb_pool_run(g->context->pool, finite_task, &job,
-                         (job.n + FINITE_CHUNK - 1) / FINITE_CHUNK);
+            nyb_pool_run(g->context->pool, finite_task, &job, nyb_div_up(job.n, FINITE_CHUNK));
     }
     return !found;
 }

@@ -25,8 +25,7 @@ void nyb_grad_scale(const nyb_graph *g, float factor)
         scale_job job = {g->params[i].gradient, g->params[i].n, factor};
 
         if (g->params[i].trained)
-            nyb_pool_run(g->context->pool, scale_task, &job,
-                         (job.n + SCALE_CHUNK - 1) / SCALE_CHUNK);
+            nyb_pool_run(g->context->pool, scale_task, &job, nyb_div_up(job.n, SCALE_CHUNK));
     }
 }
 

@@ -91,7 +91,7 @@ static void run_again(const nyb_graph *g, const nyb_program *p, const nyb_step *
     again a = {{g->model->layers[producer->layer].op, producer}, s->args.out};
 
     nyb_pool_run(g->context->pool, again_task, &a,
-                 (nyb_shape_rows(producer->args.in_shape[0]) + AGAIN_ROWS - 1) / AGAIN_ROWS);
+                 nyb_div_up(nyb_shape_rows(producer->args.in_shape[0]), AGAIN_ROWS));
 }
 
 /* For telemetry and error messages, which alone allocate: all rows, or NULL. */

@@ -145,7 +145,7 @@ static void encode_nybbles(uint32_t cpu, const nyb_grouped *g, size_t first, siz
     const nyb_packed *p = &g->packed;
     const nyb_grouped_kernel *kernel = choose(cpu);
     uint8_t *out = p->codes + first * p->pitch / 2;
-    const size_t n_blocks = (n_rows * p->pitch + BLOCK - 1) / BLOCK;
+    const size_t n_blocks = nyb_div_up(n_rows * p->pitch, BLOCK);
     cursor at = {values, n_rows, 0};
     nyb_grouped_steps steps;
 
@@ -262,7 +262,7 @@ void nyb_grouped_encode(const nyb_context *context, const nyb_grouped *grouped, 
     const nyb_packed *p = &grouped->packed;
     encode_job job = {.cpu = context->cpu, .grouped = grouped, .values = values};
 
-    job.rows = nyb_round_up((16384 + p->pitch - 1) / p->pitch, 8);
+    job.rows = nyb_round_up(nyb_div_up(16384, p->pitch), 8);
     nyb_pool_run(context->pool, encode_task, &job, nyb_div_up(p->rows, job.rows));
 }
 

@@ -199,7 +199,7 @@ static void reflect(const nyb_context *context, const nyb_householder *plan, con
         .plan = plan,
         .x = x,
         .cols = cols,
-        .n_blocks = (cols + TASK_COLS - 1) / TASK_COLS,
+        .n_blocks = nyb_div_up(cols, TASK_COLS),
         .y = y,
         .inverse = inverse,
     };

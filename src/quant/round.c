@@ -134,8 +134,7 @@ size_t nyb_round_groups(const nyb_spec *spec, const nyb_view *view)
     case NYB_GROUP_BLOCK16:
     case NYB_GROUP_BLOCK32:
     case NYB_GROUP_BLOCK64:
-        return view->down ? (rows + length - 1) / length * cols
-                          : rows * ((cols + length - 1) / length);
+        return view->down ? nyb_div_up(rows, length) * cols : rows * nyb_div_up(cols, length);
     case NYB_GROUP_TILE16:
         return (rows + 15) / 16 * nyb_round_tiles_across(view);
     }

@@ -142,7 +142,7 @@ void nyb_round_along_task(void *arg, size_t task, size_t worker)
 {
     const nyb_round_work *w = arg;
     const size_t cols = w->view.cols, length = nyb_round_group_length(w->spec->group);
-    const size_t across = (cols + length - 1) / length;
+    const size_t across = nyb_div_up(cols, length);
     const bool flat = cols % w->length == 0;
     const size_t n = flat ? w->view.rows * cols : cols, per = nyb_round_rows_of_task(w);
     const size_t begin = flat ? task * NYB_ROUND_RUN : 0,

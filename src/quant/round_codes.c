@@ -147,7 +147,7 @@ static void round_columns(const nyb_codes_work *w, tile *t)
                                   n / length + 1, rs);
             nyb_round_vector(&r, r.draws ? r23 : NULL, rs, n, v, NULL,
                              (nyb_round_parts){.scales = scales, .step = 1});
-            for (size_t g = 0; g < (n + length - 1) / length; g++)
+            for (size_t g = 0; g < nyb_div_up(n, length); g++)
                 t->scales[at / length + g][j] = scales[g].scale;
             for (size_t i = 0; i < n; i++)
                 t->v[at + i][j] = v[i];
@@ -347,7 +347,7 @@ static float band_absmax(const nyb_codes_work *w, tile *t)
 static void absmax_task(void *arg, size_t task, size_t worker)
 {
     const nyb_codes_work *w = arg;
-    const size_t cols = w->round.view.cols, n_bands = (w->round.view.rows + BAND - 1) / BAND;
+    const size_t cols = w->round.view.cols, n_bands = nyb_div_up(w->round.view.rows, BAND);
     tile t;
 
     (void)worker;
@@ -369,7 +369,7 @@ static void absmax_task(void *arg, size_t task, size_t worker)
 static void find_levels(const nyb_context *context, nyb_codes_work *w)
 {
     const nyb_scale_rule *rule = w->round.rule;
-    const size_t n_bands = (w->round.view.rows + BAND - 1) / BAND;
+    const size_t n_bands = nyb_div_up(w->round.view.rows, BAND);
 
     for (size_t tap = 0; tap < w->n_taps; tap++)
         w->levels[tap] = (nyb_level){.scale = 1.0f};
@@ -465,7 +465,7 @@ static nyb_codes_work start(const nyb_context *context, const nyb_round_job *job
 
 static void run_bands(const nyb_context *context, nyb_codes_work *w)
 {
-    nyb_pool_run(context->pool, band_task, w, (w->round.view.rows + BAND - 1) / BAND);
+    nyb_pool_run(context->pool, band_task, w, nyb_div_up(w->round.view.rows, BAND));
 }
 
 void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const float *x,
