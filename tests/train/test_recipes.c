@@ -1,7 +1,8 @@
 /* Every built-in recipe trains, and two steps of it give the same, pinned, weights whatever
  * computes them: tests/golden/recipes.txt, a line for each recipe. A commit that changes the
- * numbers of a recipe changes its line: test_recipes --update writes the file anew. With --full
- * also with seven threads and on the reference, which trains the convolutions of every fourth. */
+ * numbers of a recipe changes its line: test_recipes --update writes the file anew. Convolutions
+ * give them with `recompute`, too. With --full also with seven threads and on the reference, which
+ * trains the convolutions of every fourth. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -25,16 +26,21 @@ static bool full, update;
 
 /* false if this machine lacks the level. */
 static bool hash_of(const char *cpu, size_t threads, const char *model, const char *recipe,
-                    char hex[65])
+                    bool recompute, char hex[65])
 {
-    static const char *const sets[] = {"edges=recipe", "shortcut=recipe", NULL};
+    static const char *const everywhere[] = {"edges=recipe", "shortcut=recipe", NULL};
+    static const char *const repeat[] = {"recompute=products", NULL};
     fixture f;
 
     if (!fixture_has(cpu))
         return false;
     /* mlp: every layer in the recipe's formats; resnet8: edges and shortcuts as the recipe has them
      */
-    fixture_init(&f, cpu, threads, model, recipe, strcmp(model, "mlp") == 0 ? sets : NULL, 8, 16);
+    fixture_init(&f, cpu, threads, model, recipe,
+                 recompute                   ? repeat
+                 : strcmp(model, "mlp") == 0 ? everywhere
+                                             : NULL,
+                 8, 16);
     fixture_hash(&f, hex);
     fixture_free(&f);
     return true;
@@ -52,7 +58,7 @@ static void check_variants(const char *model, const char *recipe, const char *wa
 
     for (size_t i = 0; i < n_variants; i++)
         if (!(full && fixture_is_best(variants[i].cpu)) &&
-            hash_of(variants[i].cpu, variants[i].threads, model, recipe, got) &&
+            hash_of(variants[i].cpu, variants[i].threads, model, recipe, false, got) &&
             strcmp(got, want) != 0)
             fail_msg("%s, %s: %s with %zu threads gives %s, not %s", recipe, model, variants[i].cpu,
                      variants[i].threads, got, want);
@@ -80,13 +86,21 @@ static void every_recipe_gives_its_pinned_weights(void **state)
                          models[m]);
             if (m == 1 && i % STRIDE != 0 && !full && !update)
                 continue;
-            hash_of("auto", 2, models[m], nyb_recipe_name_at(i), hex);
+            hash_of("auto", 2, models[m], nyb_recipe_name_at(i), false, hex);
             snprintf(want, sizeof want, "%s %s %s\n", nyb_recipe_name_at(i), models[m], hex);
             if (update) {
                 fputs(want, golden);
                 continue;
             }
             assert_string_equal(want, line);
+            if (m == 1) {
+                char again[65];
+
+                hash_of("auto", 2, models[m], nyb_recipe_name_at(i), true, again);
+                if (strcmp(again, hex) != 0)
+                    fail_msg("%s, %s: recompute = products gives %s", nyb_recipe_name_at(i),
+                             models[m], again);
+            }
             if (full || m == 0 || i % 7 == 0)
                 check_variants(models[m], nyb_recipe_name_at(i), hex,
                                !full                  ? 1
