@@ -27,35 +27,32 @@ static inline __attribute__((always_inline)) rng rng_begin(const nyb_stream *s, 
     return r;
 }
 
-/* The block that lies `ahead` blocks on. */
-static inline __attribute__((always_inline)) __m128i rng_block(const rng *r, int ahead)
+/* The next n blocks, at most 4: the rounds of one wait for each other, those of several do not. */
+static inline __attribute__((always_inline)) void rng_blocks(rng *r, int n, __m128i *out)
 {
-    __m128i c = _mm_add_epi64(r->counter, _mm_set_epi64x(0, ahead));
+    const __m128i one = _mm_set_epi64x(0, 1);
+    __m128i c[4];
 
-    c = _mm_xor_si128(c, r->key[0]);
-    c = _mm_aesenc_si128(c, r->key[1]);
-    c = _mm_aesenc_si128(c, r->key[2]);
-    c = _mm_aesenc_si128(c, r->key[3]);
-    c = _mm_aesenc_si128(c, r->key[4]);
-    return _mm_aesenclast_si128(c, r->key[5]);
+    for (int i = 0; i < n; i++, r->counter = _mm_add_epi64(r->counter, one))
+        c[i] = _mm_xor_si128(r->counter, r->key[0]);
+    for (int round = 1; round < 5; round++)
+        for (int i = 0; i < n; i++)
+            c[i] = _mm_aesenc_si128(c[i], r->key[round]);
+    for (int i = 0; i < n; i++)
+        out[i] = _mm_aesenclast_si128(c[i], r->key[5]);
 }
 
-static inline __attribute__((always_inline)) void rng_skip(rng *r, int n_blocks)
+/* Fields of a block's 8 draws of 16 bits: U16 << 7 | 64. */
+static inline __attribute__((always_inline)) __m256i rng_fields_16(__m128i block)
 {
-    r->counter = _mm_add_epi64(r->counter, _mm_set_epi64x(0, n_blocks));
-}
-
-/* Fields 8 i .. 8 i + 7 of draws of 16 bits: U16 << 7 | 64. */
-static inline __attribute__((always_inline)) __m256i rng_fields_16(const rng *r, int i)
-{
-    return _mm256_or_si256(_mm256_slli_epi32(_mm256_cvtepu16_epi32(rng_block(r, i)), 7),
+    return _mm256_or_si256(_mm256_slli_epi32(_mm256_cvtepu16_epi32(block), 7),
                            _mm256_set1_epi32(64));
 }
 
-/* The same of draws of 32 bits: U32 >> 9. */
-static inline __attribute__((always_inline)) __m256i rng_fields_32(const rng *r, int i)
+/* Fields of two blocks' 8 draws of 32 bits: U32 >> 9. */
+static inline __attribute__((always_inline)) __m256i rng_fields_32(const __m128i blocks[2])
 {
-    return _mm256_srli_epi32(_mm256_set_m128i(rng_block(r, 2 * i + 1), rng_block(r, 2 * i)), 9);
+    return _mm256_srli_epi32(_mm256_set_m128i(blocks[1], blocks[0]), 9);
 }
 
 #endif

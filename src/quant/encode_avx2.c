@@ -11,17 +11,19 @@
 /* Where the bits of a turn come from. */
 typedef enum source { NONE, BITS16, BITS32 } source;
 
-/* The fields of elements 8 i .. 8 i + 7 of a turn. */
-INLINE __m256i rng_vector(const rng *r, source from, int i)
+/* The fields of the next 32 elements. */
+INLINE void rng_part(rng *r, source from, __m256i fields[4])
 {
-    return from == BITS16   ? rng_fields_16(r, i)
-           : from == BITS32 ? rng_fields_32(r, i)
-                            : _mm256_setzero_si256();
-}
+    __m128i blocks[8];
 
-INLINE void rng_advance(rng *r, source from)
-{
-    rng_skip(r, from == BITS16 ? 16 : 32);
+    if (from != NONE)
+        rng_blocks(r, 4, blocks);
+    if (from == BITS32)
+        rng_blocks(r, 4, blocks + 4);
+    for (int i = 0; i < 4; i++)
+        fields[i] = from == BITS16   ? rng_fields_16(blocks[i])
+                    : from == BITS32 ? rng_fields_32(blocks + 2 * i)
+                                     : _mm256_setzero_si256();
 }
 
 /* ---- packing -------------------------------------------------------------------------------- */
@@ -51,12 +53,17 @@ INLINE void store(void *to, __m256i bytes)
     _mm256_storeu_si256((__m256i *)to, bytes);
 }
 
-/* 128 bytes, those of codes 32 i .. 32 i + 31 in c[i]; mask is that of a code. */
-INLINE void store_turn(uint8_t *codes, const __m256i c[4], bool byte, __m256i mask)
+/* 128 bytes, those of codes 32 i .. 32 i + 31 in c[i]. */
+INLINE void store_bytes(uint8_t *codes, const __m256i c[4])
 {
-    for (int i = 0; i < 4 && byte; i++)
+    for (int i = 0; i < 4; i++)
         store(codes + 32 * i, c[i]);
-    for (int i = 0; i < 2 && !byte; i++)
+}
+
+/* 64 bytes of nybbles; mask is that of a code. */
+INLINE void store_masked(uint8_t *codes, const __m256i c[4], __m256i mask)
+{
+    for (int i = 0; i < 2; i++)
         store(codes + 32 * i,
               _mm256_or_si256(_mm256_and_si256(c[i], mask),
                               _mm256_slli_epi16(_mm256_and_si256(c[i + 2], mask), 4)));
@@ -73,8 +80,6 @@ typedef struct log2_plan {
     __m256 inv, inv2, limit;
     __m256i low_and, high_and; /* r = random & and | or, by v < 2 */
     __m256i low_or, high_or;
-    __m256i sign; /* bit of a code */
-    int sign_shift;
 } log2_plan;
 
 INLINE log2_plan log2_begin(const nyb_spec *spec, float inv)
@@ -89,19 +94,16 @@ INLINE log2_plan log2_begin(const nyb_spec *spec, float inv)
     p.high_and = r == NYB_ROUND_STOCHASTIC || r == NYB_ROUND_FLUSH_STOCHASTIC ? all : none;
     p.low_or = r == NYB_ROUND_NEAREST ? half : none;
     p.high_or = r == NYB_ROUND_STOCHASTIC || r == NYB_ROUND_FLUSH_STOCHASTIC ? none : half;
-    p.sign_shift = 32 - spec->format->bits;
-    p.sign = _mm256_set1_epi32(1 << (spec->format->bits - 1));
     return p;
 }
 
-/* See encode_ref.c; max_ps and min_ps return their second operand where one is NaN, which takes
- * NaN to 0 and 0 * Inf to the limit. */
-INLINE __m256i log2_vector(const log2_plan *p, bool plain, __m256 x, __m256i r)
+/* bits(v) + r: the exponent field is 127 + e. See encode_ref.c; max_ps and min_ps return their
+ * second operand where one is NaN, which takes NaN to 0 and 0 * Inf to the limit. */
+INLINE __m256i log2_round(const log2_plan *p, bool plain, __m256 x, __m256i r)
 {
     __m256 a = _mm256_max_ps(absolute(x), _mm256_setzero_ps());
     __m256 v =
         _mm256_max_ps(_mm256_fmadd_ps(a, p->inv, _mm256_set1_ps(1.0f)), _mm256_mul_ps(a, p->inv2));
-    __m256i e, s;
 
     v = _mm256_min_ps(v, p->limit);
     if (!plain) {
@@ -112,11 +114,56 @@ INLINE __m256i log2_vector(const log2_plan *p, bool plain, __m256 x, __m256i r)
         r = _mm256_castps_si256(
             _mm256_blendv_ps(_mm256_castsi256_ps(high), _mm256_castsi256_ps(low), under));
     }
-    e = _mm256_sub_epi32(_mm256_srli_epi32(_mm256_add_epi32(_mm256_castps_si256(v), r), 23),
-                         _mm256_set1_epi32(127));
-    s = _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(x), p->sign_shift), p->sign);
-    return _mm256_andnot_si256(_mm256_cmpeq_epi32(e, _mm256_setzero_si256()),
-                               _mm256_or_si256(e, s));
+    return _mm256_add_epi32(_mm256_castps_si256(v), r);
+}
+
+/* 32 bytes sign << 7 | e. */
+INLINE __m256i log2_bytes(const log2_plan *p, bool plain, const float *x, const __m256i r[4])
+{
+    const __m256i bias = _mm256_set1_epi32(127), sign = _mm256_set1_epi32(0x80);
+    __m256i c[4];
+
+    for (int i = 0; i < 4; i++) {
+        const __m256 f = _mm256_loadu_ps(x + LANES * i);
+        const __m256i e =
+            _mm256_sub_epi32(_mm256_srli_epi32(log2_round(p, plain, f, r[i]), 23), bias);
+        const __m256i s = _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(f), 24), sign);
+
+        c[i] = _mm256_andnot_si256(_mm256_cmpeq_epi32(e, _mm256_setzero_si256()),
+                                   _mm256_or_si256(e, s));
+    }
+    return pack_unsigned(c);
+}
+
+/* Low 4 bits of 32 bytes: e if x is positive, 16 - e if it is negative. One more in the exponent
+ * field makes it 128 + e (where r is the random field as it is, a part of its constant); of x = 0
+ * the sign makes it 0. */
+INLINE __m256i log2_indices(const log2_plan *p, bool plain, const float *x, const __m256i r[4])
+{
+    const __m256i one = _mm256_set1_epi32(0x00800000), low = _mm256_set1_epi16(15);
+    __m256i c[4];
+
+    for (int i = 0; i < 4; i++) {
+        const __m256 f = _mm256_loadu_ps(x + LANES * i);
+        const __m256i t = plain ? log2_round(p, plain, f, _mm256_or_si256(r[i], one))
+                                : _mm256_add_epi32(log2_round(p, plain, f, r[i]), one);
+
+        c[i] = _mm256_sign_epi32(_mm256_srli_epi32(t, 23), _mm256_castps_si256(f));
+    }
+    return in_order(_mm256_packus_epi16(_mm256_and_si256(_mm256_packs_epi32(c[0], c[1]), low),
+                                        _mm256_and_si256(_mm256_packs_epi32(c[2], c[3]), low)));
+}
+
+/* 64 bytes of nybbles: those of indices 32 i .. in c[i]. */
+INLINE void store_nybbles(uint8_t *codes, const __m256i c[4])
+{
+    const __m256i low = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 0, 15, 14, 13, 12, 11, 10, 9));
+    const __m256i high = _mm256_slli_epi16(low, 4);
+
+    for (int i = 0; i < 2; i++)
+        store(codes + 32 * i,
+              _mm256_or_si256(_mm256_shuffle_epi8(low, c[i]), _mm256_shuffle_epi8(high, c[i + 2])));
 }
 
 INLINE void log2_run(const log2_plan *p, rng random, source from, bool plain, bool byte,
@@ -128,18 +175,17 @@ INLINE void log2_run(const log2_plan *p, rng random, source from, bool plain, bo
         __m256i c[4];
 
         for (int part = 0; part < 4; part++) {
-            __m256i v[4];
+            const float *from_x = x + i + 32 * part;
+            __m256i r[4];
 
-            for (int j = 0; j < 4; j++) {
-                const int at = 4 * part + j;
-
-                v[j] = log2_vector(&plan, plain, _mm256_loadu_ps(x + i + LANES * at),
-                                   rng_vector(&random, from, at));
-            }
-            c[part] = pack_unsigned(v);
+            rng_part(&random, from, r);
+            c[part] =
+                byte ? log2_bytes(&plan, plain, from_x, r) : log2_indices(&plan, plain, from_x, r);
         }
-        rng_advance(&random, from);
-        store_turn(codes + (byte ? i : i / 2), c, byte, _mm256_set1_epi8(15));
+        if (byte)
+            store_bytes(codes + i, c);
+        else
+            store_nybbles(codes + i / 2, c);
     }
 }
 
@@ -160,13 +206,12 @@ INLINE __m256i int_nearest(const int_plan *p, __m256 x)
 /* Steps and fractions of y <= 127 in one number of 30 bits, exactly: y 2^23. */
 INLINE __m256i int_stochastic(const int_plan *p, __m256 x, __m256i r)
 {
-    __m256i s = _mm256_srai_epi32(_mm256_castps_si256(x), 31), q;
+    __m256i q;
     __m256 a = _mm256_max_ps(p->is_signed ? absolute(x) : x, _mm256_setzero_ps());
     __m256 y = _mm256_min_ps(_mm256_mul_ps(a, p->inv), p->hi);
 
     q = _mm256_cvttps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(0x1p23f)));
-    q = _mm256_srli_epi32(_mm256_add_epi32(q, r), 23);
-    return _mm256_sub_epi32(_mm256_xor_si256(q, s), s);
+    return _mm256_sign_epi32(_mm256_srli_epi32(_mm256_add_epi32(q, r), 23), _mm256_castps_si256(x));
 }
 
 INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const float *x, size_t n,
@@ -179,22 +224,23 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
         __m256i c[4];
 
         for (int part = 0; part < 4; part++) {
-            __m256i v[4];
+            __m256i v[4], r[4];
 
+            rng_part(&random, from, r);
             for (int j = 0; j < 4; j++) {
-                const int at = 4 * part + j;
-                __m256 f = _mm256_loadu_ps(x + i + LANES * at);
+                __m256 f = _mm256_loadu_ps(x + i + 32 * part + LANES * j);
 
-                v[j] = from == NONE ? int_nearest(&plan, f)
-                                    : int_stochastic(&plan, f, rng_vector(&random, from, at));
+                v[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, f, r[j]);
             }
             c[part] = pack_signed(v);
             if (byte) /* of nybbles the mask takes NaN's 0x80 to 0 */
                 c[part] = _mm256_and_si256(
                     _mm256_andnot_si256(_mm256_cmpeq_epi8(c[part], nan), c[part]), plan.mask);
         }
-        rng_advance(&random, from);
-        store_turn(codes + (byte ? i : i / 2), c, byte, plan.mask);
+        if (byte)
+            store_bytes(codes + i, c);
+        else
+            store_masked(codes + i / 2, c, plan.mask);
     }
 }
 

@@ -206,10 +206,27 @@ INLINE vec vec_drawn(vec a, ivec r, vec step, vec inv)
 /* The next 8 fields. */
 INLINE ivec rng_fields(rng *r, int sr_bits)
 {
-    const ivec fields = sr_bits == 16 ? rng_fields_16(r, 0) : rng_fields_32(r, 0);
+    __m128i blocks[2];
 
-    rng_skip(r, sr_bits == 16 ? 1 : 2);
-    return fields;
+    rng_blocks(r, sr_bits == 16 ? 1 : 2, blocks);
+    return sr_bits == 16 ? rng_fields_16(blocks[0]) : rng_fields_32(blocks);
+}
+
+/* The next 32 of draws of 16 bits, or 16 of 32 bits. */
+INLINE size_t store_fields(rng *r, int sr_bits, uint32_t *r23)
+{
+    __m256i *to = (__m256i *)(void *)r23;
+    __m128i blocks[4];
+
+    rng_blocks(r, 4, blocks);
+    if (sr_bits == 16) {
+        for (int i = 0; i < 4; i++)
+            _mm256_storeu_si256(to + i, rng_fields_16(blocks[i]));
+        return 4 * LANES;
+    }
+    for (int i = 0; i < 2; i++)
+        _mm256_storeu_si256(to + i, rng_fields_32(blocks + 2 * i));
+    return 2 * LANES;
 }
 
 INLINE void fill(rng random, int sr_bits, unsigned skip, size_t n, uint32_t *r23)
@@ -222,6 +239,8 @@ INLINE void fill(rng random, int sr_bits, unsigned skip, size_t n, uint32_t *r23
         i = nyb_min(n, LANES - skip);
         memcpy(r23, lane + skip, i * sizeof *r23);
     }
+    while (i + 4 * LANES <= n)
+        i += store_fields(&random, sr_bits, r23 + i);
     for (; i + LANES <= n; i += LANES)
         _mm256_storeu_si256((__m256i *)(void *)(r23 + i), rng_fields(&random, sr_bits));
     if (i < n)
