@@ -11,12 +11,12 @@
  *                                                made once for its moments, again for its codes;
  *                                                once where a rule lags: moments of this step then
  *                                                come with the codes
- *   both       product -> batchnorm              store = bf16: the product writes bf16, what the
- *                                                one stores of y, and the other rounds of dX
- *   across     batchnorm -> dW                   what nobody else reads again is not kept: made
- *                                                once more, from y, where dW wants it
- *              product -> batchnorm              recompute = products: y is not kept, but
- * multiplied again where the backward pass first reads it
+ *   backward   batchnorm in place                dx takes the place of dout, which nobody reads
+ * again both       product -> batchnorm              store = bf16: the product writes bf16, what
+ * the one stores of y, and the other rounds of dX across     batchnorm -> dW                   what
+ * nobody else reads again is not kept: made once more, from y, where dW wants it product ->
+ * batchnorm              recompute = products: y is not kept, but multiplied again where the
+ * backward pass first reads it
  *
  * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
 #include "graph/build.h"
@@ -396,6 +396,22 @@ static void leave_unstored(fuser *f, int i)
         s->lagging = p->steps[i].quant;
 }
 
+/* ---- in place -------------------------------------------------------------------------------- */
+
+/* Each element of dx is made of the same of dout, once the sums are known. */
+static void fuse_in_place(fuser *f, int i)
+{
+    nyb_program *p = f->b.p;
+    const nyb_step *s = &p->steps[i];
+    const int dout = s->dout, din = s->din[0];
+
+    if (dout < 0 || din < 0 || s->half || s->kept >= 0 || s->args.din_add[0] ||
+        p->buffers[dout].home != NYB_HOME_PLANNED || p->buffers[din].home != NYB_HOME_PLANNED ||
+        next_use(f, dout, i + 1) >= 0 || next_use(f, din, 0) != i)
+        return;
+    rename_buffer(p, din, dout);
+}
+
 /* ---- products that are repeated -------------------------------------------------------------- */
 
 /* Bytes of a product's operands that nobody needs from step i on. */
@@ -498,6 +514,9 @@ nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *e
     for (int i = 0; i < program->n_steps; i++)
         if (program->steps[i].kind == NYB_STEP_ENCODE)
             leave_unstored(&f, i);
+    for (int i = program->n_forward; i < program->n_steps; i++)
+        if (!f.gone[i] && is_step(&f, i, NYB_STEP_BACKWARD, "batchnorm"))
+            fuse_in_place(&f, i);
     for (int i = 0; i < program->n_forward; i++)
         if (graph->recipe.recompute == NYB_RECOMPUTE_PRODUCTS && !f.gone[i] &&
             program->steps[i].kind == NYB_STEP_PRODUCT)

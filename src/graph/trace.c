@@ -28,7 +28,8 @@ static bool adds_to(const nyb_step *s, int buffer)
 {
     bool adds = (s->add && s->out == buffer) ||
                 (s->kind == NYB_STEP_ESTIMATE && s->dout == buffer) || /* masked in place */
-                (s->kept == buffer && s->dout == buffer);
+                (s->kept == buffer && s->dout == buffer) ||
+                (s->kind == NYB_STEP_BACKWARD && s->din[0] == buffer && s->dout == buffer);
 
     for (int i = 0; i < NYB_OP_INPUTS; i++)
         adds = adds || (s->args.din_add[i] && s->din[i] == buffer);
