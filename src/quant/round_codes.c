@@ -107,6 +107,12 @@ static void mix_tile(tile *t)
         nyb_round_mix_columns(r, nyb_min(r->length, t->n - at), t->v[at], NYB_ROUND_LANES, false);
 }
 
+static void point_at_values(const tile *t, const float *rows[BAND])
+{
+    for (size_t i = 0; i < BAND; i++)
+        rows[i] = t->v[i];
+}
+
 /* All columns together: for rules that look at absmax alone. */
 static void round_tile(const nyb_codes_work *w, tile *t)
 {
@@ -202,8 +208,7 @@ static bool fast_tile(const nyb_codes_work *w, tile *t)
     size_t col = t->col;
 
     if (r->mixes) {
-        for (size_t i = 0; i < BAND; i++)
-            mixed[i] = t->v[i];
+        point_at_values(t, mixed);
         rows = mixed;
         col = 0;
     }
@@ -327,8 +332,7 @@ static float band_absmax(const nyb_codes_work *w, tile *t)
     uint32_t most = 0;
 
     find_rows(w, t);
-    for (size_t i = 0; i < BAND; i++)
-        mixed[i] = t->v[i];
+    point_at_values(t, mixed);
     for (t->col = 0; t->col < cols; t->col += t->lanes) {
         uint32_t some;
 
