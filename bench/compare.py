@@ -61,6 +61,12 @@ class Comparer:
             raise Failed(done.stderr.strip() or f"status {done.returncode}: {' '.join(command)}")
         return json.loads(done.stdout)
 
+    def result_of(self, command):
+        """Of a list of commands: a list."""
+        if isinstance(command[0], list):
+            return [self.json_of(each) for each in command]
+        return self.json_of(command)
+
     def ours(self, *words):
         """A command of nybble, as a list."""
         return [self.nybble, "bench", *words, "--cpu", self.args.cpu, "--threads",
@@ -84,13 +90,15 @@ class Comparer:
             file.write(json.dumps(line) + "\n")
 
     def header(self, what, command):
+        if isinstance(command[0], list):
+            command = [word for each in command for word in (*each, "and")][:-1]
         return {"machine": self.args.machine, "cpu_model": cpu_model(), "cpu": self.args.level,
                 "version": self.args.info["version"], "date": time.strftime("%Y-%m-%d"),
                 "threads": self.args.threads, "what": what,
                 "command": " ".join(command).replace(self.build + "/", "build/")}
 
     def compare(self, commands, theirs):
-        """commands: pairs of one of ours and {name of what is compared: function of its result};
+        """commands: pairs of one of ours (or several) and {name of what is compared: function of its result};
         theirs() is {name: {rival: seconds}} and may be several runs. One line for each name."""
         self.deadline = time.monotonic() + self.args.limit
         ours, rivals, rounds, longest = {}, {}, 0, 0.0
@@ -100,7 +108,7 @@ class Comparer:
             if rounds and start + longest > self.deadline:
                 break
             try:
-                results = [self.json_of(command) for command, _ in commands]
+                results = [self.result_of(command) for command, _ in commands]
                 others = theirs()
             except Failed as error:
                 note = str(error)
@@ -152,6 +160,8 @@ class Comparer:
                 continue
             result = self.json_of([program, bench, word, *shape, str(self.args.time)])
             products = {p: result[p]["median_s"] for p in ("fwd", "dx", "dw") if p in result}
+            if "median_s" in result:
+                products["all"] = result["median_s"]
             if products:
                 found[word] = (result["rival"], products)
         return found
@@ -192,6 +202,34 @@ class Comparer:
         command = self.ours("conv", "--n", str(n), "--h", str(size), "--c", str(channels), "--o",
                             str(channels), "--recipe", "luq", "--rival", "none")
         self.compare([(command, names)], theirs)
+
+    def layer(self, row):
+        """Forward and backward of conv 3x3 + batchnorm + relu inside a plain net: what four such
+        layers more add to its step, their update included; oneDNN's alone, without one."""
+        size, channels = CONVS[row.replace("layer", "conv")]
+        n, commands = 16, []
+        for recipe in ("luq", "luq_lean"):
+            steps = [self.ours("step", "--model", f"plain:{depth},{channels}", "--input",
+                               f"{channels}x{size}x{size}", "--batch", str(n), "--recipe", recipe)
+                     for depth in (2, 6)]
+            name = (f"layer conv 3x3 + batchnorm + relu {channels}@{size} batch {n}" +
+                    ("" if recipe == "luq" else f" {recipe}"))
+            commands.append((steps, {name: lambda r: (last_line(r[1]) - last_line(r[0])) / 4}))
+
+        def theirs():
+            shape = [str(v) for v in (n, size, channels)]
+            rivals = {rival: products["all"]
+                      for rival, products in self.onednn("layer", ("f32", "bf16"), shape).values()}
+            return {name: rivals for _, names in commands for name in names}
+
+        self.compare(commands, theirs)
+
+    def encode(self):
+        command = self.ours("quant", "--a", "e3m0", "--m", "2048", "--k", "1024")
+        what = "scale and encode e3m0 2048x1024"
+        self.compare([(command, {what: lambda r: r["lines"][0]["median_s"]})],
+                     lambda: {what: {"a pure read":
+                                     self.json_of(command)["lines"][1]["median_s"]}})
 
     def torch(self, row, types, *more):
         model, image, batch, classes = STEPS[row]
@@ -256,12 +294,15 @@ class Comparer:
             print(f"    {error}", file=sys.stderr)
 
 
+LAYERS = [row.replace("conv", "layer") for row in CONVS]
 REPEATING = "luq+recompute=products"
 ROWS = {
     "gemm1024": lambda c: c.products("gemm", (1024, 1024, 1024), ["--a", "int4", "--b", "int4"]),
     "gemm2048": lambda c: c.products("gemm", (2048, 2048, 2048), ["--a", "int4", "--b", "int4"]),
     "linear": lambda c: c.products("linear", (2048, 1024, 1024), ["--recipe", "luq"]),
     **{row: lambda c, row=row: c.conv(row) for row in CONVS},
+    **{row: lambda c, row=row: c.layer(row) for row in LAYERS},
+    "encode": Comparer.encode,
     "resnet18": lambda c: c.step("resnet18", ("luq", "luq_lean", REPEATING, "f32")),
     "resnet18-imagenet": lambda c: c.step("resnet18-imagenet", ("luq", "luq_lean")),
     "resnet20": lambda c: c.step("resnet20", ("luq", "luq_lean")),

@@ -1,10 +1,12 @@
 /* Times oneDNN: products in f32, bf16 and s8, and the three products of a convolution. Prints JSON.
  * usage: rival_onednn gemm|linear TYPE M N K MILLISECONDS
  *        rival_onednn conv TYPE N H C O KERNEL STRIDE PAD MILLISECONDS
+ *        rival_onednn layer TYPE N H C MILLISECONDS
  *
  * gemm, linear: matrices in the plain layout, as ours. conv: every tensor in the layout that oneDNN
- * likes best, converting to it is not timed. What oneDNN has only in reference code, or not at
- * all, is left out. Threads: OMP_NUM_THREADS; instruction set: DNNL_MAX_CPU_ISA. */
+ * likes best, converting to it is not timed. layer: forward and backward of a 3x3 convolution of C
+ * channels and a batch normalisation that does relu as well. What oneDNN has only in reference
+ * code, or not at all, is left out. Threads: OMP_NUM_THREADS; instruction set: DNNL_MAX_CPU_ISA. */
 #include <oneapi/dnnl/dnnl.h>
 
 #include "rival.h"
@@ -180,14 +182,144 @@ static void convolution(const char *word, const dnnl_dim_t v[7], double millisec
     dnnl_primitive_desc_destroy(hint);
 }
 
+/* ---- layers -----------------------------------------------------------------------------------
+ */
+
+#define LAYER_STEPS 5
+
+typedef struct step {
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t primitive;
+    dnnl_exec_arg_t args[8];
+    int n_args;
+} step;
+
+static void run_layer(void *arg)
+{
+    const step *steps = arg;
+
+    for (int i = 0; i < LAYER_STEPS; i++)
+        check(dnnl_primitive_execute(steps[i].primitive, stream, steps[i].n_args, steps[i].args),
+              "run");
+    check(dnnl_stream_wait(stream), "wait");
+}
+
+/* False if oneDNN has none of it, or reference code only. */
+static int step_init(step *s, const_dnnl_op_desc_t desc, const_dnnl_primitive_desc_t hint)
+{
+    const char *how = "";
+
+    *s = (step){0};
+    if (dnnl_primitive_desc_create(&s->pd, desc, NULL, engine, hint) != dnnl_success)
+        return 0;
+    check(dnnl_primitive_desc_query(s->pd, dnnl_query_impl_info_str, 0, &how), "query");
+    if (strncmp(how, "ref", 3) == 0 || strstr(how, ":ref"))
+        return 0;
+    check(dnnl_primitive_create(&s->primitive, s->pd), "primitive");
+    return 1;
+}
+
+/* An argument's memory: that of an earlier one if it has the same layout, else its own. */
+static dnnl_memory_t bind(step *s, int argument, dnnl_query_t query, dnnl_memory_t earlier)
+{
+    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(s->pd, query, 0), *other = NULL;
+    dnnl_memory_t memory = earlier;
+
+    if (earlier)
+        check(dnnl_memory_get_memory_desc(earlier, &other), "memory");
+    if (!other || !dnnl_memory_desc_equal(md, other)) {
+        const size_t n_bytes = dnnl_memory_desc_get_size(md);
+        void *own = md->data_type == dnnl_f32 ? (void *)rival_floats(n_bytes / sizeof(float))
+                                              : rival_alloc(n_bytes);
+
+        check(dnnl_memory_create(&memory, md, engine, own), "memory");
+    }
+    s->args[s->n_args++] = (dnnl_exec_arg_t){argument, memory};
+    return memory;
+}
+
+/* x -> y -> z, dz -> dy -> dx; what was made is the process's to free. */
+static void layer(const char *word, dnnl_dim_t n, dnnl_dim_t h, dnnl_dim_t c, double milliseconds)
+{
+    const dnnl_data_type_t type = type_of(word);
+    const dnnl_dims_t ones = {1, 1};
+    const dnnl_alg_kind_t how = dnnl_convolution_direct;
+    const unsigned flags = dnnl_use_scaleshift | dnnl_fuse_norm_relu;
+    const dnnl_memory_desc_t x = image(n, c, h, type), w = image(c, c, 3, type), *y;
+    static step steps[LAYER_STEPS];
+    step *const fwd = &steps[0], *const norm = &steps[1], *const back = &steps[2];
+    step *const dx = &steps[3], *const dw = &steps[4];
+    dnnl_convolution_desc_t conv;
+    dnnl_batch_normalization_desc_t bn;
+
+    check(dnnl_convolution_forward_desc_init(&conv, dnnl_forward_training, how, &x, &w, NULL, &x,
+                                             ones, ones, ones),
+          "forward");
+    if (!step_init(fwd, &conv, NULL))
+        return;
+    y = dnnl_primitive_desc_query_md(fwd->pd, dnnl_query_dst_md, 0);
+    check(dnnl_batch_normalization_forward_desc_init(&bn, dnnl_forward_training, y, 1e-5f, flags),
+          "batchnorm");
+    if (!step_init(norm, &bn, NULL))
+        return;
+    check(dnnl_batch_normalization_backward_desc_init(&bn, dnnl_backward, y, y, 1e-5f, flags),
+          "batchnorm backward");
+    if (!step_init(back, &bn, norm->pd))
+        return;
+    check(dnnl_convolution_backward_data_desc_init(&conv, how, &x, &w, &x, ones, ones, ones),
+          "backward data");
+    if (!step_init(dx, &conv, fwd->pd))
+        return;
+    check(
+        dnnl_convolution_backward_weights_desc_init(&conv, how, &x, &w, NULL, &x, ones, ones, ones),
+        "backward weights");
+    if (!step_init(dw, &conv, fwd->pd))
+        return;
+    const dnnl_memory_t mx = bind(fwd, DNNL_ARG_SRC, dnnl_query_src_md, NULL);
+    const dnnl_memory_t mw = bind(fwd, DNNL_ARG_WEIGHTS, dnnl_query_weights_md, NULL);
+    const dnnl_memory_t my = bind(fwd, DNNL_ARG_DST, dnnl_query_dst_md, NULL);
+
+    bind(norm, DNNL_ARG_SRC, dnnl_query_src_md, my);
+    bind(norm, DNNL_ARG_DST, dnnl_query_dst_md, NULL);
+    const dnnl_memory_t scale = bind(norm, DNNL_ARG_SCALE_SHIFT, dnnl_query_weights_md, NULL);
+    const dnnl_memory_t mask = bind(norm, DNNL_ARG_WORKSPACE, dnnl_query_workspace_md, NULL);
+    const dnnl_memory_desc_t *moments =
+        dnnl_primitive_desc_query_md(norm->pd, dnnl_query_dst_md, 1);
+    dnnl_memory_t mean, variance;
+    check(dnnl_memory_create(&mean, moments, engine, rival_floats((size_t)c)), "mean");
+    check(dnnl_memory_create(&variance, moments, engine, rival_floats((size_t)c)), "variance");
+    norm->args[norm->n_args++] = (dnnl_exec_arg_t){DNNL_ARG_MEAN, mean};
+    norm->args[norm->n_args++] = (dnnl_exec_arg_t){DNNL_ARG_VARIANCE, variance};
+
+    bind(back, DNNL_ARG_SRC, dnnl_query_src_md, my);
+    bind(back, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md, NULL);
+    const dnnl_memory_t dy = bind(back, DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md, NULL);
+    bind(back, DNNL_ARG_SCALE_SHIFT, dnnl_query_weights_md, scale);
+    bind(back, DNNL_ARG_DIFF_SCALE_SHIFT, dnnl_query_diff_weights_md, NULL);
+    bind(back, DNNL_ARG_WORKSPACE, dnnl_query_workspace_md, mask);
+    back->args[back->n_args++] = (dnnl_exec_arg_t){DNNL_ARG_MEAN, mean};
+    back->args[back->n_args++] = (dnnl_exec_arg_t){DNNL_ARG_VARIANCE, variance};
+
+    bind(dx, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md, dy);
+    bind(dx, DNNL_ARG_WEIGHTS, dnnl_query_weights_md, mw);
+    bind(dx, DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md, NULL);
+    bind(dw, DNNL_ARG_SRC, dnnl_query_src_md, mx);
+    bind(dw, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md, dy);
+    bind(dw, DNNL_ARG_DIFF_WEIGHTS, dnnl_query_diff_weights_md, NULL);
+    printf(", ");
+    rival_measure("median_s", run_layer, steps, milliseconds);
+}
+
 int main(int argc, char **argv)
 {
     const int is_conv = argc == 11 && strcmp(argv[1], "conv") == 0;
     const int is_linear = argc == 7 && strcmp(argv[1], "linear") == 0;
+    const int is_layer = argc == 7 && strcmp(argv[1], "layer") == 0;
 
-    if (!is_conv && !is_linear && (argc != 7 || strcmp(argv[1], "gemm") != 0)) {
+    if (!is_conv && !is_linear && !is_layer && (argc != 7 || strcmp(argv[1], "gemm") != 0)) {
         fprintf(stderr, "usage: rival_onednn gemm|linear TYPE M N K MILLISECONDS\n"
-                        "       rival_onednn conv TYPE N H C O KERNEL STRIDE PAD MILLISECONDS\n");
+                        "       rival_onednn conv TYPE N H C O KERNEL STRIDE PAD MILLISECONDS\n"
+                        "       rival_onednn layer TYPE N H C MILLISECONDS\n");
         return 2;
     }
     const dnnl_version_t *version = dnnl_version();
@@ -201,6 +333,8 @@ int main(int argc, char **argv)
         for (int i = 0; i < 7; i++)
             v[i] = atol(argv[3 + i]);
         convolution(argv[2], v, atof(argv[10]));
+    } else if (is_layer) {
+        layer(argv[2], atol(argv[3]), atol(argv[4]), atol(argv[5]), atof(argv[6]));
     } else {
         products(is_linear, argv[2], (size_t)atol(argv[3]), (size_t)atol(argv[4]),
                  (size_t)atol(argv[5]), atof(argv[6]));

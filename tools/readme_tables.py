@@ -90,7 +90,7 @@ def accuracy(experiment):
             f"seed. Command: `bench/accuracy.sh {experiment}`. Machine: {unique(runs, 'machine')}.\n")
 
 
-HEADLINES = ("gemm 1024", "linear", "conv 3x3 128")
+HEADLINES = ("gemm 1024", "linear", "conv 3x3 128", "layer conv 3x3 + batchnorm + relu 128")
 
 
 def compared(keep):
@@ -119,6 +119,11 @@ def headlines(lines):
                line["threads"] == most[line["machine"], line["what"], line["cpu"]])]
     return sorted(chosen, key=lambda line: (line["machine"], line["cpu"],
                                             line["what"].startswith("step"), line["what"]))
+
+
+def ratio_of(rival, digits):
+    return (f"{rival['ratio']:.{digits}f} ({rival['ratio_min']:.{digits}f}–"
+            f"{rival['ratio_max']:.{digits}f})")
 
 
 def against(line, kinds):
@@ -155,7 +160,7 @@ def speed(which):
         for name, rival in line["rivals"].items():
             rows.append([line["what"], line["threads"], line["cpu"], line["rounds"],
                          f"{1000 * line['seconds']:.2f}", name, f"{1000 * rival['seconds']:.2f}",
-                         f"{rival['ratio']:.1f} ({rival['ratio_min']:.1f}–{rival['ratio_max']:.1f})"])
+                         ratio_of(rival, 2 if rival["ratio"] < 0.5 else 1)])
     head = ["what", "threads", "ISA", "rounds", "nybble, ms", "rival", "rival, ms", "ratio (range)"]
     return (table(head, rows) + "\nMedians of rounds in which both took turns (`bench/compare.sh`, with `--cpu` the "
             "instruction set of all). "

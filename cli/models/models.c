@@ -14,6 +14,7 @@
     X(resnet56)                                                                                    \
     X(resnet18)                                                                                    \
     X(resnet34)                                                                                    \
+    X(plain)                                                                                       \
     X(mobilenet)                                                                                   \
     X(mobilenet3)
 

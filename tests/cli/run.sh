@@ -282,6 +282,7 @@ resnet18 3x32x32 10 11173962
 resnet18 3x64x64 1000 11689512
 resnet34 3x64x64 1000 21797672
 mobilenet 3x32x32 10 543050
+plain:2,16 3x32x32 10 2970
 END
 # first convolution, last layer and shortcuts stay f32 unless the recipe says otherwise
 f32_layers='sorted({l["layer"] for l in j["lines"] if l["a"] == "f32"})'
@@ -298,6 +299,10 @@ run 2 explain --model resnet9
 says "resnet9" "resnet14"
 run 2 explain --model mlp:0
 says "mlp:0"
+for wrong in 0,16 4 4, 65,16 4,0 4,16x; do
+    run 2 explain --model "plain:$wrong"
+    says "plain:$wrong" "channels"
+done
 run 2 explain --model resnet8:3
 says "resnet8"
 run 2 explain --model mlp --input 28x28
@@ -335,6 +340,13 @@ same "$(json "$work/out" '[len(l["levels"]) == 3 and len(l["peaks"]) == 6 for l 
 run 0 bench machine --time 1 --threads 1 --cpu ref
 run 0 bench gemm --m 32 --n 16 --k 64 --time 1 --a f32 --b f32
 run 0 bench linear --m 32 --n 16 --k 64 --time 1 --recipe f32
+run 0 bench quant --m 64 --k 64 --time 1 --threads 1 --json
+is_json
+same "$(json "$work/out" '[l["name"] for l in j["lines"]]')" "['scale and encode', 'a pure read of x']" \
+    "lines of bench quant"
+run 0 bench quant --m 1 --k 16 --time 1 --threads 1
+grep -q 'pure read' "$work/out" && fail "bench quant reads less than it can measure"
+run 0 bench step --model plain:2,16 --input 3x4x4 --batch 8 --time 1
 run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --json
 is_json
 run 0 bench step --model mlp:16,16 --input 1x4x4 --batch 8 --time 1 --threads 1 --json
