@@ -1,6 +1,5 @@
 /* Perceptrons with hidden layers of any widths: "mlp" is 512, 512; "mlp:300,100". */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "models.h"
 
@@ -13,33 +12,12 @@ static void defaults(nyb_train_options *options)
     options->normalize = 0; /* x / 255 stays >= 0: the first layer may use uint4 */
 }
 
-/* Widths from "300,100"; the number of them, or -1. */
-static int parse_widths(const char *text, size_t widths[LAYERS_MAX])
-{
-    int n = 0;
-    while (n < LAYERS_MAX) {
-        char *end;
-        if (*text < '1' || *text > '9')
-            return -1;
-        unsigned long width = strtoul(text, &end, 10);
-        if (width > WIDTH_MAX)
-            return -1;
-        widths[n++] = width;
-        if (*end == 0)
-            return n;
-        if (*end != ',')
-            return -1;
-        text = end + 1;
-    }
-    return -1;
-}
-
 static nyb_value build(const void *family, nyb_model *model, const cli_input *input,
                        const char *rest, nyb_error *err)
 {
     (void)family;
     size_t widths[LAYERS_MAX] = {512, 512};
-    int n = *rest ? parse_widths(rest, widths) : 2;
+    int n = *rest ? cli_parse_numbers(rest, WIDTH_MAX, LAYERS_MAX, widths) : 2;
     if (n < 0) {
         nyb_fail(err, NYB_INVALID, "mlp:%.60s: up to %d widths in 1..%d are needed, as mlp:512,512",
                  rest, LAYERS_MAX, WIDTH_MAX);

@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "models.h"
@@ -60,6 +61,26 @@ nyb_status cli_model_create(const char *spec, const cli_input *input, nyb_model 
     if (status != NYB_OK)
         nyb_model_destroy(model);
     return status;
+}
+
+int cli_parse_numbers(const char *text, size_t most, int n_max, size_t *numbers)
+{
+    int n = 0;
+    while (n < n_max) {
+        char *end;
+        if (*text < '1' || *text > '9')
+            return -1;
+        unsigned long number = strtoul(text, &end, 10);
+        if (number > most)
+            return -1;
+        numbers[n++] = number;
+        if (*end == 0)
+            return n;
+        if (*end != ',')
+            return -1;
+        text = end + 1;
+    }
+    return -1;
 }
 
 void cli_conv_defaults(nyb_train_options *options)

@@ -23,6 +23,9 @@ typedef struct cli_model {
 /* All models; NULL-terminated. Adding one: its record, and its word in models.c. */
 extern const cli_model *const cli_models[];
 
+/* Numbers in 1..most from "300,100"; how many there are, or -1: none, more than n_max, or wrong. */
+int cli_parse_numbers(const char *text, size_t most, int n_max, size_t *numbers);
+
 /* Training options that convolutional networks begin with. */
 void cli_conv_defaults(nyb_train_options *options);
 

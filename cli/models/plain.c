@@ -1,32 +1,20 @@
 /* A plain net: layers of a 3x3 convolution, batch normalisation and relu, as many channels in each:
  * "plain" is 4 of 64; "plain:6,128". */
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "models.h"
 
 #define LAYERS_MAX   64
 #define CHANNELS_MAX 4096
 
-static bool parse(const char *text, unsigned long *layers, unsigned long *channels)
-{
-    char *end;
-    if (*text < '1' || *text > '9')
-        return false;
-    *layers = strtoul(text, &end, 10);
-    if (*end != ',' || end[1] < '1' || end[1] > '9')
-        return false;
-    *channels = strtoul(end + 1, &end, 10);
-    return *end == 0 && *layers <= LAYERS_MAX && *channels <= CHANNELS_MAX;
-}
-
 static nyb_value build(const void *family, nyb_model *model, const cli_input *input,
                        const char *rest, nyb_error *err)
 {
     (void)family;
-    unsigned long layers = 4, channels = 64;
-    if (*rest && !parse(rest, &layers, &channels)) {
+    size_t sizes[2] = {4, 64};
+    int n = *rest ? cli_parse_numbers(rest, CHANNELS_MAX, 2, sizes) : 2;
+    const size_t layers = sizes[0], channels = sizes[1];
+    if (n != 2 || layers > LAYERS_MAX) {
         nyb_fail(err, NYB_INVALID,
                  "plain:%.60s: layers in 1..%d and channels in 1..%d are needed, as plain:4,64",
                  rest, LAYERS_MAX, CHANNELS_MAX);
@@ -34,11 +22,11 @@ static nyb_value build(const void *family, nyb_model *model, const cli_input *in
     }
     const nyb_conv2d_options conv = {.out = channels, .kernel = 3, .stride = 1, .pad = 1};
     nyb_value x = nyb_input(model, input->h, input->w, input->c, input->nonneg);
-    for (unsigned long i = 1; i <= layers; i++) {
+    for (size_t i = 1; i <= layers; i++) {
         char name[24];
-        snprintf(name, sizeof name, "conv%lu", i);
+        snprintf(name, sizeof name, "conv%zu", i);
         x = nyb_conv2d(model, x, name, &conv);
-        snprintf(name, sizeof name, "bn%lu", i);
+        snprintf(name, sizeof name, "bn%zu", i);
         x = nyb_relu(model, nyb_batchnorm(model, x, name));
     }
     x = nyb_flatten(model, nyb_global_avgpool(model, x));

@@ -49,8 +49,7 @@ NYB_API double nyb_arith_add_pj(nyb_arith arith);
  * 2600 pJ); quantization, scales, offsets and transforms of the operands; what happens once per
  * output; and everything that is no product of a layer (batchnorm, activations, optimizer). */
 typedef struct nyb_energy {
-    uint64_t
-        macs; /* multiply-adds of the exact product, which f32 would do; a repeated product: 0 */
+    uint64_t macs; /* multiply-adds of the exact product in f32; 0 where f32 would not repeat it */
     uint64_t mul[NYB_ARITHS], add[NYB_ARITHS];
     double picojoules;
     double f32_picojoules; /* of the exact product in f32: 4.6 a multiply-add */

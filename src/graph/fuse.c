@@ -517,10 +517,10 @@ nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *e
     for (int i = program->n_forward; i < program->n_steps; i++)
         if (!f.gone[i] && is_step(&f, i, NYB_STEP_BACKWARD, "batchnorm"))
             fuse_in_place(&f, i);
-    for (int i = 0; i < program->n_forward; i++)
-        if (graph->recipe.recompute == NYB_RECOMPUTE_PRODUCTS && !f.gone[i] &&
-            program->steps[i].kind == NYB_STEP_PRODUCT)
-            fuse_repeat(&f, i);
+    if (graph->recipe.recompute == NYB_RECOMPUTE_PRODUCTS)
+        for (int i = 0; i < program->n_forward; i++)
+            if (!f.gone[i] && program->steps[i].kind == NYB_STEP_PRODUCT)
+                fuse_repeat(&f, i);
     compact(&f);
     nyb_free(f.gone);
     return f.b.status;
