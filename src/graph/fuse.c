@@ -12,11 +12,13 @@
  *                                                once where a rule lags: moments of this step then
  *                                                come with the codes
  *   backward   batchnorm in place                dx takes the place of dout, which nobody reads
- * again both       product -> batchnorm              store = bf16: the product writes bf16, what
- * the one stores of y, and the other rounds of dX across     batchnorm -> dW                   what
- * nobody else reads again is not kept: made once more, from y, where dW wants it product ->
- * batchnorm              recompute = products: y is not kept, but multiplied again where the
- * backward pass first reads it
+ *                                                after it
+ *   both       product -> batchnorm              store = bf16: the product writes bf16, what the
+ *                                                one stores of y, and the other rounds of dX
+ *   across     batchnorm -> dW                   what nobody else reads again is not kept: made
+ *                                                once more, from y, where dW wants it
+ *              product -> batchnorm              recompute = products: y is not kept, but
+ *                                                multiplied again where it is first read backward
  *
  * A step that was taken over is removed; lifetimes are counted afterwards (plan.c). */
 #include "graph/build.h"
