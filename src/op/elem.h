@@ -18,6 +18,13 @@ typedef struct nyb_elem_in {
     const uint16_t *bf16;
 } nyb_elem_in;
 
+/* Channels of one pixel of a pooling window; winner, where a window's maximum was: its tap. */
+typedef struct nyb_elem_pixel {
+    const float *value;
+    const uint8_t *winner;
+    uint8_t tap;
+} nyb_elem_pixel;
+
 /* "rows x cols, ld apart" is a part of a row-major matrix whose rows begin ld floats apart. Every
  * operation named below is one rounding; lane arithmetic is per column, so vector width is free.
  * Rows of a result with an ld of its own (ld_y, ld_dx) may lie closer.
@@ -67,6 +74,12 @@ typedef struct nyb_elem_kernel {
     void (*relu)(const float *x, size_t n, float *y, uint8_t *mask);
     /* dx = bit ? dy : +0; add: dx += that. */
     void (*relu_back)(const float *dy, const uint8_t *mask, size_t n, float *dx, bool add);
+    /* y[j] = the first of the largest value[j], a NaN counting as larger than all before it;
+     * winner[j] = its tap (NULL: not wanted). n_pixels >= 1. */
+    void (*pool_max)(const nyb_elem_pixel *pixels, size_t n_pixels, size_t n, float *y,
+                     uint8_t *winner);
+    /* dx[j] += winner[j] == tap ? value[j] : +0, for each pixel in turn. */
+    void (*pool_max_back)(const nyb_elem_pixel *pixels, size_t n_pixels, size_t n, float *dx);
     /* y = a + b */
     void (*add)(const float *a, const float *b, size_t n, float *y);
     /* One step of optim.h's nyb_sgd_run; v is not touched if momentum is 0. */

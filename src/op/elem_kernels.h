@@ -56,6 +56,26 @@ static ALWAYS_INLINE vec stream_in(nyb_elem_in x, size_t at, size_t n, bool half
         FOR_TILES_OF(height, x, tile)                                                              \
     }
 
+/* Lanes that are whole numbers below 256, from and to bytes. */
+static ALWAYS_INLINE vec load_bytes(const uint8_t *p, size_t n)
+{
+    uint8_t some[16] = {0};
+
+    if (n == 16)
+        return vec_load_bytes(p);
+    memcpy(some, p, n);
+    return vec_load_bytes(some);
+}
+
+static ALWAYS_INLINE void store_bytes(uint8_t *p, vec v, size_t n)
+{
+    uint8_t some[16];
+
+    vec_store_bytes(n == 16 ? p : some, v);
+    if (n < 16)
+        memcpy(p, some, n);
+}
+
 static ALWAYS_INLINE void sum_tile(const float *x, size_t rows, size_t ld, size_t n, bool first,
                                    float *sum)
 {
@@ -312,6 +332,58 @@ static void relu_back(const float *dy, const uint8_t *mask, size_t n, float *dx,
         relu_back_16(dy + i, mask + i / 8, n - i, dx + i, add);
 }
 
+static ALWAYS_INLINE void pool_max_16(const nyb_elem_pixel *pixels, size_t n_pixels, size_t j,
+                                      size_t n, float *y, uint8_t *winner)
+{
+    vec most = load(pixels[0].value + j, n), tap = vec_set(pixels[0].tap);
+
+    for (size_t i = 1; i < n_pixels; i++) {
+        const vec v = load(pixels[i].value + j, n);
+        const unsigned wins = vec_beats(v, most);
+
+        most = vec_choose(wins, v, most);
+        tap = vec_choose(wins, vec_set(pixels[i].tap), tap);
+    }
+    store(y + j, most, n);
+    if (winner)
+        store_bytes(winner + j, tap, n);
+}
+
+static void pool_max(const nyb_elem_pixel *pixels, size_t n_pixels, size_t n, float *y,
+                     uint8_t *winner)
+{
+    size_t j = 0;
+
+    for (; j + 16 <= n; j += 16)
+        pool_max_16(pixels, n_pixels, j, 16, y, winner);
+    if (j < n)
+        pool_max_16(pixels, n_pixels, j, n - j, y, winner);
+}
+
+static ALWAYS_INLINE void pool_max_back_16(const nyb_elem_pixel *pixels, size_t n_pixels, size_t j,
+                                           size_t n, float *dx)
+{
+    vec sum = load(dx + j, n);
+
+    for (size_t i = 0; i < n_pixels; i++) {
+        const vec winner = load_bytes(pixels[i].winner + j, n);
+        const unsigned won = vec_equal(winner, vec_set(pixels[i].tap));
+
+        sum = vec_add(sum, vec_keep(load(pixels[i].value + j, n), won));
+    }
+    store(dx + j, sum, n);
+}
+
+static void pool_max_back(const nyb_elem_pixel *pixels, size_t n_pixels, size_t n, float *dx)
+{
+    size_t j = 0;
+
+    for (; j + 16 <= n; j += 16)
+        pool_max_back_16(pixels, n_pixels, j, 16, dx);
+    if (j < n)
+        pool_max_back_16(pixels, n_pixels, j, n - j, dx);
+}
+
 static void add(const float *a, const float *b, size_t n, float *y)
 {
     size_t i = 0;
@@ -364,6 +436,8 @@ const nyb_elem_kernel ELEM_RECORD = {
     .bn_relu_back_apply = bn_relu_back_apply,
     .relu = relu,
     .relu_back = relu_back,
+    .pool_max = pool_max,
+    .pool_max_back = pool_max_back,
     .add = add,
     .sgd = sgd_step,
 };

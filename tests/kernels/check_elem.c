@@ -22,7 +22,7 @@ typedef struct frame {
     bool add, has_mask, half, half_dy, dense; /* dense: rows of the result are cols apart */
     nyb_elem_sgd sgd;
     float *matrix[MATRICES], *vector[VECTORS];
-    uint8_t *mask;
+    uint8_t *mask, *bytes;        /* bytes: a matrix of them */
     uint16_t *stored, *stored_dy; /* matrices in bf16 */
 } frame;
 
@@ -124,6 +124,29 @@ static void relu_back(const nyb_elem_kernel *k, frame *f)
     k->relu_back(f->matrix[0], f->mask, f->cols, f->matrix[1], f->add);
 }
 
+/* Rows are pixels: row i is called i % 4. */
+static void pixels_of(const frame *f, nyb_elem_pixel *pixels)
+{
+    for (size_t i = 0; i < f->rows; i++)
+        pixels[i] = (nyb_elem_pixel){f->matrix[0] + i * f->ld, f->bytes + i * f->ld, i % 4};
+}
+
+static void pool_max(const nyb_elem_kernel *k, frame *f)
+{
+    nyb_elem_pixel pixels[ROWS_MAX];
+
+    pixels_of(f, pixels);
+    k->pool_max(pixels, f->rows, f->cols, f->vector[0], f->has_mask ? f->bytes : NULL);
+}
+
+static void pool_max_back(const nyb_elem_kernel *k, frame *f)
+{
+    nyb_elem_pixel pixels[ROWS_MAX];
+
+    pixels_of(f, pixels);
+    k->pool_max_back(pixels, f->rows, f->cols, f->vector[0]);
+}
+
 static void add(const nyb_elem_kernel *k, frame *f)
 {
     k->add(f->matrix[0], f->matrix[1], f->cols, f->add ? f->matrix[0] : f->matrix[2]);
@@ -146,6 +169,8 @@ static const function functions[] = {
     {"bn_relu_back_apply", MASKED, bn_relu_back_apply, 12.125},
     {"relu", FLAT, relu, 8.125},
     {"relu_back", FLAT, relu_back, 8.125},
+    {"pool_max", MATRIX, pool_max, 4},
+    {"pool_max_back", MATRIX, pool_max_back, 5},
     {"add", FLAT, add, 12},
     {"sgd", FLAT, sgd, 20},
 };
@@ -215,6 +240,9 @@ static frame random_frame(ck *c, form shape, bool end)
         f.stored_dy[i] = (uint16_t)(nyb_bits_of(f.matrix[2][i]) >> 16);
     for (size_t i = 0; i < n; i++)
         f.stored[i] = (uint16_t)(nyb_bits_of(f.matrix[i % 2][i]) >> 16);
+    f.bytes = ck_guard(c, n, end);
+    for (size_t i = 0; i < n; i++)
+        f.bytes[i] = ck_rand(c) % 4;
     f.mask = ck_guard(c, mask_size(&f), end);
     for (size_t i = 0; i < mask_size(&f); i++)
         f.mask[i] = (uint8_t)ck_rand(c);
@@ -233,6 +261,7 @@ static void check_case(ck *c, const nyb_elem_kernel *kernel, const function *fn)
         got.vector[i] = copy(c, want.vector[i], want.cols * sizeof(float), end);
     got.stored = copy(c, want.stored, n * sizeof *want.stored, end);
     got.mask = copy(c, want.mask, mask_size(&want), end);
+    got.bytes = copy(c, want.bytes, n, end);
     fn->run(&nyb_elem_ref, &want);
     fn->run(kernel, &got);
     for (size_t i = 0; i < MATRICES; i++) {
@@ -247,6 +276,7 @@ static void check_case(ck *c, const nyb_elem_kernel *kernel, const function *fn)
     }
     ck_same(c, fn->name, want.stored, got.stored, n * sizeof *want.stored);
     ck_same(c, fn->name, want.mask, got.mask, mask_size(&want));
+    ck_same(c, fn->name, want.bytes, got.bytes, n);
 }
 
 /* ---- benchmark: 256 rows of 64 columns, in blocks of a tensor that the L2 cache does not hold --
@@ -274,6 +304,7 @@ static void run_bench(void *arg)
         for (size_t m = 0; m < MATRICES; m++)
             f.matrix[m] += n;
         f.mask += n / 8;
+        f.bytes += n;
     }
 }
 
@@ -289,7 +320,7 @@ static void bench_variant(ck *c, const nyb_elem_kernel *kernel)
 {
     const size_t n = (size_t)ROWS_MAX * BENCH_COLS * BENCH_BLOCKS;
     bench b = {.kernel = kernel, .frame = {.has_mask = true, .sgd = {0.1f, 0.9f, 5e-4f, true}}};
-    bool ok = (b.frame.mask = touched(n / 8)) != NULL;
+    bool ok = (b.frame.mask = touched(n / 8)) && (b.frame.bytes = touched(n));
 
     for (size_t i = 0; i < MATRICES; i++)
         ok = (b.frame.matrix[i] = touched(n * sizeof(float))) && ok;
@@ -304,6 +335,7 @@ static void bench_variant(ck *c, const nyb_elem_kernel *kernel)
     for (size_t i = 0; i < VECTORS; i++)
         free(b.frame.vector[i]);
     free(b.frame.mask);
+    free(b.frame.bytes);
 }
 
 void check_elem(ck *c)
