@@ -428,15 +428,16 @@ void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         const nyb_stream signs = signs_of(g, q, step);
         nyb_stream stream = stream_of(g, q, step);
         nyb_slot_state untouched = *nyb_slot_state_of(g, q);
-        const nyb_round_job job = {
-            .spec = &q->spec,
-            .view = q->view,
-            .stream = &stream,
-            .signs = &signs,
-            .pre = q->pre,
-            .post = q->post,
-            .clip = q->rounds ? 0.0f : q->packed.scale * nyb_format_reach(q->spec.format),
-            .state = untouched.rule};
+        const nyb_round_job job = {.spec = &q->spec,
+                                   .view = q->view,
+                                   .stream = &stream,
+                                   .signs = &signs,
+                                   .pre = q->pre,
+                                   .post = q->post,
+                                   .clip = q->rounds || q->spec.scale->divides
+                                               ? 0.0f
+                                               : q->packed.scale * nyb_format_reach(q->spec.format),
+                                   .state = untouched.rule};
 
         nyb_round_mask(g->context, &job, x, dx, s->args.scratch);
     }

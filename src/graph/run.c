@@ -9,17 +9,22 @@ static const float *real_of(const nyb_program *p, const nyb_quant *q)
 }
 
 /* Rules that look at more than the moments, or learn. */
-static float other_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, bool training, void *scratch)
+static void set_other_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, bool training,
+                            void *scratch)
 {
     const float *x = real_of(p, q);
     float copy[NYB_SCALE_PARAMS_MAX];
     nyb_round_job job = {.spec = &q->spec, .view = q->view};
     nyb_group_stats stats = {0};
+    nyb_group_scale chosen;
 
     job.params = nyb_learned_params(g, q, x, training, copy, scratch);
     if (!job.params)
         stats = nyb_round_stats(g->context, q->spec.scale, x, q->view.rows * q->view.cols, scratch);
-    return nyb_round_scale(g->context, &job, x, &stats).scale;
+    chosen = nyb_round_scale(g->context, &job, x, &stats);
+    q->packed.scale = chosen.scale;
+    if (q->spec.scale->divides)
+        q->packed.inv = chosen.inv;
 }
 
 static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
@@ -34,7 +39,8 @@ static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
         q->packed.scale = nyb_scale_lagging(&q->spec, state->rule);
         return;
     }
-    if (!training && q->slot == NYB_SLOT_FWD_X && frozen && q->param < 0) {
+    if (!training && q->slot == NYB_SLOT_FWD_X && frozen && q->param < 0 &&
+        !q->spec.scale->divides) {
         q->packed.scale = nyb_scale_of_clip(q->spec.format, state->clip_mean);
         return;
     }
@@ -46,7 +52,7 @@ static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
         q->packed.scale =
             nyb_scale_choose(&q->spec, &q->moments, training ? state->rule : copy.rule);
     else
-        q->packed.scale = other_scale(g, p, q, training, scratch);
+        set_other_scale(g, p, q, training, scratch);
     if (training)
         nyb_observe_clip(g, q, q->packed.scale * nyb_format_reach(q->spec.format));
 }

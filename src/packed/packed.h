@@ -34,6 +34,7 @@ typedef struct nyb_packed {
     const nyb_format *format;
     size_t rows, cols, pitch; /* in codes */
     float scale;              /* value = units[code] * factor * format->unit * scale */
+    float inv;                /* what is rounded is x * inv; 0: x / scale */
     uint8_t *codes;           /* nyb_packed_bytes() bytes, 64-byte aligned */
 } nyb_packed;
 

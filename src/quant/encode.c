@@ -216,7 +216,7 @@ static bool start(job *j)
         memset(out->codes, 0, nyb_packed_bytes(out->format, out->rows, out->cols));
         return false;
     }
-    j->inv_scale = out->format->multiples ? 1.0f : 1.0f / out->scale;
+    j->inv_scale = out->format->multiples ? 1.0f : out->inv != 0.0f ? out->inv : 1.0f / out->scale;
     j->n_flat = out->rows * out->pitch;
     return true;
 }

@@ -80,7 +80,8 @@ struct nyb_scale_rule {
     bool range_only;  /* min and max are all that group reads, and whether there are any */
     bool lags;   /* choose goes by its state alone once that says a clip: known before the tensor */
     bool pow2;   /* scales are powers of two */
-    bool affine; /* group may set an offset, or inv is not 1 / scale: codes alone are not enough */
+    bool affine; /* group may set an offset: codes and a scale are not enough */
+    bool divides;                    /* inv of a group is not 1 / scale */
     bool (*groups)(nyb_group group); /* the groups that it can do; NULL: tensor only */
 
     /* Learned rules. params[0] is the scale or the clip, > 0; an update at most halves or doubles
@@ -132,8 +133,9 @@ void nyb_group_scale_set(nyb_group_scale *group, float scale);
 /* ---- 3 encode ----------------------------------------------------------------------------- */
 
 /* codes = round(x / scale): out->format, rows, cols, pitch and codes are set by the caller, scale
- * is out->scale (0: all codes 0). The element's index in the stream is row * cols + col.
- * `sample` 0.. of SMP is in stream->sample. Bits do not depend on context. */
+ * is out->scale (0: all codes 0), 1 / scale out->inv where that is not 0. The element's index in
+ * the stream is row * cols + col. `sample` 0.. of SMP is in stream->sample. Bits do not depend on
+ * context. */
 void nyb_encode_run(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
                     const float *x, nyb_packed *out);
 

@@ -232,7 +232,7 @@ static void prepare(const nyb_context *context, nyb_round_work *w, bool in_place
 bool nyb_round_has_lanes(const nyb_round_work *w)
 {
     return w->rule->absmax_only && w->rule->n_trials < 2 && !w->rule->finish && !w->rule->affine &&
-           !w->dx;
+           !w->rule->divides && !w->dx;
 }
 
 static void run_elements(const nyb_context *context, nyb_round_work *w)

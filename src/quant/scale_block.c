@@ -152,7 +152,7 @@ const nyb_scale_rule nyb_scale_bitnet = {
     .source = "Ma et al., BitNet b1.58, arXiv:2402.17764 (NUMERICS 6.8)",
     .fits = is_ternary,
     .group = bitnet_group,
-    .affine = true,
+    .divides = true,
     .groups = per_tensor_or_channel,
 };
 
@@ -189,6 +189,6 @@ const nyb_scale_rule nyb_scale_twn = {
     .source = "Li et al., Ternary Weight Networks, arXiv:1605.04711 (NUMERICS 6.8)",
     .fits = is_ternary,
     .search = twn_search,
-    .affine = true,
+    .divides = true,
     .groups = per_tensor_or_row,
 };

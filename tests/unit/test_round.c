@@ -150,6 +150,58 @@ static void bits_depend_on_nothing(void **state)
 }
 
 /* Unmixing gives the tensor back to rounding errors of the transform and the format. */
+/* Codes of one scale stand for the values that rounding gives, also where elements are divided by
+ * something else than the scale. */
+static void packed_codes_are_the_values(void **state)
+{
+    static const char *const specs[] = {"ternary/twn/tensor/nearest",
+                                        "ternary/bitnet/tensor/nearest",
+                                        "int4/ptq_mse/tensor/nearest", "int4/lsq/tensor/nearest",
+                                        "uint4/percentile99.9/tensor/nearest"};
+    const nyb_stream stream = {.seed = 5, .step = 3, .tensor = 2, .role = NYB_RNG_DY_DX};
+    const nyb_view view = {.rows = ROWS, .cols = COLS};
+    float *want = malloc(sizeof x), *got = malloc(sizeof x);
+
+    (void)state;
+    for (size_t k = 0; k < sizeof specs / sizeof *specs; k++) {
+        const nyb_spec s = parsed(specs[k]);
+        float params[NYB_SCALE_PARAMS_MAX] = {0.25f};
+        const nyb_round_job job = {.spec = &s,
+                                   .view = view,
+                                   .stream = &stream,
+                                   .params = s.scale->n_params > 0 ? params : NULL,
+                                   .pre = 1,
+                                   .post = 1};
+        nyb_packed p = {
+            .format = s.format, .rows = ROWS, .cols = COLS, .pitch = nyb_packed_pitch(COLS)};
+        void *scratch = nyb_alloc(nyb_round_scratch_bytes(&s, &view));
+        const uint32_t former = nyb_cpu_fp_enter();
+        nyb_context *context;
+
+        assert_true(nyb_spec_packs(&s));
+        assert_int_equal(nyb_context_create("auto", 2, &context, NULL), NYB_OK);
+        const nyb_group_stats stats = nyb_round_stats(context, s.scale, x, ROWS * COLS, scratch);
+        const nyb_group_scale scale = nyb_round_scale(context, &job, x, &stats);
+        p.codes = nyb_alloc(nyb_packed_bytes(s.format, ROWS, COLS));
+        p.scale = scale.scale;
+        p.inv = s.scale->divides ? scale.inv : 0;
+        assert_true(s.scale->divides == (scale.inv != 1.0f / scale.scale));
+        nyb_encode_run(context, &s, &stream, x, &p);
+        nyb_packed_decode(&p, got);
+        nyb_round_run(context, &job, x, want, scratch);
+        nyb_context_destroy(&context);
+        nyb_cpu_fp_restore(former);
+        for (size_t i = 0; i < ROWS * COLS; i++)
+            if (got[i] != want[i])
+                fail_msg("%s: element %zu of %a is %a, not %a", specs[k], i, (double)x[i],
+                         (double)got[i], (double)want[i]);
+        nyb_free(p.codes);
+        nyb_free(scratch);
+    }
+    free(want);
+    free(got);
+}
+
 static void unmix_undoes_a_mix(void **state)
 {
     const nyb_spec s = parsed("int8/absmax/tensor/nearest/random_hadamard32");
@@ -181,6 +233,7 @@ int main(void)
         cmocka_unit_test(blocks_have_their_own_scales),
         cmocka_unit_test(down_is_along_of_the_transpose),
         cmocka_unit_test(bits_depend_on_nothing),
+        cmocka_unit_test(packed_codes_are_the_values),
         cmocka_unit_test(unmix_undoes_a_mix),
     };
 
