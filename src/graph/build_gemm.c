@@ -7,7 +7,7 @@
 
 static const nyb_format *source_format(const nyb_builder *b, const nyb_source *s)
 {
-    if (s->quant >= 0 && !b->p->quants[s->quant].rounds)
+    if (s->quant >= 0 && nyb_quant_is_packed(&b->p->quants[s->quant]))
         return b->p->quants[s->quant].packed.format;
     return &nyb_format_f32;
 }
@@ -80,6 +80,17 @@ static size_t product_group(const nyb_builder *b, int layer, nyb_product product
         !has_windows(a, second, group))
         return 0;
     return group;
+}
+
+/* Whether a product has two operands of one scale, rounded after a mix, that can be codes. */
+static bool product_packs(const nyb_builder *b, nyb_product product, const nyb_row *rows)
+{
+    const nyb_recipe *r = &b->g->recipe;
+    const nyb_accum *accums[] = {&r->fwd_accum, &r->dgrad_accum, &r->wgrad_accum};
+
+    return r->engine == NYB_ENGINE_AUTO && nyb_accum_is_exact(accums[product]) &&
+           nyb_build_mixes_units(&rows[2 * product]) &&
+           nyb_build_mixes_units(&rows[2 * product + 1]);
 }
 
 /* Grouped dW is a product of two matrices: only channels, taps and pixels matter. */
@@ -259,8 +270,9 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
     if (samples(b, layer, rows))
         real = add_sample(b, layer, real);
     const size_t group = product_group(b, layer, NYB_PRODUCT_FWD, rows);
-    const nyb_wanted want_x = {&rows[NYB_SLOT_FWD_X], group, false};
-    const nyb_wanted want_w = {&rows[NYB_SLOT_FWD_W], group, false};
+    const bool packs = product_packs(b, NYB_PRODUCT_FWD, rows);
+    const nyb_wanted want_x = {&rows[NYB_SLOT_FWD_X], group, packs, false};
+    const nyb_wanted want_w = {&rows[NYB_SLOT_FWD_W], group, packs, false};
     x = nyb_build_source(b, layer, NYB_SLOT_FWD_X, &want_x, real, -1);
     w = nyb_build_source(b, layer, NYB_SLOT_FWD_W, &want_w,
                          nyb_build_param(b, layer, 0, NYB_HOME_PARAM), -1);
@@ -303,7 +315,7 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
     if (b->status == NYB_OK)
         nyb_build_fail(b, nyb_conv_create(
                               b->g->context, NYB_PRODUCT_DW, &one, source_format(b, &s->a[0]),
-                              &nyb_format_f32, (size_t)s->n_a,
+                              source_format(b, &s->b), (size_t)s->n_a,
                               product_accum(b, NYB_PRODUCT_DW, &s->a[0], &s->b), &s->conv, b->err));
     if (b->status == NYB_OK)
         nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
@@ -321,7 +333,7 @@ static void taps_buffers(nyb_builder *b, nyb_step *s)
     if (q->windows)
         s->tap = nyb_build_buffer(b, "levels", s->layer, NYB_HOME_PLANNED, -1,
                                   shape->r * shape->s * sizeof(float));
-    else if (q->groups)
+    else if (q->groups || q->packs)
         s->in[1] = nyb_build_buffer(b, "patches", s->layer, NYB_HOME_PLANNED, -1,
                                     q->view.rows * q->view.cols * sizeof(float));
 }
@@ -374,7 +386,7 @@ static void gradient_samples(nyb_builder *b, int layer, const nyb_wanted *want_d
         a[0] = dy; /* SMP sample 0 is the dX draw */
     else
         a[0] = nyb_build_source(b, layer, NYB_SLOT_WGRAD_DY, want_dy, real_dy, dy.quant);
-    if (a[0].quant >= 0 && !b->p->quants[a[0].quant].rounds)
+    if (a[0].quant >= 0 && nyb_quant_is_packed(&b->p->quants[a[0].quant]))
         *n = row->samples;
     for (int j = 1; j < *n; j++)
         a[j] = (nyb_source){nyb_build_packed(b, layer, NYB_SLOT_WGRAD_DY, &row->spec, real_dy, j,
@@ -414,7 +426,8 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
     const bool moves =
         group > 0 && nyb_build_has_window(b, layer) && !nyb_build_needs_taps(b, layer, x_row);
     const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
-    const nyb_wanted want_dy = {row, group, fills}, want_x = {x_row, group, fills};
+    const bool packs = product_packs(b, NYB_PRODUCT_DW, rows);
+    const nyb_wanted want_dy = {row, group, packs, fills}, want_x = {x_row, group, packs, fills};
     nyb_source a[NYB_SAMPLES_MAX], x;
     int n;
 
@@ -521,8 +534,9 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
         bias_gradient(b, layer);
     if (wants_dx) {
         const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
-        const nyb_wanted want_dy = {&rows[NYB_SLOT_DGRAD_DY], group, false};
-        const nyb_wanted want_w = {&rows[NYB_SLOT_DGRAD_W], group, false};
+        const bool packs = product_packs(b, NYB_PRODUCT_DX, rows);
+        const nyb_wanted want_dy = {&rows[NYB_SLOT_DGRAD_DY], group, packs, false};
+        const nyb_wanted want_w = {&rows[NYB_SLOT_DGRAD_W], group, packs, false};
 
         dy = nyb_build_source(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, -1);
         if (b->w[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->w[layer]], &want_w, true))

@@ -100,6 +100,9 @@ static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
     if (kind == NYB_STEP_ROUND && q->from >= 0 && q->groups) /* the values that are rounded again */
         s->in[0] = nyb_build_buffer(b, "values", q->layer, NYB_HOME_PLANNED, -1,
                                     q->view.rows * q->view.cols * sizeof(float));
+    if (kind == NYB_STEP_ROUND && q->packs) /* what becomes codes */
+        s->in[1] = nyb_build_buffer(b, "rounded", q->layer, NYB_HOME_PLANNED, -1,
+                                    q->view.rows * q->view.cols * sizeof(float));
     b->p->n_steps++;
 }
 
@@ -139,6 +142,23 @@ static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
     return p->n_quants++;
 }
 
+/* Rows and columns of a slot's tensor as products take them: weights are [o r s][c]. */
+static void product_matrix(const nyb_builder *b, const nyb_quant *q, size_t *rows, size_t *cols)
+{
+    *rows = q->view.rows;
+    *cols = q->view.cols;
+    if (q->slot == NYB_SLOT_DGRAD_W && !b->g->model->layers[q->layer].op->depthwise) {
+        *cols = nyb_build_product_shape(b, q->layer).c;
+        *rows = q->view.rows * q->view.cols / *cols;
+    }
+}
+
+static nyb_packed packed_of(const nyb_format *format, size_t rows, size_t cols)
+{
+    return (nyb_packed){
+        .format = format, .rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)};
+}
+
 int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec, int real,
                      int sample, int shares, bool observe)
 {
@@ -148,17 +168,10 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
 
     if (i < 0)
         return -1;
-    rows = q->view.rows;
-    cols = q->view.cols;
-    if (slot == NYB_SLOT_DGRAD_W &&
-        !b->g->model->layers[layer].op->depthwise) { /* as the products take weights: [o r s][c] */
-        cols = nyb_build_product_shape(b, layer).c;
-        rows = q->view.rows * q->view.cols / cols;
-    }
+    product_matrix(b, q, &rows, &cols);
     q->shares = shares;
     q->sample = (uint8_t)sample;
-    q->packed = (nyb_packed){
-        .format = spec->format, .rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)};
+    q->packed = packed_of(spec->format, rows, cols);
     q->grouped = nyb_grouped_view(spec->format, rows, cols, NYB_PITCH, NULL, NULL);
     if (!observe)
         q->codes = nyb_build_buffer(b, "codes", layer, NYB_HOME_PLANNED, -1,
@@ -174,15 +187,24 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
     return i;
 }
 
+/* Values, or, if it packs, the codes of values that last for a step. */
 static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps)
 {
     const nyb_view *v = &q->view;
+    size_t rows, cols;
 
-    q->values = nyb_build_buffer(b,
-                                 taps                        ? "patches"
-                                 : q->slot == NYB_SLOT_FWD_X ? "values"
-                                                             : "rounded",
-                                 q->layer, NYB_HOME_PLANNED, -1, v->rows * v->cols * sizeof(float));
+    product_matrix(b, q, &rows, &cols);
+    q->packed = packed_of(q->spec.format, rows, cols);
+    if (q->packs)
+        q->codes = nyb_build_buffer(b, "codes", q->layer, NYB_HOME_PLANNED, -1,
+                                    nyb_packed_bytes(q->spec.format, rows, cols));
+    else
+        q->values =
+            nyb_build_buffer(b,
+                             taps                        ? "patches"
+                             : q->slot == NYB_SLOT_FWD_X ? "values"
+                                                         : "rounded",
+                             q->layer, NYB_HOME_PLANNED, -1, v->rows * v->cols * sizeof(float));
     /* Further samples are rounded beside the first. */
     nyb_build_scratch(b, nyb_round_up(nyb_moments_scratch_bytes(v->rows, v->cols), NYB_ALIGN) +
                              nyb_round_up(nyb_round_scratch_bytes(&q->spec, v), NYB_ALIGN) +
@@ -236,6 +258,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     q->pre = row->pre;
     q->post = row->post;
     q->packed.format = row->spec.format;
+    q->packs = want->packs && nyb_build_mixes_units(row);
     if (taps) {
         const nyb_layer *l = &b->g->model->layers[layer];
 
@@ -271,7 +294,9 @@ bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
 {
     const nyb_row *row = want->row;
 
-    return q->groups == groups_itself(want) && same_values(q, row, down);
+    return q->groups == groups_itself(want) &&
+           (!q->rounds || q->packs == (want->packs && nyb_build_mixes_units(row))) &&
+           same_values(q, row, down);
 }
 
 /* An earlier layer's fwd.x quant of the same real tensor that this one may share: same spec and
@@ -303,6 +328,16 @@ bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot)
 {
     return nyb_build_packs(row, slot) && row->samples == 1 && row->spec.format->max_unit > 0 &&
            row->spec.format->multiples == 0;
+}
+
+bool nyb_build_mixes_units(const nyb_row *row)
+{
+    const nyb_spec *s = &row->spec;
+
+    return !nyb_row_is_f32(row) && s->format->max_unit > 0 && s->format->multiples == 0 &&
+           s->format->bits <= 8 && s->group == NYB_GROUP_TENSOR && nyb_mix_length(s->mix) > 0 &&
+           !s->scale->affine && !s->scale->level && row->samples == 1 && row->pre == 1.0f &&
+           row->post == 1.0f && row->from == NYB_FROM_RAW;
 }
 
 nyb_source nyb_build_source_of(const nyb_builder *b, int quant)

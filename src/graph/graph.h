@@ -109,8 +109,8 @@ typedef enum nyb_order {
     NYB_ORDER_WINDOWS, /* turned, under each tap */
 } nyb_order;
 
-/* One quantized tensor of a program: packed codes (one scale), grouped codes (a scale for each
- * block), or rounded real values. */
+/* One quantized tensor of a program: packed codes (one scale), be they encoded or rounded first,
+ * grouped codes (a scale for each block), or rounded real values. */
 typedef struct nyb_quant {
     int layer; /* a GEMM layer */
     nyb_slot slot;
@@ -126,7 +126,8 @@ typedef struct nyb_quant {
     nyb_moments moments;
     nyb_packed packed; /* packed.scale is this step's scale */
 
-    bool rounds; /* by round.h: values, or grouped codes */
+    bool rounds; /* by round.h: values, or codes */
+    bool packs;  /* to packed codes */
     int values;  /* buffer; -1: packed or grouped */
     bool groups; /* codes, and scales in the order of groups; others have one scale */
     int scales;  /* buffer; -1: not grouped */
@@ -141,6 +142,12 @@ typedef struct nyb_quant {
     int samples;     /* draws that are averaged in values */
     float pre, post;
 } nyb_quant;
+
+/* Whether products take its codes, of one scale. */
+static inline bool nyb_quant_is_packed(const nyb_quant *q)
+{
+    return !q->rounds || q->packs;
+}
 
 /* X(constant, word) */
 #define NYB_STEP_LIST(X)                                                                           \

@@ -225,7 +225,7 @@ static void *memory_of(const nyb_program *p, int buffer)
 
 static nyb_operand operand_of(nyb_program *p, const nyb_source *s)
 {
-    const bool packed = s->quant >= 0 && !p->quants[s->quant].rounds;
+    const bool packed = s->quant >= 0 && nyb_quant_is_packed(&p->quants[s->quant]);
 
     return (nyb_operand){.packed = packed ? &p->quants[s->quant].packed : NULL,
                          .real = packed ? NULL : memory_of(p, s->real)};

@@ -139,6 +139,16 @@ static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool
         r->job.clip = state->clip_mean;
 }
 
+/* Values that are multiples of the scale, to their codes. */
+static void pack_values(const nyb_graph *g, nyb_quant *q, float scale, const float *values)
+{
+    const nyb_spec exact = {.format = q->spec.format, .rounding = NYB_ROUND_NEAREST, .sr_bits = 16};
+    const nyb_stream none = {0};
+
+    q->packed.scale = scale;
+    nyb_encode_run(g->context, &exact, &none, values, &q->packed);
+}
+
 /* Rounds x to values, or to the codes of q; first: index of its first element in the stream. */
 static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *values, uint64_t first,
                          bool training, uint32_t step, void *scratch)
@@ -165,6 +175,8 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
     } else {
         nyb_round_run(g->context, &r.job, x, values, scratch);
     }
+    if (q->packs)
+        pack_values(g, q, chosen.scale, values);
     if (training && q->spec.scale->choose)
         nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);
 }
@@ -201,16 +213,15 @@ static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, uin
     const nyb_stream signs = signs_of(g, from, step);
     const nyb_round_job job = {.spec = &from->spec, .view = from->view, .signs = &signs};
 
-    if (!from->rounds) {
+    if (nyb_quant_is_packed(from))
         nyb_packed_decode(&from->packed, values);
-        return;
-    }
-    if (from->groups)
+    else if (from->groups)
         decode(g, &from->grouped, values);
     else
         memcpy(values, p->buffers[from->values].memory,
                from->view.rows * from->view.cols * sizeof *values);
-    nyb_round_unmix(g->context, &job, values);
+    if (from->rounds)
+        nyb_round_unmix(g->context, &job, values);
 }
 
 /* For telemetry, which alone allocates: what grouped codes stand for, in the tensor's order. */
@@ -240,7 +251,7 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
 {
     nyb_quant *q = &p->quants[s->quant];
     const float *real = p->buffers[q->real].memory, *x = real;
-    float *values = q->groups ? NULL : p->buffers[q->values].memory;
+    float *values = q->groups ? NULL : p->buffers[q->packs ? s->in[1] : q->values].memory;
 
     nyb_run_moments(g, q, real, q->view.rows, q->view.cols, s->args.scratch);
     if (q->from >= 0) {
@@ -344,7 +355,8 @@ static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap,
 {
     const nyb_conv_shape *c = &s->shape;
     const nyb_stream stream = nyb_sum_stream(g, s, tap, at);
-    const nyb_operand x = {.real = patch};
+    const nyb_quant *q = &p->quants[s->quant];
+    const nyb_operand x = {.real = q->packs ? NULL : patch, .packed = q->packs ? &q->packed : NULL};
     float *dw;
 
     if (s->group) {
@@ -378,7 +390,7 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
         run_windows(g, p, s, x, at);
         return;
     }
-    float *patch = p->buffers[q->groups ? s->in[1] : q->values].memory;
+    float *patch = p->buffers[q->groups || q->packs ? s->in[1] : q->values].memory;
     gather w = {.shape = c, .x = x, .patch = patch};
 
     for (size_t tap = 0; tap < c->r * c->s; tap++) {

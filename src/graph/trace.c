@@ -85,7 +85,7 @@ static void count_bytes(const nyb_program *p, int step, nyb_trace_line *line)
 
 static const nyb_format *format_of(const nyb_program *p, const nyb_source *s)
 {
-    if (s->quant < 0 || (p->quants[s->quant].rounds && !p->quants[s->quant].groups))
+    if (s->quant < 0 || (!nyb_quant_is_packed(&p->quants[s->quant]) && !p->quants[s->quant].groups))
         return &nyb_format_f32;
     return p->quants[s->quant].spec.format;
 }

@@ -1,5 +1,6 @@
-/* Training on grouped codes: each product beside the f32 engine's on the same operands, the same
- * bits on every machine, and what is kept for the backward pass. */
+/* Training on codes that are rounded in blocks, or after a mix: each product beside the f32
+ * engine's on the same operands, the same bits on every machine, and what is kept for the backward
+ * pass. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,6 +31,10 @@ static const char *const settings[][16] = {
     EVERYWHERE("e1m2/absmax/block16/stochastic/random_hadamard16"),
     EVERYWHERE("e2m1/ms_eden/block16/nearest/random_hadamard128"),
     EVERYWHERE("e2m1/e4m3_46/block32/nearest/hadamard32"),
+    /* one scale, chosen after a mix */
+    EVERYWHERE("int4/absmax/tensor/stochastic/hadamard32"),
+    EVERYWHERE("e3m0/absmax/tensor/stochastic/random_hadamard16"),
+    EVERYWHERE("e2m1/ptq_mse/tensor/nearest/hadamard64"),
     {"fwd.x=uint4/absmax/block32/nearest", "fwd.w=int4/absmax/block32/nearest",
      "dgrad.dy=e3m0/absmax/block32/stochastic", "dgrad.w=e2m1/e8m0/block32/nearest",
      "wgrad.dy=int4/absmax/block16/stochastic", "wgrad.x=e2m1/e8m0/block16/nearest",
@@ -146,6 +151,20 @@ static void run_one(nyb_graph *g, int i)
     p->n_steps = n_steps;
 }
 
+static void same_packed(const nyb_quant *q, const nyb_program *p, const nyb_quant *real)
+{
+    const float *want = p->buffers[real->values].memory;
+    const size_t n = q->packed.rows * q->packed.cols;
+    float *got = nyb_alloc(n * sizeof *got);
+
+    nyb_packed_decode(&q->packed, got);
+    for (size_t i = 0; i < n; i++)
+        if (nyb_bits_of(got[i]) << 1 != nyb_bits_of(want[i]) << 1)
+            fail_msg("%s, element %zu: %g, not %g", nyb_slot_name(q->slot), i, (double)got[i],
+                     (double)want[i]);
+    nyb_free(got);
+}
+
 /* Codes and scales stand for exactly what the other engine rounds to. */
 static void same_values(const nyb_quant *q, const nyb_program *p, const nyb_quant *real)
 {
@@ -200,7 +219,7 @@ static bool same_step(const nyb_program *p, const nyb_step *a, const nyb_program
 static size_t compare(nyb_graph *g, nyb_graph *f)
 {
     nyb_program *p = &g->programs[NYB_MODE_TRAIN], *q = &f->programs[NYB_MODE_TRAIN];
-    size_t n_grouped = 0;
+    size_t n_codes = 0;
 
     for (int i = 0, j = 0; i < p->n_steps; i++) {
         const nyb_step *a = &p->steps[i], *b = &q->steps[j];
@@ -214,9 +233,11 @@ static size_t compare(nyb_graph *g, nyb_graph *f)
         run_one(f, j++);
         if (a->kind == NYB_STEP_ROUND && p->quants[a->quant].groups)
             same_values(&p->quants[a->quant], q, &q->quants[b->quant]);
+        if (a->kind == NYB_STEP_ROUND && p->quants[a->quant].packs)
+            same_packed(&p->quants[a->quant], q, &q->quants[b->quant]);
         if (!is_product(a))
             continue;
-        assert_null(b->group);
+        assert_string_equal(nyb_graph_step_engine(b), "f32");
         const size_t n_bytes = p->buffers[a->out].n_bytes;
         float *got = p->buffers[a->out].memory, *want = q->buffers[b->out].memory;
         size_t n = n_bytes / sizeof(float);
@@ -228,7 +249,7 @@ static size_t compare(nyb_graph *g, nyb_graph *f)
                 nyb_shape_size(a->product == NYB_PRODUCT_FWD
                                    ? g->model->layers[a->layer].shape
                                    : g->model->layers[g->model->layers[a->layer].in[0]].shape);
-        n_grouped += a->group != NULL;
+        n_codes += strcmp(nyb_graph_step_engine(a), "s8") == 0;
         const double d = difference(got, want, n);
         if (d > 1e-5)
             fail_msg("%s of %s: %g from the f32 engine",
@@ -238,10 +259,10 @@ static size_t compare(nyb_graph *g, nyb_graph *f)
                      g->model->layers[a->layer].name, d);
         memcpy(want, got, n * sizeof *got);
     }
-    return n_grouped;
+    return n_codes;
 }
 
-static void compare_engines(const char *const *sets, size_t n_grouped)
+static void compare_engines(const char *const *sets, size_t n_codes)
 {
     nyb_recipe *r = make_recipe("f32", sets, "auto");
     nyb_recipe *f = make_recipe("f32", sets, "f32");
@@ -253,7 +274,7 @@ static void compare_engines(const char *const *sets, size_t n_grouped)
         nyb_train *t = make_train(c, m, r, batch), *u = make_train(c, m, f, batch);
 
         print_message("%s, batch %d\n", sets[4], batch);
-        assert_int_equal(compare(t->graph, u->graph), n_grouped);
+        assert_int_equal(compare(t->graph, u->graph), n_codes);
         nyb_train_destroy(&t);
         nyb_train_destroy(&u);
     }

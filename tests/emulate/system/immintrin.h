@@ -117,6 +117,17 @@ static inline simde__m512i emu_cvtepu16_epi32(__m256i a)
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 emu_cvtepu16_epi32
 
+static inline simde__m512i emu_cvtepu8_epi32(__m128i a)
+{
+    emu_ymm r;
+
+    r.at[0] = _mm256_cvtepu8_epi32(a);
+    r.at[1] = _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8));
+    return r.i;
+}
+#undef _mm512_cvtepu8_epi32
+#define _mm512_cvtepu8_epi32 emu_cvtepu8_epi32
+
 static inline simde__m512i emu_cvtepu8_epi16(__m256i a)
 {
     emu_ymm r;
@@ -142,6 +153,21 @@ static inline __m256i emu_cvtepi32_epi16(simde__m512i a)
 }
 #undef _mm512_cvtepi32_epi16
 #define _mm512_cvtepi32_epi16 emu_cvtepi32_epi16
+
+static inline __m128i emu_cvtepi32_epi8(simde__m512i a)
+{
+    emu_i32 x = {.i = a};
+    union {
+        int8_t at[16];
+        __m128i v;
+    } r;
+
+    for (int i = 0; i < 16; i++)
+        r.at[i] = (int8_t)x.at[i];
+    return r.v;
+}
+#undef _mm512_cvtepi32_epi8
+#define _mm512_cvtepi32_epi8 emu_cvtepi32_epi8
 
 static inline simde__m512i emu_srai_epi32(simde__m512i a, unsigned n)
 {
