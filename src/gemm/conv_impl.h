@@ -68,6 +68,7 @@ typedef struct nyb_reader {
     uint8_t zero;       /* the byte that means 0 (s8) */
     bool clear_pads;    /* code 0 is not 0: s8 weights need their pad channels cleared */
     uint8_t bytes[256]; /* s8: what each code becomes */
+    bool adds;          /* s8: that is the code plus that of code 0 (int8) */
     float values[256];  /* f32 */
 } nyb_reader;
 

@@ -29,6 +29,9 @@ void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols
                 nyb_format_decode(format, code % format->n_codes) * operand->packed->scale;
     }
     reader->clear_pads = tile && format->units[0] != 0 && reader->pitch != cols;
+    reader->adds = tile && format->bits == 8;
+    for (unsigned code = 0; code < 256; code++)
+        reader->adds = reader->adds && reader->bytes[code] == (uint8_t)(code + reader->bytes[0]);
 }
 
 /* Units to units times their factors, plus what zero is. */
@@ -79,6 +82,18 @@ static void read_values(const nyb_reader *reader, size_t first, size_t n, float 
     }
 }
 
+static void read_bytes(const nyb_reader *reader, const uint8_t *codes, size_t n, uint8_t *bytes)
+{
+    const uint8_t zero = reader->bytes[0];
+
+    if (reader->adds)
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (uint8_t)(codes[i] + zero);
+    else
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = reader->bytes[codes[i]];
+}
+
 void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *out)
 {
     uint8_t *bytes = out;
@@ -94,9 +109,7 @@ void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *o
         reader->tile->unpack(reader->codes, first * reader->pitch, n * reader->pitch, reader->bytes,
                              bytes);
     } else {
-        const uint8_t *codes = reader->codes + first * reader->pitch;
-        for (size_t i = 0; i < n * reader->pitch; i++)
-            bytes[i] = reader->bytes[codes[i]];
+        read_bytes(reader, reader->codes + first * reader->pitch, n * reader->pitch, bytes);
     }
     if (reader->factors)
         multiply(reader->codes + reader->factors + first * reader->pitch / NYB_PITCH,

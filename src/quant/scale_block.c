@@ -156,6 +156,36 @@ const nyb_scale_rule nyb_scale_bitnet = {
     .groups = per_tensor_or_channel,
 };
 
+/* The sum of the finite magnitudes above delta, and how many they are: element i in lane i % LANES,
+ * lanes in order. */
+#define LANES 16
+static void sum_above(const float *x, size_t n, float delta, double *sum, double *count)
+{
+    const uint32_t least = nyb_bits_of(delta), most = nyb_bits_of(FLT_MAX);
+    double lane[LANES] = {0};
+    uint64_t n_above = 0;
+
+    for (size_t i = 0; i < n; i += LANES) {
+        uint32_t bits[LANES] = {0}, some = 0;
+        float a[LANES];
+
+        memcpy(bits, x + i, nyb_min(LANES, n - i) * sizeof *bits);
+        for (size_t j = 0; j < LANES; j++) {
+            const uint32_t m = bits[j] & 0x7fffffff, counts = m > least && m <= most;
+
+            some += counts;
+            bits[j] = m & (0 - counts);
+        }
+        memcpy(a, bits, sizeof a);
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += (double)a[j];
+        n_above += some;
+    }
+    for (size_t j = 0; j < LANES; j++)
+        *sum += lane[j];
+    *count = (double)n_above;
+}
+
 /* Magnitudes above delta = 0.7 E|x| become alpha, their mean; the others 0. Rounding to nearest
  * splits at 1/2, hence inv = 1 / (2 delta), up to whose rounding elements fall on their side. */
 static void twn_search(const nyb_format *format, const nyb_round_kernel *kernel, const float *x,
@@ -168,14 +198,7 @@ static void twn_search(const nyb_format *format, const nyb_round_kernel *kernel,
     *scale = (nyb_group_scale){0};
     if (!(delta >= FLT_MIN))
         return;
-    for (size_t i = 0; i < n; i++) {
-        const float a = fabsf(x[i]);
-
-        if (a > delta && a <= FLT_MAX) {
-            sum += (double)a;
-            count += 1.0;
-        }
-    }
+    sum_above(x, n, delta, &sum, &count);
     if (count > 0.0)
         nyb_group_scale_set(scale, nyb_scale_of_clip(format, (float)(sum / count)));
     if (scale->scale > 0.0f)
