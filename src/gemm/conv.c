@@ -262,8 +262,9 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
     job.a = a;
     job.shared = scratch;
     job.workers = (uint8_t *)scratch + conv->shared_bytes;
-    nyb_reader_init(&job.reader_a, a, y ? conv->shape.c : conv->shape.o, conv->tile, conv->bias);
-    nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, 0);
+    nyb_reader_init(&job.reader_a, a, y ? conv->shape.c : conv->shape.o, conv->tile, conv->tile_f32,
+                    conv->bias);
+    nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, conv->tile_f32, 0);
     if (conv->mf) {
         nyb_mf_bytes(a->packed->format, job.reader_a.bytes);
         nyb_mf_bytes(b->packed->format, job.reader_b.bytes);

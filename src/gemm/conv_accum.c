@@ -118,7 +118,8 @@ void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
     for (size_t i = 0; i < 2; i++) {
         if (operand[i]->packed) {
             const nyb_packed p = unscaled(conv, operand[i]->packed);
-            nyb_reader_init(reader[i], &(nyb_operand){.packed = &p}, i ? s->c : cols_a, NULL, 0);
+            nyb_reader_init(reader[i], &(nyb_operand){.packed = &p}, i ? s->c : cols_a, NULL,
+                            conv->tile_f32, 0);
             job->scale *= operand[i]->packed->scale / p.scale;
         }
         for (size_t j = 0; j < (i == 0 ? conv->n_samples : 1); j++)

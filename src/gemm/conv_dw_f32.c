@@ -76,7 +76,7 @@ static void transpose_task(void *arg, size_t task, size_t worker)
         rows = job->a[sample].real + first * o;
     } else {
         nyb_reader dy;
-        nyb_reader_init(&dy, &job->a[sample], o, NULL, 0);
+        nyb_reader_init(&dy, &job->a[sample], o, NULL, conv->tile_f32, 0);
         nyb_reader_pixels(&dy, first, n, nyb_job_worker(job, worker));
     }
     conv->tile_f32->transpose(rows, o, n, o, a_at(job, chunk, sample) + k, LDA);

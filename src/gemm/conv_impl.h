@@ -58,7 +58,8 @@ bool nyb_axis_hits(const nyb_axis *axis, nyb_tap tap, size_t i);
  */
 
 typedef struct nyb_reader {
-    const nyb_tile_s8 *tile; /* NULL: f32 */
+    const nyb_tile_s8 *tile;      /* NULL: f32 */
+    const nyb_tile_f32 *tile_f32; /* that decodes, then */
     const float *real;
     const uint8_t *codes;
     unsigned bits;
@@ -72,9 +73,9 @@ typedef struct nyb_reader {
     float values[256];  /* f32 */
 } nyb_reader;
 
-/* bias: what an s8 byte has above its unit (see tile.h). tile NULL: f32. */
+/* bias: what an s8 byte has above its unit (see tile.h). tile NULL: f32, else tile_f32 may be. */
 void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols,
-                     const nyb_tile_s8 *tile, int32_t bias);
+                     const nyb_tile_s8 *tile, const nyb_tile_f32 *tile_f32, int32_t bias);
 void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *out);
 
 /* ---- FWD and DX: plan -------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 #include "gemm/conv_impl.h"
 
 void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols,
-                     const nyb_tile_s8 *tile, int32_t bias)
+                     const nyb_tile_s8 *tile, const nyb_tile_f32 *tile_f32, int32_t bias)
 {
     memset(reader, 0, sizeof *reader);
     reader->tile = tile;
+    reader->tile_f32 = tile_f32;
     reader->cols = cols;
     reader->pitch = nyb_packed_pitch(cols);
     reader->real = operand->real;
@@ -45,39 +46,27 @@ static void multiply(const uint8_t *factors, size_t n_groups, uint8_t zero, uint
     }
 }
 
-/* The values of the 16 codes from the flat element at, a multiple of 16. */
-static void read_group(const nyb_reader *reader, size_t at, float out[NYB_PITCH])
+/* The values of the n codes from the flat element at on, multiples of 16. */
+static void read_run(const nyb_reader *reader, size_t at, size_t n, float *out)
 {
-    const size_t in_block = at % NYB_BLOCK_CODES;
-    const uint8_t *codes = reader->codes + at;
-
-    if (reader->bits == 4)
-        codes = reader->codes + at / NYB_BLOCK_CODES * NYB_BLOCK_BYTES + in_block % NYB_BLOCK_BYTES;
-    if (reader->bits != 4)
-        for (size_t i = 0; i < NYB_PITCH; i++)
-            out[i] = reader->values[codes[i]];
-    else if (in_block < NYB_BLOCK_BYTES)
-        for (size_t i = 0; i < NYB_PITCH; i++)
-            out[i] = reader->values[codes[i] & 15];
-    else
-        for (size_t i = 0; i < NYB_PITCH; i++)
-            out[i] = reader->values[codes[i] >> 4];
-    for (size_t i = 0; i < NYB_PITCH && reader->factors; i++)
-        out[i] *= (float)reader->codes[reader->factors + at / NYB_PITCH];
+    reader->tile_f32->decode(reader->codes, reader->bits, reader->values, at, n, out);
+    for (size_t i = 0; i < n && reader->factors; i++)
+        out[i] *= (float)reader->codes[reader->factors + (at + i) / NYB_PITCH];
 }
 
 static void read_values(const nyb_reader *reader, size_t first, size_t n, float *out)
 {
     const size_t cols = reader->cols, whole = cols - cols % NYB_PITCH;
 
+    if (whole == cols) {
+        read_run(reader, first * cols, n * cols, out);
+        return;
+    }
     for (size_t row = first; row < first + n; row++, out += cols) {
         float last[NYB_PITCH];
 
-        for (size_t col = 0; col < whole; col += NYB_PITCH)
-            read_group(reader, row * reader->pitch + col, out + col);
-        if (whole == cols)
-            continue;
-        read_group(reader, row * reader->pitch + whole, last);
+        read_run(reader, row * reader->pitch, whole, out);
+        read_run(reader, row * reader->pitch + whole, NYB_PITCH, last);
         memcpy(out + whole, last, (cols - whole) * sizeof *out);
     }
 }

@@ -206,6 +206,8 @@ static void choose_engine(nyb_depthwise *d, const nyb_context *context, bool f32
     if (d->s8) {
         d->max_product = nyb_conv_largest_unit(d->a) * nyb_conv_largest_unit(d->b);
         d->tile = nyb_tile_s8_choose(context->cpu, 1, false, 1);
+    } else {
+        d->tile_f32 = nyb_tile_f32_choose(context->cpu);
     }
     d->kernel = nyb_depthwise_kernel_choose(context->cpu, d->max_product);
 }
@@ -322,7 +324,7 @@ static const float *real_of(nyb_depthwise_job *job, const nyb_operand *operand, 
 
     if (operand->real)
         return operand->real;
-    nyb_reader_init(&reader, operand, job->plan->shape.c, NULL, 0);
+    nyb_reader_init(&reader, operand, job->plan->shape.c, NULL, job->plan->tile_f32, 0);
     nyb_pool_run(job->pool, decode_task, &work, nyb_div_up(n, DECODE_PIXELS));
     return to;
 }
@@ -357,8 +359,9 @@ static void run(nyb_depthwise_job job, const nyb_depthwise *depthwise, const nyb
     job.a = a;
     job.shared = scratch;
     job.workers = (uint8_t *)scratch + depthwise->shared_bytes;
-    nyb_reader_init(&job.reader_a, a, s->c, depthwise->tile, 0);
-    nyb_reader_init(&job.reader_b, b, dw ? s->c : s->r * s->s, depthwise->tile, 0);
+    nyb_reader_init(&job.reader_a, a, s->c, depthwise->tile, depthwise->tile_f32, 0);
+    nyb_reader_init(&job.reader_b, b, dw ? s->c : s->r * s->s, depthwise->tile, depthwise->tile_f32,
+                    0);
     if (depthwise->s8)
         job.scale = nyb_conv_unit_value(a) * nyb_conv_unit_value(b);
     else

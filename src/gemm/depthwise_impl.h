@@ -34,7 +34,8 @@ struct nyb_depthwise {
     size_t n_samples;
     bool s8;
     const nyb_depthwise_kernel *kernel;
-    const nyb_tile_s8 *tile; /* s8: unpacks nybbles */
+    const nyb_tile_s8 *tile;      /* s8: unpacks nybbles */
+    const nyb_tile_f32 *tile_f32; /* else: decodes codes */
     int32_t max_product;
     size_t n_workers;
     uint64_t macs;

@@ -146,6 +146,10 @@ typedef struct nyb_tile_f32 {
     /* dst[col * ldd + row] = src[row * lds + col] */
     void (*transpose)(const float *src, size_t lds, size_t rows, size_t cols, float *dst,
                       size_t ldd);
+    /* out[i] = values[code first + i], 0 <= i < n; first and n multiples of 16; codes of 4 bits in
+     * nybble order (packed.h), or of 8. values has an element for each code. */
+    void (*decode)(const uint8_t *codes, unsigned bits, const float *values, size_t first, size_t n,
+                   float *out);
 } nyb_tile_f32;
 
 extern const nyb_tile_f32 *const nyb_tile_f32_list[];

@@ -1,6 +1,7 @@
 /* The f32 tile on AVX2 and FMA: register blocks of up to 6 rows x 16 columns. */
 #include "gemm/tile.h"
 #include "gemm/tile_avx2.h"
+#include "gemm/tile_codes.h"
 
 #define MAX_ROWS 6 /* 12 accumulators, 2 vectors of b, 1 of a: 15 of 16 registers */
 
@@ -94,9 +95,36 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
             dst[col * ldd + row] = src[row * lds + col];
 }
 
+/* Entries of a table of 16. */
+static inline __m256 look_up(__m256i i, __m256 low, __m256 high)
+{
+    const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)); /* bit 3 is the sign */
+
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, i), _mm256_permutevar8x32_ps(high, i),
+                            upper);
+}
+
+static void decode(const uint8_t *codes, unsigned bits, const float *values, size_t first, size_t n,
+                   float *out)
+{
+    if (bits != 4) { /* a gather would not be faster */
+        nyb_tile_f32_ref.decode(codes, bits, values, first, n, out);
+        return;
+    }
+    const __m256 low = _mm256_loadu_ps(values), high = _mm256_loadu_ps(values + 8);
+    for (size_t i = 0; i < n; i += 16) {
+        const __m128i c = nyb_codes_16(codes, first + i);
+
+        _mm256_storeu_ps(out + i, look_up(_mm256_cvtepu8_epi32(c), low, high));
+        _mm256_storeu_ps(out + i + 8,
+                         look_up(_mm256_cvtepu8_epi32(_mm_srli_si128(c, 8)), low, high));
+    }
+}
+
 const nyb_tile_f32 nyb_tile_f32_avx2 = {
     .name = "avx2",
     .needs = NYB_CPU_AVX2,
     .run = run,
     .transpose = transpose,
+    .decode = decode,
 };

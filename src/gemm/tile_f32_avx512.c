@@ -2,6 +2,7 @@
 #include "gemm/asm_avx512.h"
 #include "gemm/tile.h"
 #include "gemm/tile_avx512.h"
+#include "gemm/tile_codes.h"
 
 #define MAX_ROWS 12 /* 24 accumulators, 2 vectors of b, 1 of a: 27 of 32 registers */
 
@@ -153,9 +154,25 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
     }
 }
 
+static void decode(const uint8_t *codes, unsigned bits, const float *values, size_t first, size_t n,
+                   float *out)
+{
+    if (bits != 4) { /* a gather would not be faster */
+        nyb_tile_f32_ref.decode(codes, bits, values, first, n, out);
+        return;
+    }
+    const __m512i table = _mm512_castps_si512(_mm512_loadu_ps(values));
+    for (size_t i = 0; i < n; i += 16) {
+        const __m512i c = _mm512_cvtepu8_epi32(nyb_codes_16(codes, first + i));
+
+        _mm512_storeu_ps(out + i, _mm512_castsi512_ps(_mm512_permutexvar_epi32(c, table)));
+    }
+}
+
 const nyb_tile_f32 nyb_tile_f32_avx512 = {
     .name = "avx512",
     .needs = NYB_CPU_AVX512,
     .run = run,
     .transpose = transpose,
+    .decode = decode,
 };

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "gemm/tile.h"
+#include "packed/packed.h"
 
 static void run(const nyb_tile_f32_args *args)
 {
@@ -30,9 +31,24 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
             dst[col * ldd + row] = src[row * lds + col];
 }
 
+static void decode(const uint8_t *codes, unsigned bits, const float *values, size_t first, size_t n,
+                   float *out)
+{
+    for (size_t i = 0; i < n && bits != 4; i++)
+        out[i] = values[codes[first + i]];
+    for (size_t i = 0; i < n && bits == 4; i++) {
+        const size_t at = first + i, in_block = at % NYB_BLOCK_CODES;
+        const uint8_t pair =
+            codes[at / NYB_BLOCK_CODES * NYB_BLOCK_BYTES + in_block % NYB_BLOCK_BYTES];
+
+        out[i] = values[in_block < NYB_BLOCK_BYTES ? pair & 15 : pair >> 4];
+    }
+}
+
 const nyb_tile_f32 nyb_tile_f32_ref = {
     .name = "ref",
     .needs = 0,
     .run = run,
     .transpose = transpose,
+    .decode = decode,
 };

@@ -496,6 +496,23 @@ static void random_transpose_f32(ck *c, const nyb_tile_f32 *tile)
     ck_same(c, "transpose", want, got, n_dst * sizeof *want);
 }
 
+static void random_decode(ck *c, const nyb_tile_f32 *tile)
+{
+    const unsigned bits = ck_range(c, 0, 1) ? 4 : 8;
+    const size_t n = 16 * ck_range(c, 0, 40), first = 16 * ck_range(c, 0, 20);
+    const size_t n_codes = nyb_round_up(first + n, NYB_BLOCK_CODES);
+    uint8_t *codes = ck_guard(c, bits == 4 ? n_codes / 2 : n_codes, true);
+    float *values = ck_guard(c, ((size_t)1 << bits) * sizeof *values, true);
+    float *got = ck_guard(c, n * sizeof *got, ck_range(c, 0, 1));
+    float *want = ck_guard(c, n * sizeof *want, true);
+
+    fill(c, codes, bits == 4 ? n_codes / 2 : n_codes);
+    fill(c, values, ((size_t)1 << bits) * sizeof *values);
+    nyb_tile_f32_ref.decode(codes, bits, values, first, n, want);
+    tile->decode(codes, bits, values, first, n, got);
+    ck_same(c, "decode", want, got, n * sizeof *want);
+}
+
 void check_tile_f32(ck *c)
 {
     for (const nyb_tile_f32 *const *tile = nyb_tile_f32_list; *tile; tile++) {
@@ -506,6 +523,7 @@ void check_tile_f32(ck *c)
                 continue;
             random_run_f32(c, *tile);
             random_transpose_f32(c, *tile);
+            random_decode(c, *tile);
         }
         ck_time_tile_f32(c, *tile);
         ck_end(c);

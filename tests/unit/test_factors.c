@@ -200,11 +200,54 @@ static void products_are_exact(void **state)
     nyb_free(pd.codes);
 }
 
+/* On the f32 engine codes are the values that they decode to. */
+static void values_are_decoded(void **state)
+{
+    enum { PIXELS = 2 * 5 * 4, C = 48, O = 33 };
+    nyb_conv_shape s = {
+        .n = 2, .h = 5, .w = 4, .c = C, .o = O, .r = 3, .s = 3, .stride = 1, .pad = 1};
+    static float x[PIXELS * C], w[O * 9 * C], want[PIXELS * O], got[PIXELS * O];
+    const nyb_conv_options options = {.engine = NYB_ENGINE_F32};
+
+    (void)state;
+    assert_int_equal(nyb_conv_shape_check(&s, NULL), NYB_OK);
+    for (size_t i = 0; i < PIXELS * C; i++)
+        x[i] = fabsf(noise(i));
+    for (size_t i = 0; i < (size_t)O * 9 * C; i++)
+        w[i] = noise(i + 9000);
+    const nyb_packed px = encode("ref", 1, "uint4m/absmax/tensor/nearest", x, PIXELS, C);
+    nyb_packed_decode(&px, x);
+    for (size_t k = 0; k < 4; k++)
+        for (int packed = 0; packed < 2; packed++) {
+            const nyb_operand a = {.packed = packed ? &px : NULL, .real = packed ? NULL : x};
+            nyb_context *context;
+            nyb_conv *conv;
+            void *scratch;
+
+            if (nyb_context_create(cpus[k], 2, &context, NULL) != NYB_OK)
+                continue;
+            assert_int_equal(nyb_conv_create_with(context, NYB_PRODUCT_FWD, &s,
+                                                  packed ? px.format : &nyb_format_f32,
+                                                  &nyb_format_f32, 1, &options, &conv, NULL),
+                             NYB_OK);
+            scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
+            nyb_conv_run(conv, context, &a, &(nyb_operand){.real = w}, NULL, false, NULL,
+                         packed ? got : want, scratch);
+            nyb_free(scratch);
+            nyb_conv_destroy(&conv);
+            nyb_context_destroy(&context);
+            if (packed)
+                assert_memory_equal(got, want, sizeof want);
+        }
+    nyb_free(px.codes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_factor_that_covers_is_chosen),
         cmocka_unit_test(products_are_exact),
+        cmocka_unit_test(values_are_decoded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
