@@ -31,8 +31,8 @@ void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols
     }
     reader->clear_pads = tile && format->units[0] != 0 && reader->pitch != cols;
     reader->adds = tile && format->bits == 8;
-    for (unsigned code = 0; code < 256; code++)
-        reader->adds = reader->adds && reader->bytes[code] == (uint8_t)(code + reader->bytes[0]);
+    for (unsigned code = 0; reader->adds && code < 256; code++)
+        reader->adds = reader->bytes[code] == (uint8_t)(code + reader->bytes[0]);
 }
 
 /* Units to units times their factors, plus what zero is. */

@@ -152,6 +152,7 @@ typedef struct nyb_tile_f32 {
                    float *out);
 } nyb_tile_f32;
 
+extern const uint8_t nyb_tile_codes[16]; /* the lut of unpack that leaves codes as they are */
 extern const nyb_tile_f32 *const nyb_tile_f32_list[];
 extern const nyb_tile_f32 nyb_tile_f32_avx512, nyb_tile_f32_avx2, nyb_tile_f32_ref;
 const nyb_tile_f32 *nyb_tile_f32_choose(uint32_t cpu);

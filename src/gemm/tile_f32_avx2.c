@@ -1,7 +1,8 @@
 /* The f32 tile on AVX2 and FMA: register blocks of up to 6 rows x 16 columns. */
 #include "gemm/tile.h"
 #include "gemm/tile_avx2.h"
-#include "gemm/tile_codes.h"
+#include "gemm/tile_pack.h"
+#include "packed/packed.h"
 
 #define MAX_ROWS 6 /* 12 accumulators, 2 vectors of b, 1 of a: 15 of 16 registers */
 
@@ -112,12 +113,18 @@ static void decode(const uint8_t *codes, unsigned bits, const float *values, siz
         return;
     }
     const __m256 low = _mm256_loadu_ps(values), high = _mm256_loadu_ps(values + 8);
-    for (size_t i = 0; i < n; i += 16) {
-        const __m128i c = nyb_codes_16(codes, first + i);
+    for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
+        const size_t m = nyb_min(n - i, NYB_BLOCK_CODES);
+        uint8_t part[NYB_BLOCK_CODES];
 
-        _mm256_storeu_ps(out + i, look_up(_mm256_cvtepu8_epi32(c), low, high));
-        _mm256_storeu_ps(out + i + 8,
-                         look_up(_mm256_cvtepu8_epi32(_mm_srli_si128(c, 8)), low, high));
+        nyb_tile_unpack_avx2(codes, first + i, m, nyb_tile_codes, part);
+        for (size_t j = 0; j < m; j += 16) {
+            const __m128i c = _mm_loadu_si128((const void *)(part + j));
+
+            _mm256_storeu_ps(out + i + j, look_up(_mm256_cvtepu8_epi32(c), low, high));
+            _mm256_storeu_ps(out + i + j + 8,
+                             look_up(_mm256_cvtepu8_epi32(_mm_srli_si128(c, 8)), low, high));
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 #include "gemm/asm_avx512.h"
 #include "gemm/tile.h"
 #include "gemm/tile_avx512.h"
-#include "gemm/tile_codes.h"
+#include "gemm/tile_pack.h"
+#include "packed/packed.h"
 
 #define MAX_ROWS 12 /* 24 accumulators, 2 vectors of b, 1 of a: 27 of 32 registers */
 
@@ -162,10 +163,16 @@ static void decode(const uint8_t *codes, unsigned bits, const float *values, siz
         return;
     }
     const __m512i table = _mm512_castps_si512(_mm512_loadu_ps(values));
-    for (size_t i = 0; i < n; i += 16) {
-        const __m512i c = _mm512_cvtepu8_epi32(nyb_codes_16(codes, first + i));
+    for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
+        const size_t m = nyb_min(n - i, NYB_BLOCK_CODES);
+        uint8_t part[NYB_BLOCK_CODES];
 
-        _mm512_storeu_ps(out + i, _mm512_castsi512_ps(_mm512_permutexvar_epi32(c, table)));
+        nyb_tile_unpack_avx512(codes, first + i, m, nyb_tile_codes, part);
+        for (size_t j = 0; j < m; j += 16) {
+            const __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(part + j)));
+
+            _mm512_storeu_ps(out + i + j, _mm512_castsi512_ps(_mm512_permutexvar_epi32(c, table)));
+        }
     }
 }
 

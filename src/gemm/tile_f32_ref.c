@@ -31,17 +31,22 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
             dst[col * ldd + row] = src[row * lds + col];
 }
 
+const uint8_t nyb_tile_codes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 static void decode(const uint8_t *codes, unsigned bits, const float *values, size_t first, size_t n,
                    float *out)
 {
-    for (size_t i = 0; i < n && bits != 4; i++)
-        out[i] = values[codes[first + i]];
-    for (size_t i = 0; i < n && bits == 4; i++) {
-        const size_t at = first + i, in_block = at % NYB_BLOCK_CODES;
-        const uint8_t pair =
-            codes[at / NYB_BLOCK_CODES * NYB_BLOCK_BYTES + in_block % NYB_BLOCK_BYTES];
+    for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
+        const size_t m = nyb_min(n - i, NYB_BLOCK_CODES);
+        const uint8_t *part = codes + first + i;
+        uint8_t unpacked[NYB_BLOCK_CODES];
 
-        out[i] = values[in_block < NYB_BLOCK_BYTES ? pair & 15 : pair >> 4];
+        if (bits == 4) {
+            nyb_tile_s8_ref.unpack(codes, first + i, m, nyb_tile_codes, unpacked);
+            part = unpacked;
+        }
+        for (size_t j = 0; j < m; j++)
+            out[i + j] = values[part[j]];
     }
 }
 
