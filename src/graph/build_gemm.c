@@ -12,14 +12,8 @@ static const nyb_format *source_format(const nyb_builder *b, const nyb_source *s
     return &nyb_format_f32;
 }
 
-/* Products of real tensors add up exactly, whatever the recipe says of quantized ones. */
-static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
-                                      const nyb_source *a, const nyb_source *second)
+static const nyb_accum *recipe_accum(const nyb_recipe *r, nyb_product product)
 {
-    const nyb_recipe *r = &b->g->recipe;
-
-    if (a->quant < 0 && second->quant < 0)
-        return NULL;
     switch (product) {
     case NYB_PRODUCT_FWD:
         return &r->fwd_accum;
@@ -29,6 +23,15 @@ static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
         return &r->wgrad_accum;
     }
     return NULL;
+}
+
+/* Products of real tensors add up exactly, whatever the recipe says of quantized ones. */
+static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
+                                      const nyb_source *a, const nyb_source *second)
+{
+    if (a->quant < 0 && second->quant < 0)
+        return NULL;
+    return recipe_accum(&b->g->recipe, product);
 }
 
 /* The recipe's engine; mf only where it has the product, and does not add up in an accumulator of
@@ -57,21 +60,26 @@ static bool has_windows(const nyb_row *dy, const nyb_row *x, size_t group)
     return dy->spec.format->units[0] == 0 && x->spec.format->units[0] == 0;
 }
 
+/* Whether products of small integers are exact sums of them. */
+static bool sums_integers(const nyb_builder *b, nyb_product product)
+{
+    const nyb_recipe *r = &b->g->recipe;
+
+    return r->engine == NYB_ENGINE_AUTO && nyb_accum_is_exact(recipe_accum(r, product));
+}
+
 /* The length of a product's groups, which are summed exactly; 0: it has none. Both operands are
  * small integers, at least one in blocks or tiles; the shorter block counts. */
 static size_t product_group(const nyb_builder *b, int layer, nyb_product product,
                             const nyb_row *rows)
 {
-    const nyb_recipe *r = &b->g->recipe;
     const nyb_slot slot = (nyb_slot)(2 * product);
     const nyb_row *a = &rows[slot], *second = &rows[slot + 1];
-    const nyb_accum *accums[] = {&r->fwd_accum, &r->dgrad_accum, &r->wgrad_accum};
     const size_t of_a = nyb_spec_group_length(&a->spec);
     const size_t of_b = nyb_spec_group_length(&second->spec);
     const size_t group = of_a && of_b ? nyb_min(of_a, of_b) : nyb_max(of_a, of_b);
 
-    if (r->engine != NYB_ENGINE_AUTO || !nyb_accum_is_exact(accums[product]) || group == 0 ||
-        a->samples != 1 || second->samples != 1)
+    if (!sums_integers(b, product) || group == 0 || a->samples != 1 || second->samples != 1)
         return 0;
     if ((of_a == 0 && !nyb_build_packs_units(a, slot)) ||
         (of_b == 0 && !nyb_build_packs_units(second, slot + 1)))
@@ -85,11 +93,7 @@ static size_t product_group(const nyb_builder *b, int layer, nyb_product product
 /* Whether a product has two operands of one scale, rounded after a mix, that can be codes. */
 static bool product_packs(const nyb_builder *b, nyb_product product, const nyb_row *rows)
 {
-    const nyb_recipe *r = &b->g->recipe;
-    const nyb_accum *accums[] = {&r->fwd_accum, &r->dgrad_accum, &r->wgrad_accum};
-
-    return r->engine == NYB_ENGINE_AUTO && nyb_accum_is_exact(accums[product]) &&
-           nyb_build_mixes_units(&rows[2 * product]) &&
+    return sums_integers(b, product) && nyb_build_mixes_units(&rows[2 * product]) &&
            nyb_build_mixes_units(&rows[2 * product + 1]);
 }
 

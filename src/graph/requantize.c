@@ -251,7 +251,7 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
 {
     nyb_quant *q = &p->quants[s->quant];
     const float *real = p->buffers[q->real].memory, *x = real;
-    float *values = q->groups ? NULL : p->buffers[q->packs ? s->in[1] : q->values].memory;
+    float *values = q->groups ? NULL : p->buffers[q->values >= 0 ? q->values : s->in[1]].memory;
 
     nyb_run_moments(g, q, real, q->view.rows, q->view.cols, s->args.scratch);
     if (q->from >= 0) {
@@ -350,13 +350,10 @@ static void run_windows(nyb_graph *g, nyb_program *p, const nyb_step *s, const f
     run_tap_products(g, s, q, levels);
 }
 
-static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap, uint32_t at,
-                    const float *patch)
+static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap, uint32_t at)
 {
     const nyb_conv_shape *c = &s->shape;
     const nyb_stream stream = nyb_sum_stream(g, s, tap, at);
-    const nyb_quant *q = &p->quants[s->quant];
-    const nyb_operand x = {.real = q->packs ? NULL : patch, .packed = q->packs ? &q->packed : NULL};
     float *dw;
 
     if (s->group) {
@@ -365,7 +362,8 @@ static void run_tap(nyb_graph *g, nyb_program *p, const nyb_step *s, size_t tap,
         return;
     }
     dw = p->buffers[s->tap].memory;
-    nyb_conv_run(s->conv, g->context, s->a_bound, &x, NULL, false, &stream, dw, s->args.scratch);
+    nyb_conv_run(s->conv, g->context, s->a_bound, &s->b_bound, NULL, false, &stream, dw,
+                 s->args.scratch);
     for (size_t o = 0; o < c->o; o++)
         memcpy(s->args.out + (o * c->r * c->s + tap) * c->c, dw + o * c->c, c->c * sizeof *dw);
 }
@@ -390,7 +388,7 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
         run_windows(g, p, s, x, at);
         return;
     }
-    float *patch = p->buffers[q->groups || q->packs ? s->in[1] : q->values].memory;
+    float *patch = p->buffers[q->values >= 0 ? q->values : s->in[1]].memory;
     gather w = {.shape = c, .x = x, .patch = patch};
 
     for (size_t tap = 0; tap < c->r * c->s; tap++) {
@@ -399,7 +397,7 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
         nyb_pool_run(g->context->pool, gather_task, &w, c->n * c->oh);
         round_values(g, q, patch, patch, tap * q->view.rows * q->view.cols, true, at,
                      s->args.scratch);
-        run_tap(g, p, s, tap, at, patch);
+        run_tap(g, p, s, tap, at);
     }
 }
 
