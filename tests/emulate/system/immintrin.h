@@ -139,33 +139,24 @@ static inline simde__m512i emu_cvtepu8_epi16(__m256i a)
 #undef _mm512_cvtepu8_epi16
 #define _mm512_cvtepu8_epi16 emu_cvtepu8_epi16
 
-static inline __m256i emu_cvtepi32_epi16(simde__m512i a)
-{
-    emu_i32 x = {.i = a};
-    union {
-        int16_t at[16];
-        __m256i v;
-    } r;
-
-    for (int i = 0; i < 16; i++)
-        r.at[i] = (int16_t)x.at[i];
-    return r.v;
-}
+#define EMU_NARROW(name, type, vector)                                                             \
+    static inline vector name(simde__m512i a)                                                      \
+    {                                                                                              \
+        emu_i32 x = {.i = a};                                                                      \
+        union {                                                                                    \
+            type at[16];                                                                           \
+            vector v;                                                                              \
+        } r;                                                                                       \
+                                                                                                   \
+        for (int i = 0; i < 16; i++)                                                               \
+            r.at[i] = (type)x.at[i];                                                               \
+        return r.v;                                                                                \
+    }
+EMU_NARROW(emu_cvtepi32_epi16, int16_t, __m256i)
+EMU_NARROW(emu_cvtepi32_epi8, int8_t, __m128i)
+#undef EMU_NARROW
 #undef _mm512_cvtepi32_epi16
 #define _mm512_cvtepi32_epi16 emu_cvtepi32_epi16
-
-static inline __m128i emu_cvtepi32_epi8(simde__m512i a)
-{
-    emu_i32 x = {.i = a};
-    union {
-        int8_t at[16];
-        __m128i v;
-    } r;
-
-    for (int i = 0; i < 16; i++)
-        r.at[i] = (int8_t)x.at[i];
-    return r.v;
-}
 #undef _mm512_cvtepi32_epi8
 #define _mm512_cvtepi32_epi8 emu_cvtepi32_epi8
 
