@@ -53,6 +53,8 @@ struct nyb_format {
                          0: not an operand of the s8 engine                                */
     uint8_t multiples; /* packed only: each 16 codes of a row share a factor 1 .. multiples, so that
                           multiples * max_unit <= 127 is an operand of the s8 engine; 0: none */
+    uint8_t shift;     /* GRID_INT that goes beyond int8: code - shift is the operand of the s8
+                          engine, where another number than 0 stands for 0; else 0           */
     float unit;        /* value of one unit: 1; e2m1 0.5                                    */
     float max;         /* largest finite magnitude at scale 1: max_unit * unit, or own      */
     const int8_t *units; /* [2^bits] integer worth of each code, or NULL                      */

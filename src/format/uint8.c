@@ -1,5 +1,5 @@
-/* uint8: integers 0..255, for tensors known to be non-negative. They do not fit the signed bytes of
- * the s8 engine. */
+/* uint8: integers 0..255, for tensors known to be non-negative. In the signed bytes of the s8
+ * engine they lie around -128 (gemm/conv_zero.c). */
 #include "format/format.h"
 #include "format/runs.h"
 
@@ -14,6 +14,7 @@ const nyb_format nyb_format_uint8 = {
     .is_signed = false,
     .lo = 0,
     .hi = 255,
+    .shift = 128,
     .unit = 1.0f,
     .max = 255.0f,
     .value = value,

@@ -38,16 +38,21 @@ nyb_status nyb_conv_shape_check(nyb_conv_shape *s, nyb_error *err)
     return NYB_OK;
 }
 
+nyb_span nyb_conv_axis_span(size_t src, size_t out, size_t tap, size_t stride, size_t pad)
+{
+    const size_t first = pad > tap ? nyb_div_up(pad - tap, stride) : 0;
+    const size_t last = src - 1 + pad;
+    const size_t end = last < tap ? 0 : nyb_min((last - tap) / stride + 1, out);
+
+    return (nyb_span){first, end > first ? end - first : 0};
+}
+
 uint64_t nyb_conv_axis_hits(size_t src, size_t out, size_t taps, size_t stride, size_t pad)
 {
     uint64_t hits = 0;
 
-    for (size_t t = 0; t < taps; t++) {
-        const size_t first = pad > t ? nyb_div_up(pad - t, stride) : 0;
-        const size_t last = src - 1 + pad;
-        const size_t end = last < t ? 0 : nyb_min((last - t) / stride + 1, out);
-        hits += end > first ? end - first : 0;
-    }
+    for (size_t t = 0; t < taps; t++)
+        hits += nyb_conv_axis_span(src, out, t, stride, pad).count;
     return hits;
 }
 
@@ -55,11 +60,17 @@ int32_t nyb_conv_largest_unit(const nyb_format *f)
 {
     int32_t largest = f->max_unit;
 
-    for (unsigned code = 0; f->units && code < f->n_codes; code++)
-        largest = f->units[code] > largest    ? f->units[code]
-                  : -f->units[code] > largest ? -f->units[code]
-                                              : largest;
+    for (unsigned code = 0; (f->units || f->shift) && code < f->n_codes; code++) {
+        const int32_t unit = nyb_conv_unit(f, code);
+
+        largest = unit > largest ? unit : -unit > largest ? -unit : largest;
+    }
     return f->multiples ? largest * f->multiples : largest;
+}
+
+static bool is_integer(const nyb_format *format)
+{
+    return format->max_unit > 0 || format->shift > 0;
 }
 
 static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine engine,
@@ -67,22 +78,26 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine
 {
     const nyb_format *a = conv->a, *b = conv->b;
     const int32_t max_a = nyb_conv_largest_unit(a), max_b = nyb_conv_largest_unit(b);
+    const bool negative = a->is_signed || a->shift > 0;
 
     conv->store = nyb_store_choose(context->cpu);
     conv->mf = engine == NYB_ENGINE_MF;
-    conv->s8 =
-        !conv->accum.format && engine != NYB_ENGINE_F32 && a->max_unit > 0 && b->max_unit > 0;
+    conv->s8 = !conv->accum.format && engine != NYB_ENGINE_F32 && is_integer(a) && is_integer(b);
+    conv->zero_a = conv->s8 && (conv->zero_a || a->shift > 0);
+    conv->zero_b = conv->s8 && (conv->zero_b || b->shift > 0);
     if (!conv->s8) {
         conv->tile_f32 = nyb_tile_f32_choose(context->cpu);
         conv->accum_kernel = nyb_accum_kernel_choose(context->cpu);
         return;
     }
     conv->tile = conv->mf ? nyb_mf_choose(context->cpu, a, b)
-                          : nyb_tile_s8_choose(context->cpu, max_a, a->is_signed, max_b);
-    conv->bias = conv->tile->a_biased && a->is_signed ? max_a : 0;
+                          : nyb_tile_s8_choose(context->cpu, max_a, negative, max_b);
+    conv->bias = conv->tile->a_biased && negative ? max_a : 0;
     conv->max_a = max_a + conv->bias;
     conv->max_b = max_b;
-    conv->exact_k = (size_t)(INT32_MAX / (max_a * max_b));
+    /* Less its zero a unit may be twice as large. */
+    conv->exact_k =
+        (size_t)(INT32_MAX / (max_a * max_b * (conv->zero_a ? 2 : 1) * (conv->zero_b ? 2 : 1)));
     if (exact_k)
         conv->exact_k = nyb_max(nyb_min(conv->exact_k, exact_k), NYB_TILE_STEP);
 }
@@ -125,23 +140,23 @@ typedef struct request {
     const nyb_conv_shape *shape;
     const nyb_format *a, *b;
     size_t n_samples, exact_k;
-    const nyb_accum *accum;
-    nyb_engine engine;
+    const nyb_conv_options *options;
 } request;
 
 static nyb_status create(const nyb_context *context, const request *r, nyb_conv **conv,
                          nyb_error *err)
 {
+    const nyb_conv_options *o = r->options;
     nyb_conv_shape s = *r->shape;
 
     *conv = NULL;
     NYB_TRY(nyb_conv_shape_check(&s, err));
     if (r->n_samples < 1 || (r->n_samples > 1 && r->product != NYB_PRODUCT_DW))
         return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", r->n_samples);
-    if (!nyb_accum_is_exact(r->accum))
-        NYB_TRY(nyb_accum_check_operands(r->accum, r->a, r->b, err));
-    if (r->engine == NYB_ENGINE_MF)
-        NYB_TRY(check_mf(r->accum, r->a, r->b, err));
+    if (!nyb_accum_is_exact(o->accum))
+        NYB_TRY(nyb_accum_check_operands(o->accum, r->a, r->b, err));
+    if (o->engine == NYB_ENGINE_MF)
+        NYB_TRY(check_mf(o->accum, r->a, r->b, err));
     nyb_conv *made = nyb_alloc(sizeof *made);
     if (!made)
         return nyb_fail(err, NYB_MEMORY, "no memory for a product");
@@ -149,8 +164,10 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
     made->a = r->a;
     made->b = r->b;
     made->n_samples = r->n_samples;
-    if (!nyb_accum_is_exact(r->accum)) {
-        made->accum = *r->accum;
+    made->zero_a = o->zero_a;
+    made->zero_b = o->zero_b;
+    if (!nyb_accum_is_exact(o->accum)) {
+        made->accum = *o->accum;
         nyb_accum_grid_init(&made->grid, &made->accum);
     }
     made->n_workers = nyb_pool_threads(context->pool);
@@ -159,7 +176,7 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
                  r->n_samples;
     flatten(&s);
     made->shape = s;
-    choose_engine(made, context, r->engine, r->exact_k);
+    choose_engine(made, context, o->engine, r->exact_k);
     const nyb_status status = plan(made, err);
     if (status != NYB_OK) {
         nyb_conv_destroy(&made);
@@ -176,9 +193,9 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
 nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product,
                                  const nyb_conv_shape *shape, const nyb_format *a,
                                  const nyb_format *b, size_t n_samples, size_t exact_k,
-                                 nyb_conv **conv, nyb_error *err)
+                                 const nyb_conv_options *options, nyb_conv **conv, nyb_error *err)
 {
-    const request r = {product, shape, a, b, n_samples, exact_k, NULL, NYB_ENGINE_AUTO};
+    const request r = {product, shape, a, b, n_samples, exact_k, options};
 
     return create(context, &r, conv, err);
 }
@@ -188,7 +205,8 @@ nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
                            size_t n_samples, const nyb_accum *accum, nyb_conv **conv,
                            nyb_error *err)
 {
-    const request r = {product, shape, a, b, n_samples, 0, accum, NYB_ENGINE_AUTO};
+    const nyb_conv_options options = {.accum = accum};
+    const request r = {product, shape, a, b, n_samples, 0, &options};
 
     return create(context, &r, conv, err);
 }
@@ -198,8 +216,8 @@ nyb_status nyb_conv_create_with(const nyb_context *context, nyb_product product,
                                 const nyb_format *b, size_t n_samples,
                                 const nyb_conv_options *options, nyb_conv **conv, nyb_error *err)
 {
-    const nyb_conv_options o = options ? *options : (nyb_conv_options){0};
-    const request r = {product, shape, a, b, n_samples, 0, o.accum, o.engine};
+    const nyb_conv_options defaults = {0};
+    const request r = {product, shape, a, b, n_samples, 0, options ? options : &defaults};
 
     return create(context, &r, conv, err);
 }
@@ -260,6 +278,7 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
     job.conv = conv;
     job.pool = context->pool;
     job.a = a;
+    job.b = b;
     job.shared = scratch;
     job.workers = (uint8_t *)scratch + conv->shared_bytes;
     nyb_reader_init(&job.reader_a, a, y ? conv->shape.c : conv->shape.o, conv->tile, conv->tile_f32,
@@ -271,6 +290,8 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
     }
     if (conv->s8)
         job.scale = nyb_conv_unit_value(a) * nyb_conv_unit_value(b);
+    if (conv->zero_a || conv->zero_b)
+        nyb_zero_prepare(&job);
     if (conv->accum.format)
         nyb_accum_prepare(&job, b);
     if (!dw)

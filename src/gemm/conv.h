@@ -43,7 +43,7 @@ typedef enum nyb_engine {
 } nyb_engine;
 
 /* A planned product: engine and tile are chosen, tables built; immutable afterwards.
- * s8 engine if both formats have max_unit > 0 and both operands come packed, else f32 engine
+ * s8 engine if both formats have max_unit or shift > 0 and both come packed, else f32 engine
  * (packed operands are decoded to value * scale on the way). Both give the same bits on every CPU
  * and for any number of threads. With an accumulator of its own: the accumulate engine. */
 typedef struct nyb_conv nyb_conv;
@@ -61,6 +61,7 @@ typedef struct nyb_conv_options {
     /* mf: both operands packed, e3m0 by integers of 15 or less (int4, uint4), summed exactly; else
      * NYB_INVALID. The bits are those of s8. */
     nyb_engine engine;
+    bool zero_a, zero_b; /* the operand is packed, and its zero may be any number (packed.h) */
 } nyb_conv_options;
 /* As nyb_conv_create. options NULL: defaults. */
 NYB_MUST_CHECK nyb_status nyb_conv_create_with(const nyb_context *context, nyb_product product,

@@ -265,5 +265,6 @@ nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
             nyb_max(dw->pack_bytes, dw->c_group * s->r * s->s * NYB_TILE_BLOCK * 4);
     else
         conv->shared_bytes += dw->lanes * dw->sums_bytes * (dw->wide ? 3 : 1);
+    nyb_zero_plan_dw(conv);
     return NYB_OK;
 }

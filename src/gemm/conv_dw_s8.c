@@ -273,7 +273,16 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
 
     for (size_t m = 0; m < args.rows; m++)
         rows[m] = (float *)job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
+    const bool lacks = conv->zero_a || conv->zero_b;
+    const int64_t *lack_rows = lacks ? nyb_zero_rows(job, tap) + o : NULL;
+    const int64_t *lack_cols = lacks ? nyb_zero_cols(job, tap) + c : NULL;
     if (!dw->wide && (n & (n - 1)) == 0) {
+        for (size_t m = 0; lacks && m < args.rows; m++)
+            for (size_t j = 0; j < args.n_valid; j++) {
+                int32_t *to = &sum[m * NYB_TILE_COLS + j];
+                *to = (int32_t)((uint32_t)*to + (uint32_t)(uint64_t)lack_rows[m] +
+                                (uint32_t)(uint64_t)lack_cols[j]);
+            }
         for (size_t lane = 1; lane < dw->lanes; lane++) {
             const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK;
             /* Rows past args.rows hold anything: unsigned, so that their sums may wrap. */
@@ -298,6 +307,9 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
         for (size_t i = 0; wide && i < NYB_TILE_BLOCK; i++)
             total[i] += wide[i];
     }
+    for (size_t m = 0; lacks && m < args.rows; m++)
+        for (size_t j = 0; j < args.n_valid; j++)
+            total[m * NYB_TILE_COLS + j] += lack_rows[m] + lack_cols[j];
     for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
         scaled[i] = (float)total[i] * job->scale;
     conv->store->of_float(scaled, &args);

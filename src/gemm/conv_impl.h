@@ -99,6 +99,8 @@ typedef struct nyb_sub {
     uint32_t *a_step, *b_step; /* s8: as nyb_tile_s8_args; f32: run_off, none */
     size_t k;                  /* f32: length of K */
     size_t sums, panel_bytes;  /* s8: offset of the column sums in a panel; its size */
+    size_t totals;             /* zero_a: offset of their totals, int32 */
+    uint32_t *tap_slot;        /* [n_taps] zero_b: slot of a slab that output slot 0 reads */
     size_t panels;             /* offset of panel 0 in the panels area */
     size_t n_blocks;           /* of a full slab: 32 slots from block_slot, ascending */
     uint32_t *block_slot;
@@ -120,8 +122,9 @@ typedef struct nyb_map {
     size_t bands, band; /* row bands of a group, and rows i in one (bands > 1: units = 1) */
     size_t unit_rows;   /* slab rows from one unit to the next */
     size_t row_slots;   /* cols.pitch * interleave */
-    size_t area_bytes;  /* of one phase */
-    size_t slab_bytes, row_bytes; /* per worker */
+    size_t area_slots, area_bytes; /* of one phase */
+    size_t slab_bytes, row_bytes;  /* per worker */
+    size_t slot_sums_bytes;        /* zero_b: per worker, the sums of a slab's slots, int32 */
     size_t n_slabs;
     size_t n_panels, group_panels, n_panel_groups;
     bool block_outer; /* for each block all panels: A stays in L1 (linear layers) */
@@ -162,6 +165,8 @@ typedef struct nyb_dw_s8 {
     uint32_t *a_step, *b_step; /* as nyb_tile_s8_args; of all units of a chunk, as many of each */
     size_t a_bytes, b_bytes;   /* of a chunk (A: of a sample) */
     size_t sums_bytes, pack_bytes; /* sums: int32, one lane; pack: per worker */
+    size_t zero_parts;             /* zero_a, zero_b: parts that rows of pixels are dealt to */
+    size_t zero_bytes;             /* what those take of the shared memory's end */
 } nyb_dw_s8;
 
 /* f32. A: dy transposed, [o][k]; B: patches of x, [k][32 of r * s * c]; chunks of 4096 k, gathered
@@ -196,6 +201,7 @@ struct nyb_conv {
     const nyb_store_kernel *store;
     int32_t bias, max_a, max_b; /* as nyb_tile_s8_args */
     size_t exact_k;             /* largest K whose int32 sum cannot overflow */
+    bool zero_a, zero_b;        /* s8: what stands for 0 may be another unit than 0 */
     size_t n_workers;
     uint64_t macs;
     nyb_map map;  /* FWD, DX */
@@ -208,27 +214,41 @@ struct nyb_conv {
     size_t shared_bytes, worker_bytes; /* of scratch */
 };
 
+/* The outputs along an axis whose tap hits a pixel. */
+typedef struct nyb_span {
+    size_t first, count;
+} nyb_span;
+nyb_span nyb_conv_axis_span(size_t src, size_t out, size_t tap, size_t stride, size_t pad);
 /* Pairs (output, tap) along an axis that hit a pixel; the same of forward, dX and dW. */
 uint64_t nyb_conv_axis_hits(size_t src, size_t out, size_t taps, size_t stride, size_t pad);
+/* What a code is to the s8 engine. */
+static inline int32_t nyb_conv_unit(const nyb_format *format, unsigned code)
+{
+    return format->shift ? (int32_t)code - format->shift : format->units[code];
+}
 /* The largest |unit| of all codes: a file may hold some that no encoder writes (int4's -8). */
 int32_t nyb_conv_largest_unit(const nyb_format *format);
 /* What one unit of a packed operand is worth. */
 float nyb_conv_unit_value(const nyb_operand *operand);
 
-/* As nyb_conv_create, with a smaller exact_k (0: the real one) so that tests reach the K-split. */
+/* As nyb_conv_create_with, with a smaller exact_k (0: the real one) so that tests reach the
+ * K-split. */
 NYB_MUST_CHECK nyb_status nyb_conv_create_split(const nyb_context *context, nyb_product product,
                                                 const nyb_conv_shape *shape, const nyb_format *a,
                                                 const nyb_format *b, size_t n_samples,
-                                                size_t exact_k, nyb_conv **conv, nyb_error *err);
+                                                size_t exact_k, const nyb_conv_options *options,
+                                                nyb_conv **conv, nyb_error *err);
 
 typedef struct nyb_conv_job {
     const nyb_conv *conv;
     nyb_pool *pool;
-    const nyb_operand *a; /* [n_samples] */
+    const nyb_operand *a, *b; /* a: [n_samples] */
     nyb_reader reader_a, reader_b;
     const float *bias;
     bool add;
     float scale;
+    int32_t plus_b; /* zero_a, zero_b: what makes a unit its worth */
+    int32_t plus_a; /* DW: of all samples together */
     void *out;
     bool half; /* FWD, DX: out is bf16 (uint16_t), else f32 */
     uint8_t *shared, *workers;
@@ -271,6 +291,26 @@ static inline size_t nyb_dw_tap_offset(const nyb_dw_s8 *dw, size_t r, size_t s)
            s / dw->stride * dw->interleave;
 }
 void nyb_dw_s8_run(nyb_conv_job *job);
+
+/* ---- operands whose zero is another unit than 0 (conv_zero.c) ---------------------------------
+ *
+ * The sum of (a + plus_a) (b + plus_b) over K pairs is that of a b, which the tiles give, and
+ *     plus_a * sum of b  +  plus_b * (sum of a + K plus_a).
+ * FWD, DX: pads hold a's zero, and a block's sums begin with the rest. DW: pads hold unit 0, and
+ * the rest, of the pairs of pixels that a tap sees, is added to its sums.                        */
+
+/* job's plus_a, plus_b, and what pads hold; DW: the rest, too. */
+void nyb_zero_prepare(nyb_conv_job *job);
+/* FWD, DX: sums over K of the columns of a packed panel, to its totals. */
+void nyb_zero_totals(const nyb_conv *conv, const nyb_sub *sub, void *panel);
+/* Sums of a's units over the channels of n slots. */
+void nyb_zero_slots(const nyb_conv *conv, const uint8_t *slab, size_t n, int32_t *sums);
+/* DW: bytes of shared memory, and of a worker's. */
+void nyb_zero_plan_dw(nyb_conv *conv);
+/* DW: what output (o, c) of a tap lacks is rows[o] + cols[c]. */
+const int64_t *nyb_zero_rows(const nyb_conv_job *job, size_t tap);
+const int64_t *nyb_zero_cols(const nyb_conv_job *job, size_t tap);
+
 NYB_MUST_CHECK nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err);
 void nyb_dw_f32_run(nyb_conv_job *job);
 /* B of output pixels [first_k, first_k + n_k): columns (r, s, c) of a panel, a row for each pixel.

@@ -24,6 +24,7 @@ static void size_slab(nyb_map *map)
     const size_t rows = (map->units - 1) * map->unit_rows + map->band + map->rows.reach;
     const size_t slots = rows * map->row_slots + map->cols.src_pad * map->interleave;
 
+    map->area_slots = slots;
     map->area_bytes = nyb_round_up(slots * map->slot_bytes, NYB_ALIGN);
     /* Blocks may begin 31 slots before the end, and a step reads 64 bytes. */
     map->slab_bytes =
@@ -100,8 +101,8 @@ static uint64_t blocks_cost(const nyb_conv *conv, const nyb_map *map, size_t ind
                             uint64_t n_steps)
 {
     const nyb_sub *sub = &map->subs[index];
-    const bool by_taps =
-        conv->s8 && map->interleave >= 8 && !map->wide && sub->n_taps <= NYB_SET_TAPS;
+    const bool by_taps = conv->s8 && map->interleave >= 8 && !map->wide && !conv->zero_a &&
+                         sub->n_taps <= NYB_SET_TAPS;
     uint64_t cost = 0;
 
     for (nyb_block_walk w = {0}; nyb_block_next(map, sub, &w);) {
@@ -272,7 +273,11 @@ nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err)
     plan_pack(conv, map);
     map->row_bytes = nyb_round_up(map->cols.src * map->pixel_bytes, NYB_ALIGN);
     conv->shared_bytes = map->w_bytes + map->panels_bytes;
+    map->slot_sums_bytes =
+        conv->zero_b ? map->rows.n_phases * map->cols.n_phases * map->area_slots * sizeof(int32_t)
+                     : 0;
     conv->worker_bytes = nyb_max(
-        map->pack_bytes, map->c_bytes + (map->direct ? 0 : map->slab_bytes + map->row_bytes));
+        map->pack_bytes,
+        map->c_bytes + (map->direct ? 0 : map->slab_bytes + map->row_bytes) + map->slot_sums_bytes);
     return NYB_OK;
 }

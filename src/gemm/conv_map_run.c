@@ -5,9 +5,10 @@
 typedef struct work {
     const nyb_conv_job *job;
     const nyb_sub *sub;
-    const uint8_t *slab;   /* A of the grid's first output */
-    const uint8_t *panels; /* of the sub */
-    size_t n_slots;        /* slots that lie in this (maybe shorter) slab */
+    const uint8_t *slab;      /* A of the grid's first output */
+    const uint8_t *panels;    /* of the sub */
+    const int32_t *slot_sums; /* zero_b: of the slab; of its first output's slot */
+    size_t n_slots;           /* slots that lie in this (maybe shorter) slab */
     size_t n_blocks;
     const uint32_t *block_list; /* [n_blocks] of the band */
     size_t limit;               /* output pixels from `out` on that exist */
@@ -99,6 +100,47 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
     conv->tile->run(&args);
 }
 
+/* What a block's sums of units lack: row m, column n: rows[m] + cols[n]. */
+typedef struct lack {
+    int64_t rows[NYB_TILE_ROWS], cols[NYB_TILE_COLS];
+} lack;
+
+static void find_lack(const work *w, size_t panel, size_t block, lack *l)
+{
+    const nyb_conv_job *job = w->job;
+    const nyb_sub *sub = w->sub;
+    const int32_t *totals = (const int32_t *)(w->panels + panel * sub->panel_bytes + sub->totals);
+    const int64_t k = (int64_t)(sub->n_taps * job->conv->map.in_c);
+    const size_t n_rows = block_rows(w, block);
+
+    memset(l, 0, sizeof *l);
+    for (size_t n = 0; job->conv->zero_a && n < NYB_TILE_COLS; n++)
+        l->cols[n] = (int64_t)job->plus_a * totals[n];
+    for (size_t m = 0; job->conv->zero_b && m < n_rows; m++) {
+        const int32_t *sums = w->slot_sums + sub->block_slot[block] + m;
+        int64_t sum = k * job->plus_a;
+
+        for (size_t t = 0; t < sub->n_taps; t++)
+            sum += sums[sub->tap_slot[t]];
+        l->rows[m] = job->plus_b * sum;
+    }
+}
+
+/* Sums of a block begin with what they will lack, if anything; true then. */
+static bool begin_sums(const work *w, size_t panel, size_t block, int32_t *c)
+{
+    lack l;
+
+    if (!w->job->conv->zero_a && !w->job->conv->zero_b)
+        return false;
+    find_lack(w, panel, block, &l);
+    for (size_t m = 0; m < NYB_TILE_ROWS; m++)
+        for (size_t n = 0; n < NYB_TILE_COLS; n++)
+            c[m * NYB_TILE_COLS + n] =
+                (int32_t)((uint32_t)(uint64_t)l.rows[m] + (uint32_t)(uint64_t)l.cols[n]);
+    return true;
+}
+
 static void store_s8(const work *w, size_t panel, size_t block, void *const rows[NYB_TILE_ROWS],
                      const int32_t *c)
 {
@@ -116,6 +158,13 @@ static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
     int64_t sum[NYB_TILE_BLOCK] = {0};
     float rounded[NYB_TILE_BLOCK];
     void *rows[NYB_TILE_ROWS];
+    lack l;
+
+    if (w->job->conv->zero_a || w->job->conv->zero_b) {
+        find_lack(w, panel, block, &l);
+        for (size_t i = 0; i < NYB_TILE_BLOCK; i++)
+            sum[i] = l.rows[i / NYB_TILE_COLS] + l.cols[i % NYB_TILE_COLS];
+    }
 
     for (size_t part = 0; part < w->sub->n_parts; part++) {
         sum_s8(w, panel, block, part, false, c);
@@ -143,8 +192,9 @@ static void panel_by_panel(const work *w)
                 continue;
             }
             fetch_rows(w, block, panel, rows);
+            const bool begun = begin_sums(w, panel, block, c);
             for (size_t part = 0; part < w->sub->n_parts; part++)
-                sum_s8(w, panel, block, part, part > 0, c);
+                sum_s8(w, panel, block, part, begun || part > 0, c);
             store_s8(w, panel, block, rows, c);
         }
     }
@@ -165,7 +215,8 @@ static void block_by_block(const work *w)
                 const bool last = part + 1 == n_parts;
                 if (last)
                     fetch_rows(w, block, panel, rows);
-                sum_s8(w, panel, block, part, part > 0, c);
+                const bool begun = part == 0 && begin_sums(w, panel, block, c);
+                sum_s8(w, panel, block, part, begun || part > 0, c);
                 if (last)
                     store_s8(w, panel, block, rows, c);
                 if (n_parts > 1)
@@ -238,7 +289,8 @@ static void blocks_zero(const work *w)
 }
 
 /* The part of grid `sub` that lies in the slab of groups first.. and rows i.. (n of them). */
-static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, const uint8_t *slab)
+static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, const uint8_t *slab,
+                    const int32_t *slot_sums)
 {
     const nyb_conv *conv = w->job->conv;
     const nyb_map *map = &conv->map;
@@ -249,8 +301,9 @@ static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, con
 
     if (begin >= end || sub->cols.count == 0)
         return;
-    w->slab =
-        slab + ((begin - i) * map->row_slots + sub->cols.first * map->interleave) * map->slot_bytes;
+    const size_t slot = (begin - i) * map->row_slots + sub->cols.first * map->interleave;
+    w->slab = slab + slot * map->slot_bytes;
+    w->slot_sums = slot_sums + slot;
     w->panels = w->job->shared + map->w_bytes + sub->panels;
     w->n_slots = ((units - 1) * map->unit_rows + end - begin - 1) * map->row_slots +
                  sub->cols.count * map->interleave;
@@ -291,6 +344,10 @@ static void run_task(void *arg, size_t task, size_t worker)
         slab = (const uint8_t *)(job->a->real + i * map->cols.src * map->in_c);
     else
         nyb_slab_fill(job, first, units, i, n, own, own + map->slab_bytes);
+    int32_t *slot_sums = (int32_t *)(own + map->slab_bytes + map->row_bytes);
+    for (size_t area = 0; conv->zero_b && area < map->rows.n_phases * map->cols.n_phases; area++)
+        nyb_zero_slots(conv, slab + area * map->area_bytes, map->area_slots,
+                       slot_sums + area * map->area_slots);
     work w = {
         .job = job,
         .sums = sums,
@@ -301,7 +358,7 @@ static void run_task(void *arg, size_t task, size_t worker)
         conv->tile->begin();
     for (size_t s = 0; s < map->n_subs; s++) {
         w.sub = &map->subs[s];
-        run_sub(&w, first, units, i, n, slab);
+        run_sub(&w, first, units, i, n, slab, slot_sums);
     }
     if (conv->s8)
         conv->tile->end();

@@ -52,6 +52,7 @@ static void pack_fwd(void *arg, size_t task, size_t worker)
     gather_rows(job, sub, first, n, tmp);
     conv->tile->pack_rows((const int8_t *)tmp, sub->n_taps * job->reader_b.pixel_bytes, sub->w_step,
                           sub->valid, sub->n_steps, n, (int8_t *)panel, sums_of(conv, sub, panel));
+    nyb_zero_totals(conv, sub, panel);
 }
 
 /* DX needs, for each 32 input channels, all output channels: unpack everything once, to rows of
@@ -146,13 +147,17 @@ static void pack_dx(void *arg, size_t task, size_t worker)
         return;
     if (job->conv->s8 && job->conv->shape.o % NYB_TILE_STEP == 0) {
         pack_dx_taps(job, sub, first * NYB_TILE_COLS, end - first, (int8_t *)panel);
+        for (size_t i = first; i < end; i++, panel += sub->panel_bytes)
+            nyb_zero_totals(job->conv, sub, panel);
         return;
     }
     for (size_t i = first; i < end; i++, panel += sub->panel_bytes) {
-        if (job->conv->s8)
-            pack_dx_s8(job, sub, i * NYB_TILE_COLS, nyb_job_worker(job, worker), (int8_t *)panel);
-        else
+        if (!job->conv->s8) {
             pack_dx_f32(job, sub, i * NYB_TILE_COLS, (float *)panel);
+            continue;
+        }
+        pack_dx_s8(job, sub, i * NYB_TILE_COLS, nyb_job_worker(job, worker), (int8_t *)panel);
+        nyb_zero_totals(job->conv, sub, panel);
     }
 }
 

@@ -23,13 +23,12 @@ void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols
     reader->bits = format->bits;
     for (unsigned code = 0; code < (format->bits == 4 ? 16u : 256u); code++) {
         if (tile)
-            reader->bytes[code] =
-                (uint8_t)(format->units[code % format->n_codes] + (format->multiples ? 0 : bias));
+            reader->bytes[code] = (uint8_t)(nyb_conv_unit(format, code % format->n_codes) +
+                                            (format->multiples ? 0 : bias));
         else
-            reader->values[code] =
-                nyb_format_decode(format, code % format->n_codes) * operand->packed->scale;
+            reader->values[code] = nyb_packed_value(operand->packed, code % format->n_codes);
     }
-    reader->clear_pads = tile && format->units[0] != 0 && reader->pitch != cols;
+    reader->clear_pads = tile && nyb_conv_unit(format, 0) != 0 && reader->pitch != cols;
     reader->adds = tile && format->bits == 8;
     for (unsigned code = 0; reader->adds && code < 256; code++)
         reader->adds = reader->bytes[code] == (uint8_t)(code + reader->bytes[0]);

@@ -17,9 +17,9 @@ static nyb_status no_memory(nyb_error *err)
 
 void nyb_sub_free(nyb_sub *sub)
 {
-    void *tables[] = {sub->tap,        sub->tap_row,    sub->w_step, sub->valid,
-                      sub->list,       sub->a_step,     sub->b_step, sub->block_slot,
-                      sub->block_list, sub->block_rows, sub->pixel};
+    void *tables[] = {sub->tap,        sub->tap_row,    sub->tap_slot,   sub->w_step,
+                      sub->valid,      sub->list,       sub->a_step,     sub->b_step,
+                      sub->block_slot, sub->block_list, sub->block_rows, sub->pixel};
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         nyb_free(tables[t]);
 }
@@ -141,6 +141,13 @@ static size_t tap_bytes(const nyb_map *map, nyb_tap r, nyb_tap s)
            (r.off * map->row_slots + s.off * map->interleave) * map->slot_bytes;
 }
 
+/* The slot at which slot 0 meets a tap; areas follow each other. */
+static size_t tap_slot(const nyb_map *map, nyb_tap r, nyb_tap s)
+{
+    return (r.phase * map->cols.n_phases + s.phase) * map->area_slots + r.off * map->row_slots +
+           s.off * map->interleave;
+}
+
 /* Visits the taps of an s8 grid in an order where neighbours in the slab follow each other. A
  * segment of neighbours is cut in steps of 64 bytes. a_step: where each begins in the slab; NULL:
  * it only counts. */
@@ -163,6 +170,7 @@ static size_t plan_steps(const nyb_map *map, size_t index, size_t n_weight_cols,
             }
             if (a_step) {
                 sub->tap[n_taps] = (uint32_t)(r.index * n_weight_cols + s.index);
+                sub->tap_slot[n_taps] = (uint32_t)tap_slot(map, r, s);
                 sub->tap_row[n_taps] = (uint32_t)(n_steps * NYB_TILE_STEP + length);
                 for (size_t b = length / NYB_TILE_STEP; b * NYB_TILE_STEP < length + px; b++) {
                     const size_t done = n_taps * px - length + b * NYB_TILE_STEP;
@@ -265,7 +273,8 @@ static nyb_status plan_lists(const nyb_conv *conv, size_t index, const uint32_t 
         part = nyb_min(part, PART_STEPS);
     if (map->wide)
         part = nyb_min(part, conv->exact_k / NYB_TILE_STEP);
-    if (part < sub->n_steps || sub->n_taps > NYB_SET_TAPS)
+    /* Pads whose units are not 0 count as well. */
+    if (part < sub->n_steps || sub->n_taps > NYB_SET_TAPS || conv->zero_a)
         return cut_steps(sub, a_step, part, err);
     uint64_t *sets = table(map->bands * sub->n_blocks, sizeof *sets);
     if (!sets)
@@ -285,12 +294,14 @@ static nyb_status plan_k_s8(const nyb_conv *conv, size_t index, nyb_error *err)
 
     sub->n_steps = n;
     sub->sums = n * NYB_TILE_STEP_BYTES;
-    sub->panel_bytes = sub->sums + (conv->bias ? n * NYB_TILE_SUMS_BYTES : 0);
+    sub->totals = sub->sums + (conv->bias ? n * NYB_TILE_SUMS_BYTES : 0);
+    sub->panel_bytes = sub->totals + (conv->zero_a ? NYB_TILE_COLS * sizeof(int32_t) : 0);
     sub->tap = table(sub->n_taps, sizeof *sub->tap);
+    sub->tap_slot = table(sub->n_taps, sizeof *sub->tap_slot);
     sub->tap_row = table(sub->n_taps, sizeof *sub->tap_row);
     sub->w_step = table(n, sizeof *sub->w_step);
     sub->valid = table(n, sizeof *sub->valid);
-    if (!a_step || !sub->tap || !sub->tap_row || !sub->w_step || !sub->valid) {
+    if (!a_step || !sub->tap || !sub->tap_slot || !sub->tap_row || !sub->w_step || !sub->valid) {
         status = no_memory(err);
     } else {
         plan_steps(map, index, conv->shape.s, a_step);

@@ -67,9 +67,9 @@ nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_
 /* The same as a product of groups takes it: its codes in another order where they are not yet. */
 nyb_source nyb_build_order(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
                            nyb_source source);
-/* Whether a row's tensor is one of small integers times one scale once it is mixed: codes as well,
- * if the other operand is one, too. */
-bool nyb_build_mixes_units(const nyb_row *row);
+/* Whether a row's tensor is one of small integers times one scale once it is mixed, or less a zero
+ * among them: codes as well, if the other operand is one, too. */
+bool nyb_build_rounds_units(const nyb_row *row);
 /* Whether a row's tensor is packed codes of one scale that a grouped product may take. */
 bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot);
 /* Whether dW's taps see x at other pixels than its own. */

@@ -34,13 +34,22 @@ static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
     return recipe_accum(&b->g->recipe, product);
 }
 
+/* Codes of which any may stand for 0. */
+static bool has_zero(const nyb_builder *b, const nyb_source *s)
+{
+    return s->quant >= 0 && b->p->quants[s->quant].packs &&
+           b->p->quants[s->quant].spec.scale->affine;
+}
+
 /* The recipe's engine; mf only where it has the product, and does not add up in an accumulator of
  * its own. */
 static nyb_conv_options product_options(const nyb_builder *b, nyb_product product,
                                         const nyb_source *a, const nyb_source *second)
 {
     nyb_conv_options options = {.accum = product_accum(b, product, a, second),
-                                .engine = b->g->recipe.engine};
+                                .engine = b->g->recipe.engine,
+                                .zero_a = has_zero(b, a),
+                                .zero_b = has_zero(b, second)};
 
     if (options.engine == NYB_ENGINE_MF &&
         (!nyb_accum_is_exact(options.accum) ||
@@ -90,11 +99,21 @@ static size_t product_group(const nyb_builder *b, int layer, nyb_product product
     return group;
 }
 
-/* Whether a product has two operands of one scale, rounded after a mix, that can be codes. */
-static bool product_packs(const nyb_builder *b, nyb_product product, const nyb_row *rows)
+/* Whether an operand is codes of small integers with one scale, or can be. */
+static bool is_units(const nyb_row *row, nyb_slot slot)
 {
-    return sums_integers(b, product) && nyb_build_mixes_units(&rows[2 * product]) &&
-           nyb_build_mixes_units(&rows[2 * product + 1]);
+    return nyb_build_rounds_units(row) ||
+           (nyb_build_packs(row, slot) && row->spec.format->multiples == 0 &&
+            (row->spec.format->max_unit > 0 || row->spec.format->shift > 0));
+}
+
+/* Whether a product's operands are such codes where they are rounded first, too. */
+static bool product_packs(const nyb_builder *b, int layer, nyb_product product, const nyb_row *rows)
+{
+    const nyb_slot slot = (nyb_slot)(2 * product);
+
+    return sums_integers(b, product) && !b->g->model->layers[layer].op->depthwise &&
+           is_units(&rows[slot], slot) && is_units(&rows[slot + 1], slot + 1);
 }
 
 /* Grouped dW is a product of two matrices: only channels, taps and pixels matter. */
@@ -274,7 +293,7 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
     if (samples(b, layer, rows))
         real = add_sample(b, layer, real);
     const size_t group = product_group(b, layer, NYB_PRODUCT_FWD, rows);
-    const bool packs = product_packs(b, NYB_PRODUCT_FWD, rows);
+    const bool packs = product_packs(b, layer, NYB_PRODUCT_FWD, rows);
     const nyb_wanted want_x = {&rows[NYB_SLOT_FWD_X], group, packs, false};
     const nyb_wanted want_w = {&rows[NYB_SLOT_FWD_W], group, packs, false};
     x = nyb_build_source(b, layer, NYB_SLOT_FWD_X, &want_x, real, -1);
@@ -305,6 +324,11 @@ static void bias_gradient(nyb_builder *b, int layer)
 static void plan_one_tap(nyb_builder *b, nyb_step *s)
 {
     const nyb_conv_shape *shape = &s->shape;
+    const nyb_conv_options options = {
+        .accum = product_accum(b, NYB_PRODUCT_DW, &s->a[0], &s->b),
+        .zero_a = has_zero(b, &s->a[0]),
+        .zero_b = has_zero(b, &s->b),
+    };
     nyb_conv_shape one = {.n = 1,
                           .h = 1,
                           .w = b->p->quants[s->quant].view.rows,
@@ -317,10 +341,9 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
     s->tap = nyb_build_buffer(b, "tap", s->layer, NYB_HOME_PLANNED, -1, shape->o * shape->c * 4);
     nyb_build_fail(b, nyb_conv_shape_check(&one, b->err));
     if (b->status == NYB_OK)
-        nyb_build_fail(b, nyb_conv_create(
-                              b->g->context, NYB_PRODUCT_DW, &one, source_format(b, &s->a[0]),
-                              source_format(b, &s->b), (size_t)s->n_a,
-                              product_accum(b, NYB_PRODUCT_DW, &s->a[0], &s->b), &s->conv, b->err));
+        nyb_build_fail(b, nyb_conv_create_with(b->g->context, NYB_PRODUCT_DW, &one,
+                                               source_format(b, &s->a[0]), source_format(b, &s->b),
+                                               (size_t)s->n_a, &options, &s->conv, b->err));
     if (b->status == NYB_OK)
         nyb_build_scratch(b, nyb_conv_scratch_bytes(s->conv));
 }
@@ -430,7 +453,7 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
     const bool moves =
         group > 0 && nyb_build_has_window(b, layer) && !nyb_build_needs_taps(b, layer, x_row);
     const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
-    const bool packs = product_packs(b, NYB_PRODUCT_DW, rows);
+    const bool packs = product_packs(b, layer, NYB_PRODUCT_DW, rows);
     const nyb_wanted want_dy = {row, group, packs, fills}, want_x = {x_row, group, packs, fills};
     nyb_source a[NYB_SAMPLES_MAX], x;
     int n;
@@ -538,7 +561,7 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
         bias_gradient(b, layer);
     if (wants_dx) {
         const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
-        const bool packs = product_packs(b, NYB_PRODUCT_DX, rows);
+        const bool packs = product_packs(b, layer, NYB_PRODUCT_DX, rows);
         const nyb_wanted want_dy = {&rows[NYB_SLOT_DGRAD_DY], group, packs, false};
         const nyb_wanted want_w = {&rows[NYB_SLOT_DGRAD_W], group, packs, false};
 

@@ -258,7 +258,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     q->pre = row->pre;
     q->post = row->post;
     q->packed.format = row->spec.format;
-    q->packs = want->packs && nyb_build_mixes_units(row);
+    q->packs = want->packs && nyb_build_rounds_units(row);
     if (taps) {
         const nyb_layer *l = &b->g->model->layers[layer];
 
@@ -294,8 +294,9 @@ bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
 {
     const nyb_row *row = want->row;
 
+    /* Products of values read them from codes as well. */
     return q->groups == groups_itself(want) &&
-           (!q->rounds || q->packs == (want->packs && nyb_build_mixes_units(row))) &&
+           (!q->rounds || q->packs || !(want->packs && nyb_build_rounds_units(row))) &&
            same_values(q, row, down);
 }
 
@@ -330,14 +331,16 @@ bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot)
            row->spec.format->multiples == 0;
 }
 
-bool nyb_build_mixes_units(const nyb_row *row)
+bool nyb_build_rounds_units(const nyb_row *row)
 {
     const nyb_spec *s = &row->spec;
+    const nyb_format *f = s->format;
 
-    return !nyb_row_is_f32(row) && s->format->max_unit > 0 && s->format->multiples == 0 &&
-           s->format->bits <= 8 && s->group == NYB_GROUP_TENSOR && nyb_mix_length(s->mix) > 0 &&
-           !s->scale->affine && !s->scale->level && row->samples == 1 && row->pre == 1.0f &&
-           row->post == 1.0f && row->from == NYB_FROM_RAW;
+    return !nyb_row_is_f32(row) && (f->max_unit > 0 || f->shift > 0) && f->multiples == 0 &&
+           f->bits <= 8 && s->group == NYB_GROUP_TENSOR &&
+           (nyb_mix_length(s->mix) > 0 || (s->mix == NYB_MIX_NONE && s->scale->affine)) &&
+           (!s->scale->affine || s->scale->zeroed) && !s->scale->level && row->samples == 1 &&
+           row->pre == 1.0f && row->post == 1.0f && row->from == NYB_FROM_RAW;
 }
 
 nyb_source nyb_build_source_of(const nyb_builder *b, int quant)

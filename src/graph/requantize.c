@@ -139,14 +139,17 @@ static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool
         r->job.clip = state->clip_mean;
 }
 
-/* Values that are multiples of the scale, to their codes. */
-static void pack_values(const nyb_graph *g, nyb_quant *q, float scale, const float *values)
+/* Grid values to their codes. */
+static void pack_values(const nyb_graph *g, nyb_quant *q, const nyb_group_scale *chosen,
+                        const float *grid)
 {
     const nyb_spec exact = {.format = q->spec.format, .rounding = NYB_ROUND_NEAREST, .sr_bits = 16};
     const nyb_stream none = {0};
 
-    q->packed.scale = scale;
-    nyb_encode_run(g->context, &exact, &none, values, &q->packed);
+    q->packed.scale = 1.0f;
+    nyb_encode_run(g->context, &exact, &none, grid, &q->packed);
+    q->packed.scale = chosen->scale;
+    q->packed.zero = chosen->scale > 0.0f ? (int32_t)(-chosen->offset / chosen->scale) : 0;
 }
 
 /* Rounds x to values, or to the codes of q; first: index of its first element in the stream. */
@@ -164,6 +167,7 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
         return;
     }
     r.job.scales = q->spec.group == NYB_GROUP_TENSOR ? &chosen : NULL;
+    r.job.grid_only = q->packs;
     if (q->samples > 1) {
         float *source =
             (float *)((uint8_t *)scratch +
@@ -176,7 +180,7 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
         nyb_round_run(g->context, &r.job, x, values, scratch);
     }
     if (q->packs)
-        pack_values(g, q, chosen.scale, values);
+        pack_values(g, q, &chosen, values);
     if (training && q->spec.scale->choose)
         nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);
 }
@@ -261,10 +265,13 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
         x = again;
     }
     round_values(g, q, x, values, 0, training, step, s->args.scratch);
-    if (g->measure && q->groups)
+    if (g->measure && q->groups) {
         measure_codes(g, q, real);
-    else if (g->measure)
+    } else if (g->measure) {
+        if (q->packs)
+            nyb_packed_decode(&q->packed, values);
         g->measure_fn(g->measure_user, q, real, values);
+    }
 }
 
 /* ---- other orders -----------------------------------------------------------------------------

@@ -46,7 +46,7 @@ void nyb_packed_decode(const nyb_packed *p, float *real)
     float lut[256];
 
     for (unsigned code = 0; code < p->format->n_codes; code++)
-        lut[code] = nyb_format_decode(p->format, code) * p->scale;
+        lut[code] = nyb_packed_value(p, code);
     for (size_t row = 0; row < p->rows; row++)
         for (size_t col = 0; col < p->cols; col++)
             real[row * p->cols + col] = lut[nyb_packed_get(p, row, col) % p->format->n_codes] *

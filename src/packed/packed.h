@@ -33,8 +33,9 @@
 typedef struct nyb_packed {
     const nyb_format *format;
     size_t rows, cols, pitch; /* in codes */
-    float scale;              /* value = units[code] * factor * format->unit * scale */
+    float scale;              /* value = (units[code] * factor * format->unit - zero) * scale */
     float inv;                /* what is rounded is x * inv; 0: x / scale */
+    int32_t zero;             /* what stands for 0; formats of integers without factors, else 0 */
     uint8_t *codes;           /* nyb_packed_bytes() bytes, 64-byte aligned */
 } nyb_packed;
 
@@ -60,6 +61,12 @@ static inline uint8_t *nyb_packed_factors(const nyb_packed *p)
 static inline unsigned nyb_packed_factor(const nyb_packed *p, size_t row, size_t col)
 {
     return p->format->multiples ? nyb_packed_factors(p)[(row * p->pitch + col) / NYB_PITCH] : 1;
+}
+
+/* What a code is worth, but for its factor. */
+static inline float nyb_packed_value(const nyb_packed *p, unsigned code)
+{
+    return (nyb_format_decode(p->format, code) - (float)p->zero) * p->scale;
 }
 
 /* Bytes of codes and factors; 0 if rows * pitch overflows. */

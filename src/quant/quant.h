@@ -81,6 +81,8 @@ struct nyb_scale_rule {
     bool lags;   /* choose goes by its state alone once that says a clip: known before the tensor */
     bool pow2;   /* scales are powers of two */
     bool affine; /* group may set an offset: codes and a scale are not enough */
+    bool
+        zeroed; /* affine, and 0 lies on the grid: offset = -scale * one of its integers, exactly */
     bool divides;                    /* inv of a group is not 1 / scale */
     bool (*groups)(nyb_group group); /* the groups that it can do; NULL: tensor only */
 

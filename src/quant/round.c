@@ -17,7 +17,8 @@ static void round_with(const nyb_round_work *w, const nyb_group_scale *s, const 
     w->kernel->round(w->spec->format, w->spec->rounding, v, r23, n, v);
     if (grid)
         memcpy(grid, v, n * sizeof *grid);
-    w->kernel->unscale(v, n, s->scale, level, s->offset, v);
+    if (!w->grid_only)
+        w->kernel->unscale(v, n, s->scale, level, s->offset, v);
 }
 
 /* ---- groups whose scale is known before rounding begins ---------------------------------------
@@ -184,6 +185,7 @@ nyb_round_work nyb_round_begin(const nyb_context *context, const nyb_round_job *
                             nyb_round_up((job->view.rows * job->view.cols / NYB_ROUND_RUN + 1) *
                                              sizeof(nyb_group_stats),
                                          NYB_ALIGN));
+    w.grid_only = job->grid_only;
     w.draws = nyb_rounding_draws(job->spec->rounding);
     w.mixes = nyb_mix_length(job->spec->mix) > 0;
     w.length = nyb_max(nyb_round_group_length(job->spec->group), nyb_mix_length(job->spec->mix));

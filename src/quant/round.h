@@ -108,6 +108,7 @@ typedef struct nyb_round_job {
     float *grid;
     nyb_group_scale *scales;
     nyb_level *level;
+    bool grid_only; /* values are grid values at scale 1, as grid would be */
 } nyb_round_job;
 
 /* Number of groups. Their order: blocks along: row major, ceil(cols / length) to a row; blocks

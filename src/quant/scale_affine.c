@@ -139,6 +139,7 @@ const nyb_scale_rule nyb_scale_ptq = {
     .group = ptq_group,
     .range_only = true,
     .affine = true,
+    .zeroed = true,
     .groups = ptq_groups,
 };
 

@@ -7,8 +7,7 @@ const nyb_recipe_record nyb_recipe_statquant_bhq6 = {
     .source = "Chen, Gai, Yao, Mahoney, Gonzalez: A Statistical Framework for Low-bitwidth "
               "Training of Deep Neural Networks (StatQuant), NeurIPS 2020, arXiv:2010.14298",
     .differs = "zero is always on the grid (the published activation quantizer moves it); "
-               "ranges of evaluation come from each batch; sums are exact f32 products of "
-               "the values",
+               "ranges of evaluation come from each batch; sums are exact",
     .fields = "fwd.x    = uint8/ptq\n"
               "fwd.w    = uint8/ptq\n"
               "dgrad.dy = uint6/psq/row/stochastic/householder\n"

@@ -17,6 +17,7 @@ typedef struct product {
     const nyb_format *a, *b;
     size_t n_samples;
     bool bias, add;
+    bool zero_a, zero_b; /* some integer stands for 0 */
 } product;
 
 static size_t one_of(ck *c, const size_t *choices, size_t n)
@@ -27,9 +28,11 @@ static size_t one_of(ck *c, const size_t *choices, size_t n)
 static void random_product(ck *c, engine which, product *p)
 {
     static const size_t channels[] = {1, 3, 8, 16, 17, 32, 33, 48, 64, 70, 100};
-    static const char *const s8_formats[] = {"int4", "uint4", "e3m0", "e2m1", "int2", "int8"};
+    static const char *const s8_formats[] = {"int4", "uint4", "e3m0", "e2m1",
+                                             "int2", "int8",  "uint8"};
     nyb_conv_shape *s = &p->shape;
 
+    p->zero_a = p->zero_b = false;
     p->kind = (nyb_product)ck_range(c, 0, 2);
     do {
         *s = (nyb_conv_shape){.n = ck_range(c, 1, 9), .h = ck_range(c, 1, 12)};
@@ -44,8 +47,10 @@ static void random_product(ck *c, engine which, product *p)
              s->n * s->oh * s->ow * s->c * s->o * s->r * s->s > MAX_MACS);
     switch (which) {
     case S8:
-        p->a = nyb_format_find(s8_formats[ck_range(c, 0, 5)]);
-        p->b = nyb_format_find(s8_formats[ck_range(c, 0, 5)]);
+        p->a = nyb_format_find(s8_formats[ck_range(c, 0, 6)]);
+        p->b = nyb_format_find(s8_formats[ck_range(c, 0, 6)]);
+        p->zero_a = p->a->grid == NYB_GRID_INT && !ck_range(c, 0, 3);
+        p->zero_b = p->b->grid == NYB_GRID_INT && !ck_range(c, 0, 3);
         break;
     case F32:
         p->a = &nyb_format_f32;
@@ -66,9 +71,10 @@ static float small_float(ck *c)
     return (float)(int32_t)ck_rand(c) * 0x1p-30f;
 }
 
-/* rows x cols of codes that the format's encoder can produce, or floats. */
-static nyb_operand random_operand(ck *c, const nyb_format *f, size_t rows, size_t cols, float scale,
-                                  nyb_packed *p)
+/* rows x cols of codes that the format's encoder can produce, or floats. zero: what stands for 0 is
+ * drawn. */
+static nyb_operand random_operand(ck *c, const nyb_format *f, bool zero, size_t rows, size_t cols,
+                                  float scale, nyb_packed *p)
 {
     if (f->grid == NYB_GRID_REAL) {
         float *real = ck_guard(c, rows * cols * sizeof *real, ck_range(c, 0, 1));
@@ -82,6 +88,7 @@ static nyb_operand random_operand(ck *c, const nyb_format *f, size_t rows, size_
                       .cols = cols,
                       .pitch = nyb_packed_pitch(cols),
                       .scale = scale,
+                      .zero = zero ? (int32_t)ck_range(c, 0, (size_t)(f->hi - f->lo)) + f->lo : 0,
                       .codes = ck_guard(c, n_bytes, ck_range(c, 0, 1))};
     memset(p->codes, 0, n_bytes);
     for (size_t row = 0; row < rows; row++) {
@@ -97,7 +104,7 @@ static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const n
                 const nyb_operand *b, const float *bias, float *out, uint16_t *half)
 {
     const nyb_context context = {.cpu = cpu, .pool = NULL};
-    const nyb_conv_options options = {.engine = asked};
+    const nyb_conv_options options = {.engine = asked, .zero_a = p->zero_a, .zero_b = p->zero_b};
     nyb_conv *conv;
 
     if (nyb_conv_create_with(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, &options,
@@ -141,9 +148,9 @@ static void check_case(ck *c, engine which, uint32_t cpu)
     const bool fwd = p.kind == NYB_PRODUCT_FWD;
     const size_t n_out = fwd ? y * s->o : (p.kind == NYB_PRODUCT_DX ? x : w) * s->c;
     for (size_t i = 0; i < p.n_samples; i++)
-        a[i] = random_operand(c, p.a, fwd ? x : y, fwd ? s->c : s->o, 0.37f, &packed[i]);
+        a[i] = random_operand(c, p.a, p.zero_a, fwd ? x : y, fwd ? s->c : s->o, 0.37f, &packed[i]);
     const nyb_operand b =
-        random_operand(c, p.b, p.kind == NYB_PRODUCT_DW ? x : w, s->c, 0.11f, &packed[3]);
+        random_operand(c, p.b, p.zero_b, p.kind == NYB_PRODUCT_DW ? x : w, s->c, 0.11f, &packed[3]);
     float *want = ck_guard(c, n_out * sizeof *want, true);
     float *got = ck_guard(c, n_out * sizeof *got, ck_range(c, 0, 1));
     for (size_t i = 0; i < n_out; i++)

@@ -1,6 +1,6 @@
-/* Training on codes that are rounded in blocks, or after a mix: each product beside the f32
- * engine's on the same operands, the same bits on every machine, and what is kept for the backward
- * pass. */
+/* Training on codes that are rounded in blocks, after a mix, or around a zero of their own: each
+ * product beside the f32 engine's on the same operands, the same bits on every machine, and what is
+ * kept for the backward pass. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,6 +35,18 @@ static const char *const settings[][16] = {
     EVERYWHERE("int4/absmax/tensor/stochastic/hadamard32"),
     EVERYWHERE("e3m0/absmax/tensor/stochastic/random_hadamard16"),
     EVERYWHERE("e2m1/ptq_mse/tensor/nearest/hadamard64"),
+    /* whose zero is another code */
+    EVERYWHERE("uint8/ptq/tensor/stochastic"),
+    EVERYWHERE("uint4/ptq/tensor/nearest"),
+    EVERYWHERE("uint8/ptq/tensor/nearest/random_hadamard16"),
+    {"fwd.x=uint8/absmax/tensor/nearest", "fwd.w=int8/absmax/tensor/nearest",
+     "dgrad.dy=int8/absmax/tensor/stochastic", "dgrad.w=int8/absmax/tensor/nearest",
+     "wgrad.dy=int8/absmax/tensor/stochastic", "wgrad.x=uint8/absmax/tensor/nearest",
+     "edges=recipe", "shortcut=recipe", "wgrad.dy.samples=3", NULL},
+    {"fwd.x=uint8/ptq/tensor/nearest", "fwd.w=int8/absmax/tensor/nearest",
+     "dgrad.dy=e3m0/absmax/tensor/stochastic", "dgrad.w=uint8/ptq/tensor/nearest",
+     "wgrad.dy=uint4/ptq/tensor/stochastic", "wgrad.x=uint5/absmax/tensor/nearest", "edges=recipe",
+     "shortcut=recipe", NULL},
     {"fwd.x=uint4/absmax/block32/nearest", "fwd.w=int4/absmax/block32/nearest",
      "dgrad.dy=e3m0/absmax/block32/stochastic", "dgrad.w=e2m1/e8m0/block32/nearest",
      "wgrad.dy=int4/absmax/block16/stochastic", "wgrad.x=e2m1/e8m0/block16/nearest",

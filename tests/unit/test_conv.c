@@ -24,7 +24,14 @@ typedef struct operand {
     nyb_operand arg;
 } operand;
 
-static operand make_operand(const nyb_format *format, size_t rows, size_t cols, bool extreme)
+static bool is_integer(const nyb_format *format)
+{
+    return format->units || format->shift;
+}
+
+/* zero: some integer stands for 0. */
+static operand make_operand(const nyb_format *format, size_t rows, size_t cols, bool extreme,
+                            bool zero)
 {
     operand o = {
         .packed = {.format = format, .rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)}};
@@ -37,6 +44,8 @@ static operand make_operand(const nyb_format *format, size_t rows, size_t cols, 
         return o;
     }
     o.packed.scale = 0.01f + (float)draw() / 2147483648.0f;
+    if (zero && format->grid == NYB_GRID_INT)
+        o.packed.zero = (int32_t)pick(0, (size_t)(format->hi - format->lo)) + format->lo;
     o.packed.codes = nyb_alloc(nyb_packed_bytes(format, rows, cols));
     assert_non_null(o.packed.codes);
     for (size_t row = 0; row < rows; row++) {
@@ -46,9 +55,10 @@ static operand make_operand(const nyb_format *format, size_t rows, size_t cols, 
                 code = draw() % format->n_codes;
             } while (extreme && format->units && abs(format->units[code]) < format->max_unit);
             nyb_packed_set(&o.packed, row, col, code);
-            o.values[row * cols + col] = format->units
-                                             ? (float)format->units[code]
-                                             : nyb_format_decode(format, code) * o.packed.scale;
+            o.values[row * cols + col] =
+                is_integer(format)
+                    ? nyb_format_decode(format, code) / format->unit - (float)o.packed.zero
+                    : nyb_format_decode(format, code) * o.packed.scale;
         }
     }
     return o;
@@ -57,7 +67,7 @@ static operand make_operand(const nyb_format *format, size_t rows, size_t cols, 
 /* In the f32 engine a packed operand counts with its scale. */
 static void scale_values(operand *o)
 {
-    if (o->packed.codes && o->packed.format->units)
+    if (o->packed.codes && is_integer(o->packed.format))
         for (size_t i = 0; i < o->packed.rows * o->packed.cols; i++)
             o->values[i] = o->values[i] * o->packed.format->unit * o->packed.scale;
 }
@@ -77,6 +87,7 @@ typedef struct problem {
     const nyb_format *a, *b;
     size_t n_samples, exact_k;
     bool bias, add;
+    bool zero_a, zero_b;
 } problem;
 
 typedef struct sizes {
@@ -256,9 +267,10 @@ static void print_case(const problem *p, const char *level, size_t threads)
     static const char *const names[] = {"fwd", "dx", "dw"};
     const nyb_conv_shape *s = &p->s;
     printf("%s %s x %s, n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu pad %zu samples %zu "
-           "exact_k %zu bias %d add %d, cpu %s, %zu threads\n",
+           "exact_k %zu bias %d add %d zero %d %d, cpu %s, %zu threads\n",
            names[p->product], p->a->name, p->b->name, s->n, s->h, s->w, s->c, s->o, s->r, s->s,
-           s->stride, s->pad, p->n_samples, p->exact_k, p->bias, p->add, level, threads);
+           s->stride, s->pad, p->n_samples, p->exact_k, p->bias, p->add, p->zero_a, p->zero_b,
+           level, threads);
 }
 
 #define GUARD 256
@@ -268,6 +280,7 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
                         const float *bias, const float *former, float *out)
 {
     const size_t n = sizes_of(p).out;
+    const nyb_conv_options options = {.zero_a = p->zero_a, .zero_b = p->zero_b};
     nyb_operand args[4];
     nyb_conv *conv;
 
@@ -280,7 +293,7 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
     if (!b_arg.real)
         b_arg.packed = &b->packed;
     assert_int_equal(nyb_conv_create_split(context, p->product, &p->s, p->a, p->b, p->n_samples,
-                                           p->exact_k, &conv, NULL),
+                                           p->exact_k, &options, &conv, NULL),
                      NYB_OK);
     const size_t n_scratch = nyb_conv_scratch_bytes(conv);
     uint8_t *scratch = nyb_alloc(n_scratch + GUARD);
@@ -322,13 +335,13 @@ static void check_problem(problem *p, bool every_thread, bool extreme)
 
     assert_int_equal(nyb_conv_shape_check(&p->s, &err), NYB_OK);
     const sizes z = sizes_of(p);
-    const bool s8 = p->a->max_unit > 0 && p->b->max_unit > 0;
-    operand a[4], b = make_operand(p->b, z.b_rows, z.b_cols, extreme);
+    const bool s8 = is_integer(p->a) && is_integer(p->b);
+    operand a[4], b = make_operand(p->b, z.b_rows, z.b_cols, extreme, p->zero_b);
     float *former = nyb_alloc(z.out * sizeof(float)), *want = nyb_alloc(z.out * sizeof(float));
     float *got = nyb_alloc(z.out * sizeof(float)), bias[128];
 
     for (size_t i = 0; i < p->n_samples; i++) {
-        a[i] = make_operand(p->a, z.a_rows, z.a_cols, extreme);
+        a[i] = make_operand(p->a, z.a_rows, z.a_cols, extreme, p->zero_a);
         a[i].packed.scale = a[0].packed.scale;
         if (!s8)
             scale_values(&a[i]);
@@ -395,7 +408,7 @@ static nyb_conv_shape random_shape(size_t r, size_t s, size_t stride, size_t pad
 }
 
 static void all_kernels(nyb_product product, const char *const formats[][2], size_t n_formats,
-                        size_t times, size_t macs)
+                        bool zeros, size_t times, size_t macs)
 {
     size_t turn = 0;
 
@@ -411,6 +424,10 @@ static void all_kernels(nyb_product product, const char *const formats[][2], siz
                                  .n_samples = product == NYB_PRODUCT_DW ? pick(1, 4) : 1,
                                  .bias = product == NYB_PRODUCT_FWD && draw() % 2,
                                  .add = draw() % 2};
+                    if (zeros) {
+                        p.zero_a = turn % 3 != 1;
+                        p.zero_b = turn % 3 != 0;
+                    }
                     if (draw() % 4 == 0)
                         p.exact_k = product == NYB_PRODUCT_DW ? pick(8192, 12000) : pick(64, 600);
                     check_problem(&p, i == 0, draw() % 8 == 0);
@@ -424,6 +441,9 @@ static const char *const fwd_pairs[][2] = {
     {"int4", "int4"}, {"uint4", "int4"}, {"int8", "int8"}, {"uint4", "int2"}, {"e2m1", "e2m1"}};
 static const char *const bwd_pairs[][2] = {
     {"e3m0", "int4"}, {"int4", "int4"}, {"e3m0", "uint4"}, {"int8", "int8"}, {"e3m0", "e3m0"}};
+static const char *const zero_pairs[][2] = {
+    {"uint8", "uint8"}, {"uint4", "int4"},  {"int4", "uint8"}, {"uint8", "int8"},
+    {"int8", "uint4"},  {"uint5", "uint6"}, {"uint8", "e2m1"}};
 static const char *const f32_pairs[][2] = {
     {"f32", "f32"}, {"f32", "f32"}, {"e4m0", "int4"}, {"f32", "int4"}, {"int4", "f32"}};
 
@@ -431,21 +451,43 @@ static void s8_y(void **state)
 {
     (void)state;
     seed = 1;
-    all_kernels(NYB_PRODUCT_FWD, fwd_pairs, 5, 8, 300000);
+    all_kernels(NYB_PRODUCT_FWD, fwd_pairs, 5, false, 8, 300000);
 }
 
 static void s8_dx(void **state)
 {
     (void)state;
     seed = 2;
-    all_kernels(NYB_PRODUCT_DX, bwd_pairs, 5, 8, 300000);
+    all_kernels(NYB_PRODUCT_DX, bwd_pairs, 5, false, 8, 300000);
 }
 
 static void s8_dw(void **state)
 {
     (void)state;
     seed = 3;
-    all_kernels(NYB_PRODUCT_DW, bwd_pairs, 5, 8, 300000);
+    all_kernels(NYB_PRODUCT_DW, bwd_pairs, 5, false, 8, 300000);
+}
+
+/* Operands whose zero is no unit of 0: uint8 in the s8 engine, and asymmetric scales. */
+static void other_zeros(void **state)
+{
+    (void)state;
+    seed = 10;
+    for (int product = 0; product < 3; product++) {
+        all_kernels((nyb_product)product, zero_pairs, 7, true, 4, 200000);
+        all_kernels((nyb_product)product, zero_pairs, 7, false, 1, 200000);
+    }
+}
+
+/* Codes of f32 products, too. */
+static void other_zeros_in_f32(void **state)
+{
+    static const char *const pairs[][2] = {{"f32", "uint8"}, {"uint4", "f32"}, {"e4m0", "int8"}};
+
+    (void)state;
+    seed = 11;
+    for (int product = 0; product < 3; product++)
+        all_kernels((nyb_product)product, pairs, 3, true, 1, 100000);
 }
 
 /* Where pads are most of what taps see, and images alternate: blocks and taps leave steps out. */
@@ -536,7 +578,7 @@ static void f32_all(void **state)
     (void)state;
     seed = 4;
     for (int product = 0; product < 3; product++)
-        all_kernels((nyb_product)product, f32_pairs, 5, 4, 200000);
+        all_kernels((nyb_product)product, f32_pairs, 5, false, 4, 200000);
 }
 
 /* Linear layers: long K in parts, few and many rows, more panels than one group. */
@@ -670,6 +712,68 @@ static void k_split_for_real(void **state)
     }
 }
 
+/* Of uint8 60,000 products of 255 * 255 do, though those of its units would not. */
+static void zeros_split_for_real(void **state)
+{
+    const size_t k = 60000;
+    (void)state;
+    for (int product = 0; product < 3; product += 2) {
+        const bool dw = product == NYB_PRODUCT_DW;
+        problem p = {.product = (nyb_product)product,
+                     .s = {.n = 1,
+                           .h = 1,
+                           .w = dw ? k : 2,
+                           .c = dw ? 3 : k,
+                           .o = dw ? 5 : 2,
+                           .r = 1,
+                           .s = 1,
+                           .stride = 1},
+                     .a = format("uint8"),
+                     .b = format("uint8"),
+                     .n_samples = 1};
+        assert_int_equal(nyb_conv_shape_check(&p.s, NULL), NYB_OK);
+        const sizes z = sizes_of(&p);
+        operand a, b;
+        float out[256];
+        fill_max(&a, z.a_rows, z.a_cols, p.a, 15);
+        fill_max(&b, z.b_rows, z.b_cols, p.b, 15);
+        run_product(&p, contexts[0][1], &a, &b, NULL, NULL, out);
+        for (size_t i = 0; i < z.out; i++)
+            assert_true(out[i] == (float)(k * 65025));
+        free_operand(&a);
+        free_operand(&b);
+    }
+}
+
+/* A row of 700 pixels of unit -128, worth -1: dw counts the pairs of each tap. */
+static void zeros_of_long_rows(void **state)
+{
+    problem p = {
+        .product = NYB_PRODUCT_DW,
+        .s = {.n = 1, .h = 2, .w = 700, .c = 3, .o = 2, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        .a = format("uint8"),
+        .b = format("uint8"),
+        .n_samples = 1,
+        .zero_a = true,
+        .zero_b = true};
+    operand a, b;
+    float out[54];
+
+    (void)state;
+    assert_int_equal(nyb_conv_shape_check(&p.s, NULL), NYB_OK);
+    const sizes z = sizes_of(&p);
+    fill_max(&a, z.a_rows, z.a_cols, p.a, 0);
+    fill_max(&b, z.b_rows, z.b_cols, p.b, 0);
+    a.packed.zero = b.packed.zero = 1;
+    run_product(&p, contexts[0][1], &a, &b, NULL, NULL, out);
+    for (size_t i = 0; i < z.out; i++) {
+        const size_t r = i / 9 % 3, t = i / 3 % 3;
+        assert_true(out[i] == (float)((r == 1 ? 2 : 1) * (t == 1 ? 700 : 699)));
+    }
+    free_operand(&a);
+    free_operand(&b);
+}
+
 /* sum y dy = sum x dx = sum w dw: with scales of 1 all three are exact integers. */
 static void gradients_belong_together(void **state)
 {
@@ -684,9 +788,9 @@ static void gradients_belong_together(void **state)
                                     {NYB_PRODUCT_DX, shape, e3, i4, 1, 0, false, false},
                                     {NYB_PRODUCT_DW, shape, e3, i4, 1, 0, false, false}};
         const sizes y = sizes_of(&problems[0]), dw = sizes_of(&problems[2]);
-        operand x = make_operand(i4, y.a_rows, y.a_cols, false);
-        operand w = make_operand(i4, y.b_rows, y.b_cols, false);
-        operand dy = make_operand(e3, dw.a_rows, dw.a_cols, false);
+        operand x = make_operand(i4, y.a_rows, y.a_cols, false, false);
+        operand w = make_operand(i4, y.b_rows, y.b_cols, false, false);
+        operand dy = make_operand(e3, dw.a_rows, dw.a_cols, false, false);
         const operand *const ab[][3] = {{&x, &w, &dy}, {&dy, &w, &x}, {&dy, &x, &w}};
         double dots[3];
         x.packed.scale = w.packed.scale = dy.packed.scale = 1.0f;
@@ -728,8 +832,8 @@ static void scale_zero_gives_zeros(void **state)
                            .b = format("int4"),
                            .n_samples = 1};
         const sizes z = sizes_of(&p);
-        operand a = make_operand(p.a, z.a_rows, z.a_cols, false);
-        operand b = make_operand(p.b, z.b_rows, z.b_cols, false);
+        operand a = make_operand(p.a, z.a_rows, z.a_cols, false, false);
+        operand b = make_operand(p.b, z.b_rows, z.b_cols, false, false);
         float out[1000];
         a.packed.scale = 0;
         assert_true(z.out <= 1000);
@@ -825,6 +929,8 @@ int main(void)
         cmocka_unit_test(s8_y),
         cmocka_unit_test(s8_dx),
         cmocka_unit_test(s8_dw),
+        cmocka_unit_test(other_zeros),
+        cmocka_unit_test(other_zeros_in_f32),
         cmocka_unit_test(many_small_images),
         cmocka_unit_test(bands_of_rows),
         cmocka_unit_test(padding_is_left_out),
@@ -833,6 +939,8 @@ int main(void)
         cmocka_unit_test(long_chains),
         cmocka_unit_test(k_split),
         cmocka_unit_test(k_split_for_real),
+        cmocka_unit_test(zeros_split_for_real),
+        cmocka_unit_test(zeros_of_long_rows),
         cmocka_unit_test(gradients_belong_together),
         cmocka_unit_test(scale_zero_gives_zeros),
         cmocka_unit_test(bad_shapes_are_refused),
