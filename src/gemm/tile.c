@@ -11,11 +11,10 @@ const nyb_tile_s8 *const nyb_tile_s8_list[] = {
 
 const nyb_tile_f32 *const nyb_tile_f32_list[] = {
 #if NYB_SIMD
-    &nyb_tile_f32_avx512,
+    &nyb_tile_f32_avx512vbmi, &nyb_tile_f32_avx512,
     &nyb_tile_f32_avx2,
 #endif
-    &nyb_tile_f32_ref,
-    NULL,
+    &nyb_tile_f32_ref,        NULL,
 };
 
 static bool sums_exactly(const nyb_tile_s8 *tile, int32_t max_a, bool a_signed, int32_t max_b)

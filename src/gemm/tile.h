@@ -140,7 +140,7 @@ typedef struct nyb_tile_f32_args {
 } nyb_tile_f32_args;
 
 typedef struct nyb_tile_f32 {
-    const char *name; /* "avx512", "avx2", "ref" */
+    const char *name; /* "avx512vbmi", "avx512", "avx2", "ref" */
     uint32_t needs;
     void (*run)(const nyb_tile_f32_args *args);
     /* dst[col * ldd + row] = src[row * lds + col] */
@@ -154,7 +154,8 @@ typedef struct nyb_tile_f32 {
 
 extern const uint8_t nyb_tile_codes[16]; /* the lut of unpack that leaves codes as they are */
 extern const nyb_tile_f32 *const nyb_tile_f32_list[];
-extern const nyb_tile_f32 nyb_tile_f32_avx512, nyb_tile_f32_avx2, nyb_tile_f32_ref;
+extern const nyb_tile_f32 nyb_tile_f32_avx512vbmi, nyb_tile_f32_avx512, nyb_tile_f32_avx2,
+    nyb_tile_f32_ref;
 const nyb_tile_f32 *nyb_tile_f32_choose(uint32_t cpu);
 
 #endif

@@ -1,10 +1,11 @@
-/* What the AVX-512 tiles share: lane masks and the transpose of 16 x 16 dwords. */
+/* What the AVX-512 tiles share: lane masks, the transpose of 16 x 16 dwords, the f32 tile. */
 #ifndef NYB_TILE_AVX512_H
 #define NYB_TILE_AVX512_H
 
 #include <immintrin.h>
 
 #include "base/base.h"
+#include "gemm/tile.h"
 #include "gemm/tile_unroll.h"
 
 /* Masks of the first n lanes, 0 <= n; all of them from n = 64, resp. 16. */
@@ -17,6 +18,13 @@ static inline __mmask16 nyb_mask16(size_t n)
 {
     return (__mmask16)nyb_mask64(nyb_min(n, 16));
 }
+
+/* tile_f32_avx512.c, as in tile.h */
+void nyb_tile_f32_run_avx512(const nyb_tile_f32_args *args);
+void nyb_tile_f32_transpose_avx512(const float *src, size_t lds, size_t rows, size_t cols,
+                                   float *dst, size_t ldd);
+void nyb_tile_f32_decode_avx512(const uint8_t *codes, unsigned bits, const float *values,
+                                size_t first, size_t n, float *out);
 
 /* r[i] dword j becomes r[j] dword i: pairs, fours, then the 128-bit lanes. */
 static inline __attribute__((always_inline)) void nyb_transpose_16x16(__m512i r[16])

@@ -119,7 +119,7 @@ static void run_all_narrow(const nyb_tile_f32_args *args)
         run_narrow_1(args, row);
 }
 
-static void run(const nyb_tile_f32_args *args)
+void nyb_tile_f32_run_avx512(const nyb_tile_f32_args *args)
 {
     if (args->narrow) {
         run_all_narrow(args);
@@ -136,8 +136,8 @@ static void run(const nyb_tile_f32_args *args)
     }
 }
 
-static void transpose(const float *src, size_t lds, size_t rows, size_t cols, float *dst,
-                      size_t ldd)
+void nyb_tile_f32_transpose_avx512(const float *src, size_t lds, size_t rows, size_t cols,
+                                   float *dst, size_t ldd)
 {
     for (size_t row = 0; row < rows; row += 16) {
         for (size_t col = 0; col < cols; col += 16) {
@@ -155,10 +155,10 @@ static void transpose(const float *src, size_t lds, size_t rows, size_t cols, fl
     }
 }
 
-static void decode(const uint8_t *codes, unsigned bits, const float *values, size_t first, size_t n,
-                   float *out)
+void nyb_tile_f32_decode_avx512(const uint8_t *codes, unsigned bits, const float *values,
+                                size_t first, size_t n, float *out)
 {
-    if (bits != 4) { /* a gather would not be faster */
+    if (bits != 4) { /* a gather would not be faster; tile_f32_avx512vbmi.c is */
         nyb_tile_f32_ref.decode(codes, bits, values, first, n, out);
         return;
     }
@@ -179,7 +179,7 @@ static void decode(const uint8_t *codes, unsigned bits, const float *values, siz
 const nyb_tile_f32 nyb_tile_f32_avx512 = {
     .name = "avx512",
     .needs = NYB_CPU_AVX512,
-    .run = run,
-    .transpose = transpose,
-    .decode = decode,
+    .run = nyb_tile_f32_run_avx512,
+    .transpose = nyb_tile_f32_transpose_avx512,
+    .decode = nyb_tile_f32_decode_avx512,
 };

@@ -29,7 +29,8 @@ static void test_choose_f32(void **state)
     assert_string_equal(nyb_tile_f32_choose(0)->name, "ref");
 #if NYB_SIMD
     assert_string_equal(nyb_tile_f32_choose(NYB_CPU_AVX2)->name, "avx2");
-    assert_string_equal(nyb_tile_f32_choose(~0u)->name, "avx512");
+    assert_string_equal(nyb_tile_f32_choose(AVX512)->name, "avx512");
+    assert_string_equal(nyb_tile_f32_choose(~0u)->name, "avx512vbmi");
 #endif
 }
 
