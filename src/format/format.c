@@ -146,7 +146,7 @@ float nyb_format_max(const nyb_format *format)
 
 int nyb_format_is_integer(const nyb_format *format)
 {
-    return format->max_unit > 0;
+    return format->max_unit > 0 || format->shift > 0;
 }
 
 static const char *specials(nyb_special special)

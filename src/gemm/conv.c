@@ -68,11 +68,6 @@ int32_t nyb_conv_largest_unit(const nyb_format *f)
     return f->multiples ? largest * f->multiples : largest;
 }
 
-static bool is_integer(const nyb_format *format)
-{
-    return format->max_unit > 0 || format->shift > 0;
-}
-
 static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine engine,
                           size_t exact_k)
 {
@@ -82,7 +77,8 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine
 
     conv->store = nyb_store_choose(context->cpu);
     conv->mf = engine == NYB_ENGINE_MF;
-    conv->s8 = !conv->accum.format && engine != NYB_ENGINE_F32 && is_integer(a) && is_integer(b);
+    conv->s8 = !conv->accum.format && engine != NYB_ENGINE_F32 && nyb_format_is_integer(a) &&
+               nyb_format_is_integer(b);
     conv->zero_a = conv->s8 && (conv->zero_a || a->shift > 0);
     conv->zero_b = conv->s8 && (conv->zero_b || b->shift > 0);
     if (!conv->s8) {

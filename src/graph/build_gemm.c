@@ -104,7 +104,7 @@ static bool is_units(const nyb_row *row, nyb_slot slot)
 {
     return nyb_build_rounds_units(row) ||
            (nyb_build_packs(row, slot) && row->spec.format->multiples == 0 &&
-            (row->spec.format->max_unit > 0 || row->spec.format->shift > 0));
+            nyb_format_is_integer(row->spec.format));
 }
 
 /* Whether a product's operands are such codes where they are rounded first, too. */

@@ -336,8 +336,8 @@ bool nyb_build_rounds_units(const nyb_row *row)
     const nyb_spec *s = &row->spec;
     const nyb_format *f = s->format;
 
-    return !nyb_row_is_f32(row) && (f->max_unit > 0 || f->shift > 0) && f->multiples == 0 &&
-           f->bits <= 8 && s->group == NYB_GROUP_TENSOR &&
+    return !nyb_row_is_f32(row) && nyb_format_is_integer(f) && f->multiples == 0 && f->bits <= 8 &&
+           s->group == NYB_GROUP_TENSOR &&
            (nyb_mix_length(s->mix) > 0 || (s->mix == NYB_MIX_NONE && s->scale->affine)) &&
            (!s->scale->affine || s->scale->zeroed) && !s->scale->level && row->samples == 1 &&
            row->pre == 1.0f && row->post == 1.0f && row->from == NYB_FROM_RAW;

@@ -24,11 +24,6 @@ typedef struct operand {
     nyb_operand arg;
 } operand;
 
-static bool is_integer(const nyb_format *format)
-{
-    return format->units || format->shift;
-}
-
 /* zero: some integer stands for 0. */
 static operand make_operand(const nyb_format *format, size_t rows, size_t cols, bool extreme,
                             bool zero)
@@ -56,7 +51,7 @@ static operand make_operand(const nyb_format *format, size_t rows, size_t cols, 
             } while (extreme && format->units && abs(format->units[code]) < format->max_unit);
             nyb_packed_set(&o.packed, row, col, code);
             o.values[row * cols + col] =
-                is_integer(format)
+                nyb_format_is_integer(format)
                     ? nyb_format_decode(format, code) / format->unit - (float)o.packed.zero
                     : nyb_format_decode(format, code) * o.packed.scale;
         }
@@ -67,7 +62,7 @@ static operand make_operand(const nyb_format *format, size_t rows, size_t cols, 
 /* In the f32 engine a packed operand counts with its scale. */
 static void scale_values(operand *o)
 {
-    if (o->packed.codes && is_integer(o->packed.format))
+    if (o->packed.codes && nyb_format_is_integer(o->packed.format))
         for (size_t i = 0; i < o->packed.rows * o->packed.cols; i++)
             o->values[i] = o->values[i] * o->packed.format->unit * o->packed.scale;
 }
@@ -335,7 +330,7 @@ static void check_problem(problem *p, bool every_thread, bool extreme)
 
     assert_int_equal(nyb_conv_shape_check(&p->s, &err), NYB_OK);
     const sizes z = sizes_of(p);
-    const bool s8 = is_integer(p->a) && is_integer(p->b);
+    const bool s8 = nyb_format_is_integer(p->a) && nyb_format_is_integer(p->b);
     operand a[4], b = make_operand(p->b, z.b_rows, z.b_cols, extreme, p->zero_b);
     float *former = nyb_alloc(z.out * sizeof(float)), *want = nyb_alloc(z.out * sizeof(float));
     float *got = nyb_alloc(z.out * sizeof(float)), bias[128];
