@@ -100,7 +100,7 @@ static void add_quant_step(nyb_builder *b, nyb_step_kind kind, int quant)
     if (kind == NYB_STEP_ROUND && q->from >= 0 && q->groups) /* the values that are rounded again */
         s->in[0] = nyb_build_buffer(b, "values", q->layer, NYB_HOME_PLANNED, -1,
                                     q->view.rows * q->view.cols * sizeof(float));
-    if (kind == NYB_STEP_ROUND && q->packs) /* what becomes codes */
+    if (kind == NYB_STEP_ROUND && q->packs && nyb_round_pack_stores(&q->spec, q->packed.cols))
         s->in[1] = nyb_build_buffer(b, "rounded", q->layer, NYB_HOME_PLANNED, -1,
                                     q->view.rows * q->view.cols * sizeof(float));
     b->p->n_steps++;

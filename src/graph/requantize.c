@@ -139,19 +139,6 @@ static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool
         r->job.clip = state->clip_mean;
 }
 
-/* Grid values to their codes. */
-static void pack_values(const nyb_graph *g, nyb_quant *q, const nyb_group_scale *chosen,
-                        const float *grid)
-{
-    const nyb_spec exact = {.format = q->spec.format, .rounding = NYB_ROUND_NEAREST, .sr_bits = 16};
-    const nyb_stream none = {0};
-
-    q->packed.scale = 1.0f;
-    nyb_encode_run(g->context, &exact, &none, grid, &q->packed);
-    q->packed.scale = chosen->scale;
-    q->packed.zero = chosen->scale > 0.0f ? (int32_t)(-chosen->offset / chosen->scale) : 0;
-}
-
 /* Rounds x to values, or to the codes of q; first: index of its first element in the stream. */
 static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *values, uint64_t first,
                          bool training, uint32_t step, void *scratch)
@@ -167,8 +154,9 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
         return;
     }
     r.job.scales = q->spec.group == NYB_GROUP_TENSOR ? &chosen : NULL;
-    r.job.grid_only = q->packs;
-    if (q->samples > 1) {
+    if (q->packs) {
+        nyb_round_pack(g->context, &r.job, x, values, &q->packed, scratch);
+    } else if (q->samples > 1) {
         float *source =
             (float *)((uint8_t *)scratch +
                       nyb_round_up(nyb_round_scratch_bytes(&q->spec, &q->view), NYB_ALIGN));
@@ -179,8 +167,6 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
     } else {
         nyb_round_run(g->context, &r.job, x, values, scratch);
     }
-    if (q->packs)
-        pack_values(g, q, &chosen, values);
     if (training && q->spec.scale->choose)
         nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);
 }
@@ -251,11 +237,24 @@ static void measure_codes(nyb_graph *g, const nyb_quant *q, const float *x)
     nyb_free(values);
 }
 
+/* The same of packed ones. */
+static void measure_packed(nyb_graph *g, const nyb_quant *q, const float *x)
+{
+    float *values = nyb_alloc(q->view.rows * q->view.cols * sizeof *values);
+
+    if (values) {
+        nyb_packed_decode(&q->packed, values);
+        g->measure_fn(g->measure_user, q, x, values);
+    }
+    nyb_free(values);
+}
+
 void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool training, uint32_t step)
 {
     nyb_quant *q = &p->quants[s->quant];
     const float *real = p->buffers[q->real].memory, *x = real;
-    float *values = q->groups ? NULL : p->buffers[q->values >= 0 ? q->values : s->in[1]].memory;
+    const int stored = q->values >= 0 ? q->values : s->in[1];
+    float *values = stored >= 0 ? p->buffers[stored].memory : NULL;
 
     nyb_run_moments(g, q, real, q->view.rows, q->view.cols, s->args.scratch);
     if (q->from >= 0) {
@@ -265,13 +264,12 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
         x = again;
     }
     round_values(g, q, x, values, 0, training, step, s->args.scratch);
-    if (g->measure && q->groups) {
+    if (g->measure && q->groups)
         measure_codes(g, q, real);
-    } else if (g->measure) {
-        if (q->packs)
-            nyb_packed_decode(&q->packed, values);
+    else if (g->measure && q->packs)
+        measure_packed(g, q, real);
+    else if (g->measure)
         g->measure_fn(g->measure_user, q, real, values);
-    }
 }
 
 /* ---- other orders -----------------------------------------------------------------------------

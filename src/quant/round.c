@@ -185,7 +185,6 @@ nyb_round_work nyb_round_begin(const nyb_context *context, const nyb_round_job *
                             nyb_round_up((job->view.rows * job->view.cols / NYB_ROUND_RUN + 1) *
                                              sizeof(nyb_group_stats),
                                          NYB_ALIGN));
-    w.grid_only = job->grid_only;
     w.draws = nyb_rounding_draws(job->spec->rounding);
     w.mixes = nyb_mix_length(job->spec->mix) > 0;
     w.length = nyb_max(nyb_round_group_length(job->spec->group), nyb_mix_length(job->spec->mix));
@@ -284,6 +283,60 @@ void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const f
     }
     prepare(context, &w, true);
     run_elements(context, &w);
+}
+
+/* Rows of codes as grid values; the view may have longer ones. */
+typedef struct grid_rows {
+    const nyb_round_work *round;
+    size_t cols;
+} grid_rows;
+
+static void make_grid(const void *self, size_t row, size_t n_rows, float *rows)
+{
+    const grid_rows *g = self;
+    const nyb_round_work *w = g->round;
+    const size_t first = row * g->cols, total = n_rows * g->cols;
+    uint32_t r23[NYB_ROUND_CHUNK];
+
+    memcpy(rows, w->x + first, total * sizeof *rows);
+    for (size_t at = 0, n; at < total; at += n) {
+        n = nyb_min(total - at, NYB_ROUND_CHUNK);
+        nyb_round_draw(w, first + at, n, r23);
+        round_with(w, &w->one, w->draws ? r23 : NULL, n, rows + at, NULL);
+    }
+}
+
+static bool has_maker(size_t cols)
+{
+    return cols % NYB_PITCH == 0 && cols <= NYB_MAKER_COLS_MAX;
+}
+
+bool nyb_round_pack_stores(const nyb_spec *spec, size_t cols)
+{
+    return nyb_mix_length(spec->mix) > 0 || !has_maker(cols);
+}
+
+void nyb_round_pack(const nyb_context *context, const nyb_round_job *job, const float *x,
+                    float *values, nyb_packed *out, void *scratch)
+{
+    const nyb_spec exact = {
+        .format = job->spec->format, .rounding = NYB_ROUND_NEAREST, .sr_bits = 16};
+    const nyb_stream none = {0};
+    nyb_round_work w = nyb_round_begin(context, job, x, values, scratch);
+    const grid_rows rows = {&w, out->cols};
+    const nyb_row_maker maker = {make_grid, &rows};
+
+    w.grid_only = true;
+    prepare(context, &w, true);
+    out->scale = 1.0f;
+    if (has_maker(out->cols)) {
+        nyb_encode_made(context, &exact, &none, &maker, out, NULL);
+    } else {
+        run_elements(context, &w);
+        nyb_encode_run(context, &exact, &none, values, out);
+    }
+    out->scale = w.one.scale;
+    out->zero = w.one.scale > 0.0f ? (int32_t)(-w.one.offset / w.one.scale) : 0;
 }
 
 void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const float *x, float *dx,

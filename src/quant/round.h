@@ -108,7 +108,6 @@ typedef struct nyb_round_job {
     float *grid;
     nyb_group_scale *scales;
     nyb_level *level;
-    bool grid_only; /* values are grid values at scale 1, as grid would be */
 } nyb_round_job;
 
 /* Number of groups. Their order: blocks along: row major, ceil(cols / length) to a row; blocks
@@ -120,6 +119,12 @@ size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view);
  * not depend on context. */
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
                    float *values, void *scratch);
+/* What nyb_round_run rounds to as codes: one scale, no level, pre and post 1; an offset only of
+ * rules that are zeroed. Sets out's scale, zero and codes. values: rows x cols where
+ * nyb_round_pack_stores, else it may be NULL. */
+void nyb_round_pack(const nyb_context *context, const nyb_round_job *job, const float *x,
+                    float *values, nyb_packed *out, void *scratch);
+bool nyb_round_pack_stores(const nyb_spec *spec, size_t cols); /* of out */
 /* What a rule reads of n elements (absmax_only: absmax, n; range_only: min, max): canonical, the
  * bits do not depend on context. scratch: of nyb_round_scratch_bytes of any spec on as many
  * elements. */
