@@ -39,13 +39,6 @@ typedef struct product {
     double seconds;
 } product;
 
-/* Codes with one scale are packed; all else is multiplied as its values. */
-static bool is_real(const nyb_spec *spec)
-{
-    return nyb_format_bits(spec->format) > 8 || spec->group != NYB_GROUP_TENSOR ||
-           spec->mix != NYB_MIX_NONE;
-}
-
 /* The product itself, of matrices or, where they are NULL, of real arrays. */
 static nyb_status run_plan(product *p, const nyb_matrix *a, const nyb_matrix *b, uint64_t seed,
                            nyb_error *err)
@@ -147,8 +140,10 @@ static int multiply(product *p, const nyb_array *a, const nyb_array *b, const ch
     }
     p->c = cli_alloc(n_out, sizeof *p->c);
     transpose(b->values, p->k, p->n, p->bt);
-    bool real = is_real(&p->a_spec) || is_real(&p->b_spec);
-    nyb_status status = real ? multiply_real(p, v->seed, &err) : multiply_codes(p, v->seed, &err);
+    /* Codes with one scale are packed; all else is multiplied as its values. */
+    bool packs = nyb_matrix_check(&p->a_spec, &err) == NYB_OK &&
+                 nyb_matrix_check(&p->b_spec, &err) == NYB_OK;
+    nyb_status status = packs ? multiply_codes(p, v->seed, &err) : multiply_real(p, v->seed, &err);
     if (status == NYB_OK)
         status = nyb_array_save(out, p->c, 2, (const size_t[]){p->m, p->n}, &err);
     free(p->bt);

@@ -11,6 +11,9 @@ extern "C" {
 /* A matrix of codes at rest: 4-bit codes packed two to a byte, and one scale. */
 typedef struct nyb_matrix nyb_matrix;
 
+/* NYB_OK if such matrices can be packed: formats of at most 8 bits, one scale, no mix, no offset.
+ * Else NYB_INVALID and why not: what nyb_quantize makes of them are values. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_check(const nyb_spec *spec, nyb_error *err);
 /* Quantizes and packs a row-major rows x cols array; seed, step, draw as in nyb_quantize.
  * On failure *matrix is NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec,

@@ -4,7 +4,7 @@
 #include <assert.h>
 
 #include "gemm/conv.h"
-#include "quant/quant.h"
+#include "quant/round.h"
 
 struct nyb_matrix {
     nyb_packed packed;
@@ -13,6 +13,14 @@ struct nyb_matrix {
 /* ---- matrices ---------------------------------------------------------------------------------
  */
 
+nyb_status nyb_matrix_check(const nyb_spec *spec, nyb_error *err)
+{
+    NYB_TRY(nyb_spec_check(spec, err));
+    if (spec->format->grid == NYB_GRID_REAL)
+        return nyb_fail(err, NYB_INVALID, "format '%s' has no codes", spec->format->name);
+    return nyb_spec_check_tensor(spec, err);
+}
+
 static nyb_status check_matrix(const nyb_context *context, const nyb_spec *spec, const float *x,
                                size_t rows, size_t cols, uint32_t draw, nyb_error *err)
 {
@@ -20,10 +28,7 @@ static nyb_status check_matrix(const nyb_context *context, const nyb_spec *spec,
 
     if (!context || !x)
         return nyb_fail(err, NYB_INVALID, "the %s is NULL", context ? "array" : "context");
-    NYB_TRY(nyb_spec_check(spec, err));
-    NYB_TRY(nyb_spec_check_tensor(spec, err));
-    if (spec->format->grid == NYB_GRID_REAL)
-        return nyb_fail(err, NYB_INVALID, "format '%s' has no codes", spec->format->name);
+    NYB_TRY(nyb_matrix_check(spec, err));
     if (rows == 0 || cols == 0)
         return nyb_fail(err, NYB_SHAPE, "a matrix of %zu x %zu has no elements", rows, cols);
     if (!nyb_mul_size(rows, cols, &n) || n > SIZE_MAX / 64 ||
@@ -34,19 +39,42 @@ static nyb_status check_matrix(const nyb_context *context, const nyb_spec *spec,
     return NYB_OK;
 }
 
+/* scale, and inv where that is not its reciprocal. */
+static void choose_scale(const nyb_context *context, const nyb_spec *spec, const float *x,
+                         void *scratch, nyb_packed *p)
+{
+    const nyb_scale_rule *rule = spec->scale;
+    float state[NYB_SCALE_STATE_MAX] = {0}, params[NYB_SCALE_PARAMS_MAX] = {0};
+    nyb_moments moments;
+
+    if (rule->choose) {
+        nyb_moments_run(context, x, p->rows, p->cols, scratch, &moments);
+        p->scale = nyb_scale_choose(spec, &moments, state);
+        return;
+    }
+    const nyb_round_job job = {
+        .spec = spec, .view = {.rows = p->rows, .cols = p->cols}, .params = params};
+    const nyb_group_stats stats = nyb_round_stats(context, rule, x, p->rows * p->cols, scratch);
+    if (rule->init)
+        rule->init(spec->format, &stats, params);
+    const nyb_group_scale chosen = nyb_round_scale(context, &job, x, &stats);
+    p->scale = chosen.scale;
+    p->inv = rule->divides ? chosen.inv : 0.0f;
+}
+
 nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec, const float *x,
                              size_t rows, size_t cols, uint64_t seed, uint32_t step, uint32_t draw,
                              nyb_matrix **matrix, nyb_error *err)
 {
     const nyb_stream stream = {
         .seed = seed, .step = step, .role = NYB_RNG_OTHER, .sample = (uint8_t)draw};
-    float state[NYB_SCALE_STATE_MAX] = {0};
-    nyb_moments moments;
+    const nyb_view view = {.rows = rows, .cols = cols};
 
     *matrix = NULL;
     NYB_TRY(check_matrix(context, spec, x, rows, cols, draw, err));
     nyb_matrix *m = nyb_alloc(sizeof *m);
-    void *scratch = nyb_alloc(nyb_moments_scratch_bytes(rows, cols));
+    void *scratch = nyb_alloc(
+        nyb_max(nyb_moments_scratch_bytes(rows, cols), nyb_round_scratch_bytes(spec, &view)));
     uint8_t *codes = nyb_alloc(nyb_packed_bytes(spec->format, rows, cols));
     if (!m || !scratch || !codes) {
         nyb_free(m);
@@ -60,8 +88,7 @@ nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec, const f
                              .pitch = nyb_packed_pitch(cols),
                              .codes = codes};
     const uint32_t former = nyb_cpu_fp_enter();
-    nyb_moments_run(context, x, rows, cols, scratch, &moments);
-    m->packed.scale = nyb_scale_choose(spec, &moments, state);
+    choose_scale(context, spec, x, scratch, &m->packed);
     nyb_encode_run(context, spec, &stream, x, &m->packed);
     nyb_cpu_fp_restore(former);
     nyb_free(scratch);

@@ -243,8 +243,9 @@ nyb_status nyb_spec_check_tensor(const nyb_spec *spec, nyb_error *err)
         return nyb_fail(err, NYB_INVALID,
                         "group '%s' and mix '%s' have no packed codes; only 'tensor' and 'none' do",
                         group_word(spec->group), nyb_mix_word(spec->mix));
-    if (!spec->scale->choose)
-        return nyb_fail(err, NYB_INVALID, "scale rule '%s' has no packed codes", spec->scale->name);
+    if (spec->scale->affine || spec->scale->level)
+        return nyb_fail(err, NYB_INVALID, "scale rule '%s' is more than a scale for packed codes",
+                        spec->scale->name);
     if (spec->format->bits > 8)
         return nyb_fail(err, NYB_INVALID,
                         "codes of format '%s' have %d bits; only those of at most 8 are packed",

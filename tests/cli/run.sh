@@ -197,6 +197,10 @@ run 0 matmul a.npy b.npy y.npy --a f32 --b int4 --json
 same "$(json "$work/out" 'j["engine"]')" "f32" "mixed operands"
 npy print y.npy
 prints "2,2: -4 13 -35 -31"
+for spec in int4/ptq_mse:s8 int4/lsq:s8 uint4/ptq:f32 int4/absmax/row:f32 int4/lsqplus:f32; do
+    run 0 matmul a.npy b.npy y.npy --a int4 --b "${spec%:*}" --json
+    same "$(json "$work/out" 'j["engine"]')" "${spec#*:}" "matmul by $spec"
+done
 run 1 matmul a.npy a.npy y.npy
 says "shapes do not agree"
 run 2 matmul a.npy b.npy y.npy --a int9

@@ -76,6 +76,40 @@ static void a_matrix_is_what_quantize_says(void **state)
     nyb_matrix_destroy(&m);
 }
 
+/* Any rule of one scale: searched, learned, with a reciprocal of its own. */
+static void a_matrix_takes_every_rule_of_one_scale(void **state)
+{
+    uint8_t codes[M * K];
+    float values[M * K];
+    size_t n = 0;
+
+    (void)state;
+    for (size_t f = 0; f < nyb_format_count(); f++)
+        for (size_t r = 0; r < nyb_scale_rule_count(); r++) {
+            nyb_spec s = {.scale = nyb_scale_rule_at(r), .sr_bits = 16};
+            nyb_matrix *m;
+
+            s.format = nyb_format_at(f);
+            if (nyb_matrix_check(&s, NULL) != NYB_OK)
+                continue;
+            assert_int_equal(nyb_matrix_create(context, &s, x, M, K, 1, 2, 3, &m, NULL), NYB_OK);
+            assert_int_equal(nyb_quantize(context, &s, x, M, K, 1, 2, 3, codes, values, NULL, NULL),
+                             NYB_OK);
+            for (size_t i = 0; i < M * K; i++) {
+                const unsigned code = nyb_matrix_code(m, i / K, i % K);
+
+                assert_int_equal(code, codes[i]);
+                const float value = nyb_format_decode(s.format, code) * nyb_matrix_scale(m);
+
+                if (!strstr(nyb_format_name(s.format), "int4m")) /* with factors */
+                    assert_true(value == values[i] || fabsf(value) < 0x1p-126f);
+            }
+            nyb_matrix_destroy(&m);
+            n++;
+        }
+    assert_true(n > 150);
+}
+
 static void products_are_exact_sums(void **state)
 {
     nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K);
@@ -261,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_matrix_is_what_quantize_says),
+        cmocka_unit_test(a_matrix_takes_every_rule_of_one_scale),
         cmocka_unit_test(products_are_exact_sums),
         cmocka_unit_test(real_products_are_chains),
         cmocka_unit_test(a_convolution_and_its_plan_agree),
