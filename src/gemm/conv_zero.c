@@ -102,7 +102,7 @@ void nyb_zero_plan_dw(nyb_conv *conv)
                      dw->zero_parts * taps * (s->c + conv->n_samples * s->o) * sizeof(int32_t);
     dw->zero_bytes = nyb_round_up(dw->zero_bytes, NYB_ALIGN);
     conv->shared_bytes = nyb_round_up(conv->shared_bytes, NYB_ALIGN) + dw->zero_bytes;
-    conv->worker_bytes = nyb_max(conv->worker_bytes, longest * (pixels + sizeof(int32_t)));
+    conv->worker_bytes = nyb_max(conv->worker_bytes, longest * (pixels + s->s * sizeof(int32_t)));
 }
 
 /* sums += (or -=) n pixels from the first on, step apart; all channels of the pitch. */
@@ -155,7 +155,7 @@ typedef struct zero_task {
     bool is_x;
     int32_t *sums; /* of the part */
     uint8_t *row;
-    int32_t *line;
+    int32_t *lines; /* of each tap column */
 } zero_task;
 
 /* Whether a tap row pairs row y of the operand with one of the other. */
@@ -174,25 +174,31 @@ static void add_line(zero_task *t, size_t image, size_t y)
 {
     const nyb_conv_shape *s = &t->job->conv->shape;
     const size_t width = t->is_x ? s->w : s->ow, height = t->is_x ? s->h : s->oh;
-    const size_t step = t->is_x ? s->stride : 1, cols = t->reader.cols;
+    const size_t step = t->is_x ? s->stride : 1, cols = t->reader.cols, pitch = t->reader.pitch;
     size_t first = 0, end = 0;
 
     nyb_reader_pixels(&t->reader, (image * height + y) * width, width, t->row);
-    memset(t->line, 0, t->reader.pitch * sizeof *t->line);
     for (size_t tap = 0; tap < s->s; tap++) {
         const nyb_span span = nyb_conv_axis_span(s->w, s->ow, tap, s->stride, s->pad);
         const size_t at = t->is_x ? span.first * s->stride + tap - s->pad : span.first;
+        int32_t *line = t->lines + tap * pitch;
 
-        if (step > 1)
-            memset(t->line, 0, t->reader.pitch * sizeof *t->line);
-        if (step > 1)
-            add_pixels(&t->reader, t->row, at, span.count, step, false, t->line);
-        else if (span.count > 0)
-            move_window(&t->reader, t->row, &first, &end, at, at + span.count, t->line);
-        for (size_t r = 0; r < s->r && span.count > 0; r++) {
-            if (sees_row(t, r, y))
-                add_sums(t->line, cols, t->sums + (r * s->s + tap) * cols);
-        }
+        if (step == 1 && tap > 0)
+            memcpy(line, line - pitch, pitch * sizeof *line);
+        else
+            memset(line, 0, pitch * sizeof *line);
+        if (step == 1 && span.count == 0)
+            move_window(&t->reader, t->row, &first, &end, first, first, line);
+        else if (step == 1)
+            move_window(&t->reader, t->row, &first, &end, at, at + span.count, line);
+        else
+            add_pixels(&t->reader, t->row, at, span.count, step, false, line);
+    }
+    for (size_t r = 0; r < s->r; r++) {
+        if (!sees_row(t, r, y))
+            continue;
+        for (size_t tap = 0; tap < s->s; tap++)
+            add_sums(t->lines + tap * pitch, cols, t->sums + (r * s->s + tap) * cols);
     }
 }
 
@@ -208,8 +214,8 @@ static void part_task(void *arg, size_t task, size_t worker)
         return;
     nyb_reader_init(&t.reader, t.is_x ? job->b : &job->a[source - 1], t.is_x ? s->c : s->o,
                     conv->tile, NULL, 0);
-    t.line = (int32_t *)nyb_job_worker(job, worker);
-    t.row = (uint8_t *)t.line + nyb_packed_pitch(t.reader.cols) * sizeof *t.line;
+    t.lines = (int32_t *)nyb_job_worker(job, worker);
+    t.row = (uint8_t *)t.lines + s->s * t.reader.pitch * sizeof *t.lines;
     memset(t.sums, 0, taps_of(conv) * t.reader.cols * sizeof *t.sums);
     const size_t height = t.is_x ? s->h : s->oh, lines = is_flat(s) ? s->h : s->n * height;
     const size_t per = nyb_div_up(lines, parts), end = nyb_min((part + 1) * per, lines);
@@ -221,9 +227,9 @@ static void part_task(void *arg, size_t task, size_t worker)
         }
         n = nyb_min(AT_ONCE, end - i);
         nyb_reader_pixels(&t.reader, i, n, t.row);
-        memset(t.line, 0, t.reader.pitch * sizeof *t.line);
-        add_pixels(&t.reader, t.row, 0, n, 1, false, t.line);
-        add_sums(t.line, t.reader.cols, t.sums);
+        memset(t.lines, 0, t.reader.pitch * sizeof *t.lines);
+        add_pixels(&t.reader, t.row, 0, n, 1, false, t.lines);
+        add_sums(t.lines, t.reader.cols, t.sums);
     }
 }
 

@@ -128,6 +128,8 @@ static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
     nyb_packed to = {.format = p->format, .pitch = NYB_BLOCK_CODES, .codes = codes};
     size_t row = flat / p->pitch, col = nyb_min(flat % p->pitch, p->cols);
     size_t first = row * p->cols + col, base = first - first % 8, i = first;
+    const size_t rows = (flat + NYB_BLOCK_CODES - 1) / p->pitch - row + 1; /* that it touches */
+    const size_t most = nyb_min(rows * p->cols, NYB_BLOCK_CODES) + (first - base);
 
     memset(codes, 0, p->format->bits == 4 ? NYB_BLOCK_BYTES : NYB_BLOCK_CODES);
     if (p->format->multiples)
@@ -135,9 +137,10 @@ static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
     else
         memcpy(real, at(j, base),
                nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8) * sizeof(float));
-    nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, base, real, sizeof dense, dense);
-    for (size_t c = 0; c < NYB_BLOCK_CODES; c++)
-        if ((flat + c) % p->pitch < p->cols)
+    nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, base, real,
+                      nyb_round_up(most, NYB_BLOCK_CODES), dense);
+    for (size_t c = 0, at = flat % p->pitch; c < NYB_BLOCK_CODES; c += p->pitch - at, at = 0)
+        for (; at < p->cols && c < NYB_BLOCK_CODES; at++, c++)
             nyb_packed_set(&to, 0, c, nyb_packed_get(&from, 0, i++ - base));
 }
 
