@@ -126,7 +126,7 @@ static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
     uint8_t dense[2 * NYB_BLOCK_CODES] = {0};
     nyb_packed from = {.format = p->format, .pitch = sizeof dense, .codes = dense};
     nyb_packed to = {.format = p->format, .pitch = NYB_BLOCK_CODES, .codes = codes};
-    size_t row = flat / p->pitch, col = nyb_min(flat % p->pitch, p->cols);
+    size_t row = flat / p->pitch, col = flat % p->pitch; /* multiples of 16 are no pads */
     size_t first = row * p->cols + col, base = first - first % 8, i = first;
     const size_t rows = (flat + NYB_BLOCK_CODES - 1) / p->pitch - row + 1; /* that it touches */
     const size_t most = nyb_min(rows * p->cols, NYB_BLOCK_CODES) + (first - base);
@@ -139,8 +139,8 @@ static void encode_ragged(const job *j, size_t flat, uint8_t *codes)
                nyb_min(p->rows * p->cols - base, NYB_BLOCK_CODES + 8) * sizeof(float));
     nyb_encode_blocks(j->cpu, j->spec, j->inv_scale, j->stream, base, real,
                       nyb_round_up(most, NYB_BLOCK_CODES), dense);
-    for (size_t c = 0, at = flat % p->pitch; c < NYB_BLOCK_CODES; c += p->pitch - at, at = 0)
-        for (; at < p->cols && c < NYB_BLOCK_CODES; at++, c++)
+    for (size_t c = 0; c < NYB_BLOCK_CODES; c += p->pitch - p->cols, col = 0)
+        for (; col < p->cols && c < NYB_BLOCK_CODES; col++, c++)
             nyb_packed_set(&to, 0, c, nyb_packed_get(&from, 0, i++ - base));
 }
 
