@@ -142,7 +142,7 @@ typedef struct request {
 static nyb_status create(const nyb_context *context, const request *r, nyb_conv **conv,
                          nyb_error *err)
 {
-    const nyb_conv_options *o = r->options;
+    const nyb_conv_options defaults = {0}, *o = r->options ? r->options : &defaults;
     nyb_conv_shape s = *r->shape;
 
     *conv = NULL;
@@ -212,8 +212,7 @@ nyb_status nyb_conv_create_with(const nyb_context *context, nyb_product product,
                                 const nyb_format *b, size_t n_samples,
                                 const nyb_conv_options *options, nyb_conv **conv, nyb_error *err)
 {
-    const nyb_conv_options defaults = {0};
-    const request r = {product, shape, a, b, n_samples, 0, options ? options : &defaults};
+    const request r = {product, shape, a, b, n_samples, 0, options};
 
     return create(context, &r, conv, err);
 }
@@ -286,7 +285,7 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
     }
     if (conv->s8)
         job.scale = nyb_conv_unit_value(a) * nyb_conv_unit_value(b);
-    if (conv->zero_a || conv->zero_b)
+    if (nyb_conv_lacks(conv))
         nyb_zero_prepare(&job);
     if (conv->accum.format)
         nyb_accum_prepare(&job, b);

@@ -7,15 +7,9 @@ static size_t grid_taps(const nyb_axis *axis, size_t grid)
 }
 
 /* DX: the range of i (in dy coordinates) with 0 <= stride i + grid - pad < dst. */
-static size_t grid_first(const nyb_axis *axis, size_t grid)
+static nyb_span grid_span(const nyb_axis *axis, size_t grid)
 {
-    return axis->pad > grid ? nyb_div_up(axis->pad - grid, axis->stride) : 0;
-}
-
-static size_t grid_end(const nyb_axis *axis, size_t grid)
-{
-    const size_t last = axis->dst - 1 + axis->pad;
-    return last < grid ? 0 : (last - grid) / axis->stride + 1;
+    return nyb_conv_axis_span(axis->dst, SIZE_MAX, grid, axis->stride, axis->pad);
 }
 
 static void init_dx(nyb_axis *axis)
@@ -26,10 +20,12 @@ static void init_dx(nyb_axis *axis)
     axis->n_grids = axis->stride;
     axis->i_base = SIZE_MAX;
     for (size_t g = 0; g < axis->n_grids; g++) {
-        if (grid_end(axis, g) <= grid_first(axis, g))
+        const nyb_span span = grid_span(axis, g);
+
+        if (span.count == 0)
             continue;
-        axis->i_base = nyb_min(axis->i_base, grid_first(axis, g));
-        end = nyb_max(end, grid_end(axis, g));
+        axis->i_base = nyb_min(axis->i_base, span.first);
+        end = nyb_max(end, span.first + span.count);
     }
     const size_t far_tap = nyb_div_up(axis->taps, axis->stride) - 1;
     axis->src_pad = far_tap > axis->i_base ? far_tap - axis->i_base : 0;
@@ -64,11 +60,11 @@ nyb_grid_range nyb_axis_grid(const nyb_axis *axis, size_t grid)
     if (!axis->dx)
         return (nyb_grid_range){0, axis->dst, 0, 1, axis->taps};
 
-    const size_t first = grid_first(axis, grid), end = grid_end(axis, grid);
-    if (end <= first)
+    const nyb_span span = grid_span(axis, grid);
+    if (span.count == 0)
         return (nyb_grid_range){0, 0, 0, axis->stride, 0};
-    return (nyb_grid_range){first - axis->i_base, end - first,
-                            axis->stride * first + grid - axis->pad, axis->stride,
+    return (nyb_grid_range){span.first - axis->i_base, span.count,
+                            axis->stride * span.first + grid - axis->pad, axis->stride,
                             grid_taps(axis, grid)};
 }
 

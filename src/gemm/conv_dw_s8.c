@@ -273,7 +273,7 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
 
     for (size_t m = 0; m < args.rows; m++)
         rows[m] = (float *)job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
-    const bool lacks = conv->zero_a || conv->zero_b;
+    const bool lacks = nyb_conv_lacks(conv);
     const int64_t *lack_rows = lacks ? nyb_zero_rows(job, tap) + o : NULL;
     const int64_t *lack_cols = lacks ? nyb_zero_cols(job, tap) + c : NULL;
     if (!dw->wide && (n & (n - 1)) == 0) {

@@ -124,7 +124,6 @@ typedef struct nyb_map {
     size_t row_slots;   /* cols.pitch * interleave */
     size_t area_slots, area_bytes; /* of one phase */
     size_t slab_bytes, row_bytes;  /* per worker */
-    size_t slot_sums_bytes;        /* zero_b: per worker, the sums of a slab's slots, int32 */
     size_t n_slabs;
     size_t n_panels, group_panels, n_panel_groups;
     bool block_outer; /* for each block all panels: A stays in L1 (linear layers) */
@@ -299,6 +298,10 @@ void nyb_dw_s8_run(nyb_conv_job *job);
  * FWD, DX: pads hold a's zero, and a block's sums begin with the rest. DW: pads hold unit 0, and
  * the rest, of the pairs of pixels that a tap sees, is added to its sums.                        */
 
+static inline bool nyb_conv_lacks(const nyb_conv *conv)
+{
+    return conv->zero_a || conv->zero_b;
+}
 /* job's plus_a, plus_b, and what pads hold; DW: the rest, too. */
 void nyb_zero_prepare(nyb_conv_job *job);
 /* FWD, DX: sums over K of the columns of a packed panel, to its totals. */

@@ -273,11 +273,10 @@ nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err)
     plan_pack(conv, map);
     map->row_bytes = nyb_round_up(map->cols.src * map->pixel_bytes, NYB_ALIGN);
     conv->shared_bytes = map->w_bytes + map->panels_bytes;
-    map->slot_sums_bytes =
-        conv->zero_b ? map->rows.n_phases * map->cols.n_phases * map->area_slots * sizeof(int32_t)
-                     : 0;
-    conv->worker_bytes = nyb_max(
-        map->pack_bytes,
-        map->c_bytes + (map->direct ? 0 : map->slab_bytes + map->row_bytes) + map->slot_sums_bytes);
+    const size_t n_slots = map->rows.n_phases * map->cols.n_phases * map->area_slots;
+    const size_t slot_sums = conv->zero_b ? n_slots * sizeof(int32_t) : 0;
+    conv->worker_bytes =
+        nyb_max(map->pack_bytes,
+                map->c_bytes + (map->direct ? 0 : map->slab_bytes + map->row_bytes) + slot_sums);
     return NYB_OK;
 }

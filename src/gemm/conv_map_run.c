@@ -131,7 +131,7 @@ static bool begin_sums(const work *w, size_t panel, size_t block, int32_t *c)
 {
     lack l;
 
-    if (!w->job->conv->zero_a && !w->job->conv->zero_b)
+    if (!nyb_conv_lacks(w->job->conv))
         return false;
     find_lack(w, panel, block, &l);
     for (size_t m = 0; m < NYB_TILE_ROWS; m++)
@@ -160,7 +160,7 @@ static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
     void *rows[NYB_TILE_ROWS];
     lack l;
 
-    if (w->job->conv->zero_a || w->job->conv->zero_b) {
+    if (nyb_conv_lacks(w->job->conv)) {
         find_lack(w, panel, block, &l);
         for (size_t i = 0; i < NYB_TILE_BLOCK; i++)
             sum[i] = l.rows[i / NYB_TILE_COLS] + l.cols[i % NYB_TILE_COLS];

@@ -95,7 +95,7 @@ void nyb_zero_plan_dw(nyb_conv *conv)
     const size_t longest = nyb_packed_pitch(nyb_max(s->c, s->o));
     nyb_dw_s8 *dw = &conv->dw;
 
-    if (!conv->zero_a && !conv->zero_b)
+    if (!nyb_conv_lacks(conv))
         return;
     dw->zero_parts = nyb_min(lines, PARTS_MAX);
     dw->zero_bytes = taps * (s->o + s->c) * sizeof(int64_t) +

@@ -87,14 +87,10 @@ void nyb_depthwise_run_pixels(nyb_depthwise_job *job)
 
 /* ---- dW -------------------------------------------------------------------------------------- */
 
-/* The outputs [*first, *end) of [0, width) of a row whose x under tap s is a pixel. */
-static void seen_columns(const nyb_depthwise *d, size_t s, size_t *first, size_t *end)
+/* The outputs of a row whose x under tap s is a pixel. */
+static nyb_span seen_columns(const nyb_depthwise *d, size_t s)
 {
-    const size_t stride = d->cols.stride, pad = d->cols.pad, past = d->cols.src + pad;
-
-    *first = pad > s ? nyb_div_up(pad - s, stride) : 0;
-    *end = past > s ? nyb_min(nyb_div_up(past - s, stride), d->cols.dst) : 0;
-    *end = nyb_max(*first, *end);
+    return nyb_conv_axis_span(d->cols.src, d->cols.dst, s, d->cols.stride, d->cols.pad);
 }
 
 /* ---- dW in s8 -------------------------------------------------------------------------------- */
@@ -127,13 +123,13 @@ static void sum_row(const nyb_depthwise_job *job, const dw_memory *m, size_t y, 
     for (size_t r = 0; r < row.n_taps; r++)
         for (size_t s = 0; s < d->shape.s; s++) {
             const size_t x_row = (row.src + r - first) * d->cols.src;
-            size_t begin, end;
+            const nyb_span span = seen_columns(d, s);
+            const size_t begin = span.first;
 
-            seen_columns(d, s, &begin, &end);
-            if (begin == end)
+            if (span.count == 0)
                 continue;
             const nyb_depthwise_tap args = {
-                .n = end - begin,
+                .n = span.count,
                 .channels = d->shape.c,
                 .dy = dy + begin * d->pitch,
                 .x = m->x + (x_row + begin * d->cols.stride + s - d->cols.pad) * d->pitch,
@@ -220,11 +216,10 @@ static void chain_row(const nyb_depthwise_job *job, const float *dy, size_t row,
     for (size_t r = 0; r < at.n_taps; r++)
         for (size_t s = 0; s < d->shape.s; s++) {
             const size_t x_row = (image * d->rows.src + at.src + r) * d->cols.src;
-            size_t begin, end;
+            const nyb_span span = seen_columns(d, s);
+            const size_t begin = nyb_max(span.first, from);
+            const size_t end = nyb_min(span.first + span.count, to);
 
-            seen_columns(d, s, &begin, &end);
-            begin = nyb_max(begin, from);
-            end = nyb_min(end, to);
             if (begin >= end)
                 continue;
             const nyb_depthwise_tap args = {
