@@ -57,9 +57,7 @@ static void choose_scale(const nyb_context *context, const nyb_spec *spec, const
     const nyb_group_stats stats = nyb_round_stats(context, rule, x, p->rows * p->cols, scratch);
     if (rule->init)
         rule->init(spec->format, &stats, params);
-    const nyb_group_scale chosen = nyb_round_scale(context, &job, x, &stats);
-    p->scale = chosen.scale;
-    p->inv = rule->divides ? chosen.inv : 0.0f;
+    nyb_round_scale_packed(context, &job, x, &stats, p);
 }
 
 nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec, const float *x,

@@ -16,15 +16,11 @@ static void set_other_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, bool tra
     float copy[NYB_SCALE_PARAMS_MAX];
     nyb_round_job job = {.spec = &q->spec, .view = q->view};
     nyb_group_stats stats = {0};
-    nyb_group_scale chosen;
 
     job.params = nyb_learned_params(g, q, x, training, copy, scratch);
     if (!job.params)
         stats = nyb_round_stats(g->context, q->spec.scale, x, q->view.rows * q->view.cols, scratch);
-    chosen = nyb_round_scale(g->context, &job, x, &stats);
-    q->packed.scale = chosen.scale;
-    if (q->spec.scale->divides)
-        q->packed.inv = chosen.inv;
+    nyb_round_scale_packed(g->context, &job, x, &stats, &q->packed);
 }
 
 static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)

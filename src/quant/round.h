@@ -133,6 +133,9 @@ nyb_group_stats nyb_round_stats(const nyb_context *context, const nyb_scale_rule
 /* The scale of a whole tensor by a rule of any kind; params of learned rules; state as in job. */
 nyb_group_scale nyb_round_scale(const nyb_context *context, const nyb_round_job *job,
                                 const float *x, const nyb_group_stats *stats);
+/* The same for packed codes: out's scale, and inv of rules that divide. */
+void nyb_round_scale_packed(const nyb_context *context, const nyb_round_job *job, const float *x,
+                            const nyb_group_stats *stats, nyb_packed *out);
 /* The straight-through estimator's mask: dx (as x) becomes 0 where rounding clipped x. Mixed
  * operands: dx is mixed, masked, and mixed back; not for rules with a level. */
 void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const float *x, float *dx,

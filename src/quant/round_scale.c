@@ -16,9 +16,7 @@ size_t nyb_round_group_length(nyb_group group)
 
 bool nyb_spec_packs(const nyb_spec *spec)
 {
-    return spec->format->grid != NYB_GRID_REAL && spec->format->bits <= 8 &&
-           spec->group == NYB_GROUP_TENSOR && spec->mix == NYB_MIX_NONE && !spec->scale->affine &&
-           !spec->scale->level;
+    return spec->format->grid != NYB_GRID_REAL && nyb_spec_check_tensor(spec, NULL) == NYB_OK;
 }
 
 size_t nyb_spec_group_length(const nyb_spec *spec)
@@ -299,4 +297,13 @@ nyb_group_scale nyb_round_scale(const nyb_context *context, const nyb_round_job 
     else
         rule->group(format, &level, stats, job->params, 0, &scale);
     return scale;
+}
+
+void nyb_round_scale_packed(const nyb_context *context, const nyb_round_job *job, const float *x,
+                            const nyb_group_stats *stats, nyb_packed *out)
+{
+    const nyb_group_scale chosen = nyb_round_scale(context, job, x, stats);
+
+    out->scale = chosen.scale;
+    out->inv = job->spec->scale->divides ? chosen.inv : 0.0f;
 }
