@@ -116,14 +116,14 @@ static void find_lack(const work *w, size_t panel, size_t block, lack *l)
     memset(l, 0, sizeof *l);
     for (size_t n = 0; job->conv->zero_a && n < NYB_TILE_COLS; n++)
         l->cols[n] = (int64_t)job->plus_a * totals[n];
-    for (size_t m = 0; job->conv->zero_b && m < n_rows; m++) {
-        const int32_t *sums = w->slot_sums + sub->block_slot[block] + m;
-        int64_t sum = k * job->plus_a;
+    for (size_t t = 0; job->conv->zero_b && t < sub->n_taps; t++) {
+        const int32_t *sums = w->slot_sums + sub->block_slot[block] + sub->tap_slot[t];
 
-        for (size_t t = 0; t < sub->n_taps; t++)
-            sum += sums[sub->tap_slot[t]];
-        l->rows[m] = job->plus_b * sum;
+        for (size_t m = 0; m < n_rows; m++)
+            l->rows[m] += sums[m];
     }
+    for (size_t m = 0; job->conv->zero_b && m < n_rows; m++)
+        l->rows[m] = job->plus_b * (l->rows[m] + k * job->plus_a);
 }
 
 /* Sums of a block begin with what they will lack, if anything; true then. */

@@ -36,17 +36,37 @@ void nyb_zero_totals(const nyb_conv *conv, const nyb_sub *sub, void *panel)
     }
 }
 
+/* Of bytes ^ flip, eight at a time: a word's odd and even bytes go to four sums of 16 bits, which
+ * hold 128 such pairs. */
+static int32_t sum_bytes(const uint8_t *bytes, size_t n, uint8_t flip)
+{
+    const uint64_t even = 0x00ff00ff00ff00ff, low = 0x0000ffff0000ffff;
+    size_t i = 0;
+    int32_t sum = 0;
+
+    while (i + 8 <= n) {
+        uint64_t four = 0, word;
+
+        for (size_t end = nyb_min(n, i + 8 * 128); i + 8 <= end; i += 8) {
+            memcpy(&word, bytes + i, sizeof word);
+            word ^= 0x0101010101010101 * flip;
+            four += (word & even) + (word >> 8 & even);
+        }
+        four = (four & low) + (four >> 16 & low);
+        sum += (int32_t)((uint32_t)four + (uint32_t)(four >> 32));
+    }
+    for (; i < n; i++)
+        sum += bytes[i] ^ flip;
+    return sum;
+}
+
 void nyb_zero_slots(const nyb_conv *conv, const uint8_t *slab, size_t n, int32_t *sums)
 {
     const size_t channels = conv->map.in_c;
+    const uint8_t flip = conv->tile->a_biased ? 0 : 0x80; /* int8, then, as 128 more */
 
-    for (size_t i = 0; i < n; i++, slab += conv->map.slot_bytes) {
-        int32_t sum = 0;
-
-        for (size_t c = 0; c < channels; c++)
-            sum += conv->tile->a_biased ? slab[c] : (int8_t)slab[c];
-        sums[i] = sum - conv->bias * (int32_t)channels;
-    }
+    for (size_t i = 0; i < n; i++, slab += conv->map.slot_bytes)
+        sums[i] = sum_bytes(slab, channels, flip) - (conv->bias + flip) * (int32_t)channels;
 }
 
 /* ---- DW: sums over the pixels that a tap pairs --------------------------------------------------
@@ -102,7 +122,9 @@ void nyb_zero_plan_dw(nyb_conv *conv)
                      dw->zero_parts * taps * (s->c + conv->n_samples * s->o) * sizeof(int32_t);
     dw->zero_bytes = nyb_round_up(dw->zero_bytes, NYB_ALIGN);
     conv->shared_bytes = nyb_round_up(conv->shared_bytes, NYB_ALIGN) + dw->zero_bytes;
-    conv->worker_bytes = nyb_max(conv->worker_bytes, longest * (pixels + s->s * sizeof(int32_t)));
+    conv->worker_bytes =
+        nyb_max(conv->worker_bytes,
+                s->s * sizeof(nyb_span) + longest * (pixels + 2 * s->s * sizeof(int32_t)));
 }
 
 /* sums += (or -=) n pixels from the first on, step apart; all channels of the pitch. */
@@ -153,20 +175,29 @@ typedef struct zero_task {
     const nyb_conv_job *job;
     nyb_reader reader;
     bool is_x;
-    int32_t *sums; /* of the part */
+    int32_t *sums;   /* of the part */
+    nyb_span *spans; /* of each tap column: pixels that it pairs, `step` apart */
+    size_t step;
+    int32_t *lines, *common; /* sums of each tap column: of a row, of rows that all tap rows see */
     uint8_t *row;
-    int32_t *lines; /* of each tap column */
 } zero_task;
 
 /* Whether a tap row pairs row y of the operand with one of the other. */
 static bool sees_row(const zero_task *t, size_t r, size_t y)
 {
     const nyb_conv_shape *s = &t->job->conv->shape;
-    const nyb_span span = nyb_conv_axis_span(s->h, s->oh, r, s->stride, s->pad);
-    const size_t at = t->is_x ? y + s->pad - r : y * s->stride; /* may wrap: huge */
+    const size_t from = y + s->pad - r, to = y * s->stride + r - s->pad; /* may wrap: huge */
 
-    return at % s->stride == 0 && at / s->stride >= span.first &&
-           at / s->stride < span.first + span.count;
+    return t->is_x ? from % s->stride == 0 && from / s->stride < s->oh : to < s->h;
+}
+
+/* lines of the tap columns, to the sums of tap row r. */
+static void add_taps(const zero_task *t, size_t r, const int32_t *lines)
+{
+    const size_t n_taps = t->job->conv->shape.s, cols = t->reader.cols;
+
+    for (size_t tap = 0; tap < n_taps; tap++)
+        add_sums(lines + tap * t->reader.pitch, cols, t->sums + (r * n_taps + tap) * cols);
 }
 
 /* Row y of an image, to the sums of the taps that see it. */
@@ -174,32 +205,55 @@ static void add_line(zero_task *t, size_t image, size_t y)
 {
     const nyb_conv_shape *s = &t->job->conv->shape;
     const size_t width = t->is_x ? s->w : s->ow, height = t->is_x ? s->h : s->oh;
-    const size_t step = t->is_x ? s->stride : 1, cols = t->reader.cols, pitch = t->reader.pitch;
-    size_t first = 0, end = 0;
+    const size_t pitch = t->reader.pitch;
+    size_t first = 0, end = 0, n_seen = 0;
 
     nyb_reader_pixels(&t->reader, (image * height + y) * width, width, t->row);
     for (size_t tap = 0; tap < s->s; tap++) {
-        const nyb_span span = nyb_conv_axis_span(s->w, s->ow, tap, s->stride, s->pad);
-        const size_t at = t->is_x ? span.first * s->stride + tap - s->pad : span.first;
+        const nyb_span span = t->spans[tap];
         int32_t *line = t->lines + tap * pitch;
 
-        if (step == 1 && tap > 0)
+        if (t->step == 1 && tap > 0)
             memcpy(line, line - pitch, pitch * sizeof *line);
         else
             memset(line, 0, pitch * sizeof *line);
-        if (step == 1 && span.count == 0)
+        if (t->step == 1 && span.count == 0)
             move_window(&t->reader, t->row, &first, &end, first, first, line);
-        else if (step == 1)
-            move_window(&t->reader, t->row, &first, &end, at, at + span.count, line);
+        else if (t->step == 1)
+            move_window(&t->reader, t->row, &first, &end, span.first, span.first + span.count,
+                        line);
         else
-            add_pixels(&t->reader, t->row, at, span.count, step, false, line);
+            add_pixels(&t->reader, t->row, span.first, span.count, t->step, false, line);
     }
-    for (size_t r = 0; r < s->r; r++) {
-        if (!sees_row(t, r, y))
-            continue;
-        for (size_t tap = 0; tap < s->s; tap++)
-            add_sums(t->lines + tap * pitch, cols, t->sums + (r * s->s + tap) * cols);
+    for (size_t r = 0; r < s->r; r++)
+        n_seen += sees_row(t, r, y);
+    if (n_seen == s->r)
+        add_sums(t->lines, s->s * pitch, t->common);
+    for (size_t r = 0; r < s->r && n_seen < s->r; r++)
+        if (sees_row(t, r, y))
+            add_taps(t, r, t->lines);
+}
+
+static zero_task zero_begin(const nyb_conv_job *job, size_t source, size_t part, size_t worker)
+{
+    const nyb_conv_shape *s = &job->conv->shape;
+    zero_task t = {.job = job, .is_x = source == 0, .sums = part_at(job, source, part)};
+
+    nyb_reader_init(&t.reader, t.is_x ? job->b : &job->a[source - 1], t.is_x ? s->c : s->o,
+                    job->conv->tile, NULL, 0);
+    t.spans = (nyb_span *)nyb_job_worker(job, worker);
+    t.lines = (int32_t *)(t.spans + s->s);
+    t.common = t.lines + s->s * t.reader.pitch;
+    t.row = (uint8_t *)(t.common + s->s * t.reader.pitch);
+    t.step = t.is_x ? s->stride : 1;
+    for (size_t tap = 0; tap < s->s; tap++) {
+        t.spans[tap] = nyb_conv_axis_span(s->w, s->ow, tap, s->stride, s->pad);
+        if (t.is_x)
+            t.spans[tap].first = t.spans[tap].first * s->stride + tap - s->pad;
     }
+    memset(t.common, 0, s->s * t.reader.pitch * sizeof *t.common);
+    memset(t.sums, 0, taps_of(job->conv) * t.reader.cols * sizeof *t.sums);
+    return t;
 }
 
 static void part_task(void *arg, size_t task, size_t worker)
@@ -208,15 +262,10 @@ static void part_task(void *arg, size_t task, size_t worker)
     const nyb_conv *conv = job->conv;
     const nyb_conv_shape *s = &conv->shape;
     const size_t parts = conv->dw.zero_parts, source = task / parts, part = task % parts;
-    zero_task t = {.job = job, .is_x = source == 0, .sums = part_at(job, source, part)};
 
-    if (t.is_x ? !conv->zero_a : !conv->zero_b)
+    if (source == 0 ? !conv->zero_a : !conv->zero_b)
         return;
-    nyb_reader_init(&t.reader, t.is_x ? job->b : &job->a[source - 1], t.is_x ? s->c : s->o,
-                    conv->tile, NULL, 0);
-    t.lines = (int32_t *)nyb_job_worker(job, worker);
-    t.row = (uint8_t *)t.lines + s->s * t.reader.pitch * sizeof *t.lines;
-    memset(t.sums, 0, taps_of(conv) * t.reader.cols * sizeof *t.sums);
+    zero_task t = zero_begin(job, source, part, worker);
     const size_t height = t.is_x ? s->h : s->oh, lines = is_flat(s) ? s->h : s->n * height;
     const size_t per = nyb_div_up(lines, parts), end = nyb_min((part + 1) * per, lines);
 
@@ -231,6 +280,8 @@ static void part_task(void *arg, size_t task, size_t worker)
         add_pixels(&t.reader, t.row, 0, n, 1, false, t.lines);
         add_sums(t.lines, t.reader.cols, t.sums);
     }
+    for (size_t r = 0; r < s->r; r++)
+        add_taps(&t, r, t.common);
 }
 
 /* All parts of a source's sum i of `taps` x cols. */

@@ -87,7 +87,8 @@ static void divide(const job *j, size_t base, size_t n, float *real)
         kernel->block_stats(at(j, first), 1, length, length, &absmax);
         factor = choose_factor(p->format, absmax, p->scale);
         factors[(row * p->pitch + col) / NYB_PITCH] = (uint8_t)factor;
-        kernel->scale(at(j, i), next - i, 1.0f / ((float)factor * p->scale), real + (i - base));
+        kernel->scale(at(j, i), next - i, 0.0f, 1.0f / ((float)factor * p->scale),
+                      real + (i - base));
     }
 }
 

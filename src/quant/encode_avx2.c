@@ -34,7 +34,7 @@ INLINE __m256i in_order(__m256i packed)
     return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* 32 bytes from dwords 0..255. */
+/* 32 bytes from dwords 0..255; 0x80000000 becomes 0. */
 INLINE __m256i pack_unsigned(const __m256i c[4])
 {
     return in_order(
@@ -194,6 +194,7 @@ INLINE void log2_run(const log2_plan *p, rng random, source from, bool plain, bo
 typedef struct int_plan {
     __m256 inv, lo, hi;
     bool is_signed;
+    bool wide;    /* codes are 0..255 */
     __m256i mask; /* of a code, in bytes */
 } int_plan;
 
@@ -203,7 +204,7 @@ INLINE __m256i int_nearest(const int_plan *p, __m256 x)
     return _mm256_cvtps_epi32(_mm256_max_ps(p->lo, _mm256_min_ps(p->hi, _mm256_mul_ps(x, p->inv))));
 }
 
-/* Steps and fractions of y <= 127 in one number of 30 bits, exactly: y 2^23. */
+/* Steps and fractions of y <= 255 in one number of 31 bits, exactly: y 2^23. */
 INLINE __m256i int_stochastic(const int_plan *p, __m256 x, __m256i r)
 {
     __m256i q;
@@ -232,8 +233,8 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
 
                 v[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, f, r[j]);
             }
-            c[part] = pack_signed(v);
-            if (byte) /* of nybbles the mask takes NaN's 0x80 to 0 */
+            c[part] = byte && plan.wide ? pack_unsigned(v) : pack_signed(v);
+            if (byte && !plan.wide) /* of nybbles the mask takes NaN's 0x80 to 0 */
                 c[part] = _mm256_and_si256(
                     _mm256_andnot_si256(_mm256_cmpeq_epi8(c[part], nan), c[part]), plan.mask);
         }
@@ -270,6 +271,7 @@ static void encode_int(const nyb_spec *spec, float inv, rng random, source from,
                         .lo = _mm256_set1_ps(f->lo),
                         .hi = _mm256_set1_ps(f->hi),
                         .is_signed = f->is_signed,
+                        .wide = f->hi > INT8_MAX,
                         .mask = _mm256_set1_epi8((char)(f->n_codes - 1))};
     const bool byte = f->bits == 8;
 
@@ -296,8 +298,6 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
         encode_log2(spec, inv_scale, random, from, x, n, codes);
         return true;
     case NYB_GRID_INT:
-        if (spec->format->hi > INT8_MAX) /* uint8 */
-            return false;
         encode_int(spec, inv_scale, random, from, x, n, codes);
         return true;
     case NYB_GRID_REAL:

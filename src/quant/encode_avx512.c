@@ -41,7 +41,7 @@ INLINE __m512i in_order(__m512i packed)
         _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0), packed);
 }
 
-/* 64 bytes, not yet in order, from dwords 0..255. */
+/* 64 bytes, not yet in order, from dwords 0..255; 0x80000000 becomes 0. */
 INLINE __m512i pack_unsigned(const __m512i c[4])
 {
     return _mm512_packus_epi16(_mm512_packus_epi32(c[0], c[1]), _mm512_packus_epi32(c[2], c[3]));
@@ -239,6 +239,7 @@ static void luq_run(const log2_plan *p, float top, rng random, const float *x, s
 typedef struct int_plan {
     __m512 inv, lo, hi;
     bool is_signed;
+    bool wide;    /* codes are 0..255 */
     bool narrow;  /* codes of fewer bits than they rest in: */
     __m512i mask; /* of a code, in bytes */
 } int_plan;
@@ -249,7 +250,7 @@ INLINE __m512i int_nearest(const int_plan *p, __m512 x)
     return _mm512_cvtps_epi32(_mm512_max_ps(p->lo, _mm512_min_ps(p->hi, _mm512_mul_ps(x, p->inv))));
 }
 
-/* Steps and fractions of y <= 127 in one number of 30 bits, exactly: y 2^23. */
+/* Steps and fractions of y <= 255 in one number of 31 bits, exactly: y 2^23. */
 INLINE __m512i int_stochastic(const int_plan *p, __m512 x, __m512i r)
 {
     __m512i s = _mm512_srai_epi32(_mm512_castps_si512(x), 31), q;
@@ -276,9 +277,9 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
             _mm_prefetch((const char *)(x + i + 1024 + LANES * j), _MM_HINT_T0);
             c[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, f, r[j]);
         }
-        low = pack_signed(c);
-        high = pack_signed(c + 4);
-        if (byte) { /* of NaN's 0x80 a nybble keeps 0 */
+        low = byte && plan.wide ? pack_unsigned(c) : pack_signed(c);
+        high = byte && plan.wide ? pack_unsigned(c + 4) : pack_signed(c + 4);
+        if (byte && !plan.wide) { /* of NaN's 0x80 a nybble keeps 0 */
             const __m512i nan = _mm512_set1_epi8(-128);
 
             low = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(low, nan), low);
@@ -350,11 +351,10 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
                       .lo = _mm512_set1_ps(f->lo),
                       .hi = _mm512_set1_ps(f->hi),
                       .is_signed = f->is_signed,
+                      .wide = f->hi > INT8_MAX,
                       .narrow = f->n_codes < (f->bits == 4 ? 16u : 256u),
                       .mask = _mm512_set1_epi8((char)(f->n_codes - 1))};
 
-        if (f->hi > INT8_MAX) /* uint8 */
-            return false;
         encode_int(spec, &p, random, from, x, n, codes);
         return true;
     }

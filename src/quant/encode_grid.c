@@ -1,5 +1,5 @@
-/* The encoder of what has none of its own: float grids, small tables, and integers wider than a
- * signed byte; in C that compilers vectorize. */
+/* The encoder of what has none of its own: float grids and small tables; in C that compilers
+ * vectorize. */
 #include "quant/round.h"
 
 #include <float.h>
@@ -98,14 +98,6 @@ static void table_codes(const table_plan *p, const float v[NYB_BLOCK_CODES],
         code[i] |= code[i] && nyb_bits_of(v[i]) & signs ? p->sign : 0;
 }
 
-/* ---- INT: values are codes ---- */
-
-static void int_codes(const float v[NYB_BLOCK_CODES], uint32_t code[NYB_BLOCK_CODES])
-{
-    for (size_t i = 0; i < NYB_BLOCK_CODES; i++)
-        code[i] = (uint32_t)(int32_t)v[i];
-}
-
 /* ---- all ---- */
 
 /* Subnormals and NaN are zeros. */
@@ -128,8 +120,7 @@ bool nyb_encode_grid(uint32_t cpu, const nyb_spec *spec, float inv_scale, const 
     table_plan table = {0};
 
     if (!(f->grid == NYB_GRID_FLOAT && code_plan_init(&plan, f)) &&
-        !(f->grid == NYB_GRID_TABLE && table_plan_init(&table, f, spec->rounding)) &&
-        !(f->grid == NYB_GRID_INT && f->lo == 0 && f->hi > INT8_MAX))
+        !(f->grid == NYB_GRID_TABLE && table_plan_init(&table, f, spec->rounding)))
         return false;
     for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
         for (size_t j = 0; j < NYB_BLOCK_CODES; j++)
@@ -140,10 +131,7 @@ bool nyb_encode_grid(uint32_t cpu, const nyb_spec *spec, float inv_scale, const 
             if (draws)
                 kernel->draw(stream, spec->sr_bits, first + i, NYB_BLOCK_CODES, r23);
             kernel->round(f, spec->rounding, v, draws ? r23 : NULL, NYB_BLOCK_CODES, v);
-            if (f->grid == NYB_GRID_INT)
-                int_codes(v, code);
-            else
-                codes_of(&plan, v, code);
+            codes_of(&plan, v, code);
         }
         for (size_t j = 0; j < NYB_BLOCK_CODES && !nybbles; j++)
             codes[i + j] = (uint8_t)code[j];

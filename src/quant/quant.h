@@ -178,8 +178,8 @@ extern const nyb_encode_kernel *const nyb_encode_kernels[];
 extern const nyb_encode_kernel nyb_encode_ref, nyb_encode_avx2, nyb_encode_avx512;
 /* The first that the CPU mask allows. Never NULL. */
 const nyb_encode_kernel *nyb_encode_kernel_choose(uint32_t cpu);
-/* Float grids of up to 8 bits, uint8, and tables of up to 4 bits that are rounded to nearest, for
- * any CPU. false: others. */
+/* Float grids of up to 8 bits, and tables of up to 4 bits that are rounded to nearest, for any CPU.
+ * false: others. */
 bool nyb_encode_grid(uint32_t cpu, const nyb_spec *spec, float inv_scale, const nyb_stream *stream,
                      uint64_t first, const float *x, size_t n, uint8_t *codes);
 /* Runs nyb_encode_grid or else the first kernel that the mask allows and that can do spec. */

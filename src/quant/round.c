@@ -10,10 +10,7 @@ static void round_with(const nyb_round_work *w, const nyb_group_scale *s, const 
 {
     const float inv = s->inv * w->job->pre, level = w->level.scale * w->job->post;
 
-    if (s->offset != 0.0f)
-        for (size_t i = 0; i < n; i++)
-            v[i] -= s->offset;
-    w->kernel->scale(v, n, inv, v);
+    w->kernel->scale(v, n, s->offset, inv, v);
     w->kernel->round(w->spec->format, w->spec->rounding, v, r23, n, v);
     if (grid)
         memcpy(grid, v, n * sizeof *grid);
@@ -29,7 +26,7 @@ static void row_scale_task(void *arg, size_t task, size_t worker)
 {
     const nyb_round_work *w = arg;
     const float *x = w->x + task * w->view.run;
-    const nyb_group_stats stats = nyb_round_stats_of(w->rule, x, w->view.run, 1);
+    const nyb_group_stats stats = nyb_round_stats_of(w->kernel, w->rule, x, w->view.run, 1);
 
     (void)worker;
     if (w->rule->search)
@@ -42,7 +39,7 @@ static void channel_scale_task(void *arg, size_t task, size_t worker)
 {
     const nyb_round_work *w = arg;
     const nyb_group_stats stats =
-        nyb_round_stats_of(w->rule, w->x + task, w->view.rows, w->view.cols);
+        nyb_round_stats_of(w->kernel, w->rule, w->x + task, w->view.rows, w->view.cols);
 
     (void)worker;
     w->rule->group(w->spec->format, &w->level, &stats, w->job->params, 0, &w->groups[task]);

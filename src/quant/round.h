@@ -77,8 +77,11 @@ struct nyb_round_kernel {
                         float *absmax);
     /* absmax[j] = the same over column j of rows x cols, whose rows begin ld floats apart. */
     void (*column_absmax)(const float *x, size_t rows, size_t cols, size_t ld, float *absmax);
-    /* t = x * inv; in place allowed. */
-    void (*scale)(const float *x, size_t n, float inv, float *t);
+    /* The least and the largest finite element of n; subnormals are zeros, zeros are +0. false: of
+     * none, and nothing is written. */
+    bool (*range)(const float *x, size_t n, float *min, float *max);
+    /* t = (x - offset) * inv, each rounded; in place allowed. */
+    void (*scale)(const float *x, size_t n, float offset, float inv, float *t);
     /* values = offset + (grid * group_scale) * level_scale, each rounded; no addition if offset is
      * 0. In place allowed. */
     void (*unscale)(const float *grid, size_t n, float group_scale, float level_scale, float offset,

@@ -21,7 +21,7 @@ static void round_groups(const nyb_round_work *w, const uint32_t *r23, const uin
         if (scales[g].offset != 0.0f)
             for (size_t i = 0; i < length; i++)
                 part[i] -= scales[g].offset;
-        w->kernel->scale(part, length, scales[g].inv * pre, t + g * length);
+        w->kernel->scale(part, length, 0.0f, scales[g].inv * pre, t + g * length);
     }
     w->kernel->round(w->spec->format, w->spec->rounding, t, r23, n_groups * length, v);
     if (w->rule->finish) {

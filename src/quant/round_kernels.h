@@ -508,6 +508,62 @@ static void column_absmax(const float *x, size_t rows, size_t cols, size_t ld, f
     }
 }
 
+/* Floats in the order of integers; its own inverse. Subnormals become 0. */
+INLINE ivec key_of(vec x)
+{
+    const ivec b = vec_bits(x), size = magnitude_bits(x);
+    const ivec flip = ivec_keep(ivec_less(b, ivec_set(0)), ivec_set(0x7fffffff));
+
+    return ivec_keep(ivec_less(ivec_set(0x007fffff), size), ivec_xor(b, flip));
+}
+
+static float of_key(int key)
+{
+    return nyb_float_of((uint32_t)(key < 0 ? key ^ 0x7fffffff : key));
+}
+
+/* The largest of keys, and of their complements, over finite elements; INT32_MIN: of none. */
+typedef struct key_range {
+    ivec high, low;
+} key_range;
+
+INLINE void widen(key_range *range, vec x)
+{
+    const ivec key = key_of(x), not_key = ivec_xor(key, ivec_set(-1));
+    const mask finite = ivec_less(magnitude_bits(x), ivec_set(INFINITE));
+    const vec none = vec_of(ivec_set(INT32_MIN));
+
+    range->high = ivec_max(range->high, vec_bits(vec_select(finite, vec_of(key), none)));
+    range->low = ivec_max(range->low, vec_bits(vec_select(finite, vec_of(not_key), none)));
+}
+
+static bool range(const float *x, size_t n, float *min, float *max)
+{
+    const ivec none = ivec_set(INT32_MIN);
+    key_range even = {none, none}, odd = even;
+    size_t i = 0;
+
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        widen(&even, vec_load(x + i));
+        widen(&odd, vec_load(x + i + LANES));
+    }
+    if (n >= LANES) { /* the rest, some of it twice */
+        widen(&even, vec_load(x + nyb_min(i, n - LANES)));
+        widen(&odd, vec_load(x + n - LANES));
+    } else {
+        for (; i < n; i++)
+            widen(&even, vec_set(x[i]));
+    }
+    const int high = ivec_top(ivec_max(even.high, odd.high));
+    const int low = ivec_top(ivec_max(even.low, odd.low));
+
+    if (high == INT32_MIN)
+        return false;
+    *min = of_key(~low);
+    *max = of_key(high);
+    return true;
+}
+
 typedef struct scale_plan {
     vec first, second, offset;
 } scale_plan;
@@ -515,7 +571,7 @@ typedef struct scale_plan {
 INLINE vec scale_one(const scale_plan *p, vec x, ivec r)
 {
     (void)r;
-    return vec_mul(x, p->first);
+    return vec_mul(vec_sub(x, p->offset), p->first);
 }
 
 INLINE vec unscale_one(const scale_plan *p, vec x, ivec r)
@@ -529,9 +585,9 @@ INLINE vec unscale_offset_one(const scale_plan *p, vec x, ivec r)
     return vec_add(p->offset, unscale_one(p, x, r));
 }
 
-static void scale(const float *x, size_t n, float inv, float *t)
+static void scale(const float *x, size_t n, float offset, float inv, float *t)
 {
-    const scale_plan plan = {.first = vec_set(inv)};
+    const scale_plan plan = {.first = vec_set(inv), .offset = vec_set(offset)};
 
     FOR_VECTORS(scale_one, x, t, NULL);
 }
@@ -582,6 +638,7 @@ const nyb_round_kernel ROUND_RECORD = {
     .draw = draw,
     .block_stats = block_stats,
     .column_absmax = column_absmax,
+    .range = range,
     .scale = scale,
     .unscale = unscale,
 };

@@ -69,10 +69,26 @@ static void column_absmax(const float *x, size_t rows, size_t cols, size_t ld, f
     }
 }
 
-static void scale(const float *x, size_t n, float inv, float *t)
+static bool range(const float *x, size_t n, float *min, float *max)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++) {
+        const float v = fabsf(x[i]) >= FLT_MIN ? x[i] : 0;
+
+        if (!isfinite(x[i]))
+            continue;
+        *min = any && *min <= v ? *min : v;
+        *max = any && *max >= v ? *max : v;
+        any = true;
+    }
+    return any;
+}
+
+static void scale(const float *x, size_t n, float offset, float inv, float *t)
 {
     for (size_t i = 0; i < n; i++)
-        t[i] = x[i] * inv;
+        t[i] = (x[i] - offset) * inv;
 }
 
 static void unscale(const float *grid, size_t n, float group_scale, float level_scale, float offset,
@@ -92,6 +108,7 @@ const nyb_round_kernel nyb_round_ref = {
     .draw = draw,
     .block_stats = block_stats,
     .column_absmax = column_absmax,
+    .range = range,
     .scale = scale,
     .unscale = unscale,
 };

@@ -55,59 +55,16 @@ static void stats_add(nyb_group_stats *s, float v)
     }
 }
 
-/* Floats in the order of integers; its own inverse. */
-static int32_t key_of(int32_t bits)
-{
-    return bits ^ (bits >> 31 & 0x7fffffff);
-}
-
-/* Least and largest keys; of none: INT32_MAX and INT32_MIN. */
-static void widen(float x, int32_t *min, int32_t *max)
-{
-    const int32_t bits = (int32_t)nyb_bits_of(x), size = bits & 0x7fffffff;
-    const int32_t some = size < 0x00800000 ? 0 : -1, finite = size < 0x7f800000 ? -1 : 0;
-    const int32_t key = key_of(bits) & some;
-    const int32_t low = (key & finite) | (INT32_MAX & ~finite);
-    const int32_t high = (key & finite) | (INT32_MIN & ~finite);
-
-    *min = low < *min ? low : *min;
-    *max = high > *max ? high : *max;
-}
-
-/* stats_add's min and max; n: count if some element is finite. */
-static nyb_group_stats range_of(const float *x, size_t count, size_t step)
-{
-    int32_t min[16], max[16];
-    size_t i = 0;
-
-    for (size_t j = 0; j < 16; j++) {
-        min[j] = INT32_MAX;
-        max[j] = INT32_MIN;
-    }
-    for (; step == 1 && i + 16 <= count; i += 16)
-        for (size_t j = 0; j < 16; j++)
-            widen(x[i + j], &min[j], &max[j]);
-    for (; i < count; i++)
-        widen(x[i * step], &min[0], &max[0]);
-    for (size_t j = 1; j < 16; j++) {
-        min[0] = min[j] < min[0] ? min[j] : min[0];
-        max[0] = max[j] > max[0] ? max[j] : max[0];
-    }
-    if (min[0] > max[0])
-        return (nyb_group_stats){0};
-    return (nyb_group_stats){.n = count,
-                             .min = nyb_float_of((uint32_t)key_of(min[0])),
-                             .max = nyb_float_of((uint32_t)key_of(max[0]))};
-}
-
 /* What a rule reads that wants more than the magnitude, but for absmax. */
-static nyb_group_stats stats_open(const nyb_scale_rule *rule, const float *x, size_t count,
-                                  size_t step)
+static nyb_group_stats stats_open(const nyb_round_kernel *kernel, const nyb_scale_rule *rule,
+                                  const float *x, size_t count, size_t step)
 {
     nyb_group_stats s = {0};
 
-    if (rule->range_only)
-        return range_of(x, count, step);
+    if (rule->range_only && step == 1) {
+        s.n = kernel->range(x, count, &s.min, &s.max) ? count : 0;
+        return s;
+    }
     for (size_t i = 0; i < count; i++)
         stats_add(&s, x[i * step]);
     return s;
@@ -121,8 +78,8 @@ static void stats_close(nyb_group_stats *s)
 }
 
 /* `count` elements, `step` apart. */
-nyb_group_stats nyb_round_stats_of(const nyb_scale_rule *rule, const float *x, size_t count,
-                                   size_t step)
+nyb_group_stats nyb_round_stats_of(const nyb_round_kernel *kernel, const nyb_scale_rule *rule,
+                                   const float *x, size_t count, size_t step)
 {
     nyb_group_stats s = {0};
 
@@ -139,7 +96,7 @@ nyb_group_stats nyb_round_stats_of(const nyb_scale_rule *rule, const float *x, s
         s.n = count;
         return s;
     }
-    s = stats_open(rule, x, count, step);
+    s = stats_open(kernel, rule, x, count, step);
     stats_close(&s);
     return s;
 }
@@ -176,7 +133,7 @@ static void stats_task(void *arg, size_t task, size_t worker)
         w->kernel->block_stats(w->x + first, 1, end - first, 0, &s.max);
         s.n = end - first;
     } else {
-        s = stats_open(w->rule, w->x + first, end - first, 1);
+        s = stats_open(w->kernel, w->rule, w->x + first, end - first, 1);
     }
     w->stats[task] = s;
 }
@@ -230,7 +187,7 @@ static double group_error(const nyb_round_work *w, const nyb_group_scale *scale,
 /* The scale of one group of n <= NYB_ROUND_CHUNK contiguous elements. */
 nyb_group_scale nyb_round_small_group(const nyb_round_work *w, const float *x, size_t n)
 {
-    const nyb_group_stats stats = nyb_round_stats_of(w->rule, x, n, 1);
+    const nyb_group_stats stats = nyb_round_stats_of(w->kernel, w->rule, x, n, 1);
     nyb_group_scale best, next;
     double least;
 

@@ -35,8 +35,8 @@ typedef struct nyb_round_work {
 size_t nyb_round_group_length(nyb_group group);
 
 /* round_scale.c: statistics and scales */
-nyb_group_stats nyb_round_stats_of(const nyb_scale_rule *rule, const float *x, size_t count,
-                                   size_t step);
+nyb_group_stats nyb_round_stats_of(const nyb_round_kernel *kernel, const nyb_scale_rule *rule,
+                                   const float *x, size_t count, size_t step);
 nyb_group_scale nyb_round_of_clip(const nyb_format *format, float clip);
 /* The scale of one group of n <= NYB_ROUND_CHUNK contiguous elements. */
 nyb_group_scale nyb_round_small_group(const nyb_round_work *w, const float *x, size_t n);

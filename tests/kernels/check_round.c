@@ -174,6 +174,19 @@ static void absmax_case(ck *c, const nyb_round_kernel *k)
     ck_same(c, columns ? "column_absmax" : "block_stats", want, got, n * sizeof *got);
 }
 
+static void range_case(ck *c, const nyb_round_kernel *k)
+{
+    const size_t n = ck_range(c, 0, N_MAX);
+    float *x = floats(c, n, ck_rand(c) % 2, ck_rand(c) % 4 == 0);
+    float want[3] = {0}, got[3] = {0};
+
+    for (size_t i = 0, some = ck_rand(c) % 4; some == 0 && i < n; i++)
+        x[i] = ck_rand(c) % 8 == 0 ? ck_float(c) : ck_rand(c) % 2 ? NAN : -INFINITY;
+    want[2] = nyb_round_ref.range(x, n, &want[0], &want[1]);
+    got[2] = k->range(x, n, &got[0], &got[1]);
+    ck_same(c, "range", want, got, sizeof got);
+}
+
 /* All NaNs are one: which payload survives an operation is the hardware's choice. */
 static void join_nans(float *x, size_t n)
 {
@@ -192,13 +205,13 @@ static void scale_case(ck *c, const nyb_round_kernel *k)
     if (back)
         nyb_round_ref.unscale(x, n, a, b, offset, want);
     else
-        nyb_round_ref.scale(x, n, a, want);
+        nyb_round_ref.scale(x, n, offset, a, want);
     if (ck_rand(c) % 2) /* else in place */
         got = ck_guard(c, n * sizeof *got, end);
     if (back)
         k->unscale(x, n, a, b, offset, got);
     else
-        k->scale(x, n, a, got);
+        k->scale(x, n, offset, a, got);
     join_nans(want, n);
     join_nans(got, n);
     ck_same(c, back ? "unscale" : "scale", want, got, n * sizeof *got);
@@ -295,6 +308,8 @@ void check_round(ck *c)
                     absmax_case(c, *k);
                 else if (i % 16 == 2)
                     scale_case(c, *k);
+                else if (i % 16 == 3)
+                    range_case(c, *k);
                 else
                     round_case(c, *k, &ways[ck_range(c, 0, n - 1)]);
             }

@@ -426,6 +426,31 @@ static void the_largest_is_finite_and_normal(void **state)
     }
 }
 
+static void the_range_is_finite_and_normal(void **state)
+{
+    float x[40];
+
+    (void)state;
+    for (const nyb_round_kernel *const *k = nyb_round_kernels; *k; k++)
+        for (size_t n = 1; n <= 40 && !((*k)->needs & ~nyb_cpu_detect()); n++)
+            for (size_t at = 0; at < n; at++) {
+                float min = 7, max = 7;
+
+                for (size_t i = 0; i < n; i++)
+                    x[i] = i % 2 ? NAN : INFINITY;
+                assert_false((*k)->range(x, n, &min, &max));
+                assert_true(min == 7 && max == 7);
+                x[at] = -1e-40f;
+                assert_true((*k)->range(x, n, &min, &max));
+                assert_true(nyb_bits_of(min) == 0 && nyb_bits_of(max) == 0);
+                x[at] = -3;
+                assert_true((*k)->range(x, n, &min, &max) && min == -3 && max == -3);
+                x[(at + 1) % n] = -2;
+                assert_true((*k)->range(x, n, &min, &max) && max == -2);
+                assert_true(min == (n > 1 ? -3 : -2));
+            }
+}
+
 /* Each operation is rounded: 3 * (1/3) * 3 is not 3 * (1/3 * 3) for every value. */
 static void unscaling_rounds_each_operation(void **state)
 {
@@ -440,8 +465,10 @@ static void unscaling_rounds_each_operation(void **state)
             assert_true(y == second);
             (*k)->unscale(&x, 1, s, l, 0.7f, &y);
             assert_true(y == third);
-            (*k)->scale(&x, 1, s, &y);
+            (*k)->scale(&x, 1, 0, s, &y);
             assert_true(y == first);
+            (*k)->scale(&x, 1, 0.7f, s, &y);
+            assert_true(y == (float)(x - 0.7f) * s);
         }
 }
 
@@ -456,6 +483,7 @@ int main(void)
         cmocka_unit_test(draws_are_unbiased),
         cmocka_unit_test(draws_are_those_of_the_stream),
         cmocka_unit_test(the_largest_is_finite_and_normal),
+        cmocka_unit_test(the_range_is_finite_and_normal),
         cmocka_unit_test(unscaling_rounds_each_operation),
     };
 
