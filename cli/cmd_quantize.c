@@ -1,4 +1,5 @@
 /* nybble quantize SPEC IN.npy OUT.npy: what a format makes of an array. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,12 +60,17 @@ static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *
         {"bias", "mean of q - x", s->bias, 9},
         {"zero", "fraction that was zero", s->zero, 6},
         {"underflow", "fraction that became zero", s->underflow, 6},
-        {"clip", "fraction above the largest value", s->clip, 6},
+        {"clip",
+         isnan(s->clip) ? "not known of mixed tensors" : "fraction beyond the range of values",
+         s->clip, 6},
     };
     printf("%s\n", spec);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         cli_table_cell(table, "%s", rows[i].name);
-        cli_table_cell(table, "%.*g", rows[i].digits, rows[i].value);
+        if (isnan(rows[i].value))
+            cli_table_cell(table, "-");
+        else
+            cli_table_cell(table, "%.*g", rows[i].digits, rows[i].value);
         cli_table_cell(table, "%s", rows[i].meaning);
     }
     cli_table_print(table, stdout);

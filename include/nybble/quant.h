@@ -72,7 +72,7 @@ typedef struct nyb_spec {
  * e3m0: absmax/tensor/stochastic). Unknown words are NYB_UNKNOWN with the valid ones; impossible
  * combinations (flush on an integer grid) NYB_INVALID. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err);
-/* Writes the four words; returns what snprintf would. */
+/* Writes those words; returns what snprintf would. */
 NYB_API int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes);
 
 /* What quantizing one tensor lost. Fractions of n; n = 0 gives zeros. */
@@ -82,7 +82,8 @@ typedef struct nyb_quant_stats {
     double scale;     /* value(code) = decode(code) * scale         */
     double zero;      /* fraction of x equal to 0                   */
     double underflow; /* fraction of x != 0 whose code is zero      */
-    double clip;      /* fraction of |x| above the largest value    */
+    double clip;      /* fraction of x beyond the least and largest value of its group; NaN: not
+                         known, as x was mixed */
     double mse, bias; /* means of (q - x)^2, q - x over finite x    */
 } nyb_quant_stats;
 

@@ -74,6 +74,14 @@ NYB_MUST_CHECK nyb_status nyb_format_generic(const char *name, const nyb_format 
                                              nyb_error *err);
 #define NYB_FORMAT_GENERIC_SYNTAX "eXmY or eXmYbB with X 1..8, Y 0..23"
 
+/* The least value at scale 1; max is the largest. */
+static inline float nyb_format_least(const nyb_format *format)
+{
+    if (format->grid == NYB_GRID_INT)
+        return format->lo;
+    return format->is_signed ? -format->max : 0.0f;
+}
+
 /* Largest magnitude at scale 1, factor included. */
 static inline float nyb_format_reach(const nyb_format *format)
 {

@@ -18,7 +18,7 @@ double nyb_grad_norm(const nyb_graph *g, void *scratch)
     for (int i = 0; i < g->n_params; i++) {
         nyb_moments m;
 
-        if (!g->params[i].trained)
+        if (!g->params[i].learns)
             continue;
         nyb_moments_run(g->context, g->params[i].gradient, 1, g->params[i].n, scratch, &m);
         if (m.n_nan + m.n_inf > 0)

@@ -32,7 +32,7 @@ bool nyb_grad_finite(const nyb_graph *g)
     for (int i = 0; i < g->n_params; i++) {
         finite_job job = {g->params[i].gradient, g->params[i].n, &found};
 
-        if (g->params[i].trained)
+        if (g->params[i].learns)
             nyb_pool_run(g->context->pool, finite_task, &job, nyb_div_up(job.n, FINITE_CHUNK));
     }
     return !found;

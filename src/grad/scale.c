@@ -24,7 +24,7 @@ void nyb_grad_scale(const nyb_graph *g, float factor)
     for (int i = 0; i < g->n_params; i++) {
         scale_job job = {g->params[i].gradient, g->params[i].n, factor};
 
-        if (g->params[i].trained)
+        if (g->params[i].learns)
             nyb_pool_run(g->context->pool, scale_task, &job, nyb_div_up(job.n, SCALE_CHUNK));
     }
 }

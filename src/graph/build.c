@@ -140,7 +140,7 @@ void nyb_build_op_args(nyb_builder *b, int layer, nyb_op_args *args)
     for (int i = 0; i < l->op->n_inputs; i++)
         args->in_shape[i] = nyb_build_shape(b, l->in[i]);
     args->out_shape = nyb_build_shape(b, layer);
-    args->training = b->p->mode == NYB_MODE_TRAIN || b->p->mode == NYB_MODE_FINISH;
+    args->training = nyb_mode_trains(b->p->mode);
     if (l->op->scratch_bytes)
         nyb_build_scratch(b, l->op->scratch_bytes(&l->attr, args->in_shape));
 }
@@ -153,7 +153,7 @@ static int stores(nyb_builder *b, int layer)
     const nyb_layer *l = &b->g->model->layers[layer];
 
     if (b->g->recipe.store == NYB_STORE_F32 || strcmp(l->op->name, "batchnorm") != 0 ||
-        (b->p->mode != NYB_MODE_TRAIN && b->p->mode != NYB_MODE_FINISH))
+        !nyb_mode_trains(b->p->mode))
         return -1;
     return nyb_build_buffer(b, "stored", layer, NYB_HOME_PLANNED, -1,
                             nyb_shape_size(nyb_build_shape(b, layer)) * sizeof(uint16_t));
@@ -236,7 +236,7 @@ static void backward_op(nyb_builder *b, int layer)
 static void build_all(nyb_builder *b)
 {
     const nyb_model *m = b->g->model;
-    const bool training = b->p->mode == NYB_MODE_TRAIN || b->p->mode == NYB_MODE_FINISH;
+    const bool training = nyb_mode_trains(b->p->mode);
 
     b->value[0] = nyb_build_buffer(b, "input", 0, NYB_HOME_INPUT, -1,
                                    nyb_shape_size(nyb_build_shape(b, 0)) * sizeof(float));

@@ -1,4 +1,4 @@
-/* What the files that compile a program share: growing lists, lifetimes, shapes. */
+/* What the files that compile a program share: growing lists, operands, shapes. */
 #ifndef NYB_BUILD_H
 #define NYB_BUILD_H
 
@@ -41,6 +41,7 @@ typedef struct nyb_wanted {
     size_t group; /* of a grouped product, else 0: values or the codes of one scale */
     bool packs;   /* the product is one of codes of one scale, also where they are rounded first */
     bool fills;   /* grouped dW: rows of pixels are filled up to whole blocks of codes */
+    bool unmixes; /* the other operand is not mixed */
 } nyb_wanted;
 
 nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer);

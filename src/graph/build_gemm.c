@@ -25,11 +25,12 @@ static const nyb_accum *recipe_accum(const nyb_recipe *r, nyb_product product)
     return NULL;
 }
 
-/* Products of real tensors add up exactly, whatever the recipe says of quantized ones. */
+/* Products of real tensors add up exactly, whatever the recipe says of quantized ones, and so do
+ * all where only the weights are. */
 static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
                                       const nyb_source *a, const nyb_source *second)
 {
-    if (a->quant < 0 && second->quant < 0)
+    if ((a->quant < 0 && second->quant < 0) || nyb_mode_finishes(b->p->mode))
         return NULL;
     return recipe_accum(&b->g->recipe, product);
 }
@@ -114,6 +115,17 @@ static bool product_packs(const nyb_builder *b, int layer, nyb_product product, 
 
     return sums_integers(b, product) && !b->g->model->layers[layer].op->depthwise &&
            is_units(&rows[slot], slot) && is_units(&rows[slot + 1], slot + 1);
+}
+
+static nyb_wanted wanted(const nyb_row rows[NYB_SLOTS], nyb_slot slot, size_t group, bool packs,
+                         bool fills)
+{
+    return (nyb_wanted){.row = &rows[slot],
+                        .group = group,
+                        .packs = packs,
+                        .fills = fills,
+                        .unmixes = nyb_mix_length(rows[slot].spec.mix) > 0 &&
+                                   nyb_row_is_f32(&rows[slot ^ 1])};
 }
 
 /* Grouped dW is a product of two matrices: only channels, taps and pixels matter. */
@@ -215,9 +227,8 @@ static bool samples(const nyb_builder *b, int layer, const nyb_row *rows)
     const nyb_model *m = b->g->model;
     const int x = m->layers[layer].in[0];
 
-    if (!skips_pixels(b, layer, rows) || b->g->context->unfused ||
-        (b->p->mode != NYB_MODE_TRAIN && b->p->mode != NYB_MODE_FINISH) || x == 0 ||
-        m->layers[x].op->backward_out)
+    if (!skips_pixels(b, layer, rows) || b->g->context->unfused || !nyb_mode_trains(b->p->mode) ||
+        x == 0 || m->layers[x].op->backward_out)
         return false;
     for (int i = x + 1; i < m->n_layers; i++)
         for (int j = 0; j < m->layers[i].op->n_inputs; j++)
@@ -294,8 +305,8 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
         real = add_sample(b, layer, real);
     const size_t group = product_group(b, layer, NYB_PRODUCT_FWD, rows);
     const bool packs = product_packs(b, layer, NYB_PRODUCT_FWD, rows);
-    const nyb_wanted want_x = {&rows[NYB_SLOT_FWD_X], group, packs, false};
-    const nyb_wanted want_w = {&rows[NYB_SLOT_FWD_W], group, packs, false};
+    const nyb_wanted want_x = wanted(rows, NYB_SLOT_FWD_X, group, packs, false);
+    const nyb_wanted want_w = wanted(rows, NYB_SLOT_FWD_W, group, packs, false);
     x = nyb_build_source(b, layer, NYB_SLOT_FWD_X, &want_x, real, -1);
     w = nyb_build_source(b, layer, NYB_SLOT_FWD_W, &want_w,
                          nyb_build_param(b, layer, 0, NYB_HOME_PARAM), -1);
@@ -454,7 +465,8 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
         group > 0 && nyb_build_has_window(b, layer) && !nyb_build_needs_taps(b, layer, x_row);
     const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
     const bool packs = product_packs(b, layer, NYB_PRODUCT_DW, rows);
-    const nyb_wanted want_dy = {row, group, packs, fills}, want_x = {x_row, group, packs, fills};
+    const nyb_wanted want_dy = wanted(rows, NYB_SLOT_WGRAD_DY, group, packs, fills);
+    const nyb_wanted want_x = wanted(rows, NYB_SLOT_WGRAD_X, group, packs, fills);
     nyb_source a[NYB_SAMPLES_MAX], x;
     int n;
 
@@ -562,8 +574,8 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
     if (wants_dx) {
         const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
         const bool packs = product_packs(b, layer, NYB_PRODUCT_DX, rows);
-        const nyb_wanted want_dy = {&rows[NYB_SLOT_DGRAD_DY], group, packs, false};
-        const nyb_wanted want_w = {&rows[NYB_SLOT_DGRAD_W], group, packs, false};
+        const nyb_wanted want_dy = wanted(rows, NYB_SLOT_DGRAD_DY, group, packs, false);
+        const nyb_wanted want_w = wanted(rows, NYB_SLOT_DGRAD_W, group, packs, false);
 
         dy = nyb_build_source(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, -1);
         if (b->w[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->w[layer]], &want_w, true))

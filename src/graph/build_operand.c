@@ -163,11 +163,11 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
                      int sample, int shares, bool observe)
 {
     const int i = new_quant(b, layer, slot, spec, real);
-    nyb_quant *q = &b->p->quants[i];
     size_t rows, cols;
 
     if (i < 0)
         return -1;
+    nyb_quant *q = &b->p->quants[i];
     product_matrix(b, q, &rows, &cols);
     q->shares = shares;
     q->sample = (uint8_t)sample;
@@ -248,11 +248,12 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
 {
     const nyb_row *row = want->row;
     const int i = new_quant(b, layer, slot, &row->spec, real);
-    nyb_quant *q = &b->p->quants[i];
 
     if (i < 0)
         return -1;
+    nyb_quant *q = &b->p->quants[i];
     q->rounds = true;
+    q->unmixes = want->unmixes;
     q->from = from;
     q->samples = row->samples;
     q->pre = row->pre;
@@ -295,7 +296,7 @@ bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
     const nyb_row *row = want->row;
 
     /* Products of values read them from codes as well. */
-    return q->groups == groups_itself(want) &&
+    return q->groups == groups_itself(want) && q->unmixes == want->unmixes &&
            (!q->rounds || q->packs || !(want->packs && nyb_build_rounds_units(row))) &&
            same_values(q, row, down);
 }

@@ -63,7 +63,7 @@ typedef struct nyb_slot_state {
 /* X(constant, word) */
 #define NYB_MODE_LIST(X)                                                                           \
     X(NYB_MODE_TRAIN, "train")                                                                     \
-    X(NYB_MODE_FINISH, "finish")           /* FNT: weights quantized, all else f32 */              \
+    X(NYB_MODE_FINISH, "finish")           /* FNT: weights quantized, all else f32, exact sums */  \
     X(NYB_MODE_EVAL, "eval")               /* the recipe's forward, as deployed */                 \
     X(NYB_MODE_EVAL_FINISH, "eval-finish") /* weights quantized, activations f32 */
 typedef enum nyb_mode {
@@ -72,6 +72,19 @@ typedef enum nyb_mode {
 #undef X
 } nyb_mode;
 #define NYB_MODES 4
+_Static_assert(NYB_MODES == NYB_MODE_EVAL_FINISH + 1, "all of them");
+
+/* With a backward pass. */
+static inline bool nyb_mode_trains(nyb_mode mode)
+{
+    return mode == NYB_MODE_TRAIN || mode == NYB_MODE_FINISH;
+}
+
+/* Nothing but the weights is quantized. */
+static inline bool nyb_mode_finishes(nyb_mode mode)
+{
+    return mode == NYB_MODE_FINISH || mode == NYB_MODE_EVAL_FINISH;
+}
 
 /* Where a buffer lives: planned ones share memory by lifetime, the others are always there. */
 typedef enum nyb_home {
@@ -140,6 +153,7 @@ typedef struct nyb_quant {
     nyb_view view;
     uint8_t product; /* the signs of a random mix are those of a product */
     int samples;     /* draws that are averaged in values */
+    bool unmixes;    /* values are in the tensor's own basis again */
     float pre, post;
 } nyb_quant;
 
@@ -232,6 +246,7 @@ typedef struct nyb_param {
     int n_dims;
     size_t dims[4]; /* as PyTorch: OIHW, [out, in], [c] */
     bool trained;   /* false: a buffer (running mean) */
+    bool learns;    /* trained, and the last backward pass left its gradient */
     bool decay;
     float *value, *gradient, *momentum; /* gradient, momentum: trained only */
 } nyb_param;

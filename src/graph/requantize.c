@@ -167,6 +167,8 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
     } else {
         nyb_round_run(g->context, &r.job, x, values, scratch);
     }
+    if (q->unmixes)
+        nyb_round_unmix(g->context, &r.job, values);
     if (training && q->spec.scale->choose)
         nyb_observe_clip(g, q, chosen.scale * q->spec.format->max);
 }
@@ -210,7 +212,7 @@ static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, uin
     else
         memcpy(values, p->buffers[from->values].memory,
                from->view.rows * from->view.cols * sizeof *values);
-    if (from->rounds)
+    if (from->rounds && !from->unmixes)
         nyb_round_unmix(g->context, &job, values);
 }
 
@@ -237,18 +239,6 @@ static void measure_codes(nyb_graph *g, const nyb_quant *q, const float *x)
     nyb_free(values);
 }
 
-/* The same of packed ones. */
-static void measure_packed(nyb_graph *g, const nyb_quant *q, const float *x)
-{
-    float *values = nyb_alloc(q->view.rows * q->view.cols * sizeof *values);
-
-    if (values) {
-        nyb_packed_decode(&q->packed, values);
-        g->measure_fn(g->measure_user, q, x, values);
-    }
-    nyb_free(values);
-}
-
 void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool training, uint32_t step)
 {
     nyb_quant *q = &p->quants[s->quant];
@@ -266,10 +256,8 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
     round_values(g, q, x, values, 0, training, step, s->args.scratch);
     if (g->measure && q->groups)
         measure_codes(g, q, real);
-    else if (g->measure && q->packs)
-        measure_packed(g, q, real);
     else if (g->measure)
-        g->measure_fn(g->measure_user, q, real, values);
+        g->measure_fn(g->measure_user, q, real, q->packs ? NULL : values);
 }
 
 /* ---- other orders -----------------------------------------------------------------------------
@@ -432,13 +420,14 @@ void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
     float *dx = p->buffers[s->dout].memory;
 
     if (rule->backward) {
-        const nyb_param *param = &g->params[q->param];
+        nyb_param *param = &g->params[q->param];
         double dparams[NYB_SCALE_PARAMS_MAX] = {0};
 
         rule->backward(q->spec.format, param->value, x, dx, n,
                        q->slot == NYB_SLOT_FWD_X ? n / g->batch : n, dparams);
         for (size_t i = 0; i < param->n; i++)
             param->gradient[i] = (float)dparams[i];
+        param->learns = true;
     } else {
         const nyb_stream signs = signs_of(g, q, step);
         nyb_stream stream = stream_of(g, q, step);

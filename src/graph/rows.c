@@ -145,7 +145,7 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
             rows[i].spec.format = rows[i].nonneg;
     }
     shorten_blocks(model, l, rows);
-    if (mode == NYB_MODE_FINISH || mode == NYB_MODE_EVAL_FINISH)
+    if (nyb_mode_finishes(mode))
         rows[NYB_SLOT_FWD_X] = rows[NYB_SLOT_WGRAD_X] = rows[NYB_SLOT_DGRAD_DY] =
             rows[NYB_SLOT_WGRAD_DY] = f32_row();
 }

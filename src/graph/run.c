@@ -26,7 +26,7 @@ static void set_other_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, bool tra
 static void run_scale(nyb_graph *g, nyb_program *p, nyb_quant *q, void *scratch)
 {
     nyb_slot_state *state = nyb_slot_state_of(g, q);
-    const bool training = p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH;
+    const bool training = nyb_mode_trains(p->mode);
     const bool frozen = g->recipe.eval_scale == NYB_EVAL_FROZEN && state->started != 0.0f;
     const float weight_scale = g->weight_scale[g->model->layers[q->layer].gemm];
     nyb_slot_state copy = *state;
@@ -248,7 +248,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         run_encode(g, p, s, step);
         return;
     case NYB_STEP_ROUND:
-        nyb_run_round(g, p, s, p->mode == NYB_MODE_TRAIN || p->mode == NYB_MODE_FINISH, step);
+        nyb_run_round(g, p, s, nyb_mode_trains(p->mode), step);
         return;
     case NYB_STEP_REGROUP:
         nyb_run_regroup(g, p, s);
@@ -296,6 +296,8 @@ void nyb_graph_backward(nyb_graph *g, nyb_mode mode, uint32_t step)
 {
     nyb_program *p = &g->programs[mode];
 
+    for (int i = 0; i < g->n_params; i++) /* learned scales: where an estimate step says so */
+        g->params[i].learns = g->params[i].trained && !g->params[i].rule;
     for (int i = p->n_forward; i < p->n_steps; i++) {
         nyb_graph_trace(g, (size_t)i);
         run_step(g, p, &p->steps[i], step);

@@ -192,9 +192,10 @@ void nyb_encode_blocks(uint32_t cpu, const nyb_spec *spec, float inv_scale,
 /* Compares x with what p stores (reference C, not for every step). */
 void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *stats);
 
-/* The same of n rounded values, in the basis of x; scale and clip stay 0. */
-void nyb_quant_measure_values(const float *x, const float *values, size_t n,
-                              nyb_quant_stats *stats);
+/* The same of n rounded values, in the basis of x; scale stays 0. grid: of values at scale 1; NULL:
+ * clip is NaN. */
+void nyb_quant_measure_values(const nyb_format *format, const float *x, const float *values,
+                              const float *grid, size_t n, nyb_quant_stats *stats);
 
 /* "hadamard32"; "?" for a number that is no mix. */
 const char *nyb_mix_word(nyb_mix mix);

@@ -8,14 +8,13 @@ typedef struct tally {
     double n, finite, zero, underflow, clip, sq, sum;
 } tally;
 
-static void count(tally *t, nyb_quant_stats *stats, double v, double q, double largest)
+static void count(tally *t, nyb_quant_stats *stats, double v, double q)
 {
     const double a = fabs(v);
 
     t->n++;
     stats->n_nan += isnan(v) != 0;
     stats->n_inf += isinf(v) != 0;
-    t->clip += a > largest;
     t->zero += v == 0.0;
     t->underflow += a > 0.0 && q == 0.0;
     if (!isfinite(v))
@@ -24,6 +23,13 @@ static void count(tally *t, nyb_quant_stats *stats, double v, double q, double l
     stats->amax = a > stats->amax ? a : stats->amax;
     t->sq += (q - v) * (q - v);
     t->sum += q - v;
+}
+
+/* Whether v is beyond what a value at the end of the range stands for, by more than the rounding of
+ * its scale. */
+static bool is_beyond(double v, double end)
+{
+    return v > 0.0 ? v > end + fabs(end) * 0x1p-22 : v < end - fabs(end) * 0x1p-22;
 }
 
 static void finish(const tally *t, nyb_quant_stats *stats)
@@ -43,12 +49,15 @@ void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *sta
 {
     const nyb_format *f = p->format;
     const bool real = f->grid == NYB_GRID_REAL;
-    const double largest = (double)nyb_format_reach(f) * (double)p->scale;
+    const double scale = (double)p->scale, zero = (double)p->zero;
+    const double factor = f->multiples ? (double)f->multiples : 1.0;
+    const double least = ((double)nyb_format_least(f) - zero) * scale * factor;
+    const double most = ((double)f->max - zero) * scale * factor;
     double lut[256] = {0};
     tally t = {0};
 
     for (unsigned code = 0; !real && code < f->n_codes; code++)
-        lut[code] = (double)(nyb_format_decode(f, code) * p->scale);
+        lut[code] = (double)nyb_packed_value(p, code);
     *stats = (nyb_quant_stats){.n = p->rows * p->cols, .scale = (double)p->scale};
     for (size_t row = 0; row < p->rows; row++)
         for (size_t col = 0; col < p->cols; col++) {
@@ -57,20 +66,29 @@ void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *sta
             count(&t, stats, v,
                   real ? v
                        : lut[nyb_packed_get(p, row, col) % f->n_codes] *
-                             nyb_packed_factor(p, row, col),
-                  largest);
+                             nyb_packed_factor(p, row, col));
+            t.clip += !real && is_beyond(v, v > 0.0 ? most : least);
         }
     finish(&t, stats);
 }
 
-void nyb_quant_measure_values(const float *x, const float *values, size_t n, nyb_quant_stats *stats)
+void nyb_quant_measure_values(const nyb_format *format, const float *x, const float *values,
+                              const float *grid, size_t n, nyb_quant_stats *stats)
 {
+    const float least = nyb_format_least(format);
     tally t = {0};
 
     *stats = (nyb_quant_stats){.n = n};
-    for (size_t i = 0; i < n; i++)
-        count(&t, stats, (double)x[i], (double)values[i], HUGE_VAL);
+    for (size_t i = 0; i < n; i++) {
+        const double v = (double)x[i], q = (double)values[i];
+
+        count(&t, stats, v, q);
+        t.clip += grid && ((v > q && grid[i] == format->max) || (v < q && grid[i] == least)) &&
+                  is_beyond(v, q);
+    }
     finish(&t, stats);
+    if (!grid && n > 0)
+        stats->clip = NAN;
 }
 
 /* What nyb_quantize works on: the packed codes and the scratch of the moments, one allocation. */
@@ -257,7 +275,10 @@ static nyb_status quantize_real(nyb_context *context, const nyb_round_job *job, 
         codes_of(job->spec->format, w.grid, n, codes);
     nyb_round_unmix(context, job, w.values);
     if (stats) {
-        nyb_quant_measure_values(x, w.values, n, stats);
+        const bool same_basis = job->spec->mix == NYB_MIX_NONE;
+
+        nyb_quant_measure_values(job->spec->format, x, w.values, same_basis ? w.grid : NULL, n,
+                                 stats);
         if (job->spec->group == NYB_GROUP_TENSOR && job->spec->mix != NYB_MIX_HOUSEHOLDER && n > 0)
             stats->scale = (double)(w.scales[0].scale * level.scale);
     }

@@ -571,7 +571,14 @@ typedef struct scale_plan {
 INLINE vec scale_one(const scale_plan *p, vec x, ivec r)
 {
     (void)r;
-    return vec_mul(vec_sub(x, p->offset), p->first);
+    return vec_mul(x, p->first);
+}
+
+INLINE vec scale_offset_one(const scale_plan *p, vec x, ivec r)
+{
+    const vec v = vec_between(x, vec_set(-INFINITY), vec_set(INFINITY));
+
+    return scale_one(p, vec_sub(v, p->offset), r);
 }
 
 INLINE vec unscale_one(const scale_plan *p, vec x, ivec r)
@@ -589,7 +596,10 @@ static void scale(const float *x, size_t n, float offset, float inv, float *t)
 {
     const scale_plan plan = {.first = vec_set(inv), .offset = vec_set(offset)};
 
-    FOR_VECTORS(scale_one, x, t, NULL);
+    if (offset != 0)
+        FOR_VECTORS(scale_offset_one, x, t, NULL);
+    else
+        FOR_VECTORS(scale_one, x, t, NULL);
 }
 
 static void unscale(const float *grid, size_t n, float group_scale, float level_scale, float offset,

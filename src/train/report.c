@@ -227,10 +227,10 @@ static void measured(void *user, const nyb_quant *q, const float *real, const fl
     char spec[96], tag[160];
     nyb_json j;
 
-    if (q->sample > 0 || (values && nyb_mix_length(q->spec.mix) > 0))
+    if (q->sample > 0 || (q->rounds && nyb_mix_length(q->spec.mix) > 0 && !q->unmixes))
         return; /* mixed values are those of another basis */
     if (values)
-        nyb_quant_measure_values(real, values, n, &stats);
+        nyb_quant_measure_values(q->spec.format, real, values, NULL, n, &stats);
     else
         nyb_quant_measure(real, &q->packed, &stats);
     nyb_spec_print(&q->spec, spec, sizeof spec);
@@ -253,7 +253,8 @@ static void measured(void *user, const nyb_quant *q, const float *real, const fl
     nyb_json_end(&j);
     scalar_of(r, layer, slot, "amax", stats.amax);
     scalar_of(r, layer, slot, "underflow", stats.underflow);
-    scalar_of(r, layer, slot, "clip", stats.clip);
+    if (!isnan(stats.clip))
+        scalar_of(r, layer, slot, "clip", stats.clip);
     scalar_of(r, layer, slot, "mse", stats.mse);
     snprintf(tag, sizeof tag, "quant/%s/%s/log2_abs", layer, slot);
     log2_histogram(r, tag, real, n);

@@ -89,7 +89,7 @@ static void update(nyb_train *t, float rate)
 
         const float before = p->value[0];
 
-        if (!p->trained)
+        if (!p->learns)
             continue;
         if (rounds(t, p))
             nyb_sgd_run_rounded(t->context, &sgd, &t->recipe.update, &stream, rate, p->decay,

@@ -133,6 +133,80 @@ static void every_format_and_rule_quantizes(void **state)
         }
 }
 
+/* One of 1,024 far above the rest, another further below. */
+static void clips_are_counted_whatever_quantizes(void **state)
+{
+    static const struct {
+        const char *spec;
+        double least, most; /* -1: not known */
+    } cases[] = {
+        {"int4/absmax", 0, 0},
+        {"int4/percentile99.9", 0x1p-10, 0x1p-10},
+        {"int8/percentile99.9", 0x1p-10, 0x1p-10},
+        {"uint8/ptq/tensor/nearest", 0, 0},
+        {"e2m1/e8m0/block32", 0.2, 0.3}, /* floor: of 1 the scale is 1/8, and 6/8 the most */
+        {"e2m1/e8m0_ceil/block32", 0, 0},
+        {"int4/absmax/row", 0, 0},
+        {"int4m/absmax", 0, 0},
+        {"e2m1/e8m0/block32/nearest/hadamard32", -1, -1},
+    };
+    float x[1024];
+
+    (void)state;
+    for (size_t i = 0; i < 1024; i++)
+        x[i] = (float)(int32_t)known_u32(1, 0, 0, 0, 0, i) * 0x1p-31f;
+    x[7] = 50;
+    x[500] = -80;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const nyb_spec s = parsed(cases[i].spec);
+        nyb_quant_stats stats;
+
+        assert_int_equal(nyb_quantize(context, &s, x, 16, 64, 0, 0, 0, NULL, NULL, &stats, NULL),
+                         NYB_OK);
+        if (cases[i].least < 0 ? !isnan(stats.clip)
+                               : !(stats.clip >= cases[i].least && stats.clip <= cases[i].most))
+            fail_msg("%s: clip %g", cases[i].spec, stats.clip);
+    }
+}
+
+/* Also where 0 has an offset. */
+static void nan_becomes_zero(void **state)
+{
+    float x[64], values[64];
+    size_t n_done = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 64; i++)
+        x[i] = 5 + (float)(i % 7);
+    x[3] = NAN;
+    x[63] = -NAN;
+    for (size_t r = 0; nyb_scale_rule_at(r); r++)
+        for (size_t f = 0; f < nyb_format_count(); f++)
+            for (int g = 0; g < 3; g++) {
+                static const nyb_group groups[] = {NYB_GROUP_TENSOR, NYB_GROUP_ROW,
+                                                   NYB_GROUP_BLOCK16};
+                const nyb_spec s = {.format = nyb_format_at(f),
+                                    .scale = nyb_scale_rule_at(r),
+                                    .group = groups[g],
+                                    .sr_bits = 16};
+                float least = INFINITY;
+
+                if (nyb_spec_check(&s, NULL) != NYB_OK || s.format->grid == NYB_GRID_REAL)
+                    continue;
+                assert_int_equal(
+                    nyb_quantize(context, &s, x, 4, 16, 0, 0, 0, NULL, values, NULL, NULL), NYB_OK);
+                for (size_t i = 0; i < 64; i++)
+                    if (i != 3 && i != 63)
+                        least = fminf(least, values[i]);
+                n_done++;
+                /* as near to 0 as a value can be */
+                if (!(values[3] <= least || values[3] == 0))
+                    fail_msg("%s of %s: NaN is %g, not %g", s.format->name, s.scale->name,
+                             (double)values[3], (double)least);
+            }
+    assert_true(n_done > 300);
+}
+
 /* A spec of any group in its parts, and the same values from nyb_quantize. */
 static void compose(const nyb_spec *s, const float *x, size_t rows, size_t cols)
 {
@@ -355,6 +429,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_values_and_losses_of_a_known_array),
         cmocka_unit_test(a_clip_below_the_maximum_is_counted),
+        cmocka_unit_test(clips_are_counted_whatever_quantizes),
+        cmocka_unit_test(nan_becomes_zero),
         cmocka_unit_test(the_arguments_decide_the_draws),
         cmocka_unit_test(every_format_and_rule_quantizes),
         cmocka_unit_test(every_group_quantizes),

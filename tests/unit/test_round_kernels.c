@@ -469,6 +469,8 @@ static void unscaling_rounds_each_operation(void **state)
             assert_true(y == first);
             (*k)->scale(&x, 1, 0.7f, s, &y);
             assert_true(y == (float)(x - 0.7f) * s);
+            (*k)->scale(&(const float){NAN}, 1, 0.7f, s, &y);
+            assert_true(y == -0.7f * s);
         }
 }
 

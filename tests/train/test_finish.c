@@ -1,0 +1,192 @@
+/* The epochs at the end with f32 activations and gradients (FNT; NUMERICS 1.8), of every recipe:
+ * they multiply by the weights' rounded values, and nothing else of the recipe is left; runs go on
+ * exactly where they stopped. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+#include "graph/graph.h"
+#include "train/run.h"
+
+/* Slow builds do every eighth recipe. */
+#if NYB_SIMD && !defined(__SANITIZE_ADDRESS__)
+#define STRIDE 1
+#else
+#define STRIDE 8
+#endif
+
+/* ---- gradients --------------------------------------------------------------------------------
+ */
+
+/* The weight gradients of a first step in finish mode. */
+static void gradients_of(const char *recipe, const char *const *sets, fixture *f)
+{
+    fixture_init(f, "auto", 2, "resnet8", recipe, sets, 16, 64);
+    f->options.epochs = 0;
+    assert_int_equal(nyb_recipe_set(f->recipe, "finish.epochs", "1", NULL), NYB_OK);
+    fixture_start(f);
+    assert_int_equal(nyb_train_mode(f->train), NYB_MODE_FINISH);
+    assert_true(isfinite(fixture_easy_step(f, 0)));
+}
+
+static double cosine(const nyb_param *a, const nyb_param *b)
+{
+    double ab = 0, aa = 0, bb = 0;
+
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        ab += (double)a->gradient[i] * (double)b->gradient[i];
+        aa += (double)a->gradient[i] * (double)a->gradient[i];
+        bb += (double)b->gradient[i] * (double)b->gradient[i];
+    }
+    return ab / sqrt(aa * bb);
+}
+
+static bool mixes(const nyb_recipe *r)
+{
+    return nyb_mix_length(r->fwd_w.spec.mix) > 0 || nyb_mix_length(r->dgrad_w.spec.mix) > 0;
+}
+
+/* Of weights of few bits they are not near, but on that side. Mixed weights times what is not mixed
+ * would give any direction. */
+static void gradients_are_on_the_side_of_those_of_f32(void **state)
+{
+    size_t n_mixed = 0;
+    fixture exact;
+
+    (void)state;
+    gradients_of("f32", NULL, &exact);
+    for (size_t i = 0; i < nyb_recipe_count(); i++) {
+        const nyb_graph *g = exact.train->graph, *h;
+        fixture f;
+
+        gradients_of(nyb_recipe_name_at(i), NULL, &f);
+        h = f.train->graph;
+        for (int p = 0; p < g->n_params; p++)
+            if (g->params[p].n_dims > 1 &&
+                !(cosine(&g->params[p], &h->params[p]) > (mixes(f.recipe) ? 0.5 : 0.0)))
+                fail_msg("%s: %s", nyb_recipe_name_at(i), g->params[p].name);
+        n_mixed += mixes(f.recipe);
+        fixture_free(&f);
+    }
+    fixture_free(&exact);
+    assert_true(n_mixed >= 6);
+}
+
+static void sums_are_exact(void **state)
+{
+    static const char *const sets[][4] = {
+        {NULL},
+        {"fwd.accum=e4m2", "dgrad.accum=e4m2/8", "wgrad.accum=e4m2", NULL},
+        {"fwd.accum=int16/32", NULL}};
+    fixture want;
+
+    (void)state;
+    gradients_of("luq", NULL, &want);
+    for (size_t i = 1; i < sizeof sets / sizeof *sets; i++) {
+        fixture f;
+
+        gradients_of("luq", sets[i], &f);
+        for (int p = 0; p < f.train->graph->n_params; p++) {
+            const nyb_param *a = &want.train->graph->params[p], *b = &f.train->graph->params[p];
+
+            if (a->trained)
+                assert_memory_equal(a->gradient, b->gradient, a->n * sizeof(float));
+        }
+        fixture_free(&f);
+    }
+    fixture_free(&want);
+}
+
+/* ---- runs -------------------------------------------------------------------------------------
+ */
+
+/* 2 + 4 steps, some of them. */
+static void run(const char *recipe, uint64_t first, uint64_t last, nyb_train_summary *summary,
+                fixture *f)
+{
+    nyb_error err = {0};
+
+    fixture_init(f, "auto", 1, "mlp:32,32", recipe,
+                 (const char *const[]){"edges=recipe", "finish.epochs=2", NULL}, 8, 16);
+    f->options.max_steps = last;
+    fixture_start(f);
+    if (first > 0 && nyb_train_resume(f->train, fixture_folder, &err) != NYB_OK)
+        fail_msg("%s: %s", recipe, err.text);
+    if (nyb_train_run(f->train, fixture_folder, NULL, NULL, NULL, &err) != NYB_OK)
+        fail_msg("%s: %s", recipe, err.text);
+    nyb_train_summarize(f->train, summary);
+    assert_int_equal(summary->step, last);
+}
+
+/* Of every recipe: learned clips, momenta and random bits go on, too. */
+static void resume_is_exact(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < nyb_recipe_count(); i += STRIDE) {
+        nyb_train_summary whole, part;
+        fixture f;
+
+        run(nyb_recipe_name_at(i), 0, 6, &whole, &f);
+        fixture_free(&f);
+        run(nyb_recipe_name_at(i), 0, 3, &part, &f);
+        fixture_free(&f);
+        run(nyb_recipe_name_at(i), 3, 6, &part, &f);
+        fixture_free(&f);
+        if (strcmp(whole.weights_sha256, part.weights_sha256) != 0)
+            fail_msg("%s", nyb_recipe_name_at(i));
+    }
+}
+
+/* Clips of activations, which nothing reads then, stay as they are; those of weights learn on. */
+static void clips_without_a_gradient_stay(void **state)
+{
+    size_t n_stay = 0, n_learn = 0;
+
+    (void)state;
+    for (size_t i = 0; i < nyb_recipe_count(); i++) {
+        float before[64];
+        nyb_train_summary summary;
+        fixture f;
+
+        run(nyb_recipe_name_at(i), 0, 2, &summary, &f);
+        const nyb_graph *g = f.train->graph;
+        assert_true(g->n_params < 64);
+        for (int p = 0; p < g->n_params; p++)
+            before[p] = g->params[p].value[0];
+        f.train->options.max_steps = 6;
+        assert_int_equal(nyb_train_run(f.train, NULL, NULL, NULL, NULL, NULL), NYB_OK);
+        for (int p = 0; p < g->n_params; p++) {
+            const bool is_x = g->params[p].index == NYB_SLOT_FWD_X;
+
+            if (!g->params[p].rule)
+                continue;
+            assert_true((g->params[p].value[0] == before[p]) == is_x);
+            n_stay += is_x;
+            n_learn += !is_x;
+        }
+        fixture_free(&f);
+    }
+    assert_true(n_stay > 30 && n_learn > 15);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_are_on_the_side_of_those_of_f32),
+        cmocka_unit_test(sums_are_exact),
+        cmocka_unit_test_setup_teardown(resume_is_exact, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(clips_without_a_gradient_stay, fixture_make_folder,
+                                        fixture_remove_folder),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
