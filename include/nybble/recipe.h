@@ -11,7 +11,7 @@ extern "C" {
 /* A recipe the caller owns and may change by key; the built-in ones are templates. */
 typedef struct nyb_recipe nyb_recipe;
 
-/* The built-in recipes, i < nyb_recipe_count(). */
+/* The built-in recipes; NULL for i >= nyb_recipe_count(). */
 NYB_API size_t nyb_recipe_count(void);
 NYB_API const char *nyb_recipe_name_at(size_t i);
 NYB_API const char *nyb_recipe_about_at(size_t i);
@@ -38,13 +38,13 @@ NYB_API const char *nyb_recipe_about(const nyb_recipe *recipe);
 NYB_API const char *nyb_recipe_source(const nyb_recipe *recipe);  /* citation */
 NYB_API const char *nyb_recipe_differs(const nyb_recipe *recipe); /* how ours departs from it */
 
-/* The field table: every key with its value as text. i < nyb_recipe_field_count(). value is
- * written into text; returns what snprintf would. Text that is empty means: does not apply (the
- * scale of an operand that is not quantized), and cannot be set back. */
+/* The field table: every key with its value as text; NULL and -1 for i >= nyb_recipe_field_count().
+ * value is written into text; returns what snprintf would. Text that is empty means: does not apply
+ * (the scale of an operand that is not quantized), and cannot be set back. */
 NYB_API size_t nyb_recipe_field_count(void);
 NYB_API const char *nyb_recipe_field_key(size_t i);
 NYB_API const char *nyb_recipe_field_help(size_t i);
-/* What a value may be: "f32, recipe or int8", "1 .. 64"; written as above. */
+/* What a value may be: "f32, recipe or int8", "1 .. 16"; written as above. */
 NYB_API int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes);
 /* 1 if the key only repeats a part of another's value ("fwd.x.scale" of "fwd.x"): a file that
  * stores a recipe leaves these out. */

@@ -18,10 +18,10 @@ extern "C" {
 /* Everything a run is made of besides model, data and recipe. Fill with nyb_train_defaults first.
  * The field table below serves command lines, config files and help. */
 typedef struct nyb_train_options {
-    int epochs;        /* >= 1, FNT epochs of the recipe come on top */
+    int epochs;        /* FNT epochs of the recipe come on top */
     int batch;         /* samples per step */
     double lr;         /* base (peak) learning rate */
-    char schedule[16]; /* constant, step, linear, cosine */
+    char schedule[16]; /* constant, step, linear, cosine; NYB_UNKNOWN else */
     double warmup;     /* epochs of linear warm-up; fractions allowed */
     double momentum;
     int nesterov;
@@ -45,11 +45,14 @@ NYB_API const char *nyb_train_option_help(size_t i);
 NYB_API int nyb_train_option_is_flag(size_t i); /* takes 0/1; --key alone means 1 */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_option_set(nyb_train_options *options, const char *key,
                                                        const char *value, nyb_error *err);
+/* Returns what snprintf would, or -1 if i is not < nyb_train_option_count(). */
 NYB_API int nyb_train_option_print(const nyb_train_options *options, size_t i, char *text,
                                    size_t n_bytes);
 
 /* A run: model, recipe and options bound to memory. Model, recipe and data stay the caller's and
- * must outlive the run; the recipe is copied. data may be NULL for nyb_train_explain and bench. */
+ * must outlive the run; the recipe is copied. data may be NULL where there is nothing to run or
+ * evaluate: nyb_train_step and what explains. NYB_INVALID, NYB_UNKNOWN for options out of their
+ * ranges, NYB_SHAPE for data that do not fit the model. */
 typedef struct nyb_train nyb_train;
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_create(nyb_context *context, const nyb_model *model,
                                                    const nyb_recipe *recipe, const nyb_data *data,
@@ -79,10 +82,14 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *di
                                                 nyb_error *err);
 
 /* Loads DIR/state.safetensors: masters, optimizer, scales, step. The next nyb_train_run goes on
- * exactly where it was written. NYB_SHAPE / NYB_UNKNOWN if it belongs to another model. */
+ * exactly where it was written. NYB_SHAPE / NYB_UNKNOWN if it belongs to another model or recipe,
+ * NYB_INVALID to another seed, NYB_CORRUPT if it does not say how far it got. A run that this
+ * failed for has parts of both: destroy it. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_resume(nyb_train *train, const char *dir,
                                                    nyb_error *err);
-/* Loads the parameters and activation clips of DIR/model.safetensors, for evaluation. */
+/* Loads the parameters and activation clips of DIR/model.safetensors, for evaluation. NYB_SHAPE /
+ * NYB_UNKNOWN if it belongs to another model, or stores its weights as codes of another format than
+ * the recipe's; NYB_CORRUPT for codes that there are not. After a failure destroy the run. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_load_model(nyb_train *train, const char *dir,
                                                        nyb_error *err);
 

@@ -8,7 +8,7 @@ const char *nyb_arith_name(nyb_arith arith)
         NYB_ARITH_LIST(X)
 #undef X
     };
-    return names[arith];
+    return (size_t)arith < sizeof names / sizeof *names ? names[arith] : NULL;
 }
 
 double nyb_arith_mul_pj(nyb_arith arith)
@@ -18,7 +18,7 @@ double nyb_arith_mul_pj(nyb_arith arith)
         NYB_ARITH_LIST(X)
 #undef X
     };
-    return picojoules[arith];
+    return (size_t)arith < sizeof picojoules / sizeof *picojoules ? picojoules[arith] : 0.0;
 }
 
 double nyb_arith_add_pj(nyb_arith arith)
@@ -28,7 +28,7 @@ double nyb_arith_add_pj(nyb_arith arith)
         NYB_ARITH_LIST(X)
 #undef X
     };
-    return picojoules[arith];
+    return (size_t)arith < sizeof picojoules / sizeof *picojoules ? picojoules[arith] : 0.0;
 }
 
 static void price(nyb_energy *e)

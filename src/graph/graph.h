@@ -184,8 +184,6 @@ typedef enum nyb_step_kind {
 #undef X
 } nyb_step_kind;
 
-#define NYB_SAMPLES_MAX 16
-
 /* An operand of a product while a program is built: a quant or a real buffer; the other is -1. */
 typedef struct nyb_source {
     int quant, real;

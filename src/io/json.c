@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/number.h"
 #include "io/io.h"
 
 void nyb_json_begin(nyb_json *json, FILE *out, bool pretty)
@@ -127,52 +128,21 @@ void nyb_json_int(nyb_json *json, const char *key, int64_t value)
     trail(json);
 }
 
-/* A decimal point is whatever the locale says, JSON's is a dot. */
-static void put_number(FILE *out, const char *text)
-{
-    bool dotted = false;
-
-    for (; *text; text++) {
-        if (strchr("0123456789+-e", *text)) {
-            putc(*text, out);
-        } else if (!dotted) {
-            putc('.', out);
-            dotted = true;
-        }
-    }
-}
-
 void nyb_json_double(nyb_json *json, const char *key, double value)
 {
-    char text[40] = "null";
+    char text[NYB_NUMBER_BYTES];
 
     lead(json, key);
-    if (isfinite(value)) {
-        int digits = 15;
-        do
-            snprintf(text, sizeof text, "%.*g", digits, value);
-        while (digits++ < 17 && strtod(text, NULL) != value);
-        put_number(json->out, text);
-    } else {
-        fputs(text, json->out);
-    }
+    fputs(isfinite(value) ? nyb_number_print(value, text) : "null", json->out);
     trail(json);
 }
 
 void nyb_json_float(nyb_json *json, const char *key, float value)
 {
-    char text[40] = "null";
+    char text[NYB_NUMBER_BYTES];
 
     lead(json, key);
-    if (isfinite(value)) {
-        int digits = 6;
-        do
-            snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        while (digits++ < 9 && strtof(text, NULL) != value);
-        put_number(json->out, text);
-    } else {
-        fputs(text, json->out);
-    }
+    fputs(isfinite(value) ? nyb_number_print_float(value, text) : "null", json->out);
     trail(json);
 }
 

@@ -128,4 +128,8 @@ const nyb_op *nyb_op_find(const char *name);
 /* softmax_xent: out_shape is 1x1x1x2: out[0] = mean loss, out[1] = number of correct top-1.
  * backward: din[0] = attr->loss_scale * d(mean loss)/d logits (dout is ignored). */
 
+/* The loss of one row of logits, without smoothing; *right: its class is predicted, top 1, ties to
+ * the first; none is if there is a NaN. */
+float nyb_softmax_xent_row(const float *logits, size_t classes, size_t label, bool *right);
+
 #endif

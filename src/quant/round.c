@@ -82,7 +82,7 @@ static void mask_flat_task(void *arg, size_t task, size_t worker)
     const nyb_round_work *w = arg;
     const size_t total = w->view.rows * w->view.cols,
                  end = nyb_min((task + 1) * NYB_ROUND_RUN, total);
-    const float max = w->spec->format->max;
+    const float least = nyb_format_least(w->spec->format), most = w->spec->format->max;
 
     (void)worker;
     for (size_t i = task * NYB_ROUND_RUN; i < end; i++) {
@@ -91,7 +91,9 @@ static void mask_flat_task(void *arg, size_t task, size_t worker)
                                        ? &w->groups[i % w->view.cols]
                                        : &w->one;
 
-        if (!(fabsf((w->x[i] - s->offset) * s->inv * w->job->pre) <= max))
+        const float v = (w->x[i] - s->offset) * s->inv * w->job->pre;
+
+        if (!(v >= least && v <= most))
             w->dx[i] = 0.0f;
     }
 }

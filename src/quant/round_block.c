@@ -44,15 +44,18 @@ static void round_groups(const nyb_round_work *w, const uint32_t *r23, const uin
 static void mask_groups(const nyb_round_work *w, size_t n_groups, size_t length, const float *x,
                         float *dx)
 {
-    const float max = w->spec->format->max;
+    const float least = nyb_format_least(w->spec->format), most = w->spec->format->max;
 
     for (size_t g = 0; g < n_groups; g++) {
         const nyb_group_scale s = nyb_round_small_group(w, x + g * length, length);
         const float inv = s.inv * w->job->pre;
 
-        for (size_t i = g * length; i < (g + 1) * length; i++)
-            if (!(fabsf((x[i] - s.offset) * inv) <= max))
+        for (size_t i = g * length; i < (g + 1) * length; i++) {
+            const float v = (x[i] - s.offset) * inv;
+
+            if (!(v >= least && v <= most))
                 dx[i] = 0.0f;
+        }
     }
 }
 

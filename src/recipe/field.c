@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/number.h"
 #include "recipe/recipe.h"
 
 /* ---- the table ---------------------------------------------------------------------------- */
@@ -76,7 +77,7 @@ typedef struct nyb_field {
      "random bits of each stochastic rounding", NULL},                                             \
     {key ".mix", FIELD_MIX, true, AT(member.spec), 0, 0, 0,                                        \
      "orthogonal transform before rounding", mix_words},                                           \
-    {key ".samples", FIELD_INT, false, AT(member.samples), 0, 1, 64,                               \
+    {key ".samples", FIELD_INT, false, AT(member.samples), 0, 1, NYB_SAMPLES_MAX,                  \
      "independent draws that are averaged (SMP)", NULL},                                           \
     {key ".pre", FIELD_FLOAT, false, AT(member.pre), 0, 0.001, 1000,                               \
      "factor before rounding", NULL},                                                              \
@@ -160,8 +161,10 @@ static void append(char *text, size_t n_bytes, const char *separator, const char
 
 int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
 {
-    const nyb_field *f = &fields[i];
+    const nyb_field *f = &fields[i < N_FIELDS ? i : 0];
     char list[400] = "";
+    if (i >= N_FIELDS)
+        return -1;
     switch (f->kind) {
     case FIELD_GROUP:
     case FIELD_ROUNDING:
@@ -281,9 +284,9 @@ static nyb_status set_word(const nyb_field *f, const char *value, int *index, ny
 
 static nyb_status set_number(const nyb_field *f, const char *value, double *number, nyb_error *err)
 {
-    char *end;
+    const char *end;
     errno = 0;
-    double v = strtod(value, &end);
+    double v = nyb_number_parse(value, &end);
     if (end == value || *end || errno == ERANGE)
         return nyb_fail(err, NYB_INVALID, "%s = '%.60s' is not a number", f->key, value);
     if (f->kind == FIELD_INT && v != floor(v))
@@ -480,18 +483,6 @@ static int print_spec(const nyb_spec *spec, char *text, size_t n_bytes)
     return nyb_spec_print(spec, text, n_bytes);
 }
 
-/* The shortest of up to nine digits that reads back as the same float. */
-static int print_float(float value, char *text, size_t n_bytes)
-{
-    char shortest[32] = "";
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(shortest, sizeof shortest, "%.*g", digits, (double)value);
-        if (strtof(shortest, NULL) == value)
-            break;
-    }
-    return snprintf(text, n_bytes, "%s", shortest);
-}
-
 static int print_update(const nyb_update *update, char *text, size_t n_bytes)
 {
     const bool exact = update->format->grid == NYB_GRID_REAL;
@@ -502,10 +493,13 @@ static int print_update(const nyb_update *update, char *text, size_t n_bytes)
 
 int nyb_recipe_field_print(const nyb_recipe *recipe, size_t i, char *text, size_t n_bytes)
 {
-    const nyb_field *f = &fields[i];
+    const nyb_field *f = &fields[i < N_FIELDS ? i : 0];
     const void *member = (const char *)recipe + f->offset;
     const char *word = "";
+    char number[NYB_NUMBER_BYTES];
     int index;
+    if (i >= N_FIELDS)
+        return -1;
     switch (f->kind) {
     case FIELD_TEXT:
         word = member;
@@ -532,7 +526,8 @@ int nyb_recipe_field_print(const nyb_recipe *recipe, size_t i, char *text, size_
     case FIELD_INT:
         return snprintf(text, n_bytes, "%d", *(const int *)member);
     case FIELD_FLOAT:
-        return print_float(*(const float *)member, text, n_bytes);
+        word = nyb_number_print_float(*(const float *)member, number);
+        break;
     case FIELD_WORD:
         memcpy(&index, member, sizeof index);
         word = f->words[index];
@@ -554,17 +549,17 @@ size_t nyb_recipe_field_count(void)
 
 const char *nyb_recipe_field_key(size_t i)
 {
-    return fields[i].key;
+    return i < N_FIELDS ? fields[i].key : NULL;
 }
 
 const char *nyb_recipe_field_help(size_t i)
 {
-    return fields[i].help;
+    return i < N_FIELDS ? fields[i].help : NULL;
 }
 
 int nyb_recipe_field_is_part(size_t i)
 {
-    return fields[i].is_part;
+    return i < N_FIELDS && fields[i].is_part;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */

@@ -25,12 +25,12 @@ size_t nyb_recipe_count(void)
 
 const char *nyb_recipe_name_at(size_t i)
 {
-    return nyb_recipe_records[i]->name;
+    return i < nyb_recipe_count() ? nyb_recipe_records[i]->name : NULL;
 }
 
 const char *nyb_recipe_about_at(size_t i)
 {
-    return nyb_recipe_records[i]->about;
+    return i < nyb_recipe_count() ? nyb_recipe_records[i]->about : NULL;
 }
 
 static const nyb_recipe_record *find_record(const char *name)

@@ -26,10 +26,12 @@ typedef enum nyb_ste {
 #undef X
 } nyb_ste;
 
+#define NYB_SAMPLES_MAX 16 /* of an operand; more would share random bits with other tensors' */
+
 typedef struct nyb_row {
     nyb_spec spec;            /* format f32: the operand is not quantized                     */
     const nyb_format *nonneg; /* format instead where the graph knows x >= 0; NULL: spec's    */
-    int samples;              /* SMP: independent draws averaged; 1                           */
+    int samples;              /* SMP: independent draws averaged; 1 .. NYB_SAMPLES_MAX         */
     nyb_from from;            /* w of dgrad, x of wgrad                                       */
     nyb_ste ste;              /* fwd.x, fwd.w                                                 */
     float pre, post;          /* multipliers before rounding and of the result: 1; 3/4 and 4/3 */

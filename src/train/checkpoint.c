@@ -1,4 +1,5 @@
 /* state.safetensors (all of a run) and model.safetensors (what is deployed). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -223,7 +224,7 @@ static bool get_slot(const nyb_st_tensor *tensor, const nyb_scale_rule *rule, ny
     const size_t n = slot_rule_floats(rule);
     float values[SLOT_FLOATS_MAX];
 
-    if (!tensor || tensor->n_bytes != (n + 2) * sizeof *values)
+    if (!tensor || strcmp(tensor->dtype, "F32") != 0 || tensor->n_bytes != (n + 2) * sizeof *values)
         return false;
     memcpy(values, tensor->data, tensor->n_bytes);
     *state = (nyb_slot_state){.clip_mean = values[n], .started = values[n + 1]};
@@ -236,40 +237,10 @@ static nyb_slot_state *slot_of(const nyb_graph *g, int layer, nyb_slot slot)
     return &g->slots[(size_t)g->model->layers[layer].gemm * NYB_SLOTS + slot];
 }
 
-/* Progress as text; doubles in hexadecimal, so that they come back exactly. */
-static void print_progress(const nyb_progress *p, char text[512])
-{
-    snprintf(text, 512,
-             "step=%llu loss_sum=%a correct=%a samples=%llu skipped=%llu seconds=%a "
-             "metrics=%llu test_loss=%a test_acc=%a loss_scale=%a good=%llu",
-             (unsigned long long)p->step, p->loss_sum, p->correct, (unsigned long long)p->n_samples,
-             (unsigned long long)p->n_skipped, p->seconds, (unsigned long long)p->n_metrics,
-             p->test_loss, p->test_acc, (double)p->scaler.scale,
-             (unsigned long long)p->scaler.n_good);
-}
-
-/* States of 0.1.0 end before loss_scale: what the recipe begins with stays. */
-static bool scan_progress(const char *text, nyb_progress *p)
-{
-    unsigned long long step, samples, skipped, metrics, n_good = p->scaler.n_good;
-    const int n = sscanf(text,
-                         "step=%llu loss_sum=%la correct=%la samples=%llu skipped=%llu seconds=%la "
-                         "metrics=%llu test_loss=%la test_acc=%la loss_scale=%a good=%llu",
-                         &step, &p->loss_sum, &p->correct, &samples, &skipped, &p->seconds,
-                         &metrics, &p->test_loss, &p->test_acc, &p->scaler.scale, &n_good);
-
-    p->step = step;
-    p->n_samples = samples;
-    p->n_skipped = skipped;
-    p->n_metrics = metrics;
-    p->scaler.n_good = n_good;
-    return n == 9 || n == 11;
-}
-
 nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
 {
     const nyb_graph *g = t->graph;
-    char progress[512], seed[32];
+    char progress[NYB_PROGRESS_BYTES], seed[32];
     nyb_status status;
     bundle b;
 
@@ -288,7 +259,7 @@ nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
             if (rule)
                 put_slot(&b, slot_key(t, i, (nyb_slot)s, rule), rule, slot_of(g, i, (nyb_slot)s));
         }
-    print_progress(&t->progress, progress);
+    nyb_progress_print(&t->progress, progress);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)g->seed);
     put_meta(&b, "seed", seed);
     put_meta(&b, "progress", progress);
@@ -347,9 +318,10 @@ static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *e
 {
     const char *progress = nyb_st_meta_find(file, "progress");
     const char *seed = nyb_st_meta_find(file, "seed");
+    nyb_progress read = t->progress;
     nyb_graph *g = t->graph;
 
-    if (!progress || !seed || !scan_progress(progress, &t->progress))
+    if (!progress || !seed || !nyb_progress_scan(progress, &read))
         return nyb_fail(err, NYB_CORRUPT, "state.safetensors does not say how far the run got");
     if (strtoull(seed, NULL, 10) != g->seed)
         return nyb_fail(err, NYB_INVALID, "the state was made with seed %s, not %llu", seed,
@@ -361,7 +333,9 @@ static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *e
         if (p->trained)
             NYB_TRY(load_param(g, file, "momentum.", p, p->momentum, err));
     }
-    return load_slots(t, file, err);
+    NYB_TRY(load_slots(t, file, err));
+    t->progress = read;
+    return NYB_OK;
 }
 
 /* Opens dir/name and hands it to load. */
@@ -522,11 +496,17 @@ static nyb_status load_codes(nyb_train *t, const nyb_st_file *file, nyb_param *p
     const nyb_st_tensor *codes = names[0] ? nyb_st_find(file, names[0]) : NULL;
     const nyb_st_tensor *scale = names[1] ? nyb_st_find(file, names[1]) : NULL;
     const size_t n_bytes = spec->format->bits == 4 ? (p->n + 1) / 2 : p->n;
+    const char *about = nyb_st_meta_find(file, p->name);
     float *values = nyb_alloc(p->n * sizeof *values), s;
     nyb_status status = NYB_OK;
+    char want[256];
 
-    if (!values)
+    describe(p, spec->format, want);
+    if (!values || !names[0] || !names[1])
         status = nyb_fail(err, NYB_MEMORY, "out of memory while loading '%s'", p->name);
+    else if (!about || strcmp(about, want) != 0)
+        status = nyb_fail(err, NYB_SHAPE, "'%s' is %s, this recipe has %s", p->name,
+                          about ? about : "not described", want);
     else if (!codes || !scale || codes->n_bytes != n_bytes || scale->n_bytes != sizeof(float) ||
              strcmp(scale->dtype, "F32"))
         status =
@@ -536,18 +516,40 @@ static nyb_status load_codes(nyb_train *t, const nyb_st_file *file, nyb_param *p
         const uint8_t *bytes = codes->data;
 
         memcpy(&s, scale->data, sizeof s);
-        for (size_t i = 0; i < p->n; i++) {
+        for (size_t i = 0; i < p->n && status == NYB_OK; i++) {
             const unsigned code =
                 spec->format->bits == 4 ? bytes[i / 2] >> 4 * (i % 2) & 15 : bytes[i];
 
             values[i] = nyb_format_decode(spec->format, code) * s;
+            if (code >= spec->format->n_codes || !isfinite(values[i]))
+                status = nyb_fail(err, NYB_CORRUPT, "'%s' has a code %u, which %s has not", p->name,
+                                  code, spec->format->name);
         }
+    }
+    if (status == NYB_OK) {
         nyb_param_import(t->graph, p, values, p->value);
         t->graph->weight_scale[t->model->layers[p->layer].gemm] = s;
     }
     nyb_free(names[0]);
     nyb_free(names[1]);
     nyb_free(values);
+    return status;
+}
+
+/* NULL: evaluation looks at its batches. */
+static nyb_status find_clip(const nyb_train *t, const nyb_st_file *file, int layer,
+                            const nyb_st_tensor **clip, nyb_error *err)
+{
+    char *name = print_name("", t->model->layers[layer].name, ".input.clip");
+    nyb_status status = NYB_OK;
+
+    if (!name)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while loading");
+    *clip = nyb_st_find(file, name);
+    if (*clip && ((*clip)->n_bytes != sizeof(float) || strcmp((*clip)->dtype, "F32") != 0))
+        status = nyb_fail(err, NYB_SHAPE, "'%s' is %s with %zu bytes, want F32 with 4", name,
+                          (*clip)->dtype, (*clip)->n_bytes);
+    nyb_free(name);
     return status;
 }
 
@@ -558,8 +560,7 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
     for (int i = 0; i < g->n_params; i++) {
         nyb_param *p = &g->params[i];
         nyb_row rows[NYB_SLOTS];
-        const nyb_st_tensor *clip;
-        char *name;
+        const nyb_st_tensor *clip = NULL;
 
         if (t->model->layers[p->layer].gemm < 0 || p->index != 0 || p->rule) {
             NYB_TRY(load_param(g, file, "", p, p->value, err));
@@ -568,10 +569,8 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
             continue;
         }
         nyb_graph_rows(t->model, &t->recipe, p->layer, NYB_MODE_EVAL, rows);
-        name = print_name("", t->model->layers[p->layer].name, ".input.clip");
-        clip = name ? nyb_st_find(file, name) : NULL;
-        nyb_free(name);
-        if (clip && clip->n_bytes == sizeof(float)) {
+        NYB_TRY(find_clip(t, file, p->layer, &clip, err));
+        if (clip) {
             nyb_slot_state *x = slot_of(g, p->layer, NYB_SLOT_FWD_X);
 
             memcpy(&x->clip_mean, clip->data, sizeof(float));

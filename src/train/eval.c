@@ -1,23 +1,5 @@
 /* Mean loss and accuracy on the test part. */
-#include <math.h>
-
-#include "base/math.h"
 #include "train/run.h"
-
-/* -log softmax(row)[label]; *right: the largest logit (first of equals) is the label's. */
-static double row_loss(const float *row, size_t classes, int32_t label, bool *right)
-{
-    size_t best = 0;
-    float sum = 0.0f;
-
-    for (size_t c = 1; c < classes; c++)
-        if (row[c] > row[best])
-            best = c;
-    for (size_t c = 0; c < classes; c++)
-        sum += nyb_expf(row[c] - row[best]);
-    *right = best == (size_t)label;
-    return (double)nyb_logf(sum) - (double)(row[label] - row[best]);
-}
 
 /* Fills the graph's input with n samples, repeating them where the batch is longer. */
 static void fill_input(nyb_graph *g, const float *x, const int32_t *labels, size_t n)
@@ -51,7 +33,8 @@ nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss, double
         for (size_t i = 0; i < n; i++) {
             bool right;
 
-            sum += row_loss(logits + i * classes, classes, labels[i], &right);
+            sum += (double)nyb_softmax_xent_row(logits + i * classes, classes, (size_t)labels[i],
+                                                &right);
             n_right += right;
         }
         n_samples += n;

@@ -73,10 +73,12 @@ nyb_status nyb_train_create(nyb_context *context, const nyb_model *model, const 
                             const nyb_data *data, const nyb_train_options *options,
                             nyb_train **train, nyb_error *err)
 {
-    nyb_train *t = nyb_alloc(sizeof *t);
+    nyb_train *t;
     nyb_status status;
 
     *train = NULL;
+    NYB_TRY(nyb_train_options_check(options, err));
+    t = nyb_alloc(sizeof *t);
     if (!t)
         return nyb_fail(err, NYB_MEMORY, "out of memory");
     t->context = context;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/number.h"
 #include "optim/optim.h"
 #include "train/run.h"
 
@@ -29,7 +30,7 @@ static const field fields[] = {
      1e3},
     {"label-smoothing", "of the cross-entropy", KIND_DOUBLE, AT(label_smoothing), 0, 0.999},
     {"clip-norm", "largest global gradient norm; 0: off", KIND_DOUBLE, AT(clip_norm), 0, 1e30},
-    {"seed", "of everything random", KIND_U64, AT(seed), 0, 1.8e19},
+    {"seed", "of everything random", KIND_U64, AT(seed), 0, 0x1p64},
     {"augment-crop", "pixels of padding before a random crop; 0: none", KIND_INT, AT(augment_crop),
      0, 64},
     {"augment-flip", "random horizontal flip", KIND_FLAG, AT(augment_flip), 0, 1},
@@ -91,12 +92,12 @@ static bool is_schedule(const char *word)
 
 static nyb_status set_number(const field *f, char *at, const char *value, nyb_error *err)
 {
-    char *end;
+    const char *end;
+    char *last;
     double d;
     unsigned long long u = 0;
 
-    errno = 0;
-    d = strtod(value, &end);
+    d = nyb_number_parse(value, &end);
     if (end == value || *end || !(d >= f->lo && d <= f->hi))
         return nyb_fail(err, NYB_INVALID, "%s = '%s': want a number from %.10g to %.10g", f->key,
                         value, f->lo, f->hi);
@@ -105,8 +106,8 @@ static nyb_status set_number(const field *f, char *at, const char *value, nyb_er
         return NYB_OK;
     }
     errno = 0;
-    u = strtoull(value, &end, 10);
-    if (*end || errno || value[0] == '-')
+    u = strtoull(value, &last, 10);
+    if (*last || errno || value[0] == '-')
         return nyb_fail(err, NYB_INVALID, "%s = '%s': want a whole number from %.10g to %.10g",
                         f->key, value, f->lo, f->hi);
     if (f->kind == KIND_U64) {
@@ -118,6 +119,46 @@ static nyb_status set_number(const field *f, char *at, const char *value, nyb_er
 
         memcpy(at, &i, sizeof i);
     }
+    return NYB_OK;
+}
+
+static double number_of(const field *f, const nyb_train_options *options)
+{
+    const char *at = (const char *)options + f->offset;
+    double d = 0.0;
+    uint64_t wide;
+    int whole;
+
+    switch (f->kind) {
+    case KIND_INT:
+    case KIND_FLAG:
+        memcpy(&whole, at, sizeof whole);
+        return (double)whole;
+    case KIND_U64:
+        memcpy(&wide, at, sizeof wide);
+        return (double)wide;
+    case KIND_DOUBLE:
+        memcpy(&d, at, sizeof d);
+        return d;
+    case KIND_SCHEDULE:
+        return 0.0;
+    }
+    return d;
+}
+
+nyb_status nyb_train_options_check(const nyb_train_options *options, nyb_error *err)
+{
+    for (size_t i = 0; i < N_FIELDS; i++) {
+        const field *f = &fields[i];
+        const double d = number_of(f, options);
+
+        if (f->kind != KIND_SCHEDULE && !(d >= f->lo && d <= f->hi))
+            return nyb_fail(err, NYB_INVALID, "%s = %.10g: want a number from %.10g to %.10g",
+                            f->key, d, f->lo, f->hi);
+    }
+    if (!memchr(options->schedule, 0, sizeof options->schedule) || !is_schedule(options->schedule))
+        return nyb_fail(err, NYB_UNKNOWN, "schedule '%.15s': want constant, step, linear or cosine",
+                        options->schedule);
     return NYB_OK;
 }
 
@@ -140,26 +181,16 @@ nyb_status nyb_train_option_set(nyb_train_options *options, const char *key, con
     return nyb_fail(err, NYB_UNKNOWN, "no training option '%s'", key);
 }
 
-/* The shortest of up to 17 digits that reads back as the same number. */
-static int print_double(double value, char *text, size_t n_bytes)
-{
-    char shortest[40] = "";
-
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(shortest, sizeof shortest, "%.*g", digits, value);
-        if (strtod(shortest, NULL) == value)
-            break;
-    }
-    return snprintf(text, n_bytes, "%s", shortest);
-}
-
 int nyb_train_option_print(const nyb_train_options *options, size_t i, char *text, size_t n_bytes)
 {
-    const char *at = (const char *)options + fields[i].offset;
+    const char *at = (const char *)options + (i < N_FIELDS ? fields[i].offset : 0);
+    char number[NYB_NUMBER_BYTES];
     int whole;
     uint64_t wide;
     double d;
 
+    if (i >= N_FIELDS)
+        return -1;
     switch (fields[i].kind) {
     case KIND_INT:
     case KIND_FLAG:
@@ -170,7 +201,7 @@ int nyb_train_option_print(const nyb_train_options *options, size_t i, char *tex
         return snprintf(text, n_bytes, "%llu", (unsigned long long)wide);
     case KIND_DOUBLE:
         memcpy(&d, at, sizeof d);
-        return print_double(d, text, n_bytes);
+        return snprintf(text, n_bytes, "%s", nyb_number_print(d, number));
     case KIND_SCHEDULE:
         return snprintf(text, n_bytes, "%s", at);
     }

@@ -22,6 +22,11 @@ typedef struct nyb_progress {
     nyb_loss_scaler scaler;
 } nyb_progress;
 
+#define NYB_PROGRESS_BYTES 512
+void nyb_progress_print(const nyb_progress *p, char text[NYB_PROGRESS_BYTES]);
+/* false: text is not one that was printed; p is unchanged. */
+bool nyb_progress_scan(const char *text, nyb_progress *p);
+
 typedef struct nyb_report nyb_report;
 
 struct nyb_train {
@@ -46,6 +51,8 @@ struct nyb_train {
 
 /* The learning rate and mode of the next update. */
 nyb_mode nyb_train_mode(const nyb_train *t);
+/* Each field in its range (NYB_INVALID), a schedule that there is (NYB_UNKNOWN). */
+NYB_MUST_CHECK nyb_status nyb_train_options_check(const nyb_train_options *options, nyb_error *err);
 float nyb_train_rate(const nyb_train *t);
 int nyb_train_epochs(const nyb_train *t); /* FNT included */
 uint64_t nyb_train_total_steps(const nyb_train *t);

@@ -91,7 +91,7 @@ says "lug" "luq_naive"
 run 2 recipe show luq --set wgrad.dy.sample=2
 says "wgrad.dy.samples"
 run 2 recipe show luq --set wgrad.dy.samples=0
-says "1 .. 64"
+says "1 .. 16"
 run 2 recipe show luq --set fwd.x.rounding=flush
 says "fwd.x" "flush"
 run 2 recipe show luq --set samples

@@ -144,6 +144,151 @@ static void the_deployed_model_evaluates_the_same(void **state)
     fixture_free(&f);
 }
 
+/* Writes the model of a run with these weights. */
+static void save_model(const char *weights)
+{
+    const char *const sets[] = {weights, NULL};
+    fixture f;
+
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", sets, 16, 32);
+    f.options.epochs = 0;
+    assert_int_equal(nyb_recipe_set(f.recipe, "edges", "recipe", NULL), NYB_OK);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, NULL), NYB_OK);
+    fixture_free(&f);
+}
+
+static nyb_status load_model(const char *weights, nyb_error *err)
+{
+    const char *const sets[] = {weights, NULL};
+    nyb_status status;
+    fixture f;
+
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", sets, 16, 32);
+    assert_int_equal(nyb_recipe_set(f.recipe, "edges", "recipe", NULL), NYB_OK);
+    fixture_start(&f);
+    status = nyb_train_load_model(f.train, fixture_folder, err);
+    fixture_free(&f);
+    return status;
+}
+
+/* Changes the last code in the model's file. */
+static void change_a_code(uint8_t to)
+{
+    static const char *const weights[] = {"fc1.weight", "fc2.weight"};
+    nyb_st_tensor tensors[16];
+    nyb_st_meta meta[2];
+    uint8_t codes[320];
+    char path[128];
+    nyb_st_file *file = NULL;
+
+    snprintf(path, sizeof path, "%s/model.safetensors", fixture_folder);
+    assert_int_equal(nyb_st_load(path, &file, NULL), NYB_OK);
+    for (size_t i = 0; i < nyb_st_count(file); i++) {
+        tensors[i] = *nyb_st_at(file, i);
+        if (strcmp(tensors[i].name, "fc2.weight.codes") == 0) {
+            assert_int_equal(tensors[i].n_bytes, sizeof codes);
+            memcpy(codes, tensors[i].data, sizeof codes);
+            codes[sizeof codes - 1] = to;
+            tensors[i].data = codes;
+        }
+    }
+    for (size_t i = 0; i < 2; i++)
+        meta[i] = (nyb_st_meta){weights[i], nyb_st_meta_find(file, weights[i])};
+    assert_int_equal(nyb_st_save(path, tensors, nyb_st_count(file), meta, 2, NULL), NYB_OK);
+    nyb_st_close(&file);
+}
+
+static void codes_of_another_format_are_refused(void **state)
+{
+    nyb_error err = {0};
+
+    (void)state;
+    save_model("fwd.w=int4/sawb");
+    assert_int_equal(load_model("fwd.w=int4/sawb", &err), NYB_OK);
+    assert_int_equal(load_model("fwd.w=e3m0/absmax/tensor/nearest", &err), NYB_SHAPE);
+    assert_non_null(strstr(err.text, "e3m0"));
+    assert_non_null(strstr(err.text, "int4"));
+    save_model("fwd.w=int7/absmax");
+    assert_int_equal(load_model("fwd.w=int7/absmax", &err), NYB_OK);
+    change_a_code(127);
+    assert_int_equal(load_model("fwd.w=int7/absmax", &err), NYB_OK);
+    change_a_code(128);
+    assert_int_equal(load_model("fwd.w=int7/absmax", &err), NYB_CORRUPT);
+    assert_non_null(strstr(err.text, "128"));
+}
+
+/* Every number of a recipe, at both ends of its range. */
+static void numbers_at_the_ends_of_their_ranges_run(void **state)
+{
+    size_t n_done = 0;
+
+    (void)state;
+    for (size_t i = 0; i < nyb_recipe_field_count(); i++) {
+        char range[400], ends[2][32];
+
+        nyb_recipe_field_range(i, range, sizeof range);
+        if (sscanf(range, "%31[0-9.e-] .. %31[0-9.e-]", ends[0], ends[1]) != 2)
+            continue;
+        for (size_t end = 0; end < 2; end++) {
+            double loss, n;
+            fixture f;
+
+            fixture_init(&f, "auto", 2, "mlp:32", "luq", NULL, 8, 16);
+            assert_int_equal(nyb_recipe_set(f.recipe, "edges", "recipe", NULL), NYB_OK);
+            assert_int_equal(nyb_recipe_set(f.recipe, "nonfinite", "continue", NULL), NYB_OK);
+            const char *const dot = strstr(nyb_recipe_field_key(i), ".samples");
+            char rounding[64];
+
+            if (dot) { /* of draws */
+                snprintf(rounding, sizeof rounding, "%.*s.rounding",
+                         (int)(dot - nyb_recipe_field_key(i)), nyb_recipe_field_key(i));
+                assert_int_equal(nyb_recipe_set(f.recipe, rounding, "stochastic", NULL), NYB_OK);
+            }
+            if (nyb_recipe_set(f.recipe, nyb_recipe_field_key(i), ends[end], NULL) != NYB_OK)
+                fail_msg("%s = %s", nyb_recipe_field_key(i), ends[end]);
+            fixture_start(&f);
+            for (int step = 0; step < 2; step++)
+                assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+            fixture_free(&f);
+            n_done++;
+        }
+    }
+    assert_true(n_done >= 40);
+}
+
+static void options_out_of_range_are_refused(void **state)
+{
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", NULL, 8, 16);
+    const nyb_train_options good = f.options;
+    for (int i = 0; i < 6; i++) {
+        f.options = good;
+        if (i == 0)
+            f.options.batch = 0;
+        else if (i == 1)
+            f.options.label_smoothing = 1;
+        else if (i == 2)
+            f.options.epochs = -1;
+        else if (i == 3)
+            f.options.lr = NAN;
+        else if (i == 4)
+            memcpy(f.options.schedule, "cosines", 8);
+        else
+            memset(f.options.schedule, 'x', sizeof f.options.schedule);
+        assert_int_equal(
+            nyb_train_create(f.context, f.model, f.recipe, f.data, &f.options, &f.train, &err),
+            i < 4 ? NYB_INVALID : NYB_UNKNOWN);
+        assert_null(f.train);
+    }
+    f.options = good;
+    fixture_start(&f);
+    fixture_free(&f);
+}
+
 static void a_step_allocates_nothing(void **state)
 {
     static const char *const recipes[] = {"f32", "luq"};
@@ -559,6 +704,10 @@ int main(void)
                                         fixture_make_folder, fixture_remove_folder),
         cmocka_unit_test_setup_teardown(the_deployed_model_evaluates_the_same, fixture_make_folder,
                                         fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(codes_of_another_format_are_refused, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test(numbers_at_the_ends_of_their_ranges_run),
+        cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(a_step_allocates_nothing),
         cmocka_unit_test(live_buffers_never_overlap),
         cmocka_unit_test(quantized_inputs_are_kept_at_an_eighth),

@@ -195,6 +195,30 @@ static void cross_entropy_keeps_extremes_finite_and_shows_nan(void **state)
     rig_destroy(&r);
 }
 
+/* Evaluation's row is that of the operator. */
+static void a_row_of_logits_has_a_loss_and_a_class(void **state)
+{
+    static const float rows[][3] = {
+        {0, 0, 0}, {1, 3, 2}, {NAN, NAN, NAN}, {1, NAN, 0}, {INFINITY, 0, 0}};
+    bool right;
+
+    (void)state;
+    assert_true(fabs((double)nyb_softmax_xent_row(rows[0], 3, 0, &right) - log(3)) < 1e-6);
+    assert_true(right);
+    nyb_softmax_xent_row(rows[0], 3, 1, &right);
+    assert_false(right);
+    assert_true(fabs((double)nyb_softmax_xent_row(rows[1], 3, 1, &right) -
+                     log(1 + exp(-1) + exp(-2))) < 1e-6);
+    assert_true(right);
+    for (size_t i = 2; i < 4; i++)
+        for (size_t label = 0; label < 3; label++) {
+            assert_true(isnan(nyb_softmax_xent_row(rows[i], 3, label, &right)));
+            assert_false(right);
+        }
+    nyb_softmax_xent_row(rows[4], 3, 0, &right);
+    assert_true(right);
+}
+
 static void batchnorm_of_constants_is_beta(void **state)
 {
     rig r;
@@ -675,6 +699,7 @@ int main(void)
         cmocka_unit_test(relu_passes_nan_and_stops_at_zero),
         cmocka_unit_test(maxpool_takes_the_first_of_equals_and_a_nan),
         cmocka_unit_test(cross_entropy_keeps_extremes_finite_and_shows_nan),
+        cmocka_unit_test(a_row_of_logits_has_a_loss_and_a_class),
         cmocka_unit_test(batchnorm_of_constants_is_beta),
         cmocka_unit_test(batchnorm_variance_is_accurate_for_any_block),
         cmocka_unit_test(bits_depend_on_neither_threads_nor_isa),

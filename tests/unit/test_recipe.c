@@ -195,7 +195,7 @@ static void test_numbers(void **state)
     (void)state;
     static const float values[] = {0.1f, 0.98765439f, 1.0f / 3, 1.17549435e-38f, 999.999939f};
     nyb_recipe *r = create("luq");
-    expect_set(r, "wgrad.dy.samples", "64");
+    expect_set(r, "wgrad.dy.samples", "16");
     expect_set(r, "wgrad.dy.samples", "1");
     expect_set(r, "eval.decay", "0");
     expect_set(r, "eval.decay", "0.9999");
@@ -251,8 +251,8 @@ static void test_set_errors(void **state)
     (void)state;
     expect_error("luq", "wgrad.dy.sample", "2", NYB_UNKNOWN, WORDS("wgrad.dy.samples"));
     expect_error("luq", "nothing.like.it", "2", NYB_UNKNOWN, WORDS("fwd.x", "edges", "nonfinite"));
-    expect_error("luq", "wgrad.dy.samples", "0", NYB_INVALID, WORDS("1 .. 64"));
-    expect_error("luq", "wgrad.dy.samples", "65", NYB_INVALID, WORDS("1 .. 64"));
+    expect_error("luq", "wgrad.dy.samples", "0", NYB_INVALID, WORDS("1 .. 16"));
+    expect_error("luq", "wgrad.dy.samples", "17", NYB_INVALID, WORDS("1 .. 16"));
     expect_error("luq", "wgrad.dy.samples", "2.5", NYB_INVALID, WORDS("whole"));
     expect_error("luq", "wgrad.dy.samples", "two", NYB_INVALID, WORDS("number"));
     expect_error("luq", "wgrad.dy.samples", "", NYB_INVALID, WORDS("number"));

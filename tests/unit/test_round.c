@@ -227,6 +227,45 @@ static void unmix_undoes_a_mix(void **state)
     free(y);
 }
 
+/* No gradient where an element is beyond either end of the range: below 0 for unsigned ones. */
+static void the_mask_has_two_ends(void **state)
+{
+    static const struct {
+        const char *spec;
+        size_t n; /* of elements 0 .. 15 whose gradient is left; they are -4 .. 11 */
+        size_t first;
+    } cases[] = {
+        {"uint4/unit/tensor/nearest", 12, 4},   {"uint2/unit/tensor/nearest", 4, 4},
+        {"int2/unit/tensor/nearest", 3, 3},     {"int4/unit/tensor/nearest", 12, 0},
+        {"e2m1/unit/tensor/nearest", 11, 0},    {"uint4/absmax/block16/nearest", 12, 4},
+        {"int4/absmax/block16/nearest", 16, 0},
+    };
+    nyb_context *context;
+    float real[16], dx[16];
+
+    (void)state;
+    assert_int_equal(nyb_context_create("auto", 1, &context, NULL), NYB_OK);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const nyb_spec spec = parsed(cases[c].spec);
+        const nyb_view view = {.rows = 1, .cols = 16, .run = 16};
+        const nyb_stream stream = {0};
+        const nyb_round_job job = {
+            .spec = &spec, .view = view, .stream = &stream, .signs = &stream, .pre = 1, .post = 1};
+        void *scratch = nyb_alloc(nyb_round_scratch_bytes(&spec, &view) + 1);
+
+        for (size_t i = 0; i < 16; i++) {
+            real[i] = (float)i - 4;
+            dx[i] = 1;
+        }
+        nyb_round_mask(context, &job, real, dx, scratch);
+        for (size_t i = 0; i < 16; i++)
+            if (dx[i] != (float)(i >= cases[c].first && i < cases[c].first + cases[c].n))
+                fail_msg("%s: %g", cases[c].spec, (double)real[i]);
+        nyb_free(scratch);
+    }
+    nyb_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +274,7 @@ int main(void)
         cmocka_unit_test(bits_depend_on_nothing),
         cmocka_unit_test(packed_codes_are_the_values),
         cmocka_unit_test(unmix_undoes_a_mix),
+        cmocka_unit_test(the_mask_has_two_ends),
     };
 
     return cmocka_run_group_tests(tests, begin, NULL);

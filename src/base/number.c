@@ -1,0 +1,74 @@
+#include "base/number.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/base.h"
+
+/* What stands for the point; of some locales more than one byte. */
+static const char *separator(void)
+{
+    const char *point = localeconv()->decimal_point;
+
+    return *point ? point : ".";
+}
+
+/* The first `from` in text becomes `to`; text has the room. */
+static void replace(char *text, const char *from, const char *to)
+{
+    char *at = strstr(text, from);
+
+    if (!at || strcmp(from, to) == 0)
+        return;
+    memmove(at + strlen(to), at + strlen(from), strlen(at + strlen(from)) + 1);
+    memcpy(at, to, strlen(to));
+}
+
+const char *nyb_number_print(double value, char text[NYB_NUMBER_BYTES])
+{
+    int digits = 15;
+
+    do
+        snprintf(text, NYB_NUMBER_BYTES, "%.*g", digits, value);
+    while (digits++ < 17 && strtod(text, NULL) != value);
+    replace(text, separator(), ".");
+    return text;
+}
+
+const char *nyb_number_print_float(float value, char text[NYB_NUMBER_BYTES])
+{
+    int digits = 6;
+
+    do
+        snprintf(text, NYB_NUMBER_BYTES, "%.*g", digits, (double)value);
+    while (digits++ < 9 && strtof(text, NULL) != value);
+    replace(text, separator(), ".");
+    return text;
+}
+
+double nyb_number_parse(const char *text, const char **end)
+{
+    static const char letters[] = "0123456789+-.abcdefABCDEFxXpPinfINFtyTYnaNA()_";
+    const size_t blank = strspn(text, " \t\n\v\f\r"), n = strspn(text + blank, letters);
+    const char *const point = separator();
+    char copy[256 + 16], *stop;
+
+    *end = text;
+    if (n >= 255)
+        return 0.0;
+    memcpy(copy, text + blank, n);
+    copy[n] = '\0';
+    const char *const dot = strchr(copy, '.');
+    const size_t at = dot ? (size_t)(dot - copy) : n;
+
+    replace(copy, ".", point);
+    const double value = strtod(copy, &stop);
+    size_t used = (size_t)(stop - copy);
+
+    if (used > at) /* behind the separator */
+        used -= strlen(point) - 1;
+    if (used > 0)
+        *end = text + blank + used;
+    return value;
+}
