@@ -22,7 +22,7 @@ run() {
         local dir=$out/$name-s$seed
         [ -e "$dir/summary.json" ] && continue
         "$nybble" train --data fashion-mnist --model "$model" --recipe "$recipe" "$@" \
-            --epochs "$epochs" --threads "$threads" --seed "$seed" --out "$dir"
+            --epochs "$epochs" --threads "$threads" --seed "$seed" --out "$dir" --overwrite
     done
 }
 

@@ -103,7 +103,7 @@ static int find_axis(const nyb_array *in, const char *text, shape *s)
 /* to[outer][inner][along] = from[outer][along][inner], elements of n_bytes; back: the reverse. */
 static void turn(const shape *s, const void *from, void *to, size_t n_bytes, bool back)
 {
-    for (size_t o = 0; o < s->outer; o++)
+    for (size_t o = 0; s->along > 0 && o < s->outer; o++)
         for (size_t i = 0; i < s->inner; i++)
             for (size_t a = 0; a < s->along; a++) {
                 const size_t stored = (o * s->along + a) * s->inner + i;
@@ -161,6 +161,10 @@ static int run(const cli_verb *verb, int argc, char **argv)
         return cli_fail_argument(args.at[0], &err);
     if (v.codes && nyb_format_bits(spec.format) > 8) {
         cli_error("--codes", "%s has no codes", nyb_format_name(spec.format));
+        return CLI_USAGE;
+    }
+    if (v.codes && strcmp(v.codes, args.at[2]) == 0) {
+        cli_error("--codes", "'%s' is where the values go", v.codes);
         return CLI_USAGE;
     }
     nyb_context *context;

@@ -1,7 +1,9 @@
 /* nybble train: trains a model on data with a recipe. */
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "job.h"
 #include "progress.h"
@@ -11,7 +13,7 @@ typedef struct values {
     const char *data, *model, *recipe, *cpu, *out, *resume;
     cli_list set;
     size_t threads, limit_train, limit_test;
-    bool json, quiet, dry_run;
+    bool json, quiet, dry_run, overwrite;
 } values;
 
 static const cli_option options[] = {
@@ -29,6 +31,8 @@ static const cli_option options[] = {
      "run folder: config.txt, metrics.jsonl, TensorBoard events, checkpoints, "
      "summary.json (default: none)",
      CLI_TEXT, offsetof(values, out), 0, 0},
+    {"overwrite", NULL, "a run that --out holds already is replaced, not kept", CLI_FLAG,
+     offsetof(values, overwrite), 0, 0},
     {"resume", "DIR",
      "go on where the run in DIR stopped, exactly; its config.txt decides the "
      "rest",
@@ -112,9 +116,38 @@ static int interrupted(const char *dir)
     return CLI_INTERRUPTED;
 }
 
+static bool recipe_quantizes(const nyb_recipe *recipe)
+{
+    static const char *const operands[] = {"fwd.x",   "fwd.w",    "dgrad.dy",
+                                           "dgrad.w", "wgrad.dy", "wgrad.x"};
+    char spec[96];
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++) {
+        nyb_recipe_print(recipe, operands[i], spec, sizeof spec);
+        if (strcmp(spec, "f32") != 0)
+            return true;
+    }
+    return false;
+}
+
+static bool model_is_quantized(const nyb_train *train)
+{
+    for (size_t i = 0; i < nyb_train_explain_count(train); i++) {
+        nyb_explain_line line;
+        nyb_train_explain_at(train, i, &line);
+        if (strcmp(line.a, "f32") != 0 || strcmp(line.b, "f32") != 0)
+            return true;
+    }
+    return false;
+}
+
 static int train(cli_job *job, const char *dir, const values *v)
 {
     nyb_error err;
+    if (v->dry_run && v->json) {
+        cli_error("train", "--dry-run has no --json");
+        cli_hint("nybble explain --json");
+        return CLI_USAGE;
+    }
     char *config = cli_job_config(job);
     if (v->dry_run) {
         fputs(config, stdout);
@@ -127,6 +160,10 @@ static int train(cli_job *job, const char *dir, const values *v)
         free(config);
         return cli_fail(dir, &err);
     }
+    if (!v->quiet && recipe_quantizes(job->recipe) && !model_is_quantized(job->train))
+        cli_hint("no product of %s is quantized: its layers are all first or last ones, which are "
+                 "as the recipe's `edges` says (--set edges=recipe)",
+                 job->model_spec);
     cli_progress progress;
     cli_progress_begin(&progress, v->quiet, job->options.log_every);
     nyb_status status = nyb_train_run(job->train, dir, config, cli_progress_event, &progress, &err);
@@ -139,12 +176,25 @@ static int train(cli_job *job, const char *dir, const values *v)
     return report(job, v->json);
 }
 
+static bool has_run(const char *dir)
+{
+    char path[PATH_MAX];
+
+    return (size_t)snprintf(path, sizeof path, "%s/config.txt", dir) < sizeof path &&
+           access(path, F_OK) == 0;
+}
+
 /* A new run: everything from the command line. */
 static int prepare_new(cli_job *job, const cli_args *args, const values *v)
 {
     if (!v->data || !v->model) {
         cli_error("train", "--data and --model are needed");
         cli_hint("nybble train --help");
+        return CLI_USAGE;
+    }
+    if (v->out && !v->overwrite && !v->dry_run && has_run(v->out)) {
+        cli_error(v->out, "holds a run already");
+        cli_hint("--resume %s goes on with it; --overwrite begins anew", v->out);
         return CLI_USAGE;
     }
     job->data_spec = v->data;
@@ -171,7 +221,7 @@ static int prepare_resumed(const cli_verb *verb, cli_job *job, const cli_args *a
                            const values *v)
 {
     static const char *const fixed[] = {"data",        "model",      "recipe", "set",
-                                        "limit-train", "limit-test", "out"};
+                                        "limit-train", "limit-test", "out",    "overwrite"};
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
         if (cli_given(verb, args, fixed[i])) {
             cli_error("train", "--%s does not go with --resume: config.txt decides it", fixed[i]);

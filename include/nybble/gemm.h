@@ -25,6 +25,7 @@ NYB_API size_t nyb_matrix_rows(const nyb_matrix *matrix);
 NYB_API size_t nyb_matrix_cols(const nyb_matrix *matrix);
 NYB_API size_t nyb_matrix_bytes(const nyb_matrix *matrix); /* of the packed codes */
 NYB_API float nyb_matrix_scale(const nyb_matrix *matrix);
+/* 0 outside the matrix. */
 NYB_API unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t col);
 
 /* The three products of a linear layer x [m][k], w [n][k], dy [m][n] (NYB_SHAPE otherwise):

@@ -76,14 +76,16 @@ typedef int nyb_event_fn(void *user, const nyb_event *event);
 
 /* Trains to the end (or max_steps). dir: the run folder, created if missing, or NULL for none:
  * config.txt, metrics.jsonl, events.out.tfevents.*, model.safetensors, state.safetensors,
- * summary.json. config: text stored as config.txt. */
+ * summary.json; those of an earlier run are removed, if this one is not resumed from there. config:
+ * text stored as config.txt. NYB_STATE if another run writes to dir, NYB_NONFINITE as the recipe's
+ * policy has it, NYB_INTERRUPTED if fn stopped it. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *dir,
                                                 const char *config, nyb_event_fn *fn, void *user,
                                                 nyb_error *err);
 
 /* Loads DIR/state.safetensors: masters, optimizer, scales, step. The next nyb_train_run goes on
- * exactly where it was written. NYB_SHAPE / NYB_UNKNOWN if it belongs to another model or recipe,
- * NYB_INVALID to another seed, NYB_CORRUPT if it does not say how far it got. A run that this
+ * exactly where it was written. NYB_SHAPE / NYB_UNKNOWN / NYB_INVALID if it belongs to another
+ * model, recipe, batch or seed, NYB_CORRUPT if it does not say how far it got. A run that this
  * failed for has parts of both: destroy it. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_resume(nyb_train *train, const char *dir,
                                                    nyb_error *err);

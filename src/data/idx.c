@@ -120,14 +120,16 @@ static nyb_status open_fashion(const char *rest, nyb_data *d, nyb_error *err)
         return nyb_fail(err, NYB_INVALID, "nothing may follow its name (idx:DIR reads a folder)");
     if (root && *root) {
         NYB_TRY(nyb_data_path(root, "fashion-mnist", "", dir, err));
-        if (!access(dir, F_OK))
-            return open_labels10(dir, d, err);
+        if (access(dir, F_OK))
+            return nyb_fail(err, NYB_IO, "NYBBLE_DATA is '%s', and %s is not there", root, dir);
+        return open_labels10(dir, d, err);
     }
     if (access(debian, F_OK))
-        return nyb_fail(err, NYB_IO,
-                        "neither $NYBBLE_DATA/fashion-mnist nor %s is there; "
-                        "apt-get install dataset-fashion-mnist",
-                        debian);
+        return nyb_fail(
+            err, NYB_IO,
+            "%s is not there; apt-get install dataset-fashion-mnist, or set NYBBLE_DATA "
+            "to a folder that has fashion-mnist/",
+            debian);
     return open_labels10(debian, d, err);
 }
 
@@ -135,5 +137,5 @@ extern const nyb_data_source nyb_data_source_idx, nyb_data_source_fashion_mnist;
 const nyb_data_source nyb_data_source_idx = {
     "idx", "idx:DIR, four IDX files (MNIST's names), plain or .gz", open_dir};
 const nyb_data_source nyb_data_source_fashion_mnist = {
-    "fashion-mnist", "Fashion-MNIST of Debian's dataset-fashion-mnist, or in $NYBBLE_DATA",
-    open_fashion};
+    "fashion-mnist",
+    "Fashion-MNIST of Debian's dataset-fashion-mnist, or $NYBBLE_DATA/fashion-mnist", open_fashion};

@@ -422,9 +422,13 @@ nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key, const char 
     case FIELD_TEXT:
         return set_text(f, value, member, err);
     case FIELD_SPEC:
-        return set_spec(f, value, member, err);
+        NYB_TRY(set_spec(f, value, member, err));
+        ((nyb_row *)member)->nonneg = NULL; /* it was the former format's */
+        return NYB_OK;
     case FIELD_FORMAT:
-        return set_format(f, value, member, err);
+        NYB_TRY(set_format(f, value, member, err));
+        ((nyb_row *)member)->nonneg = NULL;
+        return NYB_OK;
     case FIELD_SCALE:
     case FIELD_GROUP:
     case FIELD_ROUNDING:

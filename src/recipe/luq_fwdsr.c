@@ -7,8 +7,8 @@ const nyb_recipe_record nyb_recipe_luq_fwdsr = {
     .source = "ablation of Fig. 1 in Chmiel et al., ICLR 2023, arXiv:2112.10769",
     .differs = "as luq; one draw of weights and inputs serves all products that use them",
     .base = "luq",
-    .fields = "fwd.x   = int4/sawb/tensor/stochastic\n"
-              "fwd.w   = int4/sawb/tensor/stochastic\n"
-              "dgrad.w = int4/sawb/tensor/stochastic\n"
-              "wgrad.x = int4/sawb/tensor/stochastic\n",
+    .fields = "fwd.x.rounding   = stochastic\n"
+              "fwd.w.rounding   = stochastic\n"
+              "dgrad.w.rounding = stochastic\n"
+              "wgrad.x.rounding = stochastic\n",
 };

@@ -74,14 +74,17 @@ static nyb_status load_record(nyb_recipe *recipe, const nyb_recipe_record *recor
     return nyb_recipe_apply_text(recipe, record->name, record->fields, NULL, depth, err);
 }
 
-/* A file that does not name itself is called as its file is, without folder and ending. */
-static void name_after_file(nyb_recipe *recipe, const char *path)
+/* A file that does not name itself is called as its file is, without folder, and without ending
+ * unless a built-in recipe is called so. */
+static nyb_status name_after_file(nyb_recipe *recipe, const char *path, nyb_error *err)
 {
     const char *slash = strrchr(path, '/');
-    const char *stem = slash ? slash + 1 : path;
-    size_t length = strcspn(stem, ".");
-    if (length > 0)
-        snprintf(recipe->name, sizeof recipe->name, "%.*s", (int)nyb_min(length, 100), stem);
+    const char *file = slash ? slash + 1 : path;
+    char name[101];
+    snprintf(name, sizeof name, "%.*s", (int)nyb_min(strcspn(file, "."), 100), file);
+    if (!*name || find_record(name))
+        snprintf(name, sizeof name, "%s", file);
+    return nyb_recipe_set_field(recipe, "name", name, err);
 }
 
 static nyb_status load_file(nyb_recipe *recipe, const char *path, int depth, nyb_error *err)
@@ -108,7 +111,7 @@ static nyb_status load(nyb_recipe *recipe, const char *name_or_file, int depth, 
         return load_record(recipe, record, depth, err);
     if (!strpbrk(name_or_file, "./"))
         return fail_unknown(name_or_file, err);
-    name_after_file(recipe, name_or_file);
+    NYB_TRY(name_after_file(recipe, name_or_file, err));
     return load_file(recipe, name_or_file, depth, err);
 }
 

@@ -37,6 +37,8 @@ typedef struct nyb_row {
     float pre, post;          /* multipliers before rounding and of the result: 1; 3/4 and 4/3 */
 } nyb_row;
 
+_Static_assert(offsetof(nyb_row, spec) == 0, "field.c finds the row of a spec");
+
 static inline bool nyb_row_is_f32(const nyb_row *row)
 {
     return row->spec.format->grid == NYB_GRID_REAL;

@@ -80,7 +80,7 @@ nyb_status nyb_weights_sha256(const nyb_graph *g, char hex[65], nyb_error *err)
 typedef struct bundle {
     nyb_st_tensor *tensors;
     size_t n, n_capacity;
-    nyb_st_meta *meta; /* room for five and one per parameter */
+    nyb_st_meta *meta; /* room for six and one per parameter */
     size_t n_meta;
     bool failed; /* out of memory */
 } bundle;
@@ -154,7 +154,7 @@ static nyb_status bundle_begin(bundle *b, const nyb_train *t, nyb_error *err)
     *b = (bundle){0};
     b->n_capacity = (size_t)g->n_params * 3 + (size_t)g->model->n_gemms * (NYB_SLOTS + 2);
     b->tensors = nyb_alloc(b->n_capacity * sizeof *b->tensors);
-    b->meta = nyb_alloc((5 + (size_t)g->n_params) * sizeof *b->meta);
+    b->meta = nyb_alloc((6 + (size_t)g->n_params) * sizeof *b->meta);
     if (!b->tensors || !b->meta) {
         bundle_free(b);
         return nyb_fail(err, NYB_MEMORY, "out of memory while saving");
@@ -240,7 +240,7 @@ static nyb_slot_state *slot_of(const nyb_graph *g, int layer, nyb_slot slot)
 nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
 {
     const nyb_graph *g = t->graph;
-    char progress[NYB_PROGRESS_BYTES], seed[32];
+    char progress[NYB_PROGRESS_BYTES], seed[32], batch[32];
     nyb_status status;
     bundle b;
 
@@ -261,7 +261,9 @@ nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
         }
     nyb_progress_print(&t->progress, progress);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)g->seed);
+    snprintf(batch, sizeof batch, "%d", t->options.batch);
     put_meta(&b, "seed", seed);
+    put_meta(&b, "batch", batch);
     put_meta(&b, "progress", progress);
     status = bundle_save(&b, dir, "state.safetensors", err);
     bundle_free(&b);
@@ -314,18 +316,35 @@ static nyb_status load_slots(nyb_train *t, const nyb_st_file *file, nyb_error *e
     return NYB_OK;
 }
 
+/* What the state must share with the run that goes on; files of 0.1.0 do not say all of it. */
+static nyb_status check_meta(const nyb_st_file *file, const char *key, const char *want,
+                             nyb_error *err)
+{
+    const char *found = nyb_st_meta_find(file, key);
+
+    if (found && strcmp(found, want) != 0)
+        return nyb_fail(err, NYB_INVALID, "the state was made with %s '%s', not '%s'", key, found,
+                        want);
+    return NYB_OK;
+}
+
 static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *err)
 {
     const char *progress = nyb_st_meta_find(file, "progress");
     const char *seed = nyb_st_meta_find(file, "seed");
     nyb_progress read = t->progress;
     nyb_graph *g = t->graph;
+    char batch[32];
 
     if (!progress || !seed || !nyb_progress_scan(progress, &read))
         return nyb_fail(err, NYB_CORRUPT, "state.safetensors does not say how far the run got");
     if (strtoull(seed, NULL, 10) != g->seed)
         return nyb_fail(err, NYB_INVALID, "the state was made with seed %s, not %llu", seed,
                         (unsigned long long)g->seed);
+    snprintf(batch, sizeof batch, "%d", t->options.batch);
+    NYB_TRY(check_meta(file, "model", t->model->name, err));
+    NYB_TRY(check_meta(file, "recipe", t->recipe.name, err));
+    NYB_TRY(check_meta(file, "batch", batch, err));
     for (int i = 0; i < g->n_params; i++) {
         nyb_param *p = &g->params[i];
 
@@ -335,6 +354,7 @@ static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *e
     }
     NYB_TRY(load_slots(t, file, err));
     t->progress = read;
+    t->resumed = true;
     return NYB_OK;
 }
 
@@ -373,8 +393,12 @@ static nyb_status weight_codes(const nyb_train *t, const nyb_param *p, const nyb
     const size_t hw = depthwise ? 1 : taps, c = depthwise ? taps : p->dims[1];
     nyb_packed packed = {.format = spec->format, .rows = o * hw, .cols = c};
     nyb_slot_state state = *slot_of(t->graph, p->layer, NYB_SLOT_FWD_W);
-    const float fixed = t->graph->weight_scale[t->model->layers[p->layer].gemm];
-    const nyb_stream stream = {.seed = t->graph->seed, .role = NYB_RNG_W_FWD};
+    const int gemm = t->model->layers[p->layer].gemm;
+    const float fixed = t->graph->weight_scale[gemm];
+    const nyb_stream stream = {/* evaluation's */
+                               .seed = t->graph->seed,
+                               .tensor = (uint32_t)gemm,
+                               .role = NYB_RNG_W_FWD};
     void *scratch = nyb_alloc(nyb_moments_scratch_bytes(packed.rows, c));
     nyb_moments moments;
 
@@ -431,11 +455,12 @@ static nyb_status put_weight(bundle *b, const nyb_train *t, const nyb_param *p,
     return NYB_OK;
 }
 
-/* Weights with one scale that follows from them alone; others are stored as masters, from which the
- * forward product rounds them again. */
+/* Weights with one scale that follows from them alone and whose values encode to the same codes
+ * again; others are stored as masters, from which the forward product rounds them again. */
 static bool stored_as_codes(const nyb_row *row)
 {
-    return nyb_spec_packs(&row->spec) && row->spec.scale->choose;
+    return nyb_spec_packs(&row->spec) && row->spec.scale->choose && row->pre == 1.0f &&
+           row->post == 1.0f && row->spec.format->multiples == 0;
 }
 
 /* One GEMM weight: its codes and scale, or f32; and the clip of the layer's input. */
@@ -516,6 +541,8 @@ static nyb_status load_codes(nyb_train *t, const nyb_st_file *file, nyb_param *p
         const uint8_t *bytes = codes->data;
 
         memcpy(&s, scale->data, sizeof s);
+        if (!(s >= 0.0f && isfinite(s)))
+            status = nyb_fail(err, NYB_CORRUPT, "the scale of '%s' is %g", p->name, (double)s);
         for (size_t i = 0; i < p->n && status == NYB_OK; i++) {
             const unsigned code =
                 spec->format->bits == 4 ? bytes[i / 2] >> 4 * (i % 2) & 15 : bytes[i];
@@ -574,6 +601,9 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
             nyb_slot_state *x = slot_of(g, p->layer, NYB_SLOT_FWD_X);
 
             memcpy(&x->clip_mean, clip->data, sizeof(float));
+            if (!(x->clip_mean > 0.0f && isfinite(x->clip_mean)))
+                return nyb_fail(err, NYB_CORRUPT, "the clip of the input of '%s' is %g",
+                                t->model->layers[p->layer].name, (double)x->clip_mean);
             x->started = 1.0f;
         }
         /* Masters under a recipe that would store codes: post-training quantization. */

@@ -240,7 +240,7 @@ static nyb_status run(session *s, nyb_error *err)
 
     while (!is_over(s))
         NYB_TRY(run_epoch(s, err));
-    if (t->progress.step % t->steps_per_epoch != 0 && !s->stopped)
+    if ((t->progress.step % t->steps_per_epoch != 0 || t->progress.step == 0) && !s->stopped)
         NYB_TRY(nyb_train_eval(t, &t->progress.test_loss, &t->progress.test_acc, err));
     if (nyb_train_mode(t) == NYB_MODE_FINISH && !s->stopped) {
         double loss;

@@ -1,7 +1,10 @@
 /* The run folder: metrics.jsonl, TensorBoard events, summary.json. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -11,6 +14,7 @@
 
 struct nyb_report {
     nyb_train *train;
+    int lock;   /* the folder, opened */
     char *path; /* of metrics.jsonl */
     FILE *metrics;
     nyb_events *events;
@@ -86,6 +90,50 @@ static nyb_status open_metrics(nyb_report *r, nyb_error *err)
     return NYB_OK;
 }
 
+/* Two runs that wrote to one folder would leave a mixture of both. */
+static nyb_status lock_dir(const char *dir, int *lock, nyb_error *err)
+{
+    *lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0)
+        return nyb_fail(err, NYB_IO, "cannot open folder '%s': %s", dir, strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        return nyb_fail(err, NYB_STATE, "another run writes to '%s'", dir);
+    return NYB_OK; /* file systems without locks: as if it were ours */
+}
+
+/* What an earlier run left, which is not the beginning of this one. */
+static void clear_dir(int lock)
+{
+    static const char *const files[] = {"state.safetensors", "model.safetensors", "summary.json"};
+    const int copy = dup(lock);
+    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    const struct dirent *entry;
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        unlinkat(lock, files[i], 0);
+    if (!dir && copy >= 0)
+        close(copy);
+    while (dir && (entry = readdir(dir)))
+        if (strncmp(entry->d_name, "events.out.tfevents.", 20) == 0)
+            unlinkat(lock, entry->d_name, 0);
+    if (dir)
+        closedir(dir);
+}
+
+static nyb_status open_files(nyb_report *r, const char *dir, const char *config, nyb_error *err)
+{
+    NYB_TRY(lock_dir(dir, &r->lock, err));
+    if (!r->train->resumed)
+        clear_dir(r->lock);
+    if (config)
+        NYB_TRY(write_text(dir, "config.txt", config, err));
+    r->path = join(dir, "metrics.jsonl");
+    if (!r->path)
+        return nyb_fail(err, NYB_MEMORY, "out of memory");
+    NYB_TRY(open_metrics(r, err));
+    return nyb_events_create(dir, &r->events, err);
+}
+
 nyb_status nyb_report_open(nyb_train *t, const char *dir, const char *config, nyb_report **report,
                            nyb_error *err)
 {
@@ -94,16 +142,12 @@ nyb_status nyb_report_open(nyb_train *t, const char *dir, const char *config, ny
 
     *report = NULL;
     NYB_TRY(make_dir(dir, err));
-    if (config)
-        NYB_TRY(write_text(dir, "config.txt", config, err));
     r = nyb_alloc(sizeof *r);
     if (!r)
         return nyb_fail(err, NYB_MEMORY, "out of memory");
     r->train = t;
-    r->path = join(dir, "metrics.jsonl");
-    status = r->path ? open_metrics(r, err) : nyb_fail(err, NYB_MEMORY, "out of memory");
-    if (status == NYB_OK)
-        status = nyb_events_create(dir, &r->events, err);
+    r->lock = -1;
+    status = open_files(r, dir, config, err);
     if (status != NYB_OK)
         nyb_report_close(&r);
     *report = r;
@@ -120,6 +164,8 @@ void nyb_report_close(nyb_report **report)
     if (r->metrics)
         fclose(r->metrics);
     nyb_events_destroy(&r->events);
+    if (r->lock >= 0)
+        close(r->lock);
     nyb_free(r->path);
     nyb_free(r);
     *report = NULL;

@@ -78,6 +78,30 @@ cmp "$work/config.before" "$work/stopped/config.txt" >/dev/null ||
 run 0 train $long --out steps --quiet --max-steps 30
 run 0 train --resume steps --quiet
 same "$(sha "$work/steps")" "$(sha "$work/whole")" "weights after --max-steps and --resume"
+run 2 train $long --out steps --quiet
+says "holds a run already" "--resume" "--overwrite"
+run 0 train $base --out steps --quiet --overwrite
+same "$(sha "$work/steps")" "$(sha "$work/a")" "weights of a folder that is used again"
+[ "$(ls "$work"/steps/events.out.tfevents.* | wc -l)" = 1 ] || fail "events of two runs"
+run 2 train $base --dry-run --json
+run 0 train --data $data --model mlp:16 --epochs 0
+grep -q "no product of mlp:16 is quantized" "$work/err" || fail "no word of edges"
+run 0 train --data $data --model mlp:16 --epochs 0 --recipe f32
+grep -q "is quantized" "$work/err" && fail "a word of edges in f32"
+run 0 train --data $data --model mlp:16,16 --epochs 0
+grep -q "is quantized" "$work/err" && fail "a word of edges of a quantized model"
+run 0 train $base --epochs 0 --json
+[ "$(json "$work/out" 'j["test_acc"] > 0')" = True ] || fail "--epochs 0 does not evaluate"
+printf 'base = luq\nfwd.x = int8\n' >"$work/luq.recipe"
+run 0 train $base --recipe ./luq.recipe --json
+same "$(json "$work/out" 'j["recipe"]')" luq.recipe+edges=recipe "name of a recipe that a built-in one has"
+printf 'base = luq\n' >"$work/a
+b.recipe"
+run 2 train $base --recipe "./a
+b.recipe"
+says "control character"
+NYBBLE_DATA=/nowhere run 1 train --data fashion-mnist --model mlp --dry-run
+says "NYBBLE_DATA" "/nowhere/fashion-mnist"
 
 # ---- recipes, options --------------------------------------------------------------------------
 printf 'base = luq\nedges = recipe\nwgrad.dy.samples = 2\nfinish.epochs = 1\n' >"$work/two.recipe"

@@ -122,14 +122,13 @@ static void a_stopped_run_says_so_and_leaves_a_state(void **state)
 }
 
 /* What evaluation sees after loading the deployed model is what the run saw. */
-static void the_deployed_model_evaluates_the_same(void **state)
+static void expect_same_evaluation(const char *model, const char *recipe, const char *const *sets)
 {
     double loss, acc, loss2, acc2;
     nyb_error err = {0};
     fixture f;
 
-    (void)state;
-    fixture_init(&f, "auto", 2, "resnet8", "luq", NULL, 16, 320);
+    fixture_init(&f, "auto", 2, model, recipe, sets, 16, 64);
     fixture_start(&f);
     assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, &err), NYB_OK);
     loss = f.train->progress.test_loss;
@@ -139,9 +138,25 @@ static void the_deployed_model_evaluates_the_same(void **state)
     if (nyb_train_load_model(f.train, fixture_folder, &err) != NYB_OK)
         fail_msg("%s", err.text);
     assert_int_equal(nyb_train_eval(f.train, &loss2, &acc2, &err), NYB_OK);
-    assert_true(loss == loss2);
-    assert_true(acc == acc2);
+    if (loss != loss2 || acc != acc2)
+        fail_msg("%s, %s: %.9g, not %.9g", model, recipe, loss2, loss);
     fixture_free(&f);
+}
+
+static void the_deployed_model_evaluates_the_same(void **state)
+{
+    static const char *const scaled[][2] = {{"fwd.w.pre=2", NULL}, {"fwd.w.post=0.5", NULL}};
+
+    (void)state;
+    for (size_t i = 0; i < nyb_recipe_count(); i++) {
+        const char *recipe = nyb_recipe_name_at(i);
+
+        expect_same_evaluation("mlp:48,32", recipe, (const char *const[]){"edges=recipe", NULL});
+        if (i % 8 == 1) /* nybble among them */
+            expect_same_evaluation("resnet8", recipe, NULL);
+    }
+    for (size_t i = 0; i < 2; i++)
+        expect_same_evaluation("resnet8", "luq", scaled[i]);
 }
 
 /* Writes the model of a run with these weights. */
@@ -287,6 +302,83 @@ static void options_out_of_range_are_refused(void **state)
     f.options = good;
     fixture_start(&f);
     fixture_free(&f);
+}
+
+static bool in_folder(const char *file)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/%s", fixture_folder, file);
+    return access(path, F_OK) == 0;
+}
+
+static int try_another(void *user, const nyb_event *event)
+{
+    nyb_error err = {0};
+    fixture f;
+
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", NULL, 16, 32);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, &err), NYB_STATE);
+    assert_non_null(strstr(err.text, fixture_folder));
+    fixture_free(&f);
+    *(int *)user += event->kind == NYB_EVENT_STEP;
+    return event->step == 1; /* stop */
+}
+
+/* A folder is that of one run at a time, and a new run begins with none of an old one's files. */
+static void a_folder_is_of_one_run(void **state)
+{
+    int n_tried = 0;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    save_model("fwd.w=int4/sawb");
+    assert_true(in_folder("model.safetensors") && in_folder("summary.json"));
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", NULL, 16, 32);
+    f.options.checkpoint_every = 1;
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, try_another, &n_tried, &err),
+                     NYB_INTERRUPTED);
+    assert_int_equal(n_tried, 1);
+    fixture_free(&f);
+    assert_false(in_folder("model.safetensors") || in_folder("summary.json"));
+    assert_true(in_folder("state.safetensors"));
+}
+
+/* The state of another recipe, model or batch is not gone on with. */
+static void states_of_other_runs_are_refused(void **state)
+{
+    static const struct {
+        const char *recipe, *model, *says;
+        int batch;
+    } others[] = {{"luq", "mlp:32", NULL, 16},
+                  {"luq_naive", "mlp:32", "luq_naive", 16},
+                  {"luq", "mlp:33", "", 16},
+                  {"luq", "mlp:32", "'8'", 8}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        nyb_status status;
+        nyb_error err = {0};
+        fixture f;
+
+        if (i == 0) {
+            fixture_init(&f, "auto", 1, "mlp:32", "luq", NULL, 16, 32);
+            fixture_start(&f);
+            assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, &err),
+                             NYB_OK);
+            fixture_free(&f);
+        }
+        fixture_init(&f, "auto", 1, others[i].model, others[i].recipe, NULL, others[i].batch, 32);
+        fixture_start(&f);
+        status = nyb_train_resume(f.train, fixture_folder, &err);
+        assert_true((status == NYB_OK) == (i == 0));
+        assert_true(i == 0 || strstr(err.text, others[i].says));
+        assert_int_equal(f.train->progress.step, i == 0 ? 2 : 0);
+        fixture_free(&f);
+    }
 }
 
 static void a_step_allocates_nothing(void **state)
@@ -705,6 +797,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_deployed_model_evaluates_the_same, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(codes_of_another_format_are_refused, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(a_folder_is_of_one_run, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(states_of_other_runs_are_refused, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test(numbers_at_the_ends_of_their_ranges_run),
         cmocka_unit_test(options_out_of_range_are_refused),

@@ -228,6 +228,14 @@ static void test_set_parts(void **state)
     expect_set(r, "fwd.x.nonneg", "none");
     expect(r, "fwd.x.nonneg", "none");
     nyb_recipe_destroy(&r);
+    r = create("luq"); /* uint4 belongs to int4, not to what takes its place */
+    expect_set(r, "fwd.x.rounding", "stochastic");
+    expect(r, "fwd.x.nonneg", "uint4");
+    expect_set(r, "fwd.x.format", "int8");
+    expect(r, "fwd.x.nonneg", "none");
+    expect_set(r, "wgrad.x", "e2m1/e8m0/block32");
+    expect(r, "wgrad.x.nonneg", "none");
+    nyb_recipe_destroy(&r);
 }
 
 static void test_name_records_changes(void **state)
