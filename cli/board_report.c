@@ -81,20 +81,21 @@ static const json_t *measurement_of(const board_records *records, const json_t *
 static board_row make_row(const board_records *records, const group *g, const group *base,
                           const json_t *clock)
 {
-    const json_t *measured = measurement_of(records, g->at[0], clock), *of = g->at[0];
+    const json_t *last = g->at[g->n - 1]; /* what the program is now may be another than before */
+    const json_t *measured = measurement_of(records, last, clock), *of = last;
     double accuracies[SEEDS_MAX], rates[SEEDS_MAX];
     size_t n_accuracies = 0, n_rates = 0;
     /* The memory of today's program, where that was measured. */
     if (measured && json_object_get(measured, "saved_activation_bytes"))
         of = measured;
-    board_row row = {.recipe = text_of(g->at[0], "recipe"),
-                     .engine = text_of(g->at[0], "engine"),
-                     .emulated = is_true(g->at[0], "emulated"),
+    board_row row = {.recipe = text_of(last, "recipe"),
+                     .engine = text_of(last, "engine"),
+                     .emulated = is_true(last, "emulated"),
                      .n_seeds = g->n,
                      .kept = number_of(of, "saved_activation_bytes"),
                      .kept_quantized = number_of(of, "saved_quantized_bytes"),
-                     .energy = number_of(g->at[0], "energy_pj")};
-    row.energy_of_f32 = base->n ? row.energy / number_of(base->at[0], "energy_pj") : NAN;
+                     .energy = number_of(last, "energy_pj")};
+    row.energy_of_f32 = base->n ? row.energy / number_of(base->at[base->n - 1], "energy_pj") : NAN;
     for (size_t i = 0; i < g->n; i++) {
         if (is_true(g->at[i], "diverged")) {
             row.n_diverged++;

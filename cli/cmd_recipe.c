@@ -57,7 +57,7 @@ static void add_extras(cli_table *table, const nyb_recipe *recipe, const char *o
     cli_table_cell(table, "%s", *cell ? cell : "-");
 }
 
-/* One row of DESIGN's table: product, operand, and the parts of its spec. */
+/* One row of the table: product, operand, and the parts of its spec. */
 static void add_row(cli_table *table, const nyb_recipe *recipe, const char *product,
                     const char *operand)
 {

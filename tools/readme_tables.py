@@ -12,7 +12,7 @@ Accuracy comes from docs/results/runs.jsonl: one line a run, its summary.json wi
 "machine" and "label". Speed comes from bench/results/*.jsonl (bench/compare.sh). The leaderboard comes
 from docs/results/leaderboard-PRESET.jsonl (bench/leaderboard.sh); its .csv is written, too. A table
 stands between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT, speed (the
-headlines), speed:all, memory, threads, leaderboard:PRESET or one of performance_tables.py."""
+headlines), speed:all, memory, threads, leaderboard:PRESET, versus:RECIPE,RECIPE or one of performance_tables.py."""
 import collections
 import glob
 import json
@@ -27,7 +27,9 @@ import performance_tables
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUNS = "docs/results/runs.jsonl"
 BOARD = "docs/results/leaderboard-"
-PAGES = ["README.md", "docs/results.md", "docs/leaderboard.md", "docs/performance.md"]
+PAGES = ["README.md", "docs/results.md", "docs/leaderboard.md", "docs/performance.md",
+         "docs/recipes.md"]
+PROGRAM = ("kept",)  # tables of tools/program_tables.py
 MARK = re.compile(r"(<!-- table: ([^ ]+) -->\n)(.*?)(<!-- end of table -->)", re.S)
 
 
@@ -76,16 +78,15 @@ def accuracy(experiment):
     base = {run["seed"]: run for run in runs if run["recipe"] == "f32"}
     rows = []
     for label, group in groups.items():
-        kept = f"{group[0]['saved_activation_bytes'] / 2**20:.1f}"
         for key, what in (("test_acc", label),
                           ("test_acc_f32_activations", label + ", evaluated with f32 activations")):
             if key in group[0]:
                 rows.append([what, group[0]["epochs"],
                              mean_and_spread([100 * run[key] for run in group]),
-                             paired(group, base, key), unique(group, "seed"), kept,
+                             paired(group, base, key), unique(group, "seed"),
                              unique(group, "cpu"), unique(group, "threads")])
     head = ["run", "epochs", "test accuracy, last epoch, %", "from f32, points", "seeds",
-            "MiB kept for backward", "ISA", "threads"]
+            "ISA", "threads"]
     return (table(head, rows) + "\nMeans over the seeds ± standard error; differences are paired by "
             f"seed. Command: `bench/accuracy.sh {experiment}`. Machine: {unique(runs, 'machine')}.\n")
 
@@ -237,14 +238,14 @@ def board_times(path):
 
 
 def board_row(recipe, runs, base, clock, times):
-    measured = (times or {}).get((runs[0]["model"], recipe, runs[0]["hash"], clock), {})
-    kept = measured if "saved_activation_bytes" in measured else runs[0]
+    measured = (times or {}).get((runs[-1]["model"], recipe, runs[-1]["hash"], clock), {})
+    kept = measured if "saved_activation_bytes" in measured else runs[-1]
     good = [run for run in runs if not run["diverged"]]
-    row = {"recipe": recipe, "engine": runs[0]["engine"], "emulated": runs[0]["emulated"],
+    row = {"recipe": recipe, "engine": runs[-1]["engine"], "emulated": runs[-1]["emulated"],
            "seeds": len(runs), "diverged": len(runs) - len(good), "mean": None, "sd": None,
            "diff": None, "se": None, "beyond": False, "rate": None,
            "kept": kept["saved_activation_bytes"], "codes": kept["saved_quantized_bytes"],
-           "energy": runs[0].get("energy_pj")}
+           "energy": runs[-1].get("energy_pj")}
     accuracies = [run["test_acc"] for run in good]
     rates = sorted(run["samples_per_s"] for run in good if machine_of(run) == clock
                    and not run["emulated"] and run["samples_per_s"])
@@ -324,6 +325,25 @@ def leaderboard(preset):
     return "\n".join(out) or "(no figures yet)\n"
 
 
+def versus(name, other):
+    """One recipe against another, of all presets that have both."""
+    cells = []
+    for path in sorted(glob.glob(BOARD + "*.jsonl")):
+        for (model, _), rows, clock, runs in board_tables(path):
+            by = {r: {run["seed"]: run["test_acc"] for run in runs if run["recipe"] == r} for r in (name, other)}
+            rates = {row["recipe"]: row["rate"] for row in rows}
+            diffs = [by[name][seed] - by[other][seed] for seed in sorted(by[name]) if seed in by[other]]
+            if len(diffs) < 2:
+                continue
+            mean, error = statistics.mean(diffs), deviation(diffs) / math.sqrt(len(diffs))
+            speed = "-"
+            if rates.get(name) and rates.get(other):
+                speed = f"{rates[name] / rates[other]:.2f} ({clock[0]}, {clock[1]})"
+            cells.append([model, plus_minus("{:+.2f}", mean, error) + (" *" if abs(mean) > 2 * error else ""),
+                          ", ".join(f"{100 * d:+.2f}" for d in diffs), speed])
+    return table(["model", f"`{name}` - `{other}`, points", "seed by seed", "times its speed"], cells)
+
+
 def board_csv(path):
     def number(value):
         return "" if value is None else f"{value:.9g}"
@@ -356,6 +376,8 @@ def content(name):
         return more_threads()
     if kind == "leaderboard":
         return leaderboard(rest)
+    if kind == "versus":
+        return versus(*rest.split(","))
     made = performance_tables.content(name)
     if made is None:
         sys.exit(f"readme_tables: no table is called {name}")
@@ -407,7 +429,8 @@ def main(arguments):
     for page in PAGES:
         with open(page, encoding="utf-8") as file:
             text = file.read()
-        status |= update(page, MARK.sub(lambda m: m[1] + content(m[2]) + m[4], text), only_check)
+        made = MARK.sub(lambda m: m[0] if m[2] in PROGRAM else m[1] + content(m[2]) + m[4], text)
+        status |= update(page, made, only_check)
     for path in sorted(glob.glob(BOARD + "*.jsonl")):
         status |= update(path[:-len("jsonl")] + "csv", board_csv(path), only_check)
     return status

@@ -49,7 +49,7 @@ static bool any_group(nyb_group group)
 static const nyb_scale_rule absmax = {
     .name = "absmax",
     .about = "the largest magnitude of the tensor or group: nothing is clipped",
-    .source = "Chmiel et al., ICLR 2023, eq. 11 (NUMERICS 1.5)",
+    .source = "Chmiel et al., ICLR 2023, eq. 11 (docs/numerics.md 1.5)",
     .choose = absmax_choose,
     .group = absmax_group,
     .blocks = absmax_blocks,
@@ -75,7 +75,8 @@ static float hindsight_choose(const nyb_format *format, const nyb_moments *momen
 static const nyb_scale_rule hindsight = {
     .name = "hindsight",
     .about = "0.9 / 0.1 moving average of the maxima of earlier steps; the first step its own",
-    .source = "Chmiel et al., ICLR 2023, eq. 18; Fournarakis and Nagel, 2021 (NUMERICS 1.5)",
+    .source =
+        "Chmiel et al., ICLR 2023, eq. 18; Fournarakis and Nagel, 2021 (docs/numerics.md 1.5)",
     .n_state = 1,
     .choose = hindsight_choose,
     .lags = true,
@@ -106,7 +107,7 @@ static const nyb_scale_rule delayed = {
     .about = "the largest maximum of the last 16 steps, not of this one; the first step its own. "
              "Clips what outgrows it, so stochastic rounding is biased",
     .source = "Micikevicius et al., 2022; NVIDIA Transformer Engine, delayed scaling with history "
-              "16, algorithm max, margin 0 (NUMERICS 3.5)",
+              "16, algorithm max, margin 0 (docs/numerics.md 3.5)",
     .n_state = HISTORY,
     .choose = delayed_choose,
     .lags = true,
@@ -148,7 +149,7 @@ static const nyb_scale_rule pow2 = {
     .name = "pow2",
     .pow2 = true,
     .about = "absmax, its scale rounded up to a power of two",
-    .source = "Chmiel et al., ICLR 2023, App. A.7 (NUMERICS 1.5)",
+    .source = "Chmiel et al., ICLR 2023, App. A.7 (docs/numerics.md 1.5)",
     .choose = pow2_choose,
     .group = pow2_group,
     .absmax_only = true,
@@ -165,7 +166,7 @@ static const nyb_scale_rule hindsight_pow2 = {
     .name = "hindsight_pow2",
     .pow2 = true,
     .about = "hindsight, its scale rounded up to a power of two",
-    .source = "NUMERICS 1.5: the two combined",
+    .source = "docs/numerics.md 1.5: the two combined",
     .n_state = 1,
     .choose = hindsight_pow2_choose,
     .lags = true,
@@ -183,7 +184,7 @@ const nyb_scale_rule nyb_scale_unit = {
     .name = "unit",
     .pow2 = true,
     .about = "no scale: values are those of the format itself",
-    .source = "Wang et al., NeurIPS 2018; Sun et al., NeurIPS 2019 (NUMERICS 3)",
+    .source = "Wang et al., NeurIPS 2018; Sun et al., NeurIPS 2019 (docs/numerics.md 3)",
     .choose = unit_choose,
     .absmax_only = true,
 };

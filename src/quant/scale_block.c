@@ -62,7 +62,7 @@ const nyb_scale_rule nyb_scale_hbfp = {
     .pow2 = true,
     .about = "block floating point: 2^ceil(log2 absmax) / 2^(bits-1); clips what lies in the last "
              "interval, so stochastic rounding is biased there",
-    .source = "Accuracy Booster, arXiv:2211.10737 (NUMERICS 7.11)",
+    .source = "Accuracy Booster, arXiv:2211.10737 (docs/numerics.md 7.11)",
     .fits = is_symmetric_int,
     .group = hbfp_group,
     .blocks = hbfp_blocks,
@@ -128,7 +128,7 @@ const nyb_scale_rule nyb_scale_mean_abs = {
     .name = "mean_abs",
     .about = "E|x|: the best scale of signs (binary weights); clips, so stochastic rounding is "
              "biased",
-    .source = "Rastegari et al., XNOR-Net, ECCV 2016 (NUMERICS 6.8)",
+    .source = "Rastegari et al., XNOR-Net, ECCV 2016 (docs/numerics.md 6.8)",
     .fits = is_sign,
     .choose = mean_abs_choose,
     .group = mean_abs_group,
@@ -149,7 +149,7 @@ const nyb_scale_rule nyb_scale_bitnet = {
     .name = "bitnet",
     .about = "E|x|, elements divided by E|x| + 1e-5: ternary weights of BitNet b1.58; clips, so "
              "stochastic rounding is biased",
-    .source = "Ma et al., BitNet b1.58, arXiv:2402.17764 (NUMERICS 6.8)",
+    .source = "Ma et al., BitNet b1.58, arXiv:2402.17764 (docs/numerics.md 6.8)",
     .fits = is_ternary,
     .group = bitnet_group,
     .divides = true,
@@ -209,7 +209,7 @@ const nyb_scale_rule nyb_scale_twn = {
     .name = "twn",
     .about = "ternary weights: the mean of the magnitudes above 0.7 E|x|; the others are 0; clips, "
              "so stochastic rounding is biased",
-    .source = "Li et al., Ternary Weight Networks, arXiv:1605.04711 (NUMERICS 6.8)",
+    .source = "Li et al., Ternary Weight Networks, arXiv:1605.04711 (docs/numerics.md 6.8)",
     .fits = is_ternary,
     .search = twn_search,
     .divides = true,

@@ -55,7 +55,7 @@ const nyb_scale_rule nyb_scale_gradscale = {
     .pow2 = true,
     .about = "a power of two that moves by one when the scaled maximum leaves [32, 128); lags one "
              "step and clips, so stochastic rounding is biased",
-    .source = "Sun et al., NeurIPS 2020 (NUMERICS 2.3)",
+    .source = "Sun et al., NeurIPS 2020 (docs/numerics.md 2.3)",
     .n_state = 2,
     .fits = ends_at_64_or_128,
     .choose = gradscale_choose,
@@ -74,7 +74,7 @@ const nyb_scale_rule nyb_scale_gradscale_exact = {
     .name = "gradscale_exact",
     .pow2 = true,
     .about = "the power of two that brings this step's maximum to [64, 128), the radix-4 top cell",
-    .source = "Sun et al., NeurIPS 2020 (NUMERICS 2.3: option exact)",
+    .source = "Sun et al., NeurIPS 2020 (docs/numerics.md 2.3: option exact)",
     .fits = ends_at_64_or_128,
     .choose = gradscale_exact_choose,
 };

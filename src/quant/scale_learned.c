@@ -191,7 +191,7 @@ static void pactplus_backward(const nyb_format *format, const float *params, con
 const nyb_scale_rule nyb_scale_pact = {
     .name = "pact",
     .about = "a learned clip; it grows with the gradient of clipped elements",
-    .source = "Choi et al., 2018, PACT (NUMERICS 6.3)",
+    .source = "Choi et al., 2018, PACT (docs/numerics.md 6.3)",
     .fits = pact_fits,
     .group = pact_group,
     .n_params = 1,
@@ -203,7 +203,7 @@ const nyb_scale_rule nyb_scale_pact = {
 const nyb_scale_rule nyb_scale_pactplus = {
     .name = "pactplus",
     .about = "a learned clip, PACT's gradient and that of the rounding errors inside",
-    .source = "fms-model-optimizer, PACTplus (NUMERICS 6.3)",
+    .source = "fms-model-optimizer, PACTplus (docs/numerics.md 6.3)",
     .fits = pact_fits,
     .group = pact_group,
     .n_params = 1,
@@ -264,7 +264,7 @@ static void lsq_backward(const nyb_format *format, const float *params, const fl
 const nyb_scale_rule nyb_scale_lsq = {
     .name = "lsq",
     .about = "a learned step, from 2 E|x| / sqrt(hi); gradient of clipped and rounded elements",
-    .source = "Esser et al., ICLR 2020, LSQ (NUMERICS 6.4)",
+    .source = "Esser et al., ICLR 2020, LSQ (docs/numerics.md 6.4)",
     .fits = is_integer,
     .group = lsq_group,
     .n_params = 1,
@@ -299,7 +299,7 @@ static void lsqplus_w_group(const nyb_format *format, const nyb_level *level,
 const nyb_scale_rule nyb_scale_lsqplus_w = {
     .name = "lsqplus_w",
     .about = "lsq for weights, from the larger of |mean +- 3 sigma| / 2^(bits - 1)",
-    .source = "Bhalgat et al., CVPRW 2020, LSQ+ (NUMERICS 6.4)",
+    .source = "Bhalgat et al., CVPRW 2020, LSQ+ (docs/numerics.md 6.4)",
     .fits = is_integer,
     .group = lsqplus_w_group,
     .n_params = 1,
@@ -344,7 +344,7 @@ static void lsqplus_backward(const nyb_format *format, const float *params, cons
 const nyb_scale_rule nyb_scale_lsqplus = {
     .name = "lsqplus",
     .about = "a learned step and a learned offset, for activations; from the range of the data",
-    .source = "Bhalgat et al., CVPRW 2020, LSQ+ (NUMERICS 6.4)",
+    .source = "Bhalgat et al., CVPRW 2020, LSQ+ (docs/numerics.md 6.4)",
     .fits = is_integer,
     .group = lsqplus_group,
     .affine = true,

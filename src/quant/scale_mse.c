@@ -160,7 +160,7 @@ static bool groups(nyb_group group)
 const nyb_scale_rule nyb_scale_ptq_mse = {
     .name = "ptq_mse",
     .about = "the clip of least squared error on the data: 81 clips, then 20 golden sections",
-    .source = "Krishnamoorthi, 2018; the search of NUMERICS 6.5",
+    .source = "Krishnamoorthi, 2018; the search of docs/numerics.md 6.5",
     .search = search,
     .groups = groups,
 };

@@ -87,7 +87,7 @@ const nyb_scale_rule nyb_scale_e8m0 = {
     .pow2 = true,
     .about = "2^(floor(log2 absmax) - emax); clips the top of a binade, so stochastic rounding is "
              "biased there",
-    .source = "OCP Microscaling Formats v1.0, 6.3 (NUMERICS 7.1: FLOOR)",
+    .source = "OCP Microscaling Formats v1.0, 6.3 (docs/numerics.md 7.1: FLOOR)",
     .fits = is_element,
     .group = floor_group,
     .blocks = floor_blocks,
@@ -121,7 +121,7 @@ const nyb_scale_rule nyb_scale_e8m0_ceil = {
     .name = "e8m0_ceil",
     .pow2 = true,
     .about = "2^(ceil(log2 absmax) - emax): nothing is clipped, an octave is lost to most blocks",
-    .source = "torchao's ScaleCalculationMode.CEIL (NUMERICS 7.1)",
+    .source = "torchao's ScaleCalculationMode.CEIL (docs/numerics.md 7.1)",
     .fits = is_element,
     .group = ceil_group,
     .blocks = ceil_blocks,
@@ -172,7 +172,7 @@ const nyb_scale_rule nyb_scale_e8m0_even = {
     .pow2 = true,
     .about = "floor of absmax rounded to the format's mantissa; clips a little, so stochastic "
              "rounding is biased there",
-    .source = "torchao's ScaleCalculationMode.EVEN (NUMERICS 7.1)",
+    .source = "torchao's ScaleCalculationMode.EVEN (docs/numerics.md 7.1)",
     .fits = is_element,
     .group = even_group,
     .blocks = even_blocks,
@@ -206,7 +206,8 @@ const nyb_scale_rule nyb_scale_e8m0_rceil = {
     .name = "e8m0_rceil",
     .pow2 = true,
     .about = "the least power of two with absmax <= max 2^e: nothing is clipped",
-    .source = "TetraJet, arXiv:2502.20853; torchao's ScaleCalculationMode.RCEIL (NUMERICS 7.1)",
+    .source =
+        "TetraJet, arXiv:2502.20853; torchao's ScaleCalculationMode.RCEIL (docs/numerics.md 7.1)",
     .fits = is_element,
     .group = rceil_group,
     .blocks = rceil_blocks,
@@ -248,7 +249,7 @@ const nyb_scale_rule nyb_scale_e8m0_quest = {
     .pow2 = true,
     .about = "2^floor(log2(2.92 sigma / 6 + 1e-8)): least squared error of Gaussian blocks; clips, "
              "so stochastic rounding is biased there",
-    .source = "Quartet, arXiv:2505.14669 (NUMERICS 7.6)",
+    .source = "Quartet, arXiv:2505.14669 (docs/numerics.md 7.6)",
     .fits = is_e2m1,
     .group = quest_group,
     .groups = below_tensor,

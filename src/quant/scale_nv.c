@@ -154,7 +154,7 @@ const nyb_scale_rule nyb_scale_e4m3 = {
     .name = "e4m3",
     .about = "NVFP4: block absmax / max in E4M3, times an f32 scale per tensor; the rounded scale "
              "clips up to 1/17, so stochastic rounding is biased there",
-    .source = "NVIDIA, arXiv:2509.25149 (NUMERICS 7.4)",
+    .source = "NVIDIA, arXiv:2509.25149 (docs/numerics.md 7.4)",
     .fits = is_fp4,
     .level = e4m3_level,
     .group = e4m3_group,
@@ -194,7 +194,7 @@ static void over17_group(const nyb_format *format, const nyb_level *level,
 const nyb_scale_rule nyb_scale_e4m3_over17 = {
     .name = "e4m3_over17",
     .about = "e4m3 with scales 17/16 larger: nothing is clipped, stochastic rounding is unbiased",
-    .source = "TetraJet-v2 and NVIDIA's recipe in Quartet-II's code (NUMERICS 7.4)",
+    .source = "TetraJet-v2 and NVIDIA's recipe in Quartet-II's code (docs/numerics.md 7.4)",
     .fits = is_fp4,
     .level = over17_level,
     .group = over17_group,
@@ -225,7 +225,7 @@ const nyb_scale_rule nyb_scale_e4m3_46 = {
     .name = "e4m3_46",
     .about = "NVFP4 with the block's largest element at 6 or at 4, whichever has less squared "
              "error; clips as e4m3, so stochastic rounding is biased there",
-    .source = "Four Over Six, in Quartet-II's code (NUMERICS 7.4)",
+    .source = "Four Over Six, in Quartet-II's code (docs/numerics.md 7.4)",
     .fits = is_e2m1,
     .level = four_six_level,
     .group = four_six_group,
@@ -298,7 +298,7 @@ const nyb_scale_rule nyb_scale_ms_eden = {
     .name = "ms_eden",
     .about = "NVFP4 to nearest, the block scales corrected and rounded stochastically; with a "
              "random Hadamard mix unbiased to about 1%, not exactly",
-    .source = "Quartet-II, 2026 (NUMERICS 7.7)",
+    .source = "Quartet-II, 2026 (docs/numerics.md 7.7)",
     .fits = is_fp4,
     .level = eden_level,
     .group = eden_group,

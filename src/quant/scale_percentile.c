@@ -72,7 +72,7 @@ static bool groups(nyb_group group)
 const nyb_scale_rule nyb_scale_percentile_3 = {
     .name = "percentile99.9",
     .about = "the magnitude that one element in 1000 exceeds",
-    .source = "percentile calibration, as in fms-model-optimizer (NUMERICS 6.5)",
+    .source = "percentile calibration, as in fms-model-optimizer (docs/numerics.md 6.5)",
     .search = search_3,
     .groups = groups,
 };
@@ -80,7 +80,7 @@ const nyb_scale_rule nyb_scale_percentile_3 = {
 const nyb_scale_rule nyb_scale_percentile_4 = {
     .name = "percentile99.99",
     .about = "the magnitude that one element in 10000 exceeds",
-    .source = "percentile calibration, as in fms-model-optimizer (NUMERICS 6.5)",
+    .source = "percentile calibration, as in fms-model-optimizer (docs/numerics.md 6.5)",
     .search = search_4,
     .groups = groups,
 };

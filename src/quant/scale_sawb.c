@@ -162,7 +162,7 @@ static bool sawb_groups(nyb_group group)
 const nyb_scale_rule nyb_scale_sawb = {
     .name = "sawb",
     .about = "c1 sqrt(E x^2) - c2 E|x|, at most absmax: least squared error of common densities",
-    .source = "Choi et al., SysML 2019; constants of NUMERICS 1.6",
+    .source = "Choi et al., SysML 2019; constants of docs/numerics.md 1.6",
     .fits = sawb_fits,
     .choose = sawb_choose,
     .group = sawb_group,
@@ -172,7 +172,7 @@ const nyb_scale_rule nyb_scale_sawb = {
 const nyb_scale_rule nyb_scale_sawb_ibm = {
     .name = "sawb_ibm",
     .about = "sawb with the constants of IBM's code only",
-    .source = "fms-model-optimizer, SAWB keys 103, 403, 703, 803 (NUMERICS 6.2)",
+    .source = "fms-model-optimizer, SAWB keys 103, 403, 703, 803 (docs/numerics.md 6.2)",
     .fits = sawb_ibm_fits,
     .choose = sawb_ibm_choose,
     .group = sawb_ibm_group,
@@ -182,7 +182,7 @@ const nyb_scale_rule nyb_scale_sawb_ibm = {
 const nyb_scale_rule nyb_scale_sawb_fit = {
     .name = "sawb_fit",
     .about = "sawb with constants fitted to exactly the grid's levels",
-    .source = "NUMERICS 6.2: six densities, least squares",
+    .source = "docs/numerics.md 6.2: six densities, least squares",
     .fits = sawb_fits,
     .choose = sawb_fit_choose,
     .group = sawb_fit_group,
@@ -217,7 +217,8 @@ static void sawb_zeroless_group(const nyb_format *format, const nyb_level *level
 const nyb_scale_rule nyb_scale_sawb_zeroless = {
     .name = "sawb_zeroless",
     .about = "sawb on -clip..clip in 2^bits levels, none of them zero; codes of unsigned formats",
-    .source = "Choi et al., SysML 2019; fms-model-optimizer, keys 2, 3, 4, 5, 8 (NUMERICS 6.2)",
+    .source =
+        "Choi et al., SysML 2019; fms-model-optimizer, keys 2, 3, 4, 5, 8 (docs/numerics.md 6.2)",
     .fits = sawb_zeroless_fits,
     .group = sawb_zeroless_group,
     .affine = true,

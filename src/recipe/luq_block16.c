@@ -3,7 +3,7 @@
 const nyb_recipe_record nyb_recipe_luq_block16 = {
     .name = "luq_block16",
     .about = "LUQ with a scale per 16 values along each contraction",
-    .source = "NUMERICS of this project, 7.15; grid and rounding of Chmiel et al., ICLR "
+    .source = "docs/numerics.md, 7.15; grid and rounding of Chmiel et al., ICLR "
               "2023, arXiv:2112.10769",
     .differs = "alpha is that of a block, not of the tensor; dX and dW quantize dY on their "
                "own axes, so that they are two draws",

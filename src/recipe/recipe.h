@@ -114,7 +114,7 @@ typedef enum nyb_policy {
 /* Copied by assignment: it owns nothing. */
 struct nyb_recipe {
     char name[160], about[160], source[320], differs[960];
-    /* rows of DESIGN.md 2.5; w of dgrad and x of wgrad are shared with fwd when specs agree */
+    /* w of dgrad and x of wgrad are shared with fwd when specs agree */
     nyb_row fwd_x, fwd_w, dgrad_dy, dgrad_w, wgrad_dy, wgrad_x;
     nyb_edge edges;     /* first convolution (or first GEMM) and last linear */
     nyb_edge shortcut;  /* 1x1 shortcut convolutions */
