@@ -8,7 +8,7 @@
 typedef enum nyb_rng_role {
     NYB_RNG_W_FWD = 0,
     NYB_RNG_X_FWD = 1,
-    NYB_RNG_DY_DX = 2, /* also SMP sample 0 of dW */
+    NYB_RNG_DY_DX = 2, /* also SMP sample 0 of dW, of codes of one scale */
     NYB_RNG_DY_DW = 3,
     NYB_RNG_X_DW = 4,
     NYB_RNG_W_DX = 5,

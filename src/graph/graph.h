@@ -335,6 +335,8 @@ void nyb_run_sample(nyb_graph *graph, nyb_program *program, nyb_step *s);
 nyb_stream nyb_sum_stream(const nyb_graph *graph, const nyb_step *product, size_t tap,
                           uint32_t step);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
+/* The random bits of a quant's elements in a step. */
+nyb_stream nyb_quant_stream(const nyb_graph *g, const nyb_quant *q, uint32_t step);
 nyb_slot_state *nyb_slot_state_of(const nyb_graph *graph, const nyb_quant *quant);
 /* The moments of x, and the graph's count of what is not finite and where it was seen first. */
 void nyb_run_moments(nyb_graph *graph, nyb_quant *quant, const float *x, size_t rows, size_t cols,

@@ -35,7 +35,7 @@ float *nyb_learned_params(nyb_graph *g, const nyb_quant *q, const float *x, bool
     return params;
 }
 
-static nyb_stream stream_of(const nyb_graph *g, const nyb_quant *q, uint32_t step)
+nyb_stream nyb_quant_stream(const nyb_graph *g, const nyb_quant *q, uint32_t step)
 {
     return (nyb_stream){.seed = g->seed,
                         .step = step,
@@ -47,7 +47,7 @@ static nyb_stream stream_of(const nyb_graph *g, const nyb_quant *q, uint32_t ste
 /* The signs of a random mix are those of the product, for both operands. */
 static nyb_stream signs_of(const nyb_graph *g, const nyb_quant *q, uint32_t step)
 {
-    nyb_stream s = stream_of(g, q, step);
+    nyb_stream s = nyb_quant_stream(g, q, step);
 
     s.role = NYB_RNG_HADAMARD;
     s.sample = q->product;
@@ -123,7 +123,7 @@ static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool
 {
     nyb_slot_state *state = nyb_slot_state_of(g, q);
 
-    r->stream = stream_of(g, q, step);
+    r->stream = nyb_quant_stream(g, q, step);
     r->signs = signs_of(g, q, step);
     r->untouched = *state;
     r->job = (nyb_round_job){.spec = &q->spec,
@@ -430,7 +430,7 @@ void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         param->learns = true;
     } else {
         const nyb_stream signs = signs_of(g, q, step);
-        nyb_stream stream = stream_of(g, q, step);
+        nyb_stream stream = nyb_quant_stream(g, q, step);
         nyb_slot_state untouched = *nyb_slot_state_of(g, q);
         const nyb_round_job job = {.spec = &q->spec,
                                    .view = q->view,

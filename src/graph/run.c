@@ -146,11 +146,7 @@ static void encode(nyb_graph *g, nyb_program *p, const nyb_step *s, const nyb_st
 static void run_encode(nyb_graph *g, nyb_program *p, const nyb_step *s, uint32_t step)
 {
     nyb_quant *q = &p->quants[s->quant];
-    const nyb_stream stream = {.seed = g->seed,
-                               .step = step,
-                               .tensor = (uint32_t)g->model->layers[q->layer].gemm,
-                               .role = q->role,
-                               .sample = q->sample};
+    const nyb_stream stream = nyb_quant_stream(g, q, step);
 
     if (q->shares >= 0)
         q->packed.scale = p->quants[q->shares].packed.scale;

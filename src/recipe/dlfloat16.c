@@ -7,7 +7,8 @@ const nyb_recipe_record nyb_recipe_dlfloat16 = {
               "Learning Training and Inference, ARITH 2019",
     .differs = "every partial sum is rounded to 1-6-9 in chains of 64 products (published "
                "hardware fuses two products at a time); ties go away from zero, as in the "
-               "hardware",
+               "hardware; momenta and weights are updated in PyTorch's order (v = m v + g, then "
+               "w -= lr v), and g enters in f32",
     .fields = "fwd.x       = dlfloat16/unit\n"
               "fwd.w       = dlfloat16/unit\n"
               "dgrad.dy    = dlfloat16/unit\n"

@@ -7,7 +7,8 @@ const nyb_recipe_record nyb_recipe_fp8_wang = {
               "8-bit Floating Point Numbers, NeurIPS 2018, arXiv:1812.08011",
     .differs = "loss scale 1024 instead of 1000 (a power of two is exact); first and last "
                "layer have fp16 operands; the 1-5-2 format has no subnormals and no "
-               "infinity (max 98304), as IBM's emulation has it",
+               "infinity (max 98304), as IBM's emulation has it; momenta and weights are updated "
+               "in PyTorch's order (v = m v + g, then w -= lr v), and g enters in f32",
     .fields = "fwd.x            = e5m2dl15/unit\n"
               "fwd.w            = e5m2dl15/unit\n"
               "dgrad.dy         = e5m2dl15/unit\n"

@@ -7,7 +7,7 @@ const nyb_recipe_record nyb_recipe_hdqt = {
               "Quantized Learning, 2023, arXiv:2310.03675",
     .differs = "transforms are 64 long (the largest power of two of a dimension there), "
                "orthonormal; 8-bit accumulators are left off (--set wgrad.accum=int8/32 and "
-               "the others for them)",
+               "the others for them); forward inputs known to be >= 0 have 16 levels (uint4)",
     .fields = "fwd.x        = int4/absmax\n"
               "fwd.x.nonneg = uint4\n"
               "fwd.w        = int4/absmax\n"

@@ -6,7 +6,8 @@ const nyb_recipe_record nyb_recipe_pact_sawb2 = {
     .source = "Choi et al.: Accurate and Efficient 2-bit Quantized Neural Networks, SysML "
               "2019; PACT, 2018, arXiv:1805.06085",
     .differs = "SAWB passes the gradient straight through; inputs that may be negative are "
-               "clipped on both sides",
+               "clipped on both sides; clips begin at SAWB's, and a step at most halves or "
+               "doubles them",
     .fields = "fwd.x          = int2/pact\n"
               "fwd.x.nonneg   = uint2\n"
               "fwd.w          = int2/sawb\n"

@@ -727,6 +727,42 @@ static void skip_leaves_the_weights(void **state)
     fixture_free(&f);
 }
 
+/* Also where the loss is finite, and the gradient of weights alone is not. */
+static void infinite_gradients_are_skipped(void **state)
+{
+    static const char *const recipes[] = {"f32", "luq"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char before[65], after[65];
+        double loss, n;
+        fixture f;
+
+        fixture_init(&f, "auto", 1, "mlp:4", recipes[i],
+                     (const char *const[]){"nonfinite=skip", NULL}, 16, 32);
+        fixture_start(&f);
+        nyb_graph *g = f.train->graph;
+        for (int p = 0; p < g->n_params; p++)
+            for (size_t e = 0; e < g->params[p].n; e++)
+                if (strcmp(g->params[p].name, "fc1.weight") == 0)
+                    g->params[p].value[e] = 1e-6f;
+                else if (strcmp(g->params[p].name, "fc2.weight") == 0)
+                    g->params[p].value[e] = e % 3 ? 1e16f : -1e16f;
+        memset(g->input, 0, 16 * 784 * sizeof(float));
+        for (size_t s = 0; s < 16; s++) {
+            g->input[784 * s] = 1e26f;
+            g->labels[s] = (int32_t)(s % 10);
+        }
+        assert_int_equal(nyb_weights_sha256(g, before, NULL), NYB_OK);
+        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_true(isfinite(loss));
+        assert_int_equal(f.train->progress.n_skipped, 1);
+        assert_int_equal(nyb_weights_sha256(g, after, NULL), NYB_OK);
+        assert_string_equal(before, after);
+        fixture_free(&f);
+    }
+}
+
 static void every_allocation_may_fail(void **state)
 {
     fixture f;
@@ -815,6 +851,7 @@ int main(void)
         cmocka_unit_test(clipping_bounds_the_norm),
         cmocka_unit_test(a_nan_is_reported_with_step_and_layer),
         cmocka_unit_test(skip_leaves_the_weights),
+        cmocka_unit_test(infinite_gradients_are_skipped),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(wrong_labels_and_states_are_refused),
         cmocka_unit_test(zeros_are_harmless),
