@@ -1,4 +1,4 @@
-/* nybble format list | show NAME: what its codes are worth. */
+/* nybble format list | show NAME | rules: what codes are worth, and how scales are chosen. */
 #include <math.h>
 #include <string.h>
 
@@ -123,6 +123,30 @@ static int show(const char *name, bool json)
     return cli_close_output();
 }
 
+static int rules(bool json)
+{
+    json_t *array = json_array();
+    const char *const headers[] = {"scale rule", "what it is", "source"};
+    cli_table *table = cli_table_create("lll", headers);
+    for (size_t i = 0; i < nyb_scale_rule_count(); i++) {
+        const nyb_scale_rule *rule = nyb_scale_rule_at(i);
+        const char *name = nyb_scale_rule_name(rule), *about = nyb_scale_rule_about(rule);
+        const char *source = nyb_scale_rule_source(rule);
+        json_array_append_new(
+            array, json_pack("{s:s, s:s, s:s}", "name", name, "about", about, "source", source));
+        cli_table_cell(table, "%s", name);
+        cli_table_cell(table, "%s", about);
+        cli_table_cell(table, "%s", source);
+    }
+    if (json) {
+        cli_table_destroy(table);
+        return cli_print_json(array);
+    }
+    json_decref(array);
+    cli_table_print(table, stdout);
+    return cli_close_output();
+}
+
 static int run(const cli_verb *verb, int argc, char **argv)
 {
     values v = {0};
@@ -134,16 +158,18 @@ static int run(const cli_verb *verb, int argc, char **argv)
         return list(v.json);
     if (strcmp(args.at[0], "show") == 0 && args.n == 2)
         return show(args.at[1], v.json);
-    cli_error("format", "'%s%s%s' is not list or show NAME", args.at[0], args.n > 1 ? " " : "",
-              args.n > 1 ? args.at[1] : "");
+    if (strcmp(args.at[0], "rules") == 0 && args.n == 1)
+        return rules(v.json);
+    cli_error("format", "'%s%s%s' is not list, show NAME or rules", args.at[0],
+              args.n > 1 ? " " : "", args.n > 1 ? args.at[1] : "");
     cli_hint("nybble format --help");
     return CLI_USAGE;
 }
 
 const cli_verb cli_verb_format = {
     .name = "format",
-    .about = "list number formats, show every code of one",
-    .synopsis = "list | show NAME [options]",
+    .about = "list number formats and scale rules, show every code of one",
+    .synopsis = "list | show NAME | rules [options]",
     .description =
         "A number format gives each code a value; a tensor's scale multiplies it. Formats of the "
         "s8 "

@@ -38,6 +38,14 @@ def formats(nybble):
     return out
 
 
+def rules(nybble):
+    out = "| rule | what it is | source |\n|---|---|---|\n"
+    for rule in run(nybble, "format", "rules"):
+        cells = [f"`{rule['name']}`"] + [rule[key].replace("|", "\\|") for key in ("about", "source")]
+        out += "| " + " | ".join(cells) + " |\n"
+    return out
+
+
 def kept(nybble):
     out = ("| model, batch | recipe | inputs of quantized products (in f32) | kept in all |\n"
            "|---|---|---|---|\n")
@@ -58,7 +66,8 @@ def kept(nybble):
     return out
 
 
-TABLES = (("formats.md", "formats", formats), ("results.md", "kept", kept))
+TABLES = (("formats.md", "formats", formats), ("formats.md", "rules", rules),
+          ("results.md", "kept", kept))
 
 
 def main():

@@ -18,6 +18,8 @@ NYB_API const nyb_scale_rule *nyb_scale_rule_at(size_t i);
 NYB_API const nyb_scale_rule *nyb_scale_rule_find(const char *name);
 NYB_API const char *nyb_scale_rule_name(const nyb_scale_rule *rule);
 NYB_API const char *nyb_scale_rule_about(const nyb_scale_rule *rule);
+NYB_API const char *
+nyb_scale_rule_source(const nyb_scale_rule *rule); /* paper or code; "" if none */
 
 /* Over what a scale is shared. X(constant, word, length, sentence). Blocks lie along the product's
  * contraction; a last block may be shorter. */
@@ -69,8 +71,9 @@ typedef struct nyb_spec {
 } nyb_spec;
 
 /* Trailing parts may be left out and take the format's defaults (integers: absmax/tensor/nearest;
- * e3m0: absmax/tensor/stochastic). Unknown words are NYB_UNKNOWN with the valid ones; impossible
- * combinations (flush on an integer grid) NYB_INVALID. */
+ * e3m0: absmax/tensor/stochastic; floats of more than 8 bits, bf16 and fp16 among them:
+ * unit/tensor/nearest, that is, a cast). Unknown words are NYB_UNKNOWN with the valid ones;
+ * impossible combinations (flush on an integer grid) NYB_INVALID. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err);
 /* Writes those words; returns what snprintf would. */
 NYB_API int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes);

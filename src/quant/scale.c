@@ -260,6 +260,11 @@ const char *nyb_scale_rule_about(const nyb_scale_rule *rule)
     return rule->about;
 }
 
+const char *nyb_scale_rule_source(const nyb_scale_rule *rule)
+{
+    return rule->source ? rule->source : "";
+}
+
 float nyb_scale_of_clip(const nyb_format *format, float clip)
 {
     float scale;

@@ -30,12 +30,14 @@ static const char *group_word(nyb_group group)
     return "?";
 }
 
-/* What a format's spec says where the text is silent. */
+/* What a format's spec says where the text is silent. Floats of more than 8 bits are a cast. */
 static nyb_spec defaults(const nyb_format *format)
 {
+    const bool casts = format->grid == NYB_GRID_FLOAT && format->bits > 8;
+
     return (nyb_spec){
         .format = format,
-        .scale = nyb_scale_rules[0],
+        .scale = casts ? &nyb_scale_unit : nyb_scale_rules[0],
         .group = NYB_GROUP_TENSOR,
         .rounding = format->grid == NYB_GRID_LOG2 ? NYB_ROUND_STOCHASTIC : NYB_ROUND_NEAREST,
         .sr_bits = 16,

@@ -60,6 +60,13 @@ run 0 format list
 matches format_list
 run 0 format list --json
 is_json
+run 0 format rules
+run 0 format rules --json
+python3 -c 'import json, sys
+rules = {r["name"]: r for r in json.load(open(sys.argv[1]))}
+assert len(rules) > 30 and all(r["about"] and r["source"] for r in rules.values()), rules
+assert "ICLR" in rules["absmax"]["source"]' "$work/out" || fail "format rules --json"
+run 2 format rules now
 for format in f32 int4 uint4 e3m0 e3m2 nf4 dlfloat16 e6m9; do
     run 0 format show $format
     matches "format_$format"
