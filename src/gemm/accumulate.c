@@ -194,6 +194,25 @@ void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_accum *accum)
         grid->fuses = least_exponent(f) - m >= -100 && f->max < 0x1p126f;
 }
 
+/* To nearest, a sum grows by at most twice its addend, and so does the sum of chunks. By chance
+ * each addition may besides add a last bit: 2^-m of the sum, or the least value. In n additions
+ * that is a factor below e^(n / 2^m) < 2^(1.5 n / 2^m). */
+bool nyb_accum_is_free(const nyb_accum_grid *grid, size_t chunk, size_t k, double largest)
+{
+    double factor = 4.0;
+
+    if (grid->mode == NYB_ACCUM_DRAWN) {
+        const double n = (double)(chunk && chunk < k ? chunk + nyb_div_up(k, chunk) : k + 1);
+        const double doublings = ldexp(1.5 * n, (int)grid->dropped - 23);
+
+        if (!(doublings < 300.0))
+            return false;
+        factor = ldexp(4.0, (int)doublings + 1);
+        largest += (double)grid->least;
+    }
+    return factor * (double)k * largest <= (double)grid->max;
+}
+
 extern const nyb_accum_kernel nyb_accum_avx512, nyb_accum_avx2, nyb_accum_ref;
 
 const nyb_accum_kernel *const nyb_accum_kernels[] = {

@@ -99,6 +99,9 @@ typedef struct nyb_accum_grid {
 } nyb_accum_grid;
 
 void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_accum *accum);
+/* Whether no sum of k products, none larger than `largest`, in chunks (0: one) comes near
+ * grid->max, whatever is drawn. */
+bool nyb_accum_is_free(const nyb_accum_grid *grid, size_t chunk, size_t k, double largest);
 
 #define NYB_ACCUM_COLS 32
 
@@ -110,7 +113,7 @@ typedef struct nyb_accum_args {
     size_t at;    /* < chunk */
     bool last;
     bool fused;  /* all products are exact in 24 bits, and the grid fuses */
-    bool free;   /* no sum comes near grid->max: it need not be clamped; false if DRAWN */
+    bool free;   /* nyb_accum_is_free: nothing is clamped, and there is no NaN */
     bool narrow; /* only columns 0..15 are wanted; the others are left alone, or hold anything */
     size_t rows;
     const float *a; /* row m, k given by runs: run_len[i] values, a_step apart, at

@@ -16,13 +16,13 @@ typedef struct chain {
 
 /* By chance: the dropped bits and random ones carry into those that are kept. Below 2^emin the last
  * bit that is kept has the same place in x +- 2^emin. */
-static ALWAYS_INLINE vec drawn(const nyb_accum_grid *grid, vec x, vec *z)
+static ALWAYS_INLINE vec drawn(const chain c, const nyb_accum_grid *grid, vec x, vec *z)
 {
     const vec base = vec_base(x, grid->base);
 
     *z = vec_xorshift(*z);
     const vec y = vec_sub(vec_carry(vec_add(x, base), *z, grid->dropped, grid->random), base);
-    return vec_above(vec_but_nan(y, x), grid->least);
+    return vec_above(c.free ? y : vec_but_nan(y, x), grid->least);
 }
 
 /* x to its nearest value, or a neighbour, and not beyond the largest. z: the lanes' generators. */
@@ -33,7 +33,7 @@ static ALWAYS_INLINE vec rounded(const chain c, const nyb_accum_grid *grid, vec 
     if (c.mode == NYB_ACCUM_INT)
         return x;
     if (c.mode == NYB_ACCUM_DRAWN)
-        return drawn(grid, x, z);
+        return drawn(c, grid, x, z);
     if (c.mode != NYB_ACCUM_MAGIC) {
         vec y = vec_round_bits(x, grid->dropped, c.mode == NYB_ACCUM_AWAY);
         if (!c.free) /* else there is no NaN, whose bits must not be rounded */
@@ -176,7 +176,9 @@ RUN_CHAIN(run_away, NYB_ACCUM_AWAY, false, false)
 RUN_CHAIN(run_away_free, NYB_ACCUM_AWAY, false, true)
 RUN_CHAIN(run_away_fused_free, NYB_ACCUM_AWAY, true, true)
 RUN_CHAIN(run_drawn, NYB_ACCUM_DRAWN, false, false)
+RUN_CHAIN(run_drawn_free, NYB_ACCUM_DRAWN, false, true)
 RUN_CHAIN(run_drawn_fused, NYB_ACCUM_DRAWN, true, false)
+RUN_CHAIN(run_drawn_fused_free, NYB_ACCUM_DRAWN, true, true)
 RUN_CHAIN(run_int, NYB_ACCUM_INT, true, false)
 
 static void run(const nyb_accum_args *args)
@@ -201,7 +203,10 @@ static void run(const nyb_accum_args *args)
             (args->free ? run_away_free : run_away)(args);
         return;
     case NYB_ACCUM_DRAWN:
-        (args->fused ? run_drawn_fused : run_drawn)(args);
+        if (args->fused)
+            (args->free ? run_drawn_fused_free : run_drawn_fused)(args);
+        else
+            (args->free ? run_drawn_free : run_drawn)(args);
         return;
     case NYB_ACCUM_INT:
         run_int(args);

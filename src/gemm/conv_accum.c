@@ -126,10 +126,8 @@ void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
             join(&found[i], operand_extent(job, reader[i], operand[i][j].real, n[i]));
     }
     job->fused = conv->grid.fuses && significant_bits(found[0]) + significant_bits(found[1]) <= 24;
-    /* To nearest, a sum grows by at most twice its addend, and so does the sum of chunks; by chance
-     * it may grow by its last bit whatever is added. */
     const double largest = (double)nyb_float_of(found[0].largest) * nyb_float_of(found[1].largest);
-    job->free = !nyb_accum_draws(&conv->accum) && 4 * (double)k * largest <= conv->grid.max;
+    job->free = nyb_accum_is_free(&conv->grid, (size_t)conv->accum.chunk, k, largest);
 }
 
 static nyb_accum_args begin(const nyb_conv_job *job)

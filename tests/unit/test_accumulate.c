@@ -276,7 +276,7 @@ static void check_kernels(const nyb_accum *accum, const kind *kd, sums *c)
             c->fused = i & 1;
             c->free = i & 2;
             if ((c->fused && (!grid.fuses || kd->bits > 12)) ||
-                (c->free && (nyb_accum_draws(accum) || 4 * (double)c->k * largest > grid.max)))
+                (c->free && !nyb_accum_is_free(&grid, c->chunk, c->k, largest)))
                 continue;
             run_kernel(*kernel, &grid, c, narrow);
             for (size_t m = 0; m < c->rows; m++)
@@ -882,6 +882,43 @@ static void words_that_cannot_be_are_refused(void **state)
     assert_null(conv);
 }
 
+/* Sums whose every addition takes a last bit more, in the order that makes them largest. */
+static void drawn_sums_that_are_free_stay_below_the_largest(void **state)
+{
+    static const char *const formats[] = {"e6m9", "dlfloat16", "e4m3", "e5m2", "bf16", "fp16"};
+    size_t n_free = 0, n_not = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        for (size_t k = 1; k < 3000; k = k * 3 / 2 + 1)
+            for (size_t chunk = 0; chunk <= 64; chunk += 16)
+                for (int e = -8; e <= 8; e += 2) {
+                    const nyb_accum accum = {.format = accumulator(formats[i]),
+                                             .rounding = NYB_ROUND_STOCHASTIC};
+                    const double product = ldexp(1, e);
+                    nyb_accum_grid grid;
+                    double last, sum = 0, total = 0;
+
+                    nyb_accum_grid_init(&grid, &accum);
+                    last = ldexp(1, (int)grid.dropped - 23);
+                    for (size_t j = 0; j < k; j++) {
+                        sum = (sum + product) * (1 + last) + (double)grid.least;
+                        if (chunk && (j + 1) % chunk == 0) {
+                            total = (total + sum) * (1 + last) + (double)grid.least;
+                            sum = 0;
+                        }
+                    }
+                    total = (total + sum) * (1 + last) + (double)grid.least;
+                    if (nyb_accum_is_free(&grid, chunk, k, product)) {
+                        assert_true(total < (double)grid.max);
+                        n_free++;
+                    } else {
+                        n_not++;
+                    }
+                }
+    assert_true(n_free > 500 && n_not > 500);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -896,6 +933,7 @@ int main(void)
         cmocka_unit_test(losses_are_measured),
         cmocka_unit_test(words_are_read_and_written),
         cmocka_unit_test(words_that_cannot_be_are_refused),
+        cmocka_unit_test(drawn_sums_that_are_free_stay_below_the_largest),
     };
 
     return cmocka_run_group_tests(tests, create_contexts, destroy_contexts);
