@@ -6,7 +6,7 @@
 #include "verbs.h"
 
 typedef struct values {
-    const char *codes, *axis, *cpu;
+    const char *codes, *scales, *offsets, *axis, *cpu;
     size_t threads, step, draw;
     uint64_t seed;
     bool json;
@@ -15,6 +15,12 @@ typedef struct values {
 static const cli_option options[] = {
     {"codes", "FILE", "also write one uint8 code per element (.npy)", CLI_TEXT,
      offsetof(values, codes), 0, 0},
+    {"scales", "FILE",
+     "also write the scale of each group (.npy): a row of them for each row of groups, along the "
+     "axis; value = offset + (value of the code * scale) * level",
+     CLI_TEXT, offsetof(values, scales), 0, 0},
+    {"offsets", "FILE", "also write the offset of each group (.npy), likewise", CLI_TEXT,
+     offsetof(values, offsets), 0, 0},
     {"axis", "N",
      "axis that groups and transforms run along, from 0, or from -1 backwards "
      "(default: -1, the last)",
@@ -31,19 +37,24 @@ static const cli_option options[] = {
     {0},
 };
 
-static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *s, bool json)
+/* level: NAN if nobody asked for it */
+static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *s, float level,
+                  bool json)
 {
     if (json) {
         json_t *dims = json_array();
         for (int i = 0; i < in->n_dims; i++)
             json_array_append_new(dims, json_integer((json_int_t)in->dims[i]));
-        return cli_print_json(
+        json_t *out =
             json_pack("{s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "spec", spec,
                       "shape", dims, "n", (json_int_t)s->n, "n_nan", (json_int_t)s->n_nan, "n_inf",
                       (json_int_t)s->n_inf, "amax", cli_json_real(s->amax), "scale",
                       cli_json_real(s->scale), "mse", cli_json_real(s->mse), "bias",
                       cli_json_real(s->bias), "zero", cli_json_real(s->zero), "underflow",
-                      cli_json_real(s->underflow), "clip", cli_json_real(s->clip)));
+                      cli_json_real(s->underflow), "clip", cli_json_real(s->clip));
+        if (!isnan(level))
+            json_object_set_new(out, "level", cli_json_real((double)level));
+        return cli_print_json(out);
     }
     cli_table *table = cli_table_create("lrl", NULL);
     const struct {
@@ -72,6 +83,11 @@ static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *
         else
             cli_table_cell(table, "%.*g", rows[i].digits, rows[i].value);
         cli_table_cell(table, "%s", rows[i].meaning);
+    }
+    if (!isnan(level)) {
+        cli_table_cell(table, "level");
+        cli_table_cell(table, "%.9g", (double)level);
+        cli_table_cell(table, "factor of all scales");
     }
     cli_table_print(table, stdout);
     return cli_close_output();
@@ -113,6 +129,39 @@ static void turn(const shape *s, const void *from, void *to, size_t n_bytes, boo
             }
 }
 
+/* Blocks and rows: as many for each row of x; others one after the other. */
+static int save_groups(const char *path, const nyb_spec *spec, const float *of_groups, size_t rows,
+                       size_t n)
+{
+    nyb_error err;
+    const bool even = spec->group != NYB_GROUP_CHANNEL && spec->group != NYB_GROUP_TILE16 &&
+                      rows > 0 && n % rows == 0;
+    const size_t dims[2] = {even ? rows : n, even ? n / rows : 1};
+    if (nyb_array_save(path, of_groups, even ? 2 : 1, dims, &err) != NYB_OK)
+        return cli_fail("quantize", &err);
+    return CLI_OK;
+}
+
+/* Scales and offsets of the groups of rows x cols, to the files that want them. */
+static int write_groups(nyb_context *context, const nyb_spec *spec, const float *x, size_t rows,
+                        size_t cols, const values *v, float *level)
+{
+    nyb_error err;
+    const size_t n = nyb_quant_group_count(spec, rows, cols);
+    float *scales = cli_alloc(n, sizeof *scales), *offsets = cli_alloc(n, sizeof *offsets);
+    int exit_status = CLI_OK;
+    if (nyb_quantize_groups(context, spec, x, rows, cols, v->seed, (uint32_t)v->step,
+                            (uint32_t)v->draw, NULL, NULL, scales, offsets, level, &err) != NYB_OK)
+        exit_status = cli_fail("quantize", &err);
+    if (exit_status == CLI_OK && v->scales)
+        exit_status = save_groups(v->scales, spec, scales, rows, n);
+    if (exit_status == CLI_OK && v->offsets)
+        exit_status = save_groups(v->offsets, spec, offsets, rows, n);
+    free(scales);
+    free(offsets);
+    return exit_status;
+}
+
 static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *in, const char *out,
                    const values *v)
 {
@@ -125,8 +174,12 @@ static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *
     uint8_t *codes = v->codes ? cli_alloc(in->n, 1) : NULL;
     uint8_t *turned_codes = v->codes ? cli_alloc(in->n, 1) : NULL;
     float *q = cli_alloc(in->n, sizeof *q), *turned = cli_alloc(in->n, sizeof *q);
+    float level = NAN;
     turn(&s, in->values, turned, sizeof *q, false);
-    if (nyb_quantize(context, spec, turned, s.outer * s.inner, s.along, v->seed, (uint32_t)v->step,
+    if (v->scales || v->offsets)
+        exit_status = write_groups(context, spec, turned, s.outer * s.inner, s.along, v, &level);
+    if (exit_status == CLI_OK &&
+        nyb_quantize(context, spec, turned, s.outer * s.inner, s.along, v->seed, (uint32_t)v->step,
                      (uint32_t)v->draw, turned_codes, q, &stats, &err) != NYB_OK)
         exit_status = cli_fail("quantize", &err);
     turn(&s, q, turned, sizeof *q, true);
@@ -145,7 +198,7 @@ static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *
         return exit_status;
     char text[96];
     nyb_spec_print(spec, text, sizeof text);
-    return report(text, in, &stats, v->json);
+    return report(text, in, &stats, level, v->json);
 }
 
 static int run(const cli_verb *verb, int argc, char **argv)
@@ -163,10 +216,19 @@ static int run(const cli_verb *verb, int argc, char **argv)
         cli_error("--codes", "%s has no codes", nyb_format_name(spec.format));
         return CLI_USAGE;
     }
-    if (v.codes && strcmp(v.codes, args.at[2]) == 0) {
-        cli_error("--codes", "'%s' is where the values go", v.codes);
-        return CLI_USAGE;
-    }
+    const struct {
+        const char *option, *path;
+    } files[] = {{"values", args.at[2]},
+                 {"--codes", v.codes},
+                 {"--scales", v.scales},
+                 {"--offsets", v.offsets}};
+    for (size_t i = 1; i < sizeof files / sizeof files[0]; i++)
+        for (size_t j = 0; files[i].path && j < i; j++)
+            if (files[j].path && strcmp(files[i].path, files[j].path) == 0) {
+                cli_error(files[i].option, "'%s' is where the %s go", files[i].path,
+                          files[j].option);
+                return CLI_USAGE;
+            }
     nyb_context *context;
     exit_status = cli_open_context(v.cpu, v.threads, &context);
     if (exit_status != CLI_OK)

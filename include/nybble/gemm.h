@@ -51,7 +51,9 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_f32_dw(nyb_context *context, const 
                                                     float *dw, nyb_error *err);
 
 /* A convolution's forward: x [n][h][w][c] packed as n*h*w rows of c, weights [o][r][s][c] packed as
- * o*r*s rows of c; y [n][oh][ow][o]. */
+ * o*r*s rows of c; y [n][oh][ow][o], oh = (h + 2 pad - r) / stride + 1, ow likewise; bias [o] or
+ * NULL. pad < r, s. NYB_SHAPE if these do not agree, NYB_LIMIT if a size overflows, NYB_INVALID for
+ * formats without a product, NYB_MEMORY. */
 typedef struct nyb_image {
     size_t n, h, w, c;
 } nyb_image;
@@ -62,7 +64,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_convolve_y(nyb_context *context, const nyb
 
 /* A reusable product plan, for loops and benchmarks: no allocation in nyb_plan_run. The context
  * must outlive it. a and b are the formats of x, w (Y), dy, w (DX) or dy, x (DW), whose shapes the
- * caller answers for: n*h*w rows of c, n*oh*ow rows of o, o*r*s rows of c. */
+ * caller answers for: n*h*w rows of c, n*oh*ow rows of o, o*r*s rows of c. out: y [n][oh][ow][o],
+ * dx [n][h][w][c], dw [o][r][s][c]. Errors are those of nyb_convolve_y; *plan is then NULL. */
 typedef struct nyb_plan nyb_plan;
 typedef enum nyb_plan_kind { NYB_PLAN_Y, NYB_PLAN_DX, NYB_PLAN_DW } nyb_plan_kind;
 NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind,

@@ -35,13 +35,16 @@ typedef struct nyb_conv2d_options {
 NYB_API nyb_value nyb_conv2d(nyb_model *model, nyb_value x, const char *name,
                              const nyb_conv2d_options *options);
 
-/* y = x w' + b over the last dimension. */
+/* y = x w' + b over the last dimension; out >= 1. */
 NYB_API nyb_value nyb_linear(nyb_model *model, nyb_value x, const char *name, size_t out, int bias);
 
 /* Over all but the last dimension; eps 1e-5, momentum 0.1. */
 NYB_API nyb_value nyb_batchnorm(nyb_model *model, nyb_value x, const char *name);
 NYB_API nyb_value nyb_relu(nyb_model *model, nyb_value x);
+/* Of two values of one shape. */
 NYB_API nyb_value nyb_add(nyb_model *model, nyb_value a, nyb_value b);
+/* Windows of kernel x kernel pixels, pad <= kernel / 2, stride >= 1; pixels beside the image are
+ * left out of the largest, and are zeros in the mean. */
 NYB_API nyb_value nyb_maxpool(nyb_model *model, nyb_value x, size_t kernel, size_t stride,
                               size_t pad);
 NYB_API nyb_value nyb_avgpool(nyb_model *model, nyb_value x, size_t kernel, size_t stride,

@@ -99,8 +99,10 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_load_model(nyb_train *train, const c
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss, double *accuracy,
                                                  nyb_error *err);
 
-/* One step on the caller's batch: x [batch][h][w][c], labels [batch]. For programs with their own
- * loop, and for benchmarks. */
+/* One step on the caller's batch: x [batch][h][w][c], labels [batch], each below the model's
+ * classes; *loss: their mean, before the update. For programs with their own loop, and for
+ * benchmarks. NYB_INVALID for labels; NYB_NONFINITE where the recipe stops at NaN and infinities,
+ * the weights are then those before. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *x,
                                                  const int32_t *labels, double *loss,
                                                  nyb_error *err);

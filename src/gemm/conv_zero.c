@@ -49,7 +49,7 @@ static int32_t sum_bytes(const uint8_t *bytes, size_t n, uint8_t flip)
 
         for (size_t end = nyb_min(n, i + 8 * 128); i + 8 <= end; i += 8) {
             memcpy(&word, bytes + i, sizeof word);
-            word ^= 0x0101010101010101 * flip;
+            word ^= UINT64_C(0x0101010101010101) * flip;
             four += (word & even) + (word >> 8 & even);
         }
         four = (four & low) + (four >> 16 & low);

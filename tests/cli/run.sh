@@ -178,6 +178,23 @@ run 2 quantize int4/saw x.npy q.npy
 says "saw" "sawb"
 run 2 quantize int4/absmax/tensor/flush x.npy q.npy
 says "flush"
+npy write s.npy 2,16 6 1 1 1 1 1 1 1 1 1 1 1 1 1 1 -1 12 1 1 1 1 1 1 1 1 1 1 1 1 1 1 -1
+run 0 quantize e2m1/e8m0/block16 s.npy q.npy --scales sc.npy --offsets of.npy --json
+same "$(json "$work/out" 'j["level"]')" 1.0 "level"
+npy print sc.npy
+prints "2,1: 1 2"
+npy print of.npy
+prints "2,1: 0 0"
+run 0 quantize uint4/psq/row/nearest s.npy q.npy --offsets of.npy
+npy print of.npy
+prints "2,1: -1 -1"
+run 0 quantize int4/absmax/channel s.npy q.npy --scales sc.npy
+grep -q "^level *1 " "$work/out" || fail "no level"
+run 2 quantize int4 x.npy q.npy --codes q.npy
+says "--codes" "values"
+run 2 quantize int4 x.npy q.npy --codes c.npy --scales c.npy
+says "--scales" "--codes"
+run 1 quantize f32 x.npy q.npy --scales sc.npy
 run 2 quantize f32 x.npy q.npy --codes c.npy
 says "no codes"
 run 1 quantize int4 none.npy q.npy
