@@ -80,7 +80,7 @@ struct nyb_round_kernel {
     /* The least and the largest finite element of n; subnormals are zeros, zeros are +0. false: of
      * none, and nothing is written. */
     bool (*range)(const float *x, size_t n, float *min, float *max);
-    /* t = (x - offset) * inv, each rounded; of NaN, if there is an offset, as of 0; in place
+    /* t = (x - offset) * inv, each rounded; no subtraction if offset is 0, else NaN is 0; in place
      * allowed. */
     void (*scale)(const float *x, size_t n, float offset, float inv, float *t);
     /* values = offset + (grid * group_scale) * level_scale, each rounded; no addition if offset is

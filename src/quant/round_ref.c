@@ -88,7 +88,7 @@ static bool range(const float *x, size_t n, float *min, float *max)
 static void scale(const float *x, size_t n, float offset, float inv, float *t)
 {
     for (size_t i = 0; i < n; i++)
-        t[i] = ((isnan(x[i]) && offset != 0 ? 0 : x[i]) - offset) * inv;
+        t[i] = (offset == 0 ? x[i] : isnan(x[i]) ? -offset : x[i] - offset) * inv;
 }
 
 static void unscale(const float *grid, size_t n, float group_scale, float level_scale, float offset,
