@@ -130,6 +130,8 @@ void cli_table_rule(cli_table *table); /* a line between this row and the next *
 void cli_table_destroy(cli_table *table);
 /* Prints and destroys. */
 void cli_table_print(cli_table *table, FILE *out);
+/* A list as a table, or as JSON, then as cli_close_output; releases both. */
+int cli_print_list(cli_table *table, json_t *list, bool json);
 
 /* ---- arguments that several verbs take (setup.c) ------------------------------------------- */
 

@@ -54,13 +54,7 @@ static int list(bool json)
         cli_table_cell(table, "%s", engine_of(f));
         cli_table_cell(table, "%s", nyb_format_about(f));
     }
-    if (json) {
-        cli_table_destroy(table);
-        return cli_print_json(array);
-    }
-    json_decref(array);
-    cli_table_print(table, stdout);
-    return cli_close_output();
+    return cli_print_list(table, array, json);
 }
 
 static void print_fields(const nyb_format *f)
@@ -138,13 +132,7 @@ static int rules(bool json)
         cli_table_cell(table, "%s", about);
         cli_table_cell(table, "%s", source);
     }
-    if (json) {
-        cli_table_destroy(table);
-        return cli_print_json(array);
-    }
-    json_decref(array);
-    cli_table_print(table, stdout);
-    return cli_close_output();
+    return cli_print_list(table, array, json);
 }
 
 static int run(const cli_verb *verb, int argc, char **argv)

@@ -27,13 +27,7 @@ static int list(bool json)
         cli_table_cell(table, "%s", nyb_recipe_name_at(i));
         cli_table_cell(table, "%s", nyb_recipe_about_at(i));
     }
-    if (json) {
-        cli_table_destroy(table);
-        return cli_print_json(array);
-    }
-    json_decref(array);
-    cli_table_print(table, stdout);
-    return cli_close_output();
+    return cli_print_list(table, array, json);
 }
 
 /* What else a row says, where it is not the default: "post 1.33, from fwd". */
@@ -170,13 +164,7 @@ static int keys(bool json)
         json_array_append_new(array, json_pack("{s:s, s:s, s:s}", "key", nyb_recipe_field_key(i),
                                                "help", nyb_recipe_field_help(i), "values", range));
     }
-    if (json) {
-        cli_table_destroy(table);
-        return cli_print_json(array);
-    }
-    json_decref(array);
-    cli_table_print(table, stdout);
-    return cli_close_output();
+    return cli_print_list(table, array, json);
 }
 
 static int run(const cli_verb *verb, int argc, char **argv)

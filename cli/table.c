@@ -106,3 +106,14 @@ void cli_table_print(cli_table *table, FILE *out)
     }
     cli_table_destroy(table);
 }
+
+int cli_print_list(cli_table *table, json_t *list, bool json)
+{
+    if (json) {
+        cli_table_destroy(table);
+        return cli_print_json(list);
+    }
+    json_decref(list);
+    cli_table_print(table, stdout);
+    return cli_close_output();
+}

@@ -69,8 +69,10 @@ static nyb_status load_record(nyb_recipe *recipe, const nyb_recipe_record *recor
         NYB_TRY(load(recipe, record->base, depth + 1, err));
     NYB_TRY(nyb_recipe_set_field(recipe, "name", record->name, err));
     NYB_TRY(nyb_recipe_set_field(recipe, "about", record->about, err));
-    NYB_TRY(nyb_recipe_set_field(recipe, "source", record->source, err));
-    NYB_TRY(nyb_recipe_set_field(recipe, "differs", record->differs, err));
+    if (record->source)
+        NYB_TRY(nyb_recipe_set_field(recipe, "source", record->source, err));
+    if (record->differs)
+        NYB_TRY(nyb_recipe_set_field(recipe, "differs", record->differs, err));
     return nyb_recipe_apply_text(recipe, record->name, record->fields, NULL, depth, err);
 }
 

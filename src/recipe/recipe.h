@@ -139,7 +139,8 @@ struct nyb_recipe {
 typedef struct nyb_recipe_record {
     const char *name, *about, *source;
     const char *differs; /* one sentence: how this departs from the source */
-    const char *base;    /* the recipe whose fields it starts from; NULL: all defaults (f32) */
+    const char *base;    /* the recipe whose fields it starts from; NULL: all defaults (f32); its
+                            source and differs hold where those above are NULL */
     const char *fields;  /* `key = value` lines */
 } nyb_recipe_record;
 

@@ -4,16 +4,6 @@ const nyb_recipe_record nyb_recipe_statquant_bhq8 = {
     .name = "statquant_bhq8",
     .about = "INT8 forward, 8-bit stochastic activation gradients by block Householder, "
              "8-bit weight gradients",
-    .source = "Chen, Gai, Yao, Mahoney, Gonzalez: A Statistical Framework for Low-bitwidth "
-              "Training of Deep Neural Networks (StatQuant), NeurIPS 2020, arXiv:2010.14298",
-    .differs = "zero is always on the grid (the published activation quantizer moves it); "
-               "ranges of evaluation come from each batch; sums are exact",
-    .fields = "fwd.x    = uint8/ptq\n"
-              "fwd.w    = uint8/ptq\n"
-              "dgrad.dy = uint8/psq/row/stochastic/householder\n"
-              "dgrad.w  = uint8/ptq\n"
-              "wgrad.dy = uint8/ptq/tensor/stochastic\n"
-              "wgrad.x  = uint8/ptq\n"
-              "edges    = recipe\n"
-              "shortcut = recipe\n",
+    .base = "statquant_bhq",
+    .fields = "dgrad.dy = uint8/psq/row/stochastic/householder\n",
 };

@@ -4,16 +4,6 @@ const nyb_recipe_record nyb_recipe_statquant_ptq5 = {
     .name = "statquant_ptq5",
     .about = "INT8 forward, 5-bit stochastic activation gradients per tensor, 8-bit weight "
              "gradients",
-    .source = "Chen, Gai, Yao, Mahoney, Gonzalez: A Statistical Framework for Low-bitwidth "
-              "Training of Deep Neural Networks (StatQuant), NeurIPS 2020, arXiv:2010.14298",
-    .differs = "zero is always on the grid (the published activation quantizer moves it); "
-               "ranges of evaluation come from each batch; sums are exact",
-    .fields = "fwd.x    = uint8/ptq\n"
-              "fwd.w    = uint8/ptq\n"
-              "dgrad.dy = uint5/ptq/tensor/stochastic\n"
-              "dgrad.w  = uint8/ptq\n"
-              "wgrad.dy = uint8/ptq/tensor/stochastic\n"
-              "wgrad.x  = uint8/ptq\n"
-              "edges    = recipe\n"
-              "shortcut = recipe\n",
+    .base = "statquant_ptq",
+    .fields = "dgrad.dy = uint5/ptq/tensor/stochastic\n",
 };
