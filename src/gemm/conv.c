@@ -78,9 +78,12 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine
     conv->store = nyb_store_choose(context->cpu);
     conv->mf = engine == NYB_ENGINE_MF;
     conv->s8 = !conv->accum.format && engine != NYB_ENGINE_F32 && nyb_format_is_integer(a) &&
-               nyb_format_is_integer(b);
+               nyb_format_is_integer(b) && !(conv->lines.a && conv->product == NYB_PRODUCT_DW) &&
+               !(conv->lines.b && conv->product != NYB_PRODUCT_FWD);
     conv->zero_a = conv->s8 && (conv->zero_a || a->shift > 0);
     conv->zero_b = conv->s8 && (conv->zero_b || b->shift > 0);
+    conv->lines.a = conv->s8 && conv->lines.a;
+    conv->lines.b = conv->s8 && conv->lines.b;
     if (!conv->s8) {
         conv->tile_f32 = nyb_tile_f32_choose(context->cpu);
         conv->accum_kernel = nyb_accum_kernel_choose(context->cpu);
@@ -109,8 +112,10 @@ static void flatten(nyb_conv_shape *s)
 
 static nyb_status plan(nyb_conv *conv, nyb_error *err)
 {
-    if (conv->product != NYB_PRODUCT_DW)
-        return nyb_map_plan(conv, err);
+    if (conv->product != NYB_PRODUCT_DW) {
+        NYB_TRY(nyb_map_plan(conv, err));
+        return nyb_lines_plan(conv, err);
+    }
     if (conv->accum.format)
         return nyb_dw_accum_plan(conv, err);
     return conv->s8 ? nyb_dw_s8_plan(conv, err) : nyb_dw_f32_plan(conv, err);
@@ -162,6 +167,8 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
     made->n_samples = r->n_samples;
     made->zero_a = o->zero_a;
     made->zero_b = o->zero_b;
+    made->lines.a = o->lines_a;
+    made->lines.b = o->lines_b;
     if (!nyb_accum_is_exact(o->accum)) {
         made->accum = *o->accum;
         nyb_accum_grid_init(&made->grid, &made->accum);
@@ -222,6 +229,7 @@ void nyb_conv_destroy(nyb_conv **conv)
     if (!*conv)
         return;
     nyb_map_free(&(*conv)->map);
+    nyb_lines_free(*conv);
     nyb_free((*conv)->dw.list);
     nyb_free((*conv)->dw.a_step);
     nyb_free((*conv)->dw.b_step);
@@ -287,6 +295,8 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
         job.scale = nyb_conv_unit_value(a) * nyb_conv_unit_value(b);
     if (nyb_conv_lacks(conv))
         nyb_zero_prepare(&job);
+    if (conv->lines.a || conv->lines.b)
+        nyb_lines_prepare(&job);
     if (conv->accum.format)
         nyb_accum_prepare(&job, b);
     if (!dw)

@@ -62,6 +62,15 @@ typedef struct nyb_conv_options {
      * NYB_INVALID. The bits are those of s8. */
     nyb_engine engine;
     bool zero_a, zero_b; /* the operand is packed, and its zero may be any number (packed.h) */
+    /* The operand is packed and has lines (packed.h). s8 takes those of a in FWD and DX: each of
+     * one image or some, or of any rows where the kernel is 1x1 with stride 1; and those of b in
+     * FWD: one for each output channel, without offset. All others are values to the f32 engine.
+     * s8: t = (float)sum * (scale of a's line * s)     s: what a unit of both is worth beside lines
+     *   t = t + (float)L * (offset of a's line * s), unless that offset is 0; L: the sum over the
+     *       pixels that the output sees of b's units less its zero
+     *   t = t * scale of b's line
+     * each rounded, and b's scale is not in s where b has lines. */
+    bool lines_a, lines_b;
 } nyb_conv_options;
 /* As nyb_conv_create. options NULL: defaults. */
 NYB_MUST_CHECK nyb_status nyb_conv_create_with(const nyb_context *context, nyb_product product,

@@ -9,12 +9,14 @@
 /* ---- what is known of the operands ------------------------------------------------------------
  */
 
-/* The operand with codes worth their values at scale 1, or their integers. */
+/* The operand with codes worth their values at scale 1, or their integers; lines stay as they are.
+ */
 static nyb_packed unscaled(const nyb_conv *conv, const nyb_packed *packed)
 {
     nyb_packed p = *packed;
 
-    p.scale = conv->grid.mode == NYB_ACCUM_INT ? 1.0f / packed->format->unit : 1.0f;
+    if (!p.lines)
+        p.scale = conv->grid.mode == NYB_ACCUM_INT ? 1.0f / packed->format->unit : 1.0f;
     return p;
 }
 
@@ -61,8 +63,16 @@ static extent operand_extent(const nyb_conv_job *job, const nyb_reader *reader, 
 {
     extent e = {0};
 
-    if (!x)
+    if (!x && !reader->lines)
         return extent_of(reader->values, reader->bits == 4 ? 16 : 256);
+    for (size_t row = 0; !x && row < reader->lines->rows; row += reader->lines->line_rows) {
+        float values[256];
+
+        nyb_packed_values(reader->lines, row, values);
+        join(&e, extent_of(values, reader->lines->format->n_codes));
+    }
+    if (!x)
+        return e;
     scan s = {.x = x, .n = n, .found = (extent *)job->shared};
     nyb_pool_run(job->pool, scan_task, &s, nyb_div_up(n, SCAN));
     for (size_t i = 0; i < nyb_div_up(n, SCAN); i++)
@@ -118,8 +128,8 @@ void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
     for (size_t i = 0; i < 2; i++) {
         if (operand[i]->packed) {
             const nyb_packed p = unscaled(conv, operand[i]->packed);
-            nyb_reader_init(reader[i], &(nyb_operand){.packed = &p}, i ? s->c : cols_a, NULL,
-                            conv->tile_f32, 0);
+            const nyb_operand o = {.packed = p.lines ? operand[i]->packed : &p};
+            nyb_reader_init(reader[i], &o, i ? s->c : cols_a, NULL, conv->tile_f32, 0);
             job->scale *= operand[i]->packed->scale / p.scale;
         }
         for (size_t j = 0; j < (i == 0 ? conv->n_samples : 1); j++)

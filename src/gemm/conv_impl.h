@@ -71,6 +71,7 @@ typedef struct nyb_reader {
     uint8_t bytes[256]; /* s8: what each code becomes */
     bool adds;          /* s8: that is the code plus that of code 0 (int8) */
     float values[256];  /* f32 */
+    const nyb_packed *lines; /* f32: whose codes are worth that in row 0 only, or NULL */
 } nyb_reader;
 
 /* bias: what an s8 byte has above its unit (see tile.h). tile NULL: f32, else tile_f32 may be. */
@@ -185,6 +186,21 @@ typedef struct nyb_dw_accum {
     size_t rows;     /* of o in a task */
 } nyb_dw_accum;
 
+/* ---- operands with lines (conv_line.c) ---------------------------------------------------------
+ *
+ * Where a line of a has an offset, an output lacks that times the sum of b under the pixels that it
+ * sees: outputs of an image that see the same taps are of one class. Shared memory, at `at`: sums
+ * [classes][pitch] of f32; then [taps][channels] of int64.                                       */
+typedef struct nyb_conv_lines {
+    bool a, b;
+    bool flat;                /* 1x1: an output is a row of a, of class 0 */
+    size_t images_in, pixels; /* rows of a in an image; outputs in one */
+    size_t classes, pitch, channels;
+    uint32_t *class_of; /* [pixels]; NULL: flat */
+    size_t *seen_by;    /* [classes] some output of each */
+    size_t at;          /* in the shared memory */
+} nyb_conv_lines;
+
 /* ---- the product ------------------------------------------------------------------------------
  */
 
@@ -201,6 +217,7 @@ struct nyb_conv {
     int32_t bias, max_a, max_b; /* as nyb_tile_s8_args */
     size_t exact_k;             /* largest K whose int32 sum cannot overflow */
     bool zero_a, zero_b;        /* s8: what stands for 0 may be another unit than 0 */
+    nyb_conv_lines lines;       /* s8 */
     size_t n_workers;
     uint64_t macs;
     nyb_map map;  /* FWD, DX */
@@ -252,6 +269,9 @@ typedef struct nyb_conv_job {
     bool half; /* FWD, DX: out is bf16 (uint16_t), else f32 */
     uint8_t *shared, *workers;
     size_t round;             /* DW */
+    size_t line_pixels;       /* outputs of a line of a */
+    bool offsets;             /* some line of a has one */
+    const float *line_cols;   /* scales of b's lines, in shared memory; NULL: it has none */
     bool fused, free;         /* accumulate: as nyb_accum_args */
     const nyb_stream *stream; /* accumulate: of an accumulator that draws */
     nyb_accum_key key;        /* FWD, DX: its */
@@ -313,6 +333,16 @@ void nyb_zero_plan_dw(nyb_conv *conv);
 /* DW: what output (o, c) of a tap lacks is rows[o] + cols[c]. */
 const int64_t *nyb_zero_rows(const nyb_conv_job *job, size_t tap);
 const int64_t *nyb_zero_cols(const nyb_conv_job *job, size_t tap);
+
+/* After the rest is planned. On failure nyb_lines_free is still due. */
+NYB_MUST_CHECK nyb_status nyb_lines_plan(nyb_conv *conv, nyb_error *err);
+void nyb_lines_free(nyb_conv *conv);
+/* What outputs lack, if a line of a has an offset. */
+void nyb_lines_prepare(nyb_conv_job *job);
+/* Row m of a block is output pixel first + pixel[m], from column col on; there is none if pixel[m]
+ * is negative or not below limit. */
+void nyb_lines_store(const nyb_conv_job *job, size_t first, const int32_t pixel[NYB_TILE_ROWS],
+                     size_t limit, size_t rows, size_t col, nyb_store_lines *lines);
 
 NYB_MUST_CHECK nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err);
 void nyb_dw_f32_run(nyb_conv_job *job);

@@ -141,20 +141,31 @@ static bool begin_sums(const work *w, size_t panel, size_t block, int32_t *c)
     return true;
 }
 
-static void store_s8(const work *w, size_t panel, size_t block, void *const rows[NYB_TILE_ROWS],
-                     const int32_t *c)
+/* The epilogue of a block of sums, int32 or, rounded, float. */
+static void store_sums(const work *w, size_t panel, size_t block, void *const rows[NYB_TILE_ROWS],
+                       const int32_t *of_int, const float *of_float)
 {
+    const nyb_conv *conv = w->job->conv;
     nyb_store_args args = store_of(w, panel, block);
+    nyb_store_lines lines;
 
     args.scale = w->job->scale;
     args.out = rows;
-    w->job->conv->store->of_int(c, &args);
+    if (conv->lines.a || conv->lines.b) {
+        nyb_lines_store(w->job, w->out / conv->map.out_c, w->sub->pixel + block * NYB_TILE_ROWS,
+                        w->limit, args.rows, panel * NYB_TILE_COLS, &lines);
+        args.lines = &lines;
+    }
+    if (of_int)
+        conv->store->of_int(of_int, &args);
+    else
+        conv->store->of_float(of_float, &args);
 }
 
 /* Parts are summed in int64: their int32 sums are exact, the total would not be. */
 static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
 {
-    nyb_store_args args = store_of(w, panel, block);
+    const size_t n = block_rows(w, block) * NYB_TILE_COLS;
     int64_t sum[NYB_TILE_BLOCK] = {0};
     float rounded[NYB_TILE_BLOCK];
     void *rows[NYB_TILE_ROWS];
@@ -168,15 +179,13 @@ static void block_wide(const work *w, size_t panel, size_t block, int32_t *c)
 
     for (size_t part = 0; part < w->sub->n_parts; part++) {
         sum_s8(w, panel, block, part, false, c);
-        for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
+        for (size_t i = 0; i < n; i++)
             sum[i] += c[i];
     }
-    for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
+    for (size_t i = 0; i < n; i++)
         rounded[i] = (float)sum[i];
     output_rows(w, block, panel, rows);
-    args.scale = w->job->scale;
-    args.out = rows;
-    w->job->conv->store->of_float(rounded, &args);
+    store_sums(w, panel, block, rows, NULL, rounded);
 }
 
 /* Convolutions: neighbouring blocks share most rows of A, so the panel is the fixed one. */
@@ -195,7 +204,7 @@ static void panel_by_panel(const work *w)
             const bool begun = begin_sums(w, panel, block, c);
             for (size_t part = 0; part < w->sub->n_parts; part++)
                 sum_s8(w, panel, block, part, begun || part > 0, c);
-            store_s8(w, panel, block, rows, c);
+            store_sums(w, panel, block, rows, c, NULL);
         }
     }
 }
@@ -218,7 +227,7 @@ static void block_by_block(const work *w)
                 const bool begun = part == 0 && begin_sums(w, panel, block, c);
                 sum_s8(w, panel, block, part, begun || part > 0, c);
                 if (last)
-                    store_s8(w, panel, block, rows, c);
+                    store_sums(w, panel, block, rows, c, NULL);
                 if (n_parts > 1)
                     c += NYB_TILE_BLOCK;
             }

@@ -1,6 +1,16 @@
 /* Operands as they are read: codes to bytes or floats, and slabs of padded pixels. */
 #include "gemm/conv_impl.h"
 
+/* What bytes of codes are worth in a row: those that are no codes, too. */
+static void line_values(const nyb_packed *p, size_t row, float values[256])
+{
+    const unsigned n_codes = p->format->n_codes;
+
+    nyb_packed_values(p, row, values);
+    for (unsigned code = n_codes; code < (p->format->bits == 4 ? 16u : 256u); code++)
+        values[code] = values[code % n_codes];
+}
+
 void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols,
                      const nyb_tile_s8 *tile, const nyb_tile_f32 *tile_f32, int32_t bias)
 {
@@ -22,12 +32,15 @@ void nyb_reader_init(nyb_reader *reader, const nyb_operand *operand, size_t cols
             nyb_packed_code_bytes(format, operand->packed->rows, operand->packed->pitch);
     reader->bits = format->bits;
     for (unsigned code = 0; code < (format->bits == 4 ? 16u : 256u); code++) {
-        if (tile)
-            reader->bytes[code] = (uint8_t)(nyb_conv_unit(format, code % format->n_codes) +
-                                            (format->multiples ? 0 : bias));
-        else
-            reader->values[code] = nyb_packed_value(operand->packed, code % format->n_codes);
+        if (!tile)
+            break;
+        reader->bytes[code] = (uint8_t)(nyb_conv_unit(format, code % format->n_codes) +
+                                        (format->multiples ? 0 : bias));
     }
+    if (!tile)
+        line_values(operand->packed, 0, reader->values);
+    if (!tile && operand->packed->lines && operand->packed->line_rows < operand->packed->rows)
+        reader->lines = operand->packed;
     reader->clear_pads = tile && nyb_conv_unit(format, 0) != 0 && reader->pitch != cols;
     reader->adds = tile && format->bits == 8;
     for (unsigned code = 0; reader->adds && code < 256; code++)
@@ -46,27 +59,40 @@ static void multiply(const uint8_t *factors, size_t n_groups, uint8_t zero, uint
 }
 
 /* The values of the n codes from the flat element at on, multiples of 16. */
-static void read_run(const nyb_reader *reader, size_t at, size_t n, float *out)
+static void read_run(const nyb_reader *reader, const float values[256], size_t at, size_t n,
+                     float *out)
 {
-    reader->tile_f32->decode(reader->codes, reader->bits, reader->values, at, n, out);
+    reader->tile_f32->decode(reader->codes, reader->bits, values, at, n, out);
     for (size_t i = 0; i < n && reader->factors; i++)
         out[i] *= (float)reader->codes[reader->factors + (at + i) / NYB_PITCH];
 }
 
-static void read_values(const nyb_reader *reader, size_t first, size_t n, float *out)
+static void read_values(const nyb_reader *reader, const float values[256], size_t first, size_t n,
+                        float *out)
 {
     const size_t cols = reader->cols, whole = cols - cols % NYB_PITCH;
 
     if (whole == cols) {
-        read_run(reader, first * cols, n * cols, out);
+        read_run(reader, values, first * cols, n * cols, out);
         return;
     }
     for (size_t row = first; row < first + n; row++, out += cols) {
         float last[NYB_PITCH];
 
-        read_run(reader, row * reader->pitch, whole, out);
-        read_run(reader, row * reader->pitch + whole, NYB_PITCH, last);
+        read_run(reader, values, row * reader->pitch, whole, out);
+        read_run(reader, values, row * reader->pitch + whole, NYB_PITCH, last);
         memcpy(out + whole, last, (cols - whole) * sizeof *out);
+    }
+}
+
+static void read_lines(const nyb_reader *reader, size_t first, size_t n, float *out)
+{
+    float values[256];
+
+    for (size_t row = first, end; row < first + n; row = end) {
+        end = nyb_min(nyb_packed_line_end(reader->lines, row), first + n);
+        line_values(reader->lines, row, values);
+        read_values(reader, values, row, end - row, out + (row - first) * reader->cols);
     }
 }
 
@@ -89,8 +115,10 @@ void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *o
     if (!reader->tile) {
         if (reader->real)
             memcpy(out, reader->real + first * reader->cols, n * reader->pixel_bytes);
+        else if (reader->lines)
+            read_lines(reader, first, n, out);
         else
-            read_values(reader, first, n, out);
+            read_values(reader, reader->values, first, n, out);
         return;
     }
     if (reader->bits == 4) {

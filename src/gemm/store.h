@@ -4,15 +4,24 @@
 
 #include "base/cpu.h"
 
+/* What sums are worth whose rows or columns have scales of their own:
+ * t = sum * scale[m]; if of[m]: t = t + of[m][n] * plus[m]; if cols: t = t * cols[n]. */
+typedef struct nyb_store_lines {
+    float scale[32], plus[32];
+    const float *of[32]; /* [n_valid] each, or NULL */
+    const float *cols;   /* [n_valid] or NULL */
+} nyb_store_lines;
+
 /* Row m of the sums, NYB_TILE_COLS apart, goes to out[m]:
  * t = sum * scale; if bias: t = t + bias[n]; if add: t = out + t; out = t, each rounded to f32. */
 typedef struct nyb_store_args {
     size_t rows, n_valid; /* 1..32 each; sums of other columns may hold anything */
     float scale;
-    const float *bias; /* [n_valid] or NULL */
-    bool add;          /* f32 only */
-    bool half;         /* out is bf16 (uint16_t): t to the nearest, ties to even; NaN stays one */
-    void *const *out;  /* [rows]; NULL: the row is skipped */
+    const nyb_store_lines *lines; /* NULL, or what makes t instead of scale */
+    const float *bias;            /* [n_valid] or NULL */
+    bool add;                     /* f32 only */
+    bool half;        /* out is bf16 (uint16_t): t to the nearest, ties to even; NaN stays one */
+    void *const *out; /* [rows]; NULL: the row is skipped */
 } nyb_store_args;
 
 typedef struct nyb_store_kernel {

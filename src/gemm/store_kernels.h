@@ -2,12 +2,25 @@
  * No include guard: each ISA has its own copy. */
 #include "gemm/store_lanes.h"
 
-/* Lanes from column col on; n is the constant 16 or what is left over. */
-static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size_t col, size_t n,
-                                      void *row)
+static ALWAYS_INLINE vec line_lanes(vec sums, const nyb_store_lines *lines, size_t m, size_t col,
+                                    size_t n)
 {
-    finish_lanes(vec_mul(sums, vec_set(args->scale)), args->bias ? args->bias + col : NULL,
-                 args->add, args->half, nyb_store_at(row, args->half, col), n);
+    vec t = vec_mul(sums, vec_set(lines->scale[m]));
+
+    if (lines->of[m])
+        t = vec_add(t, vec_mul(load(lines->of[m] + col, n), vec_set(lines->plus[m])));
+    return lines->cols ? vec_mul(t, load(lines->cols + col, n)) : t;
+}
+
+/* Lanes of row m from column col on; n is the constant 16 or what is left over. */
+static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size_t m, size_t col,
+                                      size_t n)
+{
+    const vec t = args->lines ? line_lanes(sums, args->lines, m, col, n)
+                              : vec_mul(sums, vec_set(args->scale));
+
+    finish_lanes(t, args->bias ? args->bias + col : NULL, args->add, args->half,
+                 nyb_store_at(args->out[m], args->half, col), n);
 }
 
 #define STORE(name, type, lanes)                                                                   \
@@ -16,9 +29,9 @@ static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size
         for (size_t m = 0; m < args->rows; m++, sums += NYB_TILE_COLS) {                           \
             size_t col = 0;                                                                        \
             for (; args->out[m] && col + 16 <= args->n_valid; col += 16)                           \
-                store_lanes(lanes(sums + col), args, col, 16, args->out[m]);                       \
+                store_lanes(lanes(sums + col), args, m, col, 16);                                  \
             if (args->out[m] && col < args->n_valid)                                               \
-                store_lanes(lanes(sums + col), args, col, args->n_valid - col, args->out[m]);      \
+                store_lanes(lanes(sums + col), args, m, col, args->n_valid - col);                 \
         }                                                                                          \
     }
 STORE(of_int, int32_t, vec_of_int)

@@ -42,6 +42,7 @@ typedef struct nyb_wanted {
     bool packs;   /* the product is one of codes of one scale, also where they are rounded first */
     bool fills;   /* grouped dW: rows of pixels are filled up to whole blocks of codes */
     bool unmixes; /* the other operand is not mixed */
+    bool scaled;  /* of packed codes, only those that are worth their units times one scale */
 } nyb_wanted;
 
 nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer);
@@ -69,8 +70,12 @@ nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_
 nyb_source nyb_build_order(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
                            nyb_source source);
 /* Whether a row's tensor is one of small integers times one scale once it is mixed, or less a zero
- * among them: codes as well, if the other operand is one, too. */
-bool nyb_build_rounds_units(const nyb_row *row);
+ * among them, or has lines: codes as well, if the other operand is one, too. */
+bool nyb_build_rounds_units(const nyb_row *row, nyb_slot slot);
+/* Whether the codes of a row's tensor are worth what a line says (packed.h), which a product can
+ * take: of x and dy, each sample's or that of all, with or without offset; of w, each filter's,
+ * without, in the forward product. dy's samples may be reflected: dX takes that back. */
+bool nyb_build_has_lines(const nyb_row *row, nyb_slot slot);
 /* Whether a row's tensor is packed codes of one scale that a grouped product may take. */
 bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot);
 /* Whether dW's taps see x at other pixels than its own. */

@@ -38,8 +38,14 @@ static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
 /* Codes of which any may stand for 0. */
 static bool has_zero(const nyb_builder *b, const nyb_source *s)
 {
-    return s->quant >= 0 && b->p->quants[s->quant].packs &&
-           b->p->quants[s->quant].spec.scale->affine;
+    const nyb_quant *q = s->quant >= 0 ? &b->p->quants[s->quant] : NULL;
+
+    return q && q->packs && q->lines < 0 && q->spec.scale->affine;
+}
+
+static bool has_lines(const nyb_builder *b, const nyb_source *s)
+{
+    return s->quant >= 0 && b->p->quants[s->quant].lines >= 0;
 }
 
 /* The recipe's engine; mf only where it has the product, and does not add up in an accumulator of
@@ -50,10 +56,12 @@ static nyb_conv_options product_options(const nyb_builder *b, nyb_product produc
     nyb_conv_options options = {.accum = product_accum(b, product, a, second),
                                 .engine = b->g->recipe.engine,
                                 .zero_a = has_zero(b, a),
-                                .zero_b = has_zero(b, second)};
+                                .zero_b = has_zero(b, second),
+                                .lines_a = has_lines(b, a),
+                                .lines_b = has_lines(b, second)};
 
     if (options.engine == NYB_ENGINE_MF &&
-        (!nyb_accum_is_exact(options.accum) ||
+        (!nyb_accum_is_exact(options.accum) || options.lines_a || options.lines_b ||
          !nyb_mf_can(source_format(b, a), source_format(b, second))))
         options.engine = NYB_ENGINE_AUTO;
     return options;
@@ -103,7 +111,7 @@ static size_t product_group(const nyb_builder *b, int layer, nyb_product product
 /* Whether an operand is codes of small integers with one scale, or can be. */
 static bool is_units(const nyb_row *row, nyb_slot slot)
 {
-    return nyb_build_rounds_units(row) ||
+    return nyb_build_rounds_units(row, slot) ||
            (nyb_build_packs(row, slot) && row->spec.format->multiples == 0 &&
             nyb_format_is_integer(row->spec.format));
 }
@@ -117,13 +125,14 @@ static bool product_packs(const nyb_builder *b, int layer, nyb_product product, 
            is_units(&rows[slot], slot) && is_units(&rows[slot + 1], slot + 1);
 }
 
-static nyb_wanted wanted(const nyb_row rows[NYB_SLOTS], nyb_slot slot, size_t group, bool packs,
-                         bool fills)
+static nyb_wanted wanted(const nyb_builder *b, int layer, const nyb_row rows[NYB_SLOTS],
+                         nyb_slot slot, size_t group, bool packs, bool fills)
 {
     return (nyb_wanted){.row = &rows[slot],
                         .group = group,
                         .packs = packs,
                         .fills = fills,
+                        .scaled = b->g->model->layers[layer].op->depthwise,
                         .unmixes = nyb_mix_length(rows[slot].spec.mix) > 0 &&
                                    nyb_row_is_f32(&rows[slot ^ 1])};
 }
@@ -305,8 +314,8 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
         real = add_sample(b, layer, real);
     const size_t group = product_group(b, layer, NYB_PRODUCT_FWD, rows);
     const bool packs = product_packs(b, layer, NYB_PRODUCT_FWD, rows);
-    const nyb_wanted want_x = wanted(rows, NYB_SLOT_FWD_X, group, packs, false);
-    const nyb_wanted want_w = wanted(rows, NYB_SLOT_FWD_W, group, packs, false);
+    const nyb_wanted want_x = wanted(b, layer, rows, NYB_SLOT_FWD_X, group, packs, false);
+    const nyb_wanted want_w = wanted(b, layer, rows, NYB_SLOT_FWD_W, group, packs, false);
     x = nyb_build_source(b, layer, NYB_SLOT_FWD_X, &want_x, real, -1);
     w = nyb_build_source(b, layer, NYB_SLOT_FWD_W, &want_w,
                          nyb_build_param(b, layer, 0, NYB_HOME_PARAM), -1);
@@ -339,6 +348,7 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
         .accum = product_accum(b, NYB_PRODUCT_DW, &s->a[0], &s->b),
         .zero_a = has_zero(b, &s->a[0]),
         .zero_b = has_zero(b, &s->b),
+        .lines_a = has_lines(b, &s->a[0]),
     };
     nyb_conv_shape one = {.n = 1,
                           .h = 1,
@@ -465,8 +475,8 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
         group > 0 && nyb_build_has_window(b, layer) && !nyb_build_needs_taps(b, layer, x_row);
     const bool fills = group > 0 && (moves || fills_up(b, layer, row, x_row));
     const bool packs = product_packs(b, layer, NYB_PRODUCT_DW, rows);
-    const nyb_wanted want_dy = wanted(rows, NYB_SLOT_WGRAD_DY, group, packs, fills);
-    const nyb_wanted want_x = wanted(rows, NYB_SLOT_WGRAD_X, group, packs, fills);
+    const nyb_wanted want_dy = wanted(b, layer, rows, NYB_SLOT_WGRAD_DY, group, packs, fills);
+    const nyb_wanted want_x = wanted(b, layer, rows, NYB_SLOT_WGRAD_X, group, packs, fills);
     nyb_source a[NYB_SAMPLES_MAX], x;
     int n;
 
@@ -534,16 +544,31 @@ static bool rounds_gradient(const nyb_builder *b, int layer)
     return x > 0 && count_readers(m, x) == 1 && !strcmp(m->layers[x].op->name, "batchnorm");
 }
 
+/* dX of samples that were reflected before they were rounded, to that of the samples. */
+static void add_reflect(nyb_builder *b, int layer, int quant, int from, int out, bool add)
+{
+    nyb_step *s = nyb_build_step(b, NYB_STEP_REFLECT, layer);
+
+    if (!s)
+        return;
+    s->quant = quant;
+    s->dout = from;
+    s->out = out;
+    s->add = add;
+    b->p->n_steps++;
+}
+
 static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const nyb_source *dy,
                            const nyb_source *w)
 {
     const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
     const nyb_layer *l = &b->g->model->layers[layer];
     const bool trained = b->g->model->layers[l->in[0]].trained;
+    const bool reflects = dy->quant >= 0 && b->p->quants[dy->quant].reflects >= 0;
     bool add = false;
     int dx, out = -1;
 
-    if (!estimates(&rows[NYB_SLOT_FWD_X])) {
+    if (!reflects && !estimates(&rows[NYB_SLOT_FWD_X])) {
         dx = nyb_build_gradient(b, l->in[0], &add);
         add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, add);
         if (b->status == NYB_OK)
@@ -555,7 +580,11 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
     add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, false);
     if (trained) /* sets add */
         out = nyb_build_gradient(b, l->in[0], &add);
-    add_estimate(b, layer, b->x[layer], b->value[l->in[0]], dx, out, add);
+    const bool last = !estimates(&rows[NYB_SLOT_FWD_X]);
+    if (reflects)
+        add_reflect(b, layer, dy->quant, dx, last ? out : dx, last && add);
+    if (!last)
+        add_estimate(b, layer, b->x[layer], b->value[l->in[0]], dx, out, add);
 }
 
 void nyb_build_gemm_backward(nyb_builder *b, int layer)
@@ -574,8 +603,8 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
     if (wants_dx) {
         const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
         const bool packs = product_packs(b, layer, NYB_PRODUCT_DX, rows);
-        const nyb_wanted want_dy = wanted(rows, NYB_SLOT_DGRAD_DY, group, packs, false);
-        const nyb_wanted want_w = wanted(rows, NYB_SLOT_DGRAD_W, group, packs, false);
+        const nyb_wanted want_dy = wanted(b, layer, rows, NYB_SLOT_DGRAD_DY, group, packs, false);
+        const nyb_wanted want_w = wanted(b, layer, rows, NYB_SLOT_DGRAD_W, group, packs, false);
 
         dy = nyb_build_source(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, -1);
         if (b->w[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->w[layer]], &want_w, true))

@@ -131,6 +131,8 @@ static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
                                          .role = roles[slot],
                                          .values = -1,
                                          .scales = -1,
+                                         .lines = -1,
+                                         .reflects = -1,
                                          .taps = 1,
                                          .from = -1,
                                          .order_of = -1,
@@ -187,8 +189,8 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
     return i;
 }
 
-/* Values, or, if it packs, the codes of values that last for a step. */
-static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps)
+/* Values, or, if it packs, the codes of values that last for a step; lined: and their lines. */
+static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps, bool lined)
 {
     const nyb_view *v = &q->view;
     size_t rows, cols;
@@ -198,7 +200,15 @@ static void rounded_values(nyb_builder *b, nyb_quant *q, bool taps)
     if (q->packs)
         q->codes = nyb_build_buffer(b, "codes", q->layer, NYB_HOME_PLANNED, -1,
                                     nyb_packed_bytes(q->spec.format, rows, cols));
-    else
+    if (q->packs && lined) {
+        q->packed.line_rows = q->spec.group == NYB_GROUP_ROW ? v->run / cols : rows;
+        q->lines = nyb_build_buffer(b, "lines", q->layer, NYB_HOME_PLANNED, -1,
+                                    rows / q->packed.line_rows * sizeof(nyb_line));
+    }
+    if (q->packs && q->spec.mix == NYB_MIX_HOUSEHOLDER)
+        q->reflects = nyb_build_buffer(b, "reflection", q->layer, NYB_HOME_PLANNED, -1,
+                                       nyb_householder_plan_bytes(rows / q->packed.line_rows));
+    if (!q->packs)
         q->values =
             nyb_build_buffer(b,
                              taps                        ? "patches"
@@ -259,7 +269,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     q->pre = row->pre;
     q->post = row->post;
     q->packed.format = row->spec.format;
-    q->packs = want->packs && nyb_build_rounds_units(row);
+    q->packs = want->packs && nyb_build_rounds_units(row, slot);
     if (taps) {
         const nyb_layer *l = &b->g->model->layers[layer];
 
@@ -269,7 +279,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     if (groups_itself(want))
         grouped_codes(b, q, want->fills, taps);
     else
-        rounded_values(b, q, taps);
+        rounded_values(b, q, taps, nyb_build_has_lines(row, slot));
     if (!taps)
         add_quant_step(b, NYB_STEP_ROUND, i);
     return i;
@@ -295,9 +305,12 @@ bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
 {
     const nyb_row *row = want->row;
 
+    if (q->reflects >= 0)
+        return false;
     /* Products of values read them from codes as well. */
     return q->groups == groups_itself(want) && q->unmixes == want->unmixes &&
-           (!q->rounds || q->packs || !(want->packs && nyb_build_rounds_units(row))) &&
+           (!q->rounds ||
+            !(q->packs ? want->scaled : want->packs && nyb_build_rounds_units(row, q->slot))) &&
            same_values(q, row, down);
 }
 
@@ -332,16 +345,37 @@ bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot)
            row->spec.format->multiples == 0;
 }
 
-bool nyb_build_rounds_units(const nyb_row *row)
+bool nyb_build_has_lines(const nyb_row *row, nyb_slot slot)
 {
     const nyb_spec *s = &row->spec;
-    const nyb_format *f = s->format;
+
+    if (s->mix == NYB_MIX_HOUSEHOLDER)
+        return slot == NYB_SLOT_DGRAD_DY;
+    if (s->mix != NYB_MIX_NONE)
+        return false;
+    if (slot == NYB_SLOT_FWD_W)
+        return s->group == NYB_GROUP_ROW && !s->scale->affine;
+    return (slot == NYB_SLOT_FWD_X || slot == NYB_SLOT_DGRAD_DY) &&
+           (s->group == NYB_GROUP_ROW ||
+            (s->group == NYB_GROUP_TENSOR && s->scale->affine && !s->scale->zeroed));
+}
+
+/* One scale, and 0 is a code. */
+static bool rounds_to_scale(const nyb_spec *s)
+{
+    return s->group == NYB_GROUP_TENSOR &&
+           (nyb_mix_length(s->mix) > 0 || (s->mix == NYB_MIX_NONE && s->scale->affine)) &&
+           (!s->scale->affine || s->scale->zeroed);
+}
+
+bool nyb_build_rounds_units(const nyb_row *row, nyb_slot slot)
+{
+    const nyb_format *f = row->spec.format;
 
     return !nyb_row_is_f32(row) && nyb_format_is_integer(f) && f->multiples == 0 && f->bits <= 8 &&
-           s->group == NYB_GROUP_TENSOR &&
-           (nyb_mix_length(s->mix) > 0 || (s->mix == NYB_MIX_NONE && s->scale->affine)) &&
-           (!s->scale->affine || s->scale->zeroed) && !s->scale->level && row->samples == 1 &&
-           row->pre == 1.0f && row->post == 1.0f && row->from == NYB_FROM_RAW;
+           (rounds_to_scale(&row->spec) || nyb_build_has_lines(row, slot)) &&
+           !row->spec.scale->level && row->samples == 1 && row->pre == 1.0f && row->post == 1.0f &&
+           row->from == NYB_FROM_RAW;
 }
 
 nyb_source nyb_build_source_of(const nyb_builder *b, int quant)

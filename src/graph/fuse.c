@@ -59,13 +59,15 @@ static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
     case NYB_STEP_ENCODE:
     case NYB_STEP_ROUND:
         return buffer == p->quants[s->quant].codes || buffer == p->quants[s->quant].values ||
-               buffer == p->quants[s->quant].scales;
+               buffer == p->quants[s->quant].scales || buffer == p->quants[s->quant].lines ||
+               buffer == p->quants[s->quant].reflects;
     case NYB_STEP_SAMPLE:
     case NYB_STEP_AGAIN:
     case NYB_STEP_PRODUCT:
     case NYB_STEP_TAPS:
     case NYB_STEP_REPEAT:
         return s->out == buffer;
+    case NYB_STEP_REFLECT:
     case NYB_STEP_ESTIMATE:
         return s->out == buffer || s->dout == buffer;
     case NYB_STEP_FORWARD:

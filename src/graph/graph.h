@@ -9,6 +9,7 @@
 #include "gemm/depthwise.h"
 #include "gemm/group_conv.h"
 #include "op/op.h"
+#include "quant/householder.h"
 #include "quant/regroup.h"
 #include "recipe/recipe.h"
 
@@ -139,8 +140,12 @@ typedef struct nyb_quant {
     nyb_moments moments;
     nyb_packed packed; /* packed.scale is this step's scale */
 
-    bool rounds; /* by round.h: values, or codes */
-    bool packs;  /* to packed codes */
+    bool rounds;  /* by round.h: values, or codes */
+    bool packs;   /* to packed codes */
+    int lines;    /* buffer of what they are worth; -1: one scale, maybe a zero */
+    int reflects; /* buffer of the reflection that they were rounded after, which the product's
+                     result takes back; -1: none */
+    nyb_householder reflection;
     int values;  /* buffer; -1: packed or grouped */
     bool groups; /* codes, and scales in the order of groups; others have one scale */
     int scales;  /* buffer; -1: not grouped */
@@ -175,6 +180,7 @@ static inline bool nyb_quant_is_packed(const nyb_quant *q)
     X(NYB_STEP_PRODUCT, "gemm")                                                                    \
     X(NYB_STEP_REPEAT, "gemm again") /* a product of the forward pass, for the backward pass */    \
     X(NYB_STEP_TAPS, "taps")         /* dW, each tap's patch rows rounded for themselves */        \
+    X(NYB_STEP_REFLECT, "reflect")   /* a gradient of reflected samples to that of samples */      \
     X(NYB_STEP_ESTIMATE, "ste")      /* from the gradient of a quantized tensor to the tensor's */ \
     X(NYB_STEP_FORWARD, "forward")                                                                 \
     X(NYB_STEP_BACKWARD, "backward")
@@ -192,7 +198,7 @@ typedef struct nyb_source {
 typedef struct nyb_step {
     nyb_step_kind kind;
     int layer;
-    int quant; /* moments, scale, encode, round, regroup, taps (x), ste */
+    int quant; /* moments, scale, encode, round, regroup, taps (x), reflect, ste */
 
     /* product */
     nyb_product product;
@@ -309,7 +315,7 @@ NYB_MUST_CHECK nyb_status nyb_program_build(nyb_graph *graph, nyb_program *progr
 /* fuse.c: rewrites the steps. */
 NYB_MUST_CHECK nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *err);
 /* plan.c: the buffers that a step reads or writes, some maybe twice; returns how many. */
-#define NYB_STEP_BUFFERS (4 * NYB_SAMPLES_MAX + 24)
+#define NYB_STEP_BUFFERS (4 * NYB_SAMPLES_MAX + 40)
 int nyb_step_buffers(const nyb_program *program, const nyb_step *step, int list[NYB_STEP_BUFFERS]);
 /* plan.c: lifetimes to offsets (largest first, lowest free offset); sets n_bytes. */
 void nyb_program_plan(nyb_program *program);
@@ -334,6 +340,7 @@ void nyb_run_sample(nyb_graph *graph, nyb_program *program, nyb_step *s);
 /* The random bits of a product's sums, if its accumulator draws; tap: of a product for one tap. */
 nyb_stream nyb_sum_stream(const nyb_graph *graph, const nyb_step *product, size_t tap,
                           uint32_t step);
+void nyb_run_reflect(nyb_graph *graph, nyb_program *program, nyb_step *s);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 /* The random bits of a quant's elements in a step. */
 nyb_stream nyb_quant_stream(const nyb_graph *g, const nyb_quant *q, uint32_t step);

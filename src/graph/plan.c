@@ -8,6 +8,8 @@ static int put_quant(const nyb_quant *q, int *list, int n)
     list[n++] = q->values;
     list[n++] = q->codes;
     list[n++] = q->scales;
+    list[n++] = q->lines;
+    list[n++] = q->reflects;
     return n;
 }
 
@@ -50,7 +52,9 @@ int nyb_step_buffers(const nyb_program *p, const nyb_step *s, int list[NYB_STEP_
     if (s->kind == NYB_STEP_TAPS)
         list[n++] = s->tap;
     /* Codes of another quant need its tensor no more. */
-    if (q && s->kind != NYB_STEP_ESTIMATE && q->order == NYB_ORDER_OWN) {
+    if (s->kind == NYB_STEP_REFLECT)
+        list[n++] = q->reflects;
+    else if (q && s->kind != NYB_STEP_ESTIMATE && q->order == NYB_ORDER_OWN) {
         list[n++] = q->blocks;
         list[n++] = q->unstored ? -1 : q->real;
     }
@@ -305,6 +309,7 @@ void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scra
         q->packed.codes = memory_of(p, q->codes);
         q->grouped.packed.codes = q->packed.codes;
         q->grouped.scales = memory_of(p, q->scales);
+        q->packed.lines = memory_of(p, q->lines);
         q->block_moments = memory_of(p, q->blocks);
     }
     for (int i = 0; i < p->n_steps; i++) {

@@ -139,9 +139,10 @@ static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool
         r->job.clip = state->clip_mean;
 }
 
-/* Rounds x to values, or to the codes of q; first: index of its first element in the stream. */
+/* Rounds x to values, or to the codes of q; first: index of its first element in the stream;
+ * reflection: memory, if q reflects. */
 static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *values, uint64_t first,
-                         bool training, uint32_t step, void *scratch)
+                         void *reflection, bool training, uint32_t step, void *scratch)
 {
     const size_t n = q->view.rows * q->view.cols;
     nyb_group_scale chosen = {0};
@@ -154,6 +155,8 @@ static void round_values(nyb_graph *g, nyb_quant *q, const float *x, float *valu
         return;
     }
     r.job.scales = q->spec.group == NYB_GROUP_TENSOR ? &chosen : NULL;
+    r.job.reflection = &q->reflection;
+    r.job.reflection_memory = reflection;
     if (q->packs) {
         nyb_round_pack(g->context, &r.job, x, values, &q->packed, scratch);
     } else if (q->samples > 1) {
@@ -253,10 +256,15 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
         copy_values(g, p, &p->quants[q->from], step, again);
         x = again;
     }
-    round_values(g, q, x, values, 0, training, step, s->args.scratch);
-    if (g->measure && q->groups)
+    round_values(g, q, x, values, 0, q->reflects >= 0 ? p->buffers[q->reflects].memory : NULL,
+                 training, step, s->args.scratch);
+    if (g->measure && q->groups) {
         measure_codes(g, q, real);
-    else if (g->measure)
+    } else if (g->measure && q->reflects >= 0) {
+        nyb_packed_decode(&q->packed, values);
+        nyb_householder_invert(g->context, &q->reflection, values, q->view.run, values);
+        g->measure_fn(g->measure_user, q, real, values);
+    } else if (g->measure)
         g->measure_fn(g->measure_user, q, real, q->packs ? NULL : values);
 }
 
@@ -388,7 +396,7 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
         w.r = tap / c->s;
         w.s = tap % c->s;
         nyb_pool_run(g->context->pool, gather_task, &w, c->n * c->oh);
-        round_values(g, q, patch, patch, tap * q->view.rows * q->view.cols, true, at,
+        round_values(g, q, patch, patch, tap * q->view.rows * q->view.cols, NULL, true, at,
                      s->args.scratch);
         run_tap(g, p, s, tap, at);
     }
@@ -409,6 +417,18 @@ static void add_to(float *out, const float *dx, size_t n, bool add)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = add ? out[i] + dx[i] : dx[i];
+}
+
+void nyb_run_reflect(nyb_graph *g, nyb_program *p, nyb_step *s)
+{
+    const nyb_quant *q = &p->quants[s->quant];
+    float *dx = p->buffers[s->dout].memory, *to = s->add ? dx : p->buffers[s->out].memory;
+    const nyb_model *m = g->model;
+    const size_t n = g->batch * nyb_shape_size(m->layers[m->layers[s->layer].in[0]].shape);
+
+    nyb_householder_invert(g->context, &q->reflection, dx, n / q->reflection.n_rows, to);
+    if (s->add)
+        add_to(p->buffers[s->out].memory, dx, n, true);
 }
 
 void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)

@@ -252,6 +252,9 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
     case NYB_STEP_TAPS:
         nyb_run_taps(g, p, s, step);
         return;
+    case NYB_STEP_REFLECT:
+        nyb_run_reflect(g, p, s);
+        return;
     case NYB_STEP_ESTIMATE:
         nyb_run_estimate(g, p, s, step);
         return;

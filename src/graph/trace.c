@@ -27,7 +27,8 @@ void nyb_graph_op_word(const nyb_graph *g, const nyb_step *s, char *text, size_t
 static bool adds_to(const nyb_step *s, int buffer)
 {
     bool adds = (s->add && s->out == buffer) ||
-                (s->kind == NYB_STEP_ESTIMATE && s->dout == buffer) || /* masked in place */
+                ((s->kind == NYB_STEP_ESTIMATE || s->kind == NYB_STEP_REFLECT) &&
+                 s->dout == buffer) || /* in place */
                 (s->kept == buffer && s->dout == buffer) ||
                 (s->kind == NYB_STEP_BACKWARD && s->din[0] == buffer && s->dout == buffer);
 

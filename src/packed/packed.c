@@ -41,16 +41,36 @@ void nyb_packed_set(nyb_packed *p, size_t row, size_t col, unsigned code)
     p->codes[byte] = (uint8_t)((p->codes[byte] & ~mask) | ((code << shift) & mask));
 }
 
+static float value_of(const nyb_packed *p, const nyb_line *line, unsigned code)
+{
+    const float grid = nyb_format_decode(p->format, code);
+
+    if (!line)
+        return (grid - (float)p->zero) * p->scale;
+    return line->offset == 0.0f ? grid * line->scale : line->offset + grid * line->scale;
+}
+
+void nyb_packed_values(const nyb_packed *p, size_t row, float *values)
+{
+    const nyb_line *line = p->lines ? nyb_packed_line(p, row) : NULL;
+
+    for (unsigned code = 0; code < p->format->n_codes; code++)
+        values[code] = value_of(p, line, code);
+}
+
 void nyb_packed_decode(const nyb_packed *p, float *real)
 {
     float lut[256];
 
-    for (unsigned code = 0; code < p->format->n_codes; code++)
-        lut[code] = nyb_packed_value(p, code);
-    for (size_t row = 0; row < p->rows; row++)
+    for (size_t row = 0, end = 0; row < p->rows; row++) {
+        if (row == end) {
+            nyb_packed_values(p, row, lut);
+            end = nyb_packed_line_end(p, row);
+        }
         for (size_t col = 0; col < p->cols; col++)
             real[row * p->cols + col] = lut[nyb_packed_get(p, row, col) % p->format->n_codes] *
                                         (float)nyb_packed_factor(p, row, col);
+    }
 }
 
 void nyb_packed_export(const nyb_packed *p, uint8_t *adjacent)

@@ -28,6 +28,12 @@
 #define NYB_BLOCK_BYTES 64
 #define NYB_PITCH       16
 
+/* What the codes of some rows are worth: offset + (units[code] * format->unit) * scale, each
+ * rounded; nothing is added where offset is 0. */
+typedef struct nyb_line {
+    float scale, offset;
+} nyb_line;
+
 /* An image tensor [n][h][w][c] is rows = n*h*w pixels, cols = c. A linear X [m][k] is rows = m,
  * cols = k. A convolution's weights [o][r][s][c] are rows = o*r*s, cols = c. */
 typedef struct nyb_packed {
@@ -36,7 +42,10 @@ typedef struct nyb_packed {
     float scale;              /* value = (units[code] * factor * format->unit - zero) * scale */
     float inv;                /* what is rounded is x * inv; 0: x / scale */
     int32_t zero;             /* what stands for 0; formats of integers without factors, else 0 */
-    uint8_t *codes;           /* nyb_packed_bytes() bytes, 64-byte aligned */
+    nyb_line *lines;          /* [rows / line_rows] of so many rows each; scale is 1 then, zero 0.
+                                 NULL: scale and zero are those of all rows */
+    size_t line_rows;
+    uint8_t *codes; /* nyb_packed_bytes() bytes, 64-byte aligned */
 } nyb_packed;
 
 static inline size_t nyb_packed_pitch(size_t cols)
@@ -63,11 +72,20 @@ static inline unsigned nyb_packed_factor(const nyb_packed *p, size_t row, size_t
     return p->format->multiples ? nyb_packed_factors(p)[(row * p->pitch + col) / NYB_PITCH] : 1;
 }
 
-/* What a code is worth, but for its factor. */
-static inline float nyb_packed_value(const nyb_packed *p, unsigned code)
+/* Of a packed matrix with lines: those of a row. */
+static inline const nyb_line *nyb_packed_line(const nyb_packed *p, size_t row)
 {
-    return (nyb_format_decode(p->format, code) - (float)p->zero) * p->scale;
+    return &p->lines[row / p->line_rows];
 }
+
+/* The first row that may have another line than `row`: rows if there are no lines. */
+static inline size_t nyb_packed_line_end(const nyb_packed *p, size_t row)
+{
+    return p->lines ? row - row % p->line_rows + p->line_rows : p->rows;
+}
+
+/* What codes 0, 1 .. of a row are worth, but for their factors: format->n_codes values. */
+void nyb_packed_values(const nyb_packed *p, size_t row, float *values);
 
 /* Bytes of codes and factors; 0 if rows * pitch overflows. */
 size_t nyb_packed_bytes(const nyb_format *format, size_t rows, size_t cols);

@@ -231,6 +231,7 @@ typedef struct round_job {
     size_t cols;
     float *values;
     float *range;
+    nyb_line *lines; /* NULL: values are unscaled */
 } round_job;
 
 static void range_task(void *arg, size_t row, size_t worker)
@@ -268,8 +269,11 @@ static void round_task(void *arg, size_t row, size_t worker)
             job->kernel->draw(job->stream, spec->sr_bits, job->first + row * job->cols + col, n,
                               r23);
         job->kernel->round(spec->format, spec->rounding, t, draws ? r23 : NULL, n, t);
-        job->kernel->unscale(t, n, s.scale, 1.0f, s.offset, t);
+        if (!job->lines)
+            job->kernel->unscale(t, n, s.scale, 1.0f, s.offset, t);
     }
+    if (job->lines)
+        job->lines[row] = (nyb_line){s.scale, s.offset};
 }
 
 size_t nyb_householder_scratch_bytes(size_t rows)
@@ -277,12 +281,21 @@ size_t nyb_householder_scratch_bytes(size_t rows)
     return nyb_round_up(nyb_householder_plan_bytes(rows), NYB_ALIGN) + rows * sizeof(float);
 }
 
-void nyb_householder_round(const nyb_context *context, const nyb_spec *spec,
-                           const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
-                           size_t cols, float *values, void *scratch)
+/* Q(T x) in job->values. */
+static void round_reflected(const nyb_context *context, round_job *job, size_t rows, void *memory,
+                            nyb_householder *plan)
 {
-    nyb_householder plan;
-    round_job job = {
+    nyb_pool_run(context->pool, range_task, job, rows);
+    nyb_householder_plan(job->range, rows, memory, plan);
+    nyb_householder_apply(context, plan, job->x, job->cols, job->values);
+    nyb_pool_run(context->pool, round_task, job, rows);
+}
+
+static round_job round_begin(const nyb_context *context, const nyb_spec *spec,
+                             const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
+                             size_t cols, float *values, void *scratch)
+{
+    return (round_job){
         .mix = nyb_mix_kernel_choose(context->cpu),
         .kernel = nyb_round_kernel_choose(context->cpu),
         .spec = spec,
@@ -294,12 +307,32 @@ void nyb_householder_round(const nyb_context *context, const nyb_spec *spec,
         .range = (float *)((uint8_t *)scratch +
                            nyb_round_up(nyb_householder_plan_bytes(rows), NYB_ALIGN)),
     };
+}
+
+void nyb_householder_round(const nyb_context *context, const nyb_spec *spec,
+                           const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
+                           size_t cols, float *values, void *scratch)
+{
+    round_job job = round_begin(context, spec, stream, first, x, rows, cols, values, scratch);
+    nyb_householder plan;
 
     if (rows == 0 || cols == 0)
         return;
-    nyb_pool_run(context->pool, range_task, &job, rows);
-    nyb_householder_plan(job.range, rows, scratch, &plan);
-    nyb_householder_apply(context, &plan, x, cols, values);
-    nyb_pool_run(context->pool, round_task, &job, rows);
+    round_reflected(context, &job, rows, scratch, &plan);
     nyb_householder_invert(context, &plan, values, cols, values);
+}
+
+void nyb_householder_pack(const nyb_context *context, const nyb_spec *spec,
+                          const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
+                          size_t cols, float *values, nyb_packed *out, void *memory,
+                          nyb_householder *plan, void *scratch)
+{
+    const nyb_spec exact = {.format = spec->format, .rounding = NYB_ROUND_NEAREST, .sr_bits = 16};
+    const nyb_stream none = {0};
+    round_job job = round_begin(context, spec, stream, first, x, rows, cols, values, scratch);
+
+    job.lines = out->lines;
+    out->scale = 1.0f;
+    round_reflected(context, &job, rows, memory, plan);
+    nyb_encode_run(context, &exact, &none, values, out);
 }

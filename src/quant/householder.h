@@ -8,12 +8,12 @@
 /* How rows (samples) of one matrix are grouped, and the factors of each group: Chen et al., NeurIPS
  * 2020, NUMERICS 5.3. Group g: the rows row[first[g]] (its leader: a large range) to
  * row[first[g + 1] - 1] (its followers, smaller ranges, in descending order). Leaders descend. */
-typedef struct nyb_householder {
+struct nyb_householder {
     size_t n_rows, n_groups;
     uint32_t *row;   /* [n_rows] a permutation */
     uint32_t *first; /* [n_groups + 1] */
     float *s1, *s2;  /* [n_groups] factors of the leader, of the followers; a lone row: 1 */
-} nyb_householder;
+};
 
 /* Bytes of memory, 8-byte aligned, for a plan of that many rows (below 2^32). */
 size_t nyb_householder_plan_bytes(size_t n_rows);
@@ -37,5 +37,12 @@ size_t nyb_householder_scratch_bytes(size_t rows);
 void nyb_householder_round(const nyb_context *context, const nyb_spec *spec,
                            const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
                            size_t cols, float *values, void *scratch);
+/* The codes of Q(T x), and out's lines (one for each row of x; they are as long in out as the whole
+ * is): what out is worth is in the basis of T. values: memory for as many elements as x has. plan:
+ * T, in memory of nyb_householder_plan_bytes. scratch: as above. */
+void nyb_householder_pack(const nyb_context *context, const nyb_spec *spec,
+                          const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
+                          size_t cols, float *values, nyb_packed *out, void *memory,
+                          nyb_householder *plan, void *scratch);
 
 #endif

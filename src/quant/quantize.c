@@ -45,30 +45,52 @@ static void finish(const tally *t, nyb_quant_stats *stats)
     }
 }
 
-void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *stats)
+/* What the codes of a row reach, and what each is worth. */
+typedef struct reach {
+    double least, most, values[256];
+} reach;
+
+static reach reach_of(const nyb_packed *p, size_t row)
 {
     const nyb_format *f = p->format;
-    const bool real = f->grid == NYB_GRID_REAL;
-    const double scale = (double)p->scale, zero = (double)p->zero;
     const double factor = f->multiples ? (double)f->multiples : 1.0;
-    const double least = ((double)nyb_format_least(f) - zero) * scale * factor;
-    const double most = ((double)f->max - zero) * scale * factor;
-    double lut[256] = {0};
+    const nyb_line *line = p->lines ? nyb_packed_line(p, row) : NULL;
+    const double scale = line ? (double)line->scale : (double)p->scale;
+    const double offset = line ? (double)line->offset : -(double)p->zero * scale;
+    reach r = {.least = (offset + (double)nyb_format_least(f) * scale) * factor,
+               .most = (offset + (double)f->max * scale) * factor};
+    float values[256];
+
+    nyb_packed_values(p, row, values);
+    for (unsigned code = 0; code < f->n_codes; code++)
+        r.values[code] = (double)values[code];
+    return r;
+}
+
+void nyb_quant_measure(const float *x, const nyb_packed *p, nyb_quant_stats *stats)
+{
+    const bool real = p->format->grid == NYB_GRID_REAL;
+    reach r = {0};
     tally t = {0};
 
-    for (unsigned code = 0; !real && code < f->n_codes; code++)
-        lut[code] = (double)nyb_packed_value(p, code);
     *stats = (nyb_quant_stats){.n = p->rows * p->cols, .scale = (double)p->scale};
-    for (size_t row = 0; row < p->rows; row++)
+    if (p->lines) /* the one that there is */
+        stats->scale = p->line_rows == p->rows ? (double)p->lines->scale : 0.0;
+    for (size_t row = 0, end = 0; row < p->rows; row++) {
+        if (!real && row == end) {
+            r = reach_of(p, row);
+            end = nyb_packed_line_end(p, row);
+        }
         for (size_t col = 0; col < p->cols; col++) {
             const double v = (double)x[row * p->cols + col];
 
             count(&t, stats, v,
                   real ? v
-                       : lut[nyb_packed_get(p, row, col) % f->n_codes] *
+                       : r.values[nyb_packed_get(p, row, col) % p->format->n_codes] *
                              nyb_packed_factor(p, row, col));
-            t.clip += !real && is_beyond(v, v > 0.0 ? most : least);
+            t.clip += !real && is_beyond(v, v > 0.0 ? r.most : r.least);
         }
+    }
     finish(&t, stats);
 }
 

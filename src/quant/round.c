@@ -299,9 +299,15 @@ static void make_grid(const void *self, size_t row, size_t n_rows, float *rows)
 
     memcpy(rows, w->x + first, total * sizeof *rows);
     for (size_t at = 0, n; at < total; at += n) {
+        const nyb_group_scale *s = &w->one;
+
         n = nyb_min(total - at, NYB_ROUND_CHUNK);
+        if (w->spec->group == NYB_GROUP_ROW) {
+            s = &w->groups[(first + at) / w->view.run];
+            n = nyb_min(n, w->view.run - (first + at) % w->view.run);
+        }
         nyb_round_draw(w, first + at, n, r23);
-        round_with(w, &w->one, w->draws ? r23 : NULL, n, rows + at, NULL);
+        round_with(w, s, w->draws ? r23 : NULL, n, rows + at, NULL);
     }
 }
 
@@ -312,7 +318,7 @@ static bool has_maker(size_t cols)
 
 bool nyb_round_pack_stores(const nyb_spec *spec, size_t cols)
 {
-    return nyb_mix_length(spec->mix) > 0 || !has_maker(cols);
+    return spec->mix != NYB_MIX_NONE || !has_maker(cols);
 }
 
 void nyb_round_pack(const nyb_context *context, const nyb_round_job *job, const float *x,
@@ -325,6 +331,12 @@ void nyb_round_pack(const nyb_context *context, const nyb_round_job *job, const 
     const grid_rows rows = {&w, out->cols};
     const nyb_row_maker maker = {make_grid, &rows};
 
+    if (job->spec->mix == NYB_MIX_HOUSEHOLDER) {
+        nyb_householder_pack(context, job->spec, job->stream, job->first, x,
+                             job->view.rows * job->view.cols / job->view.run, job->view.run, values,
+                             out, job->reflection_memory, job->reflection, scratch);
+        return;
+    }
     w.grid_only = true;
     prepare(context, &w, true);
     out->scale = 1.0f;
@@ -333,6 +345,13 @@ void nyb_round_pack(const nyb_context *context, const nyb_round_job *job, const 
     } else {
         run_elements(context, &w);
         nyb_encode_run(context, &exact, &none, values, out);
+    }
+    if (out->lines) {
+        const nyb_group_scale *s = job->spec->group == NYB_GROUP_ROW ? w.groups : &w.one;
+
+        for (size_t i = 0; i < out->rows / out->line_rows; i++)
+            out->lines[i] = (nyb_line){s[i].scale, s[i].offset};
+        return;
     }
     out->scale = w.one.scale;
     out->zero = w.one.scale > 0.0f ? (int32_t)(-w.one.offset / w.one.scale) : 0;

@@ -96,6 +96,8 @@ const nyb_round_kernel *nyb_round_kernel_choose(uint32_t cpu);
 /* ---- 5 the whole (round.c) --------------------------------------------------------------------
  */
 
+typedef struct nyb_householder nyb_householder; /* householder.h */
+
 typedef struct nyb_round_job {
     const nyb_spec *spec;
     nyb_view view;
@@ -112,6 +114,9 @@ typedef struct nyb_round_job {
     float *grid;
     nyb_group_scale *scales;
     nyb_level *level;
+    /* nyb_round_pack of householder: the plan, and memory for it. */
+    nyb_householder *reflection;
+    void *reflection_memory;
 } nyb_round_job;
 
 /* Number of groups. Their order: blocks along: row major, ceil(cols / length) to a row; blocks
@@ -123,9 +128,10 @@ size_t nyb_round_scratch_bytes(const nyb_spec *spec, const nyb_view *view);
  * not depend on context. */
 void nyb_round_run(const nyb_context *context, const nyb_round_job *job, const float *x,
                    float *values, void *scratch);
-/* What nyb_round_run rounds to as codes: one scale, no level, pre and post 1; an offset only of
- * rules that are zeroed. Sets out's scale, zero and codes. values: rows x cols where
- * nyb_round_pack_stores, else it may be NULL. */
+/* What nyb_round_run rounds to as codes: no level, pre and post 1. Sets out's codes, and its lines
+ * if it has any (the tensor's one, or those of its rows' groups), else scale and zero of one scale,
+ * which has an offset only if the rule is zeroed. Householder: codes are those of the reflected
+ * rows. values: rows x cols where nyb_round_pack_stores, else it may be NULL. */
 void nyb_round_pack(const nyb_context *context, const nyb_round_job *job, const float *x,
                     float *values, nyb_packed *out, void *scratch);
 bool nyb_round_pack_stores(const nyb_spec *spec, size_t cols); /* of out */

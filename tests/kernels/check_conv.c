@@ -18,6 +18,7 @@ typedef struct product {
     size_t n_samples;
     bool bias, add;
     bool zero_a, zero_b; /* some integer stands for 0 */
+    bool lines_a, lines_b;
 } product;
 
 static size_t one_of(ck *c, const size_t *choices, size_t n)
@@ -32,7 +33,7 @@ static void random_product(ck *c, engine which, product *p)
                                              "int2", "int8",  "uint8"};
     nyb_conv_shape *s = &p->shape;
 
-    p->zero_a = p->zero_b = false;
+    p->zero_a = p->zero_b = p->lines_a = p->lines_b = false;
     p->kind = (nyb_product)ck_range(c, 0, 2);
     do {
         *s = (nyb_conv_shape){.n = ck_range(c, 1, 9), .h = ck_range(c, 1, 12)};
@@ -51,6 +52,8 @@ static void random_product(ck *c, engine which, product *p)
         p->b = nyb_format_find(s8_formats[ck_range(c, 0, 6)]);
         p->zero_a = p->a->grid == NYB_GRID_INT && !ck_range(c, 0, 3);
         p->zero_b = p->b->grid == NYB_GRID_INT && !ck_range(c, 0, 3);
+        p->lines_a = p->kind != NYB_PRODUCT_DW && !ck_range(c, 0, 3);
+        p->lines_b = p->kind == NYB_PRODUCT_FWD && !ck_range(c, 0, 3);
         break;
     case F32:
         p->a = &nyb_format_f32;
@@ -99,12 +102,29 @@ static nyb_operand random_operand(ck *c, const nyb_format *f, bool zero, size_t 
     return (nyb_operand){.packed = p};
 }
 
+/* Lines for so many rows each instead of a scale and a zero. */
+static void random_lines(ck *c, size_t line_rows, bool offsets, nyb_packed *p)
+{
+    const size_t n = nyb_div_up(p->rows, line_rows);
+
+    p->lines = ck_guard(c, n * sizeof *p->lines, true);
+    p->line_rows = line_rows;
+    p->scale = 1;
+    p->zero = 0;
+    for (size_t i = 0; i < n; i++)
+        p->lines[i] = (nyb_line){small_float(c), offsets && ck_range(c, 0, 2) ? small_float(c) : 0};
+}
+
 /* half: where the output goes as bf16, or NULL. False if there was no memory for the plan. */
 static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const nyb_operand *a,
                 const nyb_operand *b, const float *bias, float *out, uint16_t *half)
 {
     const nyb_context context = {.cpu = cpu, .pool = NULL};
-    const nyb_conv_options options = {.engine = asked, .zero_a = p->zero_a, .zero_b = p->zero_b};
+    const nyb_conv_options options = {.engine = asked,
+                                      .zero_a = p->zero_a,
+                                      .zero_b = p->zero_b,
+                                      .lines_a = p->lines_a,
+                                      .lines_b = p->lines_b};
     nyb_conv *conv;
 
     if (nyb_conv_create_with(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, &options,
@@ -151,6 +171,10 @@ static void check_case(ck *c, engine which, uint32_t cpu)
         a[i] = random_operand(c, p.a, p.zero_a, fwd ? x : y, fwd ? s->c : s->o, 0.37f, &packed[i]);
     const nyb_operand b =
         random_operand(c, p.b, p.zero_b, p.kind == NYB_PRODUCT_DW ? x : w, s->c, 0.11f, &packed[3]);
+    if (p.lines_a)
+        random_lines(c, (fwd ? x : y) / (ck_range(c, 0, 1) ? s->n : 1), true, &packed[0]);
+    if (p.lines_b)
+        random_lines(c, s->r * s->s, false, &packed[3]);
     float *want = ck_guard(c, n_out * sizeof *want, true);
     float *got = ck_guard(c, n_out * sizeof *got, ck_range(c, 0, 1));
     for (size_t i = 0; i < n_out; i++)

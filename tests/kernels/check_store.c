@@ -49,10 +49,17 @@ static outputs make_outputs(ck *c, const nyb_store_args *args)
 static void want(const nyb_store_args *args, outputs *o, size_t m, size_t n, float sum)
 {
     const size_t at = (args->rows - 1 - m) * o->pitch + n;
-    float t = sum * args->scale;
+    const nyb_store_lines *l = args->lines;
+    float t = sum * (l ? l->scale[m] : args->scale);
 
     if (!o->to[m] || n >= args->n_valid)
         return;
+    if (l && l->of[m]) {
+        const float plus = l->of[m][n] * l->plus[m];
+        t = t + plus;
+    }
+    if (l && l->cols)
+        t = t * l->cols[n];
     if (args->bias)
         t = t + args->bias[n];
     o->want[at] = args->add ? o->want[at] + t : t;
@@ -74,6 +81,28 @@ static void join_nans(outputs *o)
     }
 }
 
+static const float *random_row(ck *c, size_t n)
+{
+    float *row = ck_guard(c, n * sizeof *row, ck_range(c, 0, 1));
+
+    for (size_t i = 0; i < n; i++)
+        row[i] = ck_float(c);
+    return row;
+}
+
+static nyb_store_lines random_lines(ck *c, size_t n_valid)
+{
+    const float *some = random_row(c, n_valid);
+    nyb_store_lines lines = {.cols = ck_range(c, 0, 1) ? random_row(c, n_valid) : NULL};
+
+    for (size_t m = 0; m < ROWS; m++) {
+        lines.scale[m] = ck_float(c);
+        lines.plus[m] = ck_float(c);
+        lines.of[m] = ck_range(c, 0, 2) ? some : NULL;
+    }
+    return lines;
+}
+
 static void random_store(ck *c, const nyb_store_kernel *kernel)
 {
     int32_t *ints = ck_guard(c, ROWS * COLS * sizeof *ints, true);
@@ -91,6 +120,9 @@ static void random_store(ck *c, const nyb_store_kernel *kernel)
             bias[n] = ck_float(c);
     }
     args.bias = bias;
+    const nyb_store_lines lines = random_lines(c, args.n_valid);
+    if (!ck_range(c, 0, 2))
+        args.lines = &lines;
     outputs o = make_outputs(c, &args);
     args.out = o.to;
     for (size_t i = 0; i < ROWS * COLS; i++) {

@@ -217,6 +217,53 @@ static void pointwise_layers_have_a_field(void **state)
     assert_string_equal(text, "accumulate e5m2 e4m3b11 392");
 }
 
+/* A tensor that a 1x1 and a depthwise convolution read: its codes have a zero, which the depthwise
+ * engine of codes does not know. */
+static void codes_with_zeros_are_not_shared(void **state)
+{
+    const nyb_conv2d_options pointwise = {.out = 8, .kernel = 1, .stride = 1};
+    const nyb_conv2d_options depthwise = {
+        .out = 8, .kernel = 3, .stride = 1, .pad = 1, .groups = 8};
+    nyb_train_options options;
+    nyb_recipe *recipe;
+    nyb_context *c;
+    nyb_model *m;
+    nyb_train *t;
+    size_t n_seen = 0;
+
+    (void)state;
+    assert_int_equal(nyb_context_create("ref", 1, &c, NULL), NYB_OK);
+    assert_int_equal(nyb_recipe_create("int8", &recipe, NULL), NYB_OK);
+    assert_int_equal(nyb_recipe_set(recipe, "fwd.x", "uint4/ptq/tensor/nearest", NULL), NYB_OK);
+    assert_int_equal(nyb_model_create("both", &m, NULL), NYB_OK);
+    const nyb_value x = nyb_relu(m, nyb_conv2d(m, nyb_input(m, 6, 6, 3, 1), "a", &pointwise));
+    const nyb_value one = nyb_conv2d(m, x, "one", &pointwise);
+    const nyb_value sum = nyb_add(m, one, nyb_conv2d(m, x, "deep", &depthwise));
+    assert_int_equal(nyb_model_finish(m, nyb_linear(m, nyb_flatten(m, sum), "fc", 10, 1), NULL),
+                     NYB_OK);
+    nyb_train_defaults(&options);
+    options.batch = 4;
+    assert_int_equal(nyb_train_create(c, m, recipe, NULL, &options, &t, NULL), NYB_OK);
+    for (size_t i = 0; i < nyb_graph_explain_count(t->graph); i++) {
+        nyb_explain_line line;
+
+        nyb_graph_explain_at(t->graph, i, &line);
+        if (strcmp(line.product, "fwd") == 0 && strcmp(line.layer, "deep") == 0) {
+            assert_string_equal(line.engine, "f32");
+            n_seen++;
+        }
+        if (strcmp(line.product, "fwd") == 0 && strcmp(line.layer, "one") == 0) {
+            assert_string_equal(line.engine, "s8");
+            n_seen++;
+        }
+    }
+    assert_int_equal(n_seen, 2);
+    nyb_train_destroy(&t);
+    nyb_model_destroy(&m);
+    nyb_recipe_destroy(&recipe);
+    nyb_context_destroy(&c);
+}
+
 /* Slow builds train every eighth recipe. */
 #if NYB_SIMD && !defined(__SANITIZE_ADDRESS__)
 #define STRIDE 1
@@ -292,6 +339,7 @@ int main(void)
         cmocka_unit_test(recipes_do_what_explain_says),
         cmocka_unit_test(energy_counts_taps_of_one_channel),
         cmocka_unit_test(pointwise_layers_have_a_field),
+        cmocka_unit_test(codes_with_zeros_are_not_shared),
         cmocka_unit_test(every_recipe_trains),
         cmocka_unit_test(groups_are_one_or_all),
     };

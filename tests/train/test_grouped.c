@@ -82,6 +82,40 @@ static const char *const settings[][16] = {
 };
 #define SETTINGS (sizeof settings / sizeof *settings)
 
+/* Rows with scales of their own, and offsets; how many products of the 20 are on codes: other
+ * products of the same codes read their values. */
+static const struct {
+    const char *sets[16];
+    size_t n_codes;
+} lined[] = {
+    {{"fwd.x=uint4/psq/tensor/nearest", "fwd.w=int4/absmax/row/nearest",
+      "dgrad.dy=uint8/psq/row/stochastic", "dgrad.w=int8/absmax/tensor/nearest",
+      "wgrad.dy=int8/absmax/tensor/stochastic", "wgrad.x=uint4/psq/tensor/nearest", "edges=recipe",
+      "shortcut=recipe", NULL},
+     13},
+    {{"fwd.x=int8/absmax/row/stochastic", "fwd.w=int4/ptq_mse/row/nearest",
+      "dgrad.dy=e3m0/absmax/row/stochastic", "dgrad.w=int4/ptq_mse/row/nearest",
+      "wgrad.dy=e3m0/absmax/row/stochastic", "wgrad.x=int4/absmax/tensor/nearest", "edges=recipe",
+      "shortcut=recipe", NULL},
+     7},
+    {{"fwd.x=int4/absmax/tensor/nearest", "fwd.w=binary/mean_abs/row/nearest",
+      "dgrad.dy=uint4/psq/row/stochastic", "dgrad.w=uint8/ptq/tensor/nearest",
+      "wgrad.dy=uint4/psq/row/stochastic", "wgrad.x=int4/absmax/tensor/nearest", "edges=recipe",
+      "shortcut=recipe", NULL},
+     13},
+    {{"fwd.x=int4/absmax/tensor/nearest", "fwd.w=int8/absmax/tensor/nearest",
+      "dgrad.dy=uint4/psq/row/stochastic/householder", "dgrad.w=int8/absmax/tensor/nearest",
+      "wgrad.dy=uint4/psq/row/stochastic/householder", "wgrad.x=int4/absmax/tensor/nearest",
+      "edges=recipe", "shortcut=recipe", NULL},
+     13},
+    {{"fwd.x=uint4/lsqplus/tensor/nearest", "fwd.w=int4/lsqplus_w/tensor/nearest",
+      "dgrad.dy=uint8/ptq_ref/tensor/stochastic", "dgrad.w=int4/lsqplus_w/tensor/nearest",
+      "wgrad.dy=int8/absmax/tensor/nearest", "wgrad.x=uint4/lsqplus/tensor/nearest", "edges=recipe",
+      "shortcut=recipe", "engine=auto", NULL},
+     14},
+};
+#define LINED (sizeof lined / sizeof *lined)
+
 /* Tiles that a window would cut stay with the f32 engine: products of b and d, whose x is also
  * that of c and e. */
 static const char *const everything_in_tiles[] = EVERYWHERE("e2m1/e4m3/tile16/stochastic");
@@ -163,13 +197,16 @@ static void run_one(nyb_graph *g, int i)
     p->n_steps = n_steps;
 }
 
-static void same_packed(const nyb_quant *q, const nyb_program *p, const nyb_quant *real)
+static void same_packed(const nyb_context *c, const nyb_quant *q, const nyb_program *p,
+                        const nyb_quant *real)
 {
     const float *want = p->buffers[real->values].memory;
     const size_t n = q->packed.rows * q->packed.cols;
     float *got = nyb_alloc(n * sizeof *got);
 
     nyb_packed_decode(&q->packed, got);
+    if (q->reflects >= 0)
+        nyb_householder_invert(c, &q->reflection, got, q->view.run, got);
     for (size_t i = 0; i < n; i++)
         if (nyb_bits_of(got[i]) << 1 != nyb_bits_of(want[i]) << 1)
             fail_msg("%s, element %zu: %g, not %g", nyb_slot_name(q->slot), i, (double)got[i],
@@ -227,6 +264,35 @@ static bool same_step(const nyb_program *p, const nyb_step *a, const nyb_program
            (a->kind != NYB_STEP_ROUND || p->quants[a->quant].slot == q->quants[b->quant].slot);
 }
 
+/* Elements of what a step leaves: a gradient of weights, an output, or a gradient of an input. */
+static size_t size_of(const nyb_graph *g, const nyb_program *p, const nyb_step *s)
+{
+    const nyb_layer *l = &g->model->layers[s->layer];
+    const bool y = s->kind == NYB_STEP_PRODUCT && s->product == NYB_PRODUCT_FWD;
+
+    if (p->buffers[s->out].home == NYB_HOME_GRADIENT)
+        return g->params[p->buffers[s->out].param].n;
+    return g->batch * nyb_shape_size(y ? l->shape : g->model->layers[l->in[0]].shape);
+}
+
+/* The result of a, beside that of the f32 engine's product b, which becomes the same. */
+static void compare_results(nyb_graph *g, nyb_program *p, const nyb_step *a, nyb_program *q,
+                            const nyb_step *b)
+{
+    const size_t n = size_of(g, p, a);
+    const float *got = p->buffers[a->out].memory;
+    float *want = q->buffers[b->out].memory;
+    const double d = difference(got, want, n);
+
+    if (d > 1e-5)
+        fail_msg("%s of %s: %g from the f32 engine",
+                 b->product == NYB_PRODUCT_FWD  ? "fwd"
+                 : b->product == NYB_PRODUCT_DX ? "dgrad"
+                                                : "wgrad",
+                 g->model->layers[a->layer].name, d);
+    memcpy(want, got, n * sizeof *got);
+}
+
 /* The same inputs for each step of both; returns the number of products on codes. */
 static size_t compare(nyb_graph *g, nyb_graph *f)
 {
@@ -236,8 +302,12 @@ static size_t compare(nyb_graph *g, nyb_graph *f)
     for (int i = 0, j = 0; i < p->n_steps; i++) {
         const nyb_step *a = &p->steps[i], *b = &q->steps[j];
 
-        assert_true(j < q->n_steps);
         run_one(g, i);
+        if (a->kind == NYB_STEP_REFLECT) { /* the product before it is of reflected samples */
+            compare_results(g, p, a, q, b - 1);
+            continue;
+        }
+        assert_true(j < q->n_steps);
         if (!same_step(p, a, q, b)) {
             assert_true(a->kind == NYB_STEP_REGROUP || a->kind == NYB_STEP_ROUND);
             continue;
@@ -246,30 +316,13 @@ static size_t compare(nyb_graph *g, nyb_graph *f)
         if (a->kind == NYB_STEP_ROUND && p->quants[a->quant].groups)
             same_values(&p->quants[a->quant], q, &q->quants[b->quant]);
         if (a->kind == NYB_STEP_ROUND && p->quants[a->quant].packs)
-            same_packed(&p->quants[a->quant], q, &q->quants[b->quant]);
+            same_packed(g->context, &p->quants[a->quant], q, &q->quants[b->quant]);
         if (!is_product(a))
             continue;
         assert_string_equal(nyb_graph_step_engine(b), "f32");
-        const size_t n_bytes = p->buffers[a->out].n_bytes;
-        float *got = p->buffers[a->out].memory, *want = q->buffers[b->out].memory;
-        size_t n = n_bytes / sizeof(float);
-
-        if (p->buffers[a->out].home == NYB_HOME_GRADIENT)
-            n = g->params[p->buffers[a->out].param].n;
-        else
-            n = g->batch *
-                nyb_shape_size(a->product == NYB_PRODUCT_FWD
-                                   ? g->model->layers[a->layer].shape
-                                   : g->model->layers[g->model->layers[a->layer].in[0]].shape);
         n_codes += strcmp(nyb_graph_step_engine(a), "s8") == 0;
-        const double d = difference(got, want, n);
-        if (d > 1e-5)
-            fail_msg("%s of %s: %g from the f32 engine",
-                     a->product == NYB_PRODUCT_FWD  ? "fwd"
-                     : a->product == NYB_PRODUCT_DX ? "dgrad"
-                                                    : "wgrad",
-                     g->model->layers[a->layer].name, d);
-        memcpy(want, got, n * sizeof *got);
+        if (a->a[0].quant < 0 || p->quants[a->a[0].quant].reflects < 0)
+            compare_results(g, p, a, q, b);
     }
     return n_codes;
 }
@@ -300,7 +353,9 @@ static void products_are_those_of_the_f32_engine(void **state)
 {
     (void)state;
     for (size_t k = 0; k < SETTINGS; k++)
-        compare_engines(settings[k], 20);     /* no dX of a */
+        compare_engines(settings[k], 20); /* no dX of a */
+    for (size_t k = 0; k < LINED; k++)
+        compare_engines(lined[k].sets, lined[k].n_codes);
     compare_engines(everything_in_tiles, 16); /* nor dW of a, b, d, e */
 }
 
@@ -339,14 +394,15 @@ static void machines_do_not_matter(void **state)
     static const size_t threads[] = {1, 2, 7};
 
     (void)state;
-    for (size_t k = 0; k < SETTINGS; k++) {
+    for (size_t k = 0; k < SETTINGS + LINED; k++) {
+        const char *const *sets = k < SETTINGS ? settings[k] : lined[k - SETTINGS].sets;
         char want[65], got[65];
 
-        assert_true(hash_of("ref", 1, settings[k], want));
+        assert_true(hash_of("ref", 1, sets, want));
         for (size_t i = 0; i < 4; i++)
             for (size_t j = 0; j < 3; j++)
-                if (hash_of(levels[i], threads[j], settings[k], got) && strcmp(got, want) != 0)
-                    fail_msg("%s on %s with %zu threads", settings[k][4], levels[i], threads[j]);
+                if (hash_of(levels[i], threads[j], sets, got) && strcmp(got, want) != 0)
+                    fail_msg("%s on %s with %zu threads", sets[4], levels[i], threads[j]);
     }
 }
 

@@ -10,369 +10,7 @@
 
 #include <cmocka.h>
 
-#include "bf16.h"
-#include "contexts.h"
-#include "draw.h"
-#include "gemm/conv_impl.h"
-
-/* ---- random operands --------------------------------------------------------------------------
- */
-
-typedef struct operand {
-    nyb_packed packed;
-    float *values; /* [rows][cols]: what each element is worth, or units for the s8 engine */
-    nyb_operand arg;
-} operand;
-
-/* zero: some integer stands for 0. */
-static operand make_operand(const nyb_format *format, size_t rows, size_t cols, bool extreme,
-                            bool zero)
-{
-    operand o = {
-        .packed = {.format = format, .rows = rows, .cols = cols, .pitch = nyb_packed_pitch(cols)}};
-    o.values = nyb_alloc(rows * cols * sizeof(float));
-    assert_non_null(o.values);
-    if (format->grid == NYB_GRID_REAL) {
-        for (size_t i = 0; i < rows * cols; i++)
-            o.values[i] = ((float)draw() / 1073741824.0f - 1.0f) * (draw() % 7 ? 1.0f : 100.0f);
-        o.arg.real = o.values;
-        return o;
-    }
-    o.packed.scale = 0.01f + (float)draw() / 2147483648.0f;
-    if (zero && format->grid == NYB_GRID_INT)
-        o.packed.zero = (int32_t)pick(0, (size_t)(format->hi - format->lo)) + format->lo;
-    o.packed.codes = nyb_alloc(nyb_packed_bytes(format, rows, cols));
-    assert_non_null(o.packed.codes);
-    for (size_t row = 0; row < rows; row++) {
-        for (size_t col = 0; col < cols; col++) {
-            unsigned code;
-            do {
-                code = draw() % format->n_codes;
-            } while (extreme && format->units && abs(format->units[code]) < format->max_unit);
-            nyb_packed_set(&o.packed, row, col, code);
-            o.values[row * cols + col] =
-                nyb_format_is_integer(format)
-                    ? nyb_format_decode(format, code) / format->unit - (float)o.packed.zero
-                    : nyb_format_decode(format, code) * o.packed.scale;
-        }
-    }
-    return o;
-}
-
-/* In the f32 engine a packed operand counts with its scale. */
-static void scale_values(operand *o)
-{
-    if (o->packed.codes && nyb_format_is_integer(o->packed.format))
-        for (size_t i = 0; i < o->packed.rows * o->packed.cols; i++)
-            o->values[i] = o->values[i] * o->packed.format->unit * o->packed.scale;
-}
-
-static void free_operand(operand *o)
-{
-    nyb_free(o->packed.codes);
-    nyb_free(o->values);
-}
-
-/* ---- the oracle -------------------------------------------------------------------------------
- */
-
-typedef struct problem {
-    nyb_product product;
-    nyb_conv_shape s;
-    const nyb_format *a, *b;
-    size_t n_samples, exact_k;
-    bool bias, add;
-    bool zero_a, zero_b;
-} problem;
-
-typedef struct sizes {
-    size_t a_rows, a_cols, b_rows, b_cols, out;
-} sizes;
-
-static sizes sizes_of(const problem *p)
-{
-    const nyb_conv_shape *s = &p->s;
-    const size_t x = s->n * s->h * s->w, y = s->n * s->oh * s->ow, w = s->o * s->r * s->s;
-
-    if (p->product == NYB_PRODUCT_FWD)
-        return (sizes){x, s->c, w, s->c, y * s->o};
-    if (p->product == NYB_PRODUCT_DX)
-        return (sizes){y, s->o, w, s->c, x * s->c};
-    return (sizes){y, s->o, x, s->c, w * s->c};
-}
-
-/* A sum as each engine forms it: exact, or chains of 4096 fused operations. */
-typedef struct dot {
-    int64_t exact;
-    float chain, total;
-    size_t k;
-    bool s8;
-} dot;
-
-static void sum_add(dot *sum, float a, float b)
-{
-    if (sum->s8) {
-        sum->exact += (int64_t)a * (int64_t)b;
-        return;
-    }
-    if (sum->k > 0 && sum->k % 4096 == 0) {
-        sum->total = sum->k == 4096 ? sum->chain : sum->total + sum->chain;
-        sum->chain = 0;
-    }
-    sum->chain = fmaf(a, b, sum->chain);
-    sum->k++;
-}
-
-static float sum_end(const dot *sum)
-{
-    return sum->k > 4096 ? sum->total + sum->chain : sum->chain;
-}
-
-/* Source coordinate of output o and tap t, or -1. */
-static long source(size_t o, size_t t, size_t stride, size_t pad, size_t size)
-{
-    const long y = (long)(o * stride + t) - (long)pad;
-    return y >= 0 && y < (long)size ? y : -1;
-}
-
-static void sum_y(const problem *p, const float *x, const float *w, size_t n, size_t oh, size_t ow,
-                  size_t o, dot *sum)
-{
-    const nyb_conv_shape *s = &p->s;
-    for (size_t r = 0; r < s->r; r++)
-        for (size_t t = 0; t < s->s; t++)
-            for (size_t c = 0; c < s->c; c++) {
-                const long y = source(oh, r, s->stride, s->pad, s->h);
-                const long z = source(ow, t, s->stride, s->pad, s->w);
-                const float v = y < 0 || z < 0 ? 0 : x[((n * s->h + y) * s->w + z) * s->c + c];
-                sum_add(sum, v, w[((o * s->r + r) * s->s + t) * s->c + c]);
-            }
-}
-
-/* Searches all outputs for those that tap (r, t) feeds from pixel (h, w). */
-static void sum_dx(const problem *p, const float *dy, const float *weights, size_t n, size_t h,
-                   size_t w, size_t c, dot *sum)
-{
-    const nyb_conv_shape *s = &p->s;
-    for (size_t r = 0; r < s->r; r++) {
-        for (size_t t = 0; t < s->s; t++) {
-            long oh = -1, ow = -1;
-            for (size_t i = 0; i < s->oh; i++)
-                if (source(i, r, s->stride, s->pad, s->h) == (long)h)
-                    oh = (long)i;
-            for (size_t i = 0; i < s->ow; i++)
-                if (source(i, t, s->stride, s->pad, s->w) == (long)w)
-                    ow = (long)i;
-            /* The canonical k skips taps that no output of this pixel's phase has, and counts
-             * those that fall beside the image (as zeros). */
-            if ((h + s->pad - r) % s->stride || (w + s->pad - t) % s->stride)
-                continue;
-            for (size_t o = 0; o < s->o; o++) {
-                const float v =
-                    oh < 0 || ow < 0 ? 0 : dy[((n * s->oh + oh) * s->ow + ow) * s->o + o];
-                sum_add(sum, v, weights[((o * s->r + r) * s->s + t) * s->c + c]);
-            }
-        }
-    }
-}
-
-static void sum_dw(const problem *p, const float *dy, const float *x, size_t o, size_t r, size_t t,
-                   size_t c, size_t first, size_t n, dot *sum)
-{
-    const nyb_conv_shape *s = &p->s;
-    for (size_t k = first; k < first + n; k++) {
-        const size_t image = k / s->ow / s->oh;
-        const long y = source(k / s->ow % s->oh, r, s->stride, s->pad, s->h);
-        const long z = source(k % s->ow, t, s->stride, s->pad, s->w);
-        sum_add(sum, dy[k * s->o + o],
-                y < 0 || z < 0 ? 0 : x[((image * s->h + y) * s->w + z) * s->c + c]);
-    }
-}
-
-static float finish(const dot *sum, float scale, const float *bias, float former, bool add)
-{
-    float t = sum->s8 ? (float)sum->exact * scale : sum_end(sum);
-    if (bias)
-        t = t + *bias;
-    return add ? former + t : t;
-}
-
-/* dW of one weight: samples share an integer sum, or are summed chunk by chunk. */
-static float one_dw(const problem *p, const operand *dy, const operand *x, size_t index, bool s8,
-                    float scale)
-{
-    const nyb_conv_shape *s = &p->s;
-    const size_t c = index % s->c, t = index / s->c % s->s, r = index / s->c / s->s % s->r;
-    const size_t o = index / s->c / s->s / s->r, n_k = s->n * s->oh * s->ow;
-    const float mean = 1.0f / (float)p->n_samples;
-    float total = 0;
-    dot all = {.s8 = s8};
-
-    for (size_t k = 0; k < n_k; k += 4096) {
-        float chunk = 0;
-        for (size_t i = 0; i < p->n_samples; i++) {
-            dot one = {0};
-            sum_dw(p, dy[i].values, x->values, o, r, t, c, k, nyb_min(4096, n_k - k),
-                   s8 ? &all : &one);
-            chunk = i ? chunk + one.chain : one.chain;
-        }
-        total = k ? total + chunk : chunk;
-    }
-    if (s8)
-        return (float)all.exact * scale * mean;
-    return p->n_samples > 1 ? total * mean : total;
-}
-
-static void oracle(const problem *p, const operand *a, const operand *b, bool s8, const float *bias,
-                   const float *former, float *out)
-{
-    const nyb_conv_shape *s = &p->s;
-    const size_t n = sizes_of(p).out;
-    const float scale =
-        s8 ? (a->packed.scale * a->packed.format->unit) * (b->packed.scale * b->packed.format->unit)
-           : 1.0f;
-
-    for (size_t i = 0; i < n; i++) {
-        dot sum = {.s8 = s8};
-        if (p->product == NYB_PRODUCT_DW) {
-            const float t = one_dw(p, a, b, i, s8, scale);
-            out[i] = p->add ? former[i] + t : t;
-            continue;
-        }
-        if (p->product == NYB_PRODUCT_FWD) {
-            const size_t pixel = i / s->o;
-            sum_y(p, a->values, b->values, pixel / s->ow / s->oh, pixel / s->ow % s->oh,
-                  pixel % s->ow, i % s->o, &sum);
-        } else {
-            const size_t pixel = i / s->c;
-            sum_dx(p, a->values, b->values, pixel / s->w / s->h, pixel / s->w % s->h, pixel % s->w,
-                   i % s->c, &sum);
-        }
-        out[i] =
-            finish(&sum, scale, bias ? bias + (p->product == NYB_PRODUCT_FWD ? i % s->o : 0) : NULL,
-                   former[i], p->add);
-    }
-}
-
-/* ---- one case ---------------------------------------------------------------------------------
- */
-
-static void print_case(const problem *p, const char *level, size_t threads)
-{
-    static const char *const names[] = {"fwd", "dx", "dw"};
-    const nyb_conv_shape *s = &p->s;
-    printf("%s %s x %s, n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu pad %zu samples %zu "
-           "exact_k %zu bias %d add %d zero %d %d, cpu %s, %zu threads\n",
-           names[p->product], p->a->name, p->b->name, s->n, s->h, s->w, s->c, s->o, s->r, s->s,
-           s->stride, s->pad, p->n_samples, p->exact_k, p->bias, p->add, p->zero_a, p->zero_b,
-           level, threads);
-}
-
-#define GUARD 256
-
-/* Runs in poisoned scratch; out has guards before and behind. */
-static void run_product(const problem *p, nyb_context *context, const operand *a, const operand *b,
-                        const float *bias, const float *former, float *out)
-{
-    const size_t n = sizes_of(p).out;
-    const nyb_conv_options options = {.zero_a = p->zero_a, .zero_b = p->zero_b};
-    nyb_operand args[4];
-    nyb_conv *conv;
-
-    for (size_t i = 0; i < p->n_samples; i++) {
-        args[i] = a[i].arg;
-        if (!args[i].real)
-            args[i].packed = &a[i].packed;
-    }
-    nyb_operand b_arg = b->arg;
-    if (!b_arg.real)
-        b_arg.packed = &b->packed;
-    assert_int_equal(nyb_conv_create_split(context, p->product, &p->s, p->a, p->b, p->n_samples,
-                                           p->exact_k, &options, &conv, NULL),
-                     NYB_OK);
-    const size_t n_scratch = nyb_conv_scratch_bytes(conv);
-    uint8_t *scratch = nyb_alloc(n_scratch + GUARD);
-    float *guarded = nyb_alloc((n + 2 * GUARD) * sizeof(float));
-    assert_non_null(scratch);
-    assert_non_null(guarded);
-    memset(scratch, 0xa5, n_scratch + GUARD);
-    memset(guarded, 0xa5, (n + 2 * GUARD) * sizeof(float));
-    if (p->add)
-        memcpy(guarded + GUARD, former, n * sizeof(float));
-    const uint64_t allocated = nyb_alloc_count();
-    nyb_conv_run(conv, context, args, &b_arg, bias, p->add, NULL, guarded + GUARD, scratch);
-    assert_int_equal(nyb_alloc_count(), allocated);
-    for (size_t i = 0; i < GUARD * sizeof(float); i++) {
-        assert_int_equal(((uint8_t *)guarded)[i], 0xa5);
-        assert_int_equal(((uint8_t *)(guarded + GUARD + n))[i], 0xa5);
-    }
-    for (size_t i = 0; i < GUARD; i++)
-        assert_int_equal(scratch[n_scratch + i], 0xa5);
-    memcpy(out, guarded + GUARD, n * sizeof(float));
-    if (p->product != NYB_PRODUCT_DW && !p->add) {
-        uint16_t *half = (uint16_t *)guarded;
-
-        nyb_conv_run_half(conv, context, args, &b_arg, bias, NULL, half, scratch);
-        for (size_t i = 0; i < n; i++)
-            assert_int_equal(half[i], nearest_bf16(out[i]));
-    }
-    nyb_free(scratch);
-    nyb_free(guarded);
-    nyb_conv_destroy(&conv);
-    assert_null(conv);
-}
-
-/* All levels; thread counts in turn (all of them: `every_thread`). */
-static void check_problem(problem *p, bool every_thread, bool extreme)
-{
-    static int turn;
-    nyb_error err;
-
-    assert_int_equal(nyb_conv_shape_check(&p->s, &err), NYB_OK);
-    const sizes z = sizes_of(p);
-    const bool s8 = nyb_format_is_integer(p->a) && nyb_format_is_integer(p->b);
-    operand a[4], b = make_operand(p->b, z.b_rows, z.b_cols, extreme, p->zero_b);
-    float *former = nyb_alloc(z.out * sizeof(float)), *want = nyb_alloc(z.out * sizeof(float));
-    float *got = nyb_alloc(z.out * sizeof(float)), bias[128];
-
-    for (size_t i = 0; i < p->n_samples; i++) {
-        a[i] = make_operand(p->a, z.a_rows, z.a_cols, extreme, p->zero_a);
-        a[i].packed.scale = a[0].packed.scale;
-        if (!s8)
-            scale_values(&a[i]);
-    }
-    if (!s8)
-        scale_values(&b);
-    for (size_t i = 0; i < z.out; i++)
-        former[i] = (float)draw() / 1e9f - 1.0f;
-    for (size_t i = 0; i < 128; i++)
-        bias[i] = (float)draw() / 1e9f - 1.0f;
-    oracle(p, a, &b, s8, p->bias ? bias : NULL, former, want);
-    for (size_t l = 0; l < LEVELS; l++) {
-        for (size_t t = 0; t < THREADS; t++) {
-            nyb_context *context = contexts[l][(t + turn) % THREADS];
-            if (!context || (t > 0 && !every_thread))
-                continue;
-            run_product(p, context, a, &b, p->bias ? bias : NULL, former, got);
-            for (size_t i = 0; i < z.out; i++) {
-                if (memcmp(&got[i], &want[i], sizeof(float)) == 0)
-                    continue;
-                print_case(p, levels[l], thread_counts[(t + turn) % THREADS]);
-                fail_msg("element %zu is %a, not %a", i, (double)got[i], (double)want[i]);
-            }
-        }
-    }
-    turn++;
-    for (size_t i = 0; i < p->n_samples; i++)
-        free_operand(&a[i]);
-    free_operand(&b);
-    nyb_free(former);
-    nyb_free(want);
-    nyb_free(got);
-}
-
-/* ---- the tests --------------------------------------------------------------------------------
- */
+#include "conv_rig.h"
 
 static const nyb_format *format(const char *name)
 {
@@ -402,8 +40,10 @@ static nyb_conv_shape random_shape(size_t r, size_t s, size_t stride, size_t pad
     return shape;
 }
 
+typedef enum worth { ONE_SCALE, ZEROS, LINES } worth;
+
 static void all_kernels(nyb_product product, const char *const formats[][2], size_t n_formats,
-                        bool zeros, size_t times, size_t macs)
+                        worth kind, size_t times, size_t macs)
 {
     size_t turn = 0;
 
@@ -419,10 +59,10 @@ static void all_kernels(nyb_product product, const char *const formats[][2], siz
                                  .n_samples = product == NYB_PRODUCT_DW ? pick(1, 4) : 1,
                                  .bias = product == NYB_PRODUCT_FWD && draw() % 2,
                                  .add = draw() % 2};
-                    if (zeros) {
-                        p.zero_a = turn % 3 != 1;
-                        p.zero_b = turn % 3 != 0;
-                    }
+                    p.lines_a = kind == LINES && turn % 4 != 1;
+                    p.lines_b = kind == LINES && turn % 4 < 2;
+                    p.zero_a = kind == ZEROS && turn % 3 != 1;
+                    p.zero_b = (kind == ZEROS && turn % 3 != 0) || (kind == LINES && !p.lines_b);
                     if (draw() % 4 == 0)
                         p.exact_k = product == NYB_PRODUCT_DW ? pick(8192, 12000) : pick(64, 600);
                     check_problem(&p, i == 0, draw() % 8 == 0);
@@ -446,21 +86,21 @@ static void s8_y(void **state)
 {
     (void)state;
     seed = 1;
-    all_kernels(NYB_PRODUCT_FWD, fwd_pairs, 5, false, 8, 300000);
+    all_kernels(NYB_PRODUCT_FWD, fwd_pairs, 5, ONE_SCALE, 8, 300000);
 }
 
 static void s8_dx(void **state)
 {
     (void)state;
     seed = 2;
-    all_kernels(NYB_PRODUCT_DX, bwd_pairs, 5, false, 8, 300000);
+    all_kernels(NYB_PRODUCT_DX, bwd_pairs, 5, ONE_SCALE, 8, 300000);
 }
 
 static void s8_dw(void **state)
 {
     (void)state;
     seed = 3;
-    all_kernels(NYB_PRODUCT_DW, bwd_pairs, 5, false, 8, 300000);
+    all_kernels(NYB_PRODUCT_DW, bwd_pairs, 5, ONE_SCALE, 8, 300000);
 }
 
 /* Operands whose zero is no unit of 0: uint8 in the s8 engine, and asymmetric scales. */
@@ -469,8 +109,19 @@ static void other_zeros(void **state)
     (void)state;
     seed = 10;
     for (int product = 0; product < 3; product++) {
-        all_kernels((nyb_product)product, zero_pairs, 7, true, 4, 200000);
-        all_kernels((nyb_product)product, zero_pairs, 7, false, 1, 200000);
+        all_kernels((nyb_product)product, zero_pairs, 7, ZEROS, 4, 200000);
+        all_kernels((nyb_product)product, zero_pairs, 7, ONE_SCALE, 1, 200000);
+    }
+}
+
+/* Rows with scales and offsets of their own, on the engine that takes them and on f32. */
+static void lines(void **state)
+{
+    (void)state;
+    seed = 12;
+    for (int product = 0; product < 3; product++) {
+        all_kernels((nyb_product)product, fwd_pairs, 5, LINES, 3, 200000);
+        all_kernels((nyb_product)product, zero_pairs, 7, LINES, 3, 200000);
     }
 }
 
@@ -482,7 +133,7 @@ static void other_zeros_in_f32(void **state)
     (void)state;
     seed = 11;
     for (int product = 0; product < 3; product++)
-        all_kernels((nyb_product)product, pairs, 3, true, 1, 100000);
+        all_kernels((nyb_product)product, pairs, 3, ZEROS, 1, 100000);
 }
 
 /* Where pads are most of what taps see, and images alternate: blocks and taps leave steps out. */
@@ -573,7 +224,7 @@ static void f32_all(void **state)
     (void)state;
     seed = 4;
     for (int product = 0; product < 3; product++)
-        all_kernels((nyb_product)product, f32_pairs, 5, false, 4, 200000);
+        all_kernels((nyb_product)product, f32_pairs, 5, ONE_SCALE, 4, 200000);
 }
 
 /* Linear layers: long K in parts, few and many rows, more panels than one group. */
@@ -911,6 +562,7 @@ int main(void)
         cmocka_unit_test(s8_dw),
         cmocka_unit_test(other_zeros),
         cmocka_unit_test(other_zeros_in_f32),
+        cmocka_unit_test(lines),
         cmocka_unit_test(many_small_images),
         cmocka_unit_test(bands_of_rows),
         cmocka_unit_test(padding_is_left_out),
