@@ -24,9 +24,21 @@ int vectors_bytes(vectors *v, const char *path, const unsigned char *bytes, int 
 /* Releases json. */
 int vectors_json(vectors *v, const char *path, json_t *json);
 
+/* The next 31 bits of a multiplicative generator (Lehmer, 48271 modulo 2^31 - 1). */
+uint32_t vectors_draw(uint32_t *state);
+/* n numbers of either sign, from 2^-3 to 8. */
+void vectors_draw_reals(uint32_t *state, size_t n, float *x);
+
+/* One product of a recipe: how its operands are quantized, and how it adds up. */
+typedef int vectors_product_fn(void *user, const nyb_spec *a, const nyb_spec *b, const char *accum);
+/* All those that have two quantized operands. Stops at the first that does not return CLI_OK. */
+int vectors_recipe_products(vectors_product_fn *fn, void *user);
+
 /* The generators: each writes (or checks) the files of its folder. */
 int vectors_formats(vectors *v);
 int vectors_quantizers(vectors *v);
 int vectors_products(vectors *v);
+int vectors_blocks(vectors *v);
+int vectors_sums(vectors *v);
 
 #endif

@@ -18,13 +18,6 @@ typedef struct operands {
     nyb_matrix *at[N_OPERANDS];
 } operands;
 
-/* 32 bits of a multiplicative generator (Lehmer, 48271 modulo 2^31 - 1), for codes. */
-static uint32_t next(uint32_t *state)
-{
-    *state = (uint32_t)((uint64_t)*state * 48271 % 2147483647);
-    return *state;
-}
-
 /* Codes of every kind of value; those that encoders never produce are replaced by what they do. */
 static nyb_status make(vectors *v, const nyb_format *f, uint32_t *state, size_t operand,
                        nyb_matrix **matrix, nyb_error *err)
@@ -38,7 +31,7 @@ static nyb_status make(vectors *v, const nyb_format *f, uint32_t *state, size_t 
     NYB_TRY(nyb_spec_parse(text, &spec, err));
     for (size_t i = 0; i < n; i++) {
         const float value =
-            nyb_format_decode(f, (next(state) >> 7) & ((1u << nyb_format_bits(f)) - 1));
+            nyb_format_decode(f, (vectors_draw(state) >> 7) & ((1u << nyb_format_bits(f)) - 1));
 
         values[i] = isfinite(value) ? value : nyb_format_max(f);
     }

@@ -68,8 +68,7 @@ static void fill(const input *in, float *x)
     uint32_t state = 1;
 
     for (size_t i = 0; i < n; i++) {
-        state = (uint32_t)((uint64_t)state * 48271 % 2147483647);
-        const float m = 1.0f + (float)(state >> 8 & 0x3fffff) * 0x1p-22f;
+        const float m = 1.0f + (float)(vectors_draw(&state) >> 8 & 0x3fffff) * 0x1p-22f;
 
         x[i] = ldexpf((state >> 7 & 1) ? -m : m, (i % 29 == 0) - (int)(state % 13));
     }

@@ -50,6 +50,29 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_f32_dw(nyb_context *context, const 
                                                     const float *x, size_t m, size_t n, size_t k,
                                                     float *dw, nyb_error *err);
 
+/* Codes with a scale for each block of 16, 32 or 64 along a row, the contraction (MXFP4, NVFP4,
+ * block INT4 ...), as nyb_quantize_groups makes them. A row has ceil(cols / block) scales; its last
+ * block may be shorter. */
+typedef struct nyb_block_matrix {
+    const nyb_format *format;
+    size_t rows, cols, block;
+    const uint8_t *codes; /* [rows][cols], a byte each */
+    const float *scales;  /* [rows][ceil(cols / block)]; NULL: all 1 */
+    float level;          /* of the whole matrix: NVFP4's second scale; else 1 */
+} nyb_block_matrix;
+
+/* y [m][n] = x w' of x [m][k], w [n][k] with blocks of one length. For each y, from sum = +0, over
+ * the blocks in ascending order:
+ *   sum = fmaf(exact sum of the block's products of values, scale_x * scale_w, sum)
+ *   y = sum * (level_x * level_w)
+ * where the exact sum is rounded to f32, and so is each product of two scales, which must be
+ * finite. dx is such a product of dy and w', dw of dy' and x', quantized that way around. NYB_SHAPE
+ * if columns or blocks do not agree, NYB_INVALID for formats that are not small integers times a
+ * unit, codes that do not exist, scales that are not finite, NYB_LIMIT, NYB_MEMORY. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_blocks(nyb_context *context, const nyb_block_matrix *x,
+                                                    const nyb_block_matrix *w, float *y,
+                                                    nyb_error *err);
+
 /* A convolution's forward: x [n][h][w][c] packed as n*h*w rows of c, weights [o][r][s][c] packed as
  * o*r*s rows of c; y [n][oh][ow][o], oh = (h + 2 pad - r) / stride + 1, ow likewise; bias [o] or
  * NULL. pad < r, s. NYB_SHAPE if these do not agree, NYB_LIMIT if a size overflows, NYB_INVALID for

@@ -13,6 +13,7 @@ same "$(json "$work/out" 'j["files"]')" "$(find "$work/golden" -type f | wc -l)"
 [ "$(du -sk "$work/golden" | cut -f1)" -le 10240 ] || fail "the folder is above 10 MB"
 python3 -c 'import json, sys; [json.load(open(f)) for f in sys.argv[1:]]' "$work"/golden/*.json \
     "$work"/golden/*/*.json || fail "a file is not JSON"
+python3 "$here/../oracle/vector_products.py" "$work/golden" || fail "products are not as described"
 
 # broken FILE: FILE with one byte of its data flipped is refused, and named
 broken() {
@@ -38,6 +39,13 @@ broken quantizers/e2m1.block16.scales.npy
 broken quantizers/block32.x.npy
 broken products/int4.w.npy
 broken products/int4.dw.npy
+broken blocks/x.scales.npy
+broken blocks/w.codes.npy
+broken blocks/y.npy
+grep -q '/block[0-9]* *.* x ' "$work/err" || fail "the case is not named: $(cat "$work/err")"
+broken sums/x.npy
+broken sums/y.npy
+grep -q ' in [a-z0-9/]*$' "$work/err" || fail "the case is not named: $(cat "$work/err")"
 
 # the index and both numbers are named
 cp "$work/golden/formats/int4.values.npy" "$work/int4.npy"

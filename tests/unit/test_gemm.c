@@ -226,6 +226,145 @@ static void a_convolution_and_its_plan_agree(void **state)
     nyb_matrix_destroy(&qw);
 }
 
+/* ---- blocks -----------------------------------------------------------------------------------
+ */
+
+typedef struct block_rows {
+    uint8_t codes[M * K];
+    float scales[M * ((K + 15) / 16)], level;
+    nyb_block_matrix matrix;
+} block_rows;
+
+static void quantize_blocks(const char *text, size_t block, const float *data, size_t rows,
+                            block_rows *b)
+{
+    nyb_spec spec;
+
+    assert_int_equal(nyb_spec_parse(text, &spec, NULL), NYB_OK);
+    assert_int_equal(nyb_quantize_groups(context, &spec, data, rows, K, 1, 2, 3, b->codes, NULL,
+                                         b->scales, NULL, &b->level, NULL),
+                     NYB_OK);
+    b->matrix = (nyb_block_matrix){.format = spec.format,
+                                   .rows = rows,
+                                   .cols = K,
+                                   .block = block,
+                                   .codes = b->codes,
+                                   .scales = b->scales,
+                                   .level = b->level};
+}
+
+static float chain_of_blocks(const nyb_block_matrix *a, size_t i, const nyb_block_matrix *b,
+                             size_t j)
+{
+    const size_t a_row = (K + a->block - 1) / a->block;
+    float sum = 0;
+
+    for (size_t g = 0; g < a_row; g++) {
+        double exact = 0;
+
+        for (size_t k = g * a->block; k < K && k < (g + 1) * a->block; k++)
+            exact += (double)nyb_format_decode(a->format, a->codes[i * K + k]) *
+                     (double)nyb_format_decode(b->format, b->codes[j * K + k]);
+        sum = fmaf((float)exact, a->scales[i * a_row + g] * b->scales[j * a_row + g], sum);
+    }
+    return sum * (a->level * b->level);
+}
+
+static void products_in_blocks_are_chains(void **state)
+{
+    static const struct {
+        const char *x, *w;
+        size_t block;
+    } pairs[] = {{"e2m1/e8m0/block32", "e2m1/e8m0/block32", 32},
+                 {"e2m1/e4m3/block16", "e2m1/e4m3/block16", 16},
+                 {"e3m0/absmax/block64", "int4/hbfp/block64", 64},
+                 {"binary/absmax/block16", "uint7/absmax/block16", 16}};
+    float y[M * N];
+    block_rows a, b;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        quantize_blocks(pairs[i].x, pairs[i].block, x, M, &a);
+        quantize_blocks(pairs[i].w, pairs[i].block, w, N, &b);
+        assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, NULL), NYB_OK);
+        for (size_t j = 0; j < M * N; j++)
+            assert_true(y[j] == chain_of_blocks(&a.matrix, j / N, &b.matrix, j % N));
+    }
+}
+
+/* Factors of int4m as scales of blocks of 16, its scale as the level: the exact sum of the engine
+ * for one scale. */
+static void factors_are_scales_of_blocks(void **state)
+{
+    nyb_matrix *qx = matrix("int4m", x, M, K), *qw = matrix("int4m", w, N, K);
+    float y[M * N], want[M * N];
+    block_rows a, b;
+
+    (void)state;
+    quantize_blocks("int4m", 16, x, M, &a);
+    quantize_blocks("int4m", 16, w, N, &b);
+    a.matrix.level = nyb_matrix_scale(qx);
+    b.matrix.level = nyb_matrix_scale(qw);
+    for (size_t i = 0; i < M * 3; i++)
+        a.scales[i] = rintf(a.scales[i] / a.matrix.level);
+    for (size_t i = 0; i < N * 3; i++)
+        b.scales[i] = rintf(b.scales[i] / b.matrix.level);
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_y(context, qx, qw, NULL, want, NULL), NYB_OK);
+    assert_memory_equal(y, want, sizeof y);
+    a.matrix.scales = NULL; /* all 1 */
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, NULL), NYB_OK);
+    for (size_t i = 0; i < M * 3; i++)
+        a.scales[i] = 1.0f;
+    a.matrix.scales = a.scales;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, want, NULL), NYB_OK);
+    assert_memory_equal(y, want, sizeof y);
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+}
+
+static void blocks_that_cannot_be_multiplied(void **state)
+{
+    float y[M * N], infinite[M * 3] = {INFINITY};
+    block_rows a, b;
+    nyb_error err;
+
+    (void)state;
+    quantize_blocks("int4/absmax/block16", 16, x, M, &a);
+    quantize_blocks("int4/absmax/block16", 16, w, N, &b);
+    const nyb_block_matrix good = a.matrix;
+    assert_int_equal(nyb_matmul_blocks(context, NULL, &b.matrix, y, &err), NYB_INVALID);
+    assert_int_equal(nyb_matmul_blocks(context, &good, &b.matrix, NULL, &err), NYB_INVALID);
+    a.matrix.cols = K - 1;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_SHAPE);
+    assert_non_null(strstr(err.text, "44"));
+    a.matrix = good;
+    a.matrix.block = 32;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_SHAPE);
+    a.matrix.block = b.matrix.block = 24;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_INVALID);
+    a.matrix = good;
+    b.matrix.block = 16;
+    a.matrix.format = nyb_format_find("e4m3fn");
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "e4m3fn"));
+    a.matrix = good;
+    a.codes[M * K - 1] = 16;
+    assert_int_equal(nyb_matmul_blocks(context, &good, &b.matrix, y, &err), NYB_INVALID);
+    a.codes[M * K - 1] = 15;
+    a.matrix.scales = infinite;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_INVALID);
+    a.matrix = good;
+    a.matrix.level = NAN;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_INVALID);
+    a.matrix = good;
+    a.matrix.rows = 0;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_SHAPE);
+    a.matrix.rows = SIZE_MAX / 4;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_LIMIT);
+    assert_int_equal(nyb_matmul_blocks(context, &good, &b.matrix, y, &err), NYB_OK);
+}
+
 static void wrong_shapes_name_both_sides(void **state)
 {
     nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K), *none;
@@ -267,8 +406,11 @@ static void memory_failures_leak_nothing(void **state)
     nyb_status status = NYB_MEMORY;
     float y[M * N];
     nyb_spec int4;
+    block_rows a, b;
 
     (void)state;
+    quantize_blocks("int4/absmax/block16", 16, x, M, &a);
+    quantize_blocks("int4/absmax/block16", 16, w, N, &b);
     assert_int_equal(nyb_spec_parse("int4", &int4, NULL), NYB_OK);
     for (uint64_t n = 1; status != NYB_OK; n++) {
         nyb_plan *plan = NULL;
@@ -278,6 +420,8 @@ static void memory_failures_leak_nothing(void **state)
         status = nyb_matrix_create(context, &int4, x, M, K, 0, 0, 0, &made, NULL);
         if (status == NYB_OK)
             status = nyb_matmul_y(context, qx, qw, NULL, y, NULL);
+        if (status == NYB_OK)
+            status = nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, NULL);
         if (status == NYB_OK)
             status = nyb_plan_create(context, NYB_PLAN_DX, (nyb_image){1, 1, M, K}, N, 1, 1, 1, 0,
                                      f, f, &plan, NULL);
@@ -299,6 +443,9 @@ int main(void)
         cmocka_unit_test(products_are_exact_sums),
         cmocka_unit_test(real_products_are_chains),
         cmocka_unit_test(a_convolution_and_its_plan_agree),
+        cmocka_unit_test(products_in_blocks_are_chains),
+        cmocka_unit_test(factors_are_scales_of_blocks),
+        cmocka_unit_test(blocks_that_cannot_be_multiplied),
         cmocka_unit_test(wrong_shapes_name_both_sides),
         cmocka_unit_test(memory_failures_leak_nothing),
     };

@@ -1,0 +1,188 @@
+/* Test vectors of sums: products of formats above 8 bits, and those that recipes add up in narrow
+ * accumulators. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vectors.h"
+
+/* x [M][K], w [N][K]; K: a chunk of 64 and a shorter one. */
+#define M        4
+#define N        3
+#define K        72
+#define MAX      256 /* formats, accumulators, cases */
+#define NAME_MAX 40
+
+typedef struct sums {
+    vectors *v;
+    size_t n_formats, n_accums, n_cases;
+    const nyb_format *formats[MAX];
+    char accums[MAX][NAME_MAX];
+    struct {
+        size_t x, w, accum;
+    } cases[MAX];
+    char *names[MAX];
+    float x[MAX * M * K], w[MAX * N * K], y[MAX * M * N];
+} sums;
+
+static int too_many(void)
+{
+    cli_error("vectors", "more than %d sums", MAX);
+    return CLI_FAILURE;
+}
+
+/* The format's index; the same reals are rounded to all formats. */
+static int find_format(sums *s, const nyb_format *format, size_t *index)
+{
+    float reals[(M + N) * K];
+    char text[NAME_MAX];
+    uint32_t state = 1;
+    nyb_spec spec;
+    nyb_error err;
+
+    for (*index = 0; *index < s->n_formats; ++*index)
+        if (s->formats[*index] == format)
+            return CLI_OK;
+    if (s->n_formats == MAX)
+        return too_many();
+    vectors_draw_reals(&state, (M + N) * K, reals);
+    snprintf(text, sizeof text, "%s/unit/tensor/nearest", nyb_format_name(format));
+    if (nyb_spec_parse(text, &spec, &err) != NYB_OK ||
+        nyb_quantize(s->v->context, &spec, reals, M, K, 0, 0, 0, NULL, s->x + *index * M * K, NULL,
+                     &err) != NYB_OK ||
+        nyb_quantize(s->v->context, &spec, reals + M * K, N, K, 0, 0, 0, NULL,
+                     s->w + *index * N * K, NULL, &err) != NYB_OK)
+        return cli_fail(text, &err);
+    s->formats[s->n_formats++] = format;
+    return CLI_OK;
+}
+
+static int find_accum(sums *s, const char *accum, size_t *index)
+{
+    for (*index = 0; *index < s->n_accums; ++*index)
+        if (strcmp(s->accums[*index], accum) == 0)
+            return CLI_OK;
+    if (s->n_accums == MAX)
+        return too_many();
+    snprintf(s->accums[s->n_accums++], NAME_MAX, "%s", accum);
+    return CLI_OK;
+}
+
+static nyb_status multiply(sums *s, size_t x, size_t w, const char *text, float *y, nyb_error *err)
+{
+    const nyb_format *f32 = nyb_format_find("f32");
+    nyb_accum accum;
+    nyb_plan *plan;
+
+    NYB_TRY(nyb_accum_parse(text, &accum, err));
+    NYB_TRY(nyb_plan_create_accum(s->v->context, NYB_PLAN_Y, (nyb_image){1, 1, M, K}, N, 1, 1, 1, 0,
+                                  f32, f32, &accum, &plan, err));
+    nyb_plan_run_f32(plan, s->x + x * M * K, s->w + w * N * K, y);
+    nyb_plan_destroy(&plan);
+    return NYB_OK;
+}
+
+/* The case of two formats and an accumulator; nothing if it is there. */
+static int add(sums *s, const nyb_format *a, const nyb_format *b, const char *accum)
+{
+    size_t x, w, i;
+    nyb_error err;
+
+    if (find_format(s, a, &x) != CLI_OK || find_format(s, b, &w) != CLI_OK ||
+        find_accum(s, accum, &i) != CLI_OK)
+        return CLI_FAILURE;
+    for (size_t j = 0; j < s->n_cases; j++)
+        if (s->cases[j].x == x && s->cases[j].w == w && s->cases[j].accum == i)
+            return CLI_OK;
+    if (s->n_cases == MAX)
+        return too_many();
+    if (multiply(s, x, w, accum, s->y + s->n_cases * M * N, &err) != NYB_OK)
+        return cli_fail(accum, &err);
+    s->cases[s->n_cases].x = x;
+    s->cases[s->n_cases].w = w;
+    s->cases[s->n_cases].accum = i;
+    s->names[s->n_cases] = cli_alloc(3 * NAME_MAX, 1);
+    snprintf(s->names[s->n_cases], 3 * NAME_MAX, "%s x %s in %s", nyb_format_name(a),
+             nyb_format_name(b), accum);
+    s->n_cases++;
+    return CLI_OK;
+}
+
+static bool is_wide(const nyb_format *f)
+{
+    return nyb_format_bits(f) > 8 && nyb_format_bits(f) <= 16;
+}
+
+static int add_recipe(void *user, const nyb_spec *a, const nyb_spec *b, const char *accum)
+{
+    if (strcmp(accum, "f32") == 0 && !is_wide(a->format) && !is_wide(b->format))
+        return CLI_OK;
+    return add(user, a->format, b->format, accum);
+}
+
+/* Every pair of wide formats in f32, in each wide format, and as recipes add up. */
+static int add_wide(sums *s)
+{
+    size_t ignored;
+
+    if (find_accum(s, "f32", &ignored) != CLI_OK)
+        return CLI_FAILURE;
+    for (size_t i = 0; i < nyb_format_count(); i++)
+        if (is_wide(nyb_format_at(i)) &&
+            find_accum(s, nyb_format_name(nyb_format_at(i)), &ignored) != CLI_OK)
+            return CLI_FAILURE;
+    for (size_t i = 0; i < nyb_format_count(); i++)
+        for (size_t j = 0; j < nyb_format_count(); j++)
+            for (size_t k = 0; k < s->n_accums; k++)
+                if (is_wide(nyb_format_at(i)) && is_wide(nyb_format_at(j)) &&
+                    add(s, nyb_format_at(i), nyb_format_at(j), s->accums[k]) != CLI_OK)
+                    return CLI_FAILURE;
+    return CLI_OK;
+}
+
+static json_t *describe(const sums *s)
+{
+    json_t *formats = json_array(), *cases = json_array();
+
+    for (size_t i = 0; i < s->n_formats; i++)
+        json_array_append_new(formats, json_string(nyb_format_name(s->formats[i])));
+    for (size_t i = 0; i < s->n_cases; i++)
+        json_array_append_new(cases, json_pack("{s:s, s:s, s:s}", "x",
+                                               nyb_format_name(s->formats[s->cases[i].x]), "w",
+                                               nyb_format_name(s->formats[s->cases[i].w]), "accum",
+                                               s->accums[s->cases[i].accum]));
+    return json_pack("{s:i, s:i, s:i, s:o, s:o}", "m", M, "n", N, "k", K, "formats", formats,
+                     "cases", cases);
+}
+
+static int write_all(sums *s)
+{
+    const size_t x[3] = {s->n_formats, M, K}, w[3] = {s->n_formats, N, K},
+                 y[3] = {s->n_cases, M, N};
+    int exit_status = vectors_json(s->v, "sums/sums.json", describe(s));
+
+    if (exit_status == CLI_OK)
+        exit_status = vectors_floats(s->v, "sums/x.npy", s->x, 3, x, NULL);
+    if (exit_status == CLI_OK)
+        exit_status = vectors_floats(s->v, "sums/w.npy", s->w, 3, w, NULL);
+    if (exit_status == CLI_OK)
+        exit_status = vectors_floats(s->v, "sums/y.npy", s->y, 3, y, (const char *const *)s->names);
+    return exit_status;
+}
+
+int vectors_sums(vectors *v)
+{
+    sums *s = cli_alloc(1, sizeof *s);
+    int exit_status = vectors_folder(v, "sums");
+
+    s->v = v;
+    if (exit_status == CLI_OK)
+        exit_status = vectors_recipe_products(add_recipe, s);
+    if (exit_status == CLI_OK)
+        exit_status = add_wide(s);
+    if (exit_status == CLI_OK)
+        exit_status = write_all(s);
+    for (size_t i = 0; i < s->n_cases; i++)
+        free(s->names[i]);
+    free(s);
+    return exit_status;
+}

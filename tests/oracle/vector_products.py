@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Repeats blocks/ and sums/ of a folder of `nybble vectors` as docs/vectors.md describes them, one
+product after the other, in exact fractions rounded to f32; needs nothing but Python.
+
+    nybble vectors golden && python3 tests/oracle/vector_products.py golden"""
+import ast
+import json
+import math
+import os
+import struct
+import sys
+from fractions import Fraction
+
+
+def load(folder, *path):
+    """Shape and numbers of a .npy file."""
+    with open(os.path.join(folder, *path), "rb") as f:
+        data = f.read()
+    size = struct.unpack("<H", data[8:10])[0]
+    header = ast.literal_eval(data[10:10 + size].decode())
+    kind = {"<f4": "f", "|u1": "B"}[header["descr"]]
+    body = data[10 + size:]
+    return header["shape"], struct.unpack("<%d%s" % (len(body) // struct.calcsize(kind), kind), body)
+
+
+def rounded(x, man_bits, away=False):
+    """x to the nearest number of so many mantissa bits, ties to even or away from zero."""
+    if x == 0:
+        return Fraction(0)
+    exponent = math.floor(math.log2(abs(x)))  # near a power of two perhaps one off
+    while abs(x) >= Fraction(2) ** (exponent + 1):
+        exponent += 1
+    while abs(x) < Fraction(2) ** exponent:
+        exponent -= 1
+    ulp = Fraction(2) ** (exponent - man_bits)
+    n = math.floor(abs(x) / ulp + Fraction(1, 2)) if away else round(abs(x) / ulp)
+    return n * ulp if x > 0 else -n * ulp
+
+
+def f32(x):
+    return rounded(x, 23)
+
+
+def dot_blocks(x, w, block):
+    """x, w: values, scales of 16 and level of a row each."""
+    total = Fraction(0)
+    for k in range(0, len(x[0]), block):
+        exact = sum(a * b for a, b in zip(x[0][k:k + block], w[0][k:k + block]))
+        total = f32(f32(exact) * f32(x[1][k // 16] * w[1][k // 16]) + total)
+    return f32(total * f32(x[2] * w[2]))
+
+
+def block_rows(folder, role, operands):
+    """rows[operand][row]: values, scales, level."""
+    (_, rows, k), codes = load(folder, "blocks", role + ".codes.npy")
+    (_, _, parts), scales = load(folder, "blocks", role + ".scales.npy")
+    _, levels = load(folder, "blocks", role + ".levels.npy")
+    result = {}
+    for i, spec in enumerate(operands):
+        _, values = load(folder, "formats", spec.split("/")[0] + ".values.npy")
+        result[spec] = [([Fraction(values[c]) for c in codes[(i * rows + r) * k:][:k]],
+                         [Fraction(s) for s in scales[(i * rows + r) * parts:][:parts]],
+                         Fraction(levels[i])) for r in range(rows)]
+    return result
+
+
+LENGTHS = {"block16": 16, "block32": 32, "block64": 64, "tile16": 16}
+
+
+def length(spec):
+    """Codes that share a scale; those of int4m share a factor, others of one scale nothing."""
+    return LENGTHS.get(spec.split("/")[2], 16 if spec.startswith("int4m/") else math.inf)
+
+
+def check_scales(spec, rows):
+    """What shares a scale in a spec shares it here."""
+    group, scales = spec.split("/")[2], [row[1] for row in rows]
+    if group == "tensor":
+        assert all(s == int(s) for row in scales for s in row), spec
+    elif group == "tile16":
+        assert all(row == scales[0] for row in scales), spec
+    else:
+        apart = LENGTHS[group] // 16
+        assert all(s == row[i // apart * apart] for row in scales for i, s in enumerate(row)), spec
+
+
+def check_blocks(folder):
+    with open(os.path.join(folder, "blocks", "blocks.json")) as f:
+        about = json.load(f)
+    x, w = (block_rows(folder, role, about["operands"]) for role in ("x", "w"))
+    for spec in about["operands"]:
+        check_scales(spec, x[spec])
+        check_scales(spec, w[spec])
+    _, y = load(folder, "blocks", "y.npy")
+    m, n = about["m"], about["n"]
+    for i, case in enumerate(about["cases"]):
+        assert case["block"] == min(length(case["x"]), length(case["w"])), case
+        for j in range(m * n):
+            want = dot_blocks(x[case["x"]][j // n], w[case["w"]][j % n], case["block"])
+            assert Fraction(y[i * m * n + j]) == want, (case, j, y[i * m * n + j], float(want))
+    assert len(about["cases"]) > 100 and sum(v != 0 for v in y) > len(y) / 2
+    print(f"blocks: {len(y)} numbers of {len(about['cases'])} products")
+
+
+def dot_sums(x, w, accum):
+    """accum: format[/chunk]; f32 alone is one fused chain."""
+    name, _, chunk = accum.partition("/")
+    if name == "f32":
+        total = Fraction(0)
+        for a, b in zip(x, w):
+            total = f32(a * b + total)
+        return total
+    man_bits = {"fp16": 10, "bf16": 7, "dlfloat16": 9, "e6m9": 9}[name]
+    chunk, total = int(chunk or len(x)), Fraction(0)
+
+    def narrow(v):
+        return rounded(f32(v), man_bits, away=name == "dlfloat16")
+
+    for k in range(0, len(x), chunk):
+        part = Fraction(0)
+        for a, b in zip(x[k:k + chunk], w[k:k + chunk]):
+            part = narrow(part + f32(a * b))
+        total = narrow(total + part)
+    return total
+
+
+def check_sums(folder):
+    with open(os.path.join(folder, "sums", "sums.json")) as f:
+        about = json.load(f)
+    m, n, k, formats = about["m"], about["n"], about["k"], about["formats"]
+    x, w, y = ([Fraction(v) for v in load(folder, "sums", role + ".npy")[1]] for role in ("x", "w", "y"))
+    for i, case in enumerate(about["cases"]):
+        a, b = formats.index(case["x"]) * m, formats.index(case["w"]) * n
+        for j in range(m * n):
+            want = dot_sums(x[(a + j // n) * k:][:k], w[(b + j % n) * k:][:k], case["accum"])
+            got = y[i * m * n + j]
+            assert got == want, (case, j, float(got), float(want))
+    assert len(about["cases"]) > 50
+    print(f"sums: {len(y)} numbers of {len(about['cases'])} products")
+
+
+if __name__ == "__main__":
+    check_blocks(sys.argv[1])
+    check_sums(sys.argv[1])
