@@ -267,6 +267,117 @@ static void draws_are_independent(void **state)
     free(a);
 }
 
+/* ---- MS-EDEN: a rotation, nearest values, and a factor that makes up for them -----------------
+ *
+ * Not exactly unbiased (NUMERICS 7.7): means over draws, against bounds that what nearest alone
+ * does exceeds. */
+
+#define EDEN_N     512 /* four transforms of 128 */
+#define EDEN_DRAWS 8192
+#define EDEN_SIGMA 6.5 /* false alarms below 1e-9 for the elements of all formats together */
+
+/* Means over draws, and their standard errors. */
+typedef struct means {
+    double projection, projection_error; /* of <q, x> / <x, x> */
+    double value[EDEN_N], value_error[EDEN_N];
+} means;
+
+static void mean_of(double sum, double sum_sq, double *mean, double *error)
+{
+    *mean = sum / EDEN_DRAWS;
+    *error = sqrt(fmax(sum_sq / EDEN_DRAWS - *mean * *mean, 0) / EDEN_DRAWS);
+}
+
+static void measure(const char *text, const float *x, means *m)
+{
+    double sum = 0, sum_sq = 0, square = 0, sums[EDEN_N] = {0}, sums_sq[EDEN_N] = {0};
+    nyb_context *context;
+    float q[EDEN_N];
+    nyb_spec spec;
+
+    assert_int_equal(nyb_spec_parse(text, &spec, NULL), NYB_OK);
+    assert_int_equal(nyb_context_create(NULL, 1, &context, NULL), NYB_OK);
+    for (size_t i = 0; i < EDEN_N; i++)
+        square += (double)x[i] * (double)x[i];
+    for (uint32_t draw = 0; draw < EDEN_DRAWS; draw++) {
+        double projection = 0;
+
+        assert_int_equal(
+            nyb_quantize(context, &spec, x, 1, EDEN_N, 1, draw, 0, NULL, q, NULL, NULL), NYB_OK);
+        for (size_t i = 0; i < EDEN_N; i++) {
+            projection += (double)q[i] * (double)x[i] / square;
+            sums[i] += (double)q[i];
+            sums_sq[i] += (double)q[i] * (double)q[i];
+        }
+        sum += projection;
+        sum_sq += projection * projection;
+    }
+    mean_of(sum, sum_sq, &m->projection, &m->projection_error);
+    for (size_t i = 0; i < EDEN_N; i++)
+        mean_of(sums[i], sums_sq[i], &m->value[i], &m->value_error[i]);
+    nyb_context_destroy(&context);
+}
+
+static bool is_projected(const means *m, double bias)
+{
+    return fabs(m->projection - 1) <= bias + EDEN_SIGMA * m->projection_error;
+}
+
+/* Each element to 1 % of itself, or of its transform's root mean square. */
+static bool is_near(const means *m, const float *x)
+{
+    for (size_t i = 0; i < EDEN_N; i += 128) {
+        double square = 0;
+
+        for (size_t j = i; j < i + 128; j++)
+            square += (double)x[j] * (double)x[j];
+        for (size_t j = i; j < i + 128; j++) {
+            const double size = fmax(fabs((double)x[j]), sqrt(square / 128));
+
+            if (fabs(m->value[j] - (double)x[j]) > 0.01 * size + EDEN_SIGMA * m->value_error[j])
+                return false;
+        }
+    }
+    return true;
+}
+
+static void eden_is_almost_unbiased(void **state)
+{
+    /* the largest bias of the projection; without the factor it is 3 times that or more */
+    static const struct {
+        const char *spec;
+        double bias;
+    } cases[] = {{"e2m1/ms_eden/block16/nearest/random_hadamard128", 0.002},
+                 {"e3m0/ms_eden/block16/nearest/random_hadamard128", 0.004},
+                 {"int4/ms_eden/block16/nearest/random_hadamard128", 0.001}};
+    float x[KNOWN_N];
+    means m;
+
+    (void)state;
+    known_vector(x);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        measure(cases[i].spec, x, &m);
+        if (!is_projected(&m, cases[i].bias))
+            fail_msg("%s: projection %g +- %g", cases[i].spec, m.projection, m.projection_error);
+        assert_true(is_near(&m, x));
+    }
+}
+
+static void nearest_alone_is_noticed(void **state)
+{
+    float x[KNOWN_N];
+    means m;
+
+    (void)state;
+    known_vector(x);
+    measure("e2m1/e4m3/block16/nearest/random_hadamard128", x, &m);
+    assert_false(is_projected(&m, 0.002));
+    measure("e3m0/e4m3/block16/nearest/random_hadamard128", x, &m);
+    assert_false(is_projected(&m, 0.004));
+    measure("e2m1/e8m0/block32/nearest/hadamard128", x, &m); /* does not rotate anew */
+    assert_false(is_near(&m, x));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +387,8 @@ int main(void)
         cmocka_unit_test(other_grids_go_up_as_often_as_they_say),
         cmocka_unit_test(copies_of_one_value_average_to_it),
         cmocka_unit_test(draws_are_independent),
+        cmocka_unit_test(eden_is_almost_unbiased),
+        cmocka_unit_test(nearest_alone_is_noticed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
