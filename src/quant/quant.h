@@ -116,7 +116,9 @@ extern const nyb_scale_rule nyb_scale_ptq, nyb_scale_ptq_ref, nyb_scale_psq;
 extern const nyb_scale_rule nyb_scale_sawb, nyb_scale_sawb_ibm, nyb_scale_sawb_fit,
     nyb_scale_sawb_zeroless;
 extern const nyb_scale_rule nyb_scale_pact, nyb_scale_pactplus, nyb_scale_lsq, nyb_scale_lsqplus,
-    nyb_scale_lsqplus_w, nyb_scale_ptq_mse, nyb_scale_percentile_3, nyb_scale_percentile_4;
+    nyb_scale_lsqplus_w, nyb_scale_ptq_mse;
+extern const nyb_scale_rule nyb_scale_percentile_2, nyb_scale_percentile_3, nyb_scale_percentile_4,
+    nyb_scale_percentile_5;
 
 /* SAWB's clip where it has constants for the format, else absmax. */
 float nyb_scale_sawb_clip(const nyb_format *format, const nyb_group_stats *stats);

@@ -50,37 +50,29 @@ static void search(const nyb_format *format, const float *x, size_t n, uint64_t 
     nyb_group_scale_set(scale, nyb_scale_of_clip(format, clip));
 }
 
-static void search_3(const nyb_format *format, const nyb_round_kernel *kernel, const float *x,
-                     size_t n, const nyb_group_stats *stats, nyb_group_scale *scale)
-{
-    (void)kernel;
-    search(format, x, n, 1000, stats, scale);
-}
-
-static void search_4(const nyb_format *format, const nyb_round_kernel *kernel, const float *x,
-                     size_t n, const nyb_group_stats *stats, nyb_group_scale *scale)
-{
-    (void)kernel;
-    search(format, x, n, 10000, stats, scale);
-}
-
 static bool groups(nyb_group group)
 {
     return group == NYB_GROUP_TENSOR || group == NYB_GROUP_ROW;
 }
 
-const nyb_scale_rule nyb_scale_percentile_3 = {
-    .name = "percentile99.9",
-    .about = "the magnitude that one element in 1000 exceeds",
-    .source = "percentile calibration, as in fms-model-optimizer (docs/numerics.md 6.5)",
-    .search = search_3,
-    .groups = groups,
-};
+/* A percentile of so many nines: its name, and the elements of which one exceeds it. */
+#define PERCENTILE(nines, percent, one_in)                                                         \
+    static void search_##nines(const nyb_format *format, const nyb_round_kernel *kernel,           \
+                               const float *x, size_t n, const nyb_group_stats *stats,             \
+                               nyb_group_scale *scale)                                             \
+    {                                                                                              \
+        (void)kernel;                                                                              \
+        search(format, x, n, one_in, stats, scale);                                                \
+    }                                                                                              \
+    const nyb_scale_rule nyb_scale_percentile_##nines = {                                          \
+        .name = "percentile" percent,                                                              \
+        .about = "the magnitude that one element in " #one_in " exceeds",                          \
+        .source = "percentile calibration, as in fms-model-optimizer (docs/numerics.md 6.5)",      \
+        .search = search_##nines,                                                                  \
+        .groups = groups,                                                                          \
+    };
 
-const nyb_scale_rule nyb_scale_percentile_4 = {
-    .name = "percentile99.99",
-    .about = "the magnitude that one element in 10000 exceeds",
-    .source = "percentile calibration, as in fms-model-optimizer (docs/numerics.md 6.5)",
-    .search = search_4,
-    .groups = groups,
-};
+PERCENTILE(2, "99", 100)
+PERCENTILE(3, "99.9", 1000)
+PERCENTILE(4, "99.99", 10000)
+PERCENTILE(5, "99.999", 100000)

@@ -225,8 +225,16 @@ static int by_size(const void *a, const void *b)
 
 static void percentiles_agree_with_a_sort(void **state)
 {
-    static const size_t sizes[] = {1, 2, 10, 999, 1000, 1001, 9999, 10000, 10001, 54321};
-    enum { MOST = 54321 };
+    static const struct {
+        const char *name;
+        size_t one_in;
+    } rules[] = {{"percentile99", 100},
+                 {"percentile99.9", 1000},
+                 {"percentile99.99", 10000},
+                 {"percentile99.999", 100000}};
+    static const size_t sizes[] = {1,    2,    10,    99,    100,   101,    999,   1000,
+                                   1001, 9999, 10000, 10001, 54321, 100000, 123456};
+    enum { MOST = 123456 };
     float *x = malloc(MOST * sizeof *x), *sorted = malloc(MOST * sizeof *sorted);
 
     (void)state;
@@ -245,12 +253,10 @@ static void percentiles_agree_with_a_sort(void **state)
                     sorted[m++] = isnormal(x[i]) ? fabsf(x[i]) : 0;
             }
             qsort(sorted, m, sizeof *sorted, by_size);
-            for (int nines = 3; nines <= 4; nines++) {
-                const size_t one_in = nines == 3 ? 1000 : 10000;
+            for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
                 /* the first that at most m / one_in exceed */
-                const float want = sorted[m - m / one_in - 1];
-                const nyb_group_scale s = searched(
-                    nines == 3 ? "percentile99.9" : "percentile99.99", &nyb_format_int4, x, n);
+                const float want = sorted[m - m / rules[r].one_in - 1];
+                const nyb_group_scale s = searched(rules[r].name, &nyb_format_int4, x, n);
 
                 assert_true(s.scale == nyb_scale_of_clip(&nyb_format_int4, want));
             }
