@@ -17,9 +17,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # What caps the instruction set of a rival, for each level of ours.
 CAPS = {
     "avx2": {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2",
-             "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"},
+             "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2",
+             "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "avx512vnni": {"OPENBLAS_CORETYPE": "SkylakeX", "ATEN_CPU_CAPABILITY": "avx512",
-                   "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI", "DNNL_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
+                   "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI", "DNNL_MAX_CPU_ISA": "AVX512_CORE_VNNI",
+                   "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
     "auto": {},
 }
 CONVS = {"conv64": (56, 64), "conv128": (28, 128), "conv256": (14, 256), "conv512": (7, 512)}
@@ -34,6 +36,12 @@ class Failed(Exception):
 
 def last_line(result):
     return result["lines"][-1]["median_s"]
+
+
+def sum_of(products):
+    hows = dict.fromkeys(result["how"] for result in products.values())
+    return {"median_s": sum(result["median_s"] for result in products.values()),
+            "how": ", ".join(hows)}
 
 
 class Comparer:
@@ -99,7 +107,8 @@ class Comparer:
 
     def compare(self, commands, theirs):
         """commands: pairs of one of ours (or several) and {name of what is compared: function of its result};
-        theirs() is {name: {rival: seconds}} and may be several runs. One line for each name."""
+        theirs() is {name: {rival: {"median_s": seconds, "how": what ran, if known}}} and may be several
+        runs. One line for each name."""
         self.deadline = time.monotonic() + self.args.limit
         ours, rivals, rounds, longest = {}, {}, 0, 0.0
         note = ""
@@ -116,8 +125,8 @@ class Comparer:
             for (_, names), result in zip(commands, results):
                 for name, seconds in names.items():
                     ours.setdefault(name, []).append(seconds(result))
-                    for rival, s in others.get(name, {}).items():
-                        rivals.setdefault(name, {}).setdefault(rival, []).append(s)
+                    for rival, measured in others.get(name, {}).items():
+                        rivals.setdefault(name, {}).setdefault(rival, []).append(measured)
             rounds += 1
             longest = max(longest, time.monotonic() - start)
         if note:
@@ -132,11 +141,14 @@ class Comparer:
         line = self.header(what, command)
         line.update(rounds=len(ours), seconds=statistics.median(ours), rivals={})
         print(f"{what}, {self.args.threads} threads, {line['cpu']}: {line['seconds']:.6f} s")
-        for name, seconds in rivals.items():
+        for name, measured in rivals.items():
+            seconds = [m["median_s"] for m in measured]
             ratios = [r / o for o, r in zip(ours, seconds)]
             line["rivals"][name] = {"seconds": statistics.median(seconds),
                                     "ratio": statistics.median(ratios),
                                     "ratio_min": min(ratios), "ratio_max": max(ratios)}
+            if "how" in measured[0]:
+                line["rivals"][name]["how"] = measured[0]["how"]
             print(f"    {name}: {statistics.median(seconds):.6f} s, "
                   f"{statistics.median(ratios):.2f} times ours "
                   f"({min(ratios):.2f} to {max(ratios):.2f})")
@@ -149,22 +161,35 @@ class Comparer:
         if not os.path.exists(program):
             return {}
         result = self.json_of([program, bench, *shape, str(self.args.threads), str(self.args.time)])
-        return {result["rival"] + " f32": result["median_s"]}
+        return {result["rival"] + " f32": result}
+
+    def without_bf16(self, types):
+        return [word for word in types if word != "bf16" or self.has_bf16()]
 
     def onednn(self, bench, types, shape):
-        """{type: (name, {product: seconds})}"""
+        """{rival: {product: what was measured}}"""
         program = f"{self.build}/bench/rival_onednn"
         found = {}
-        for word in types if os.path.exists(program) else ():
-            if word == "bf16" and not self.has_bf16():
-                continue
+        for word in self.without_bf16(types) if os.path.exists(program) else ():
             result = self.json_of([program, bench, word, *shape, str(self.args.time)])
-            products = {p: result[p]["median_s"] for p in ("fwd", "dx", "dw") if p in result}
+            products = {p: result[p] for p in ("fwd", "dx", "dw") if p in result}
             if "median_s" in result:
-                products["all"] = result["median_s"]
+                products["all"] = result
             if products:
-                found[word] = (result["rival"], products)
+                found[result["rival"]] = products
         return found
+
+    def onednn_of_torch(self, bench, types, shape):
+        """The same of PyTorch's oneDNN."""
+        python = self.python()
+        if not python:
+            return {}
+        return self.json_of([python, f"{HERE}/rival_torch.py", bench,
+                             ",".join(self.without_bf16(types)), *shape, str(self.args.threads),
+                             str(self.args.time)])
+
+    def both_onednn(self, bench, types, shape):
+        return {**self.onednn(bench, types, shape), **self.onednn_of_torch(bench, types, shape)}
 
     # ---- rows ---------------------------------------------------------------------------------
 
@@ -174,8 +199,8 @@ class Comparer:
 
         def theirs():
             rivals = self.openblas(bench, shape)
-            for name, products in self.onednn(bench, ("f32", "s8", "bf16"), shape).values():
-                rivals[name] = sum(products.values())
+            for name, products in self.both_onednn(bench, ("f32", "s8", "bf16"), shape).items():
+                rivals[name] = sum_of(products)
             return {what: rivals}
 
         command = self.ours(bench, "--m", shape[0], "--n", shape[1], "--k", shape[2], "--rival",
@@ -193,7 +218,7 @@ class Comparer:
         def theirs():
             shape = [str(v) for v in (n, size, channels, channels, 3, 1, 1)]
             rivals = {}
-            for rival, products in self.onednn("conv", ("f32", "bf16"), shape).values():
+            for rival, products in self.both_onednn("conv", ("f32", "bf16"), shape).items():
                 for what, product in zip(names, keys):
                     if product in products:
                         rivals.setdefault(what, {})[rival] = products[product]
@@ -219,7 +244,7 @@ class Comparer:
         def theirs():
             shape = [str(v) for v in (n, size, channels)]
             rivals = {rival: products["all"]
-                      for rival, products in self.onednn("layer", ("f32", "bf16"), shape).values()}
+                      for rival, products in self.onednn("layer", ("f32", "bf16"), shape).items()}
             return {name: rivals for _, names in commands for name in names}
 
         self.compare(commands, theirs)
@@ -229,7 +254,7 @@ class Comparer:
         what = "scale and encode e3m0 2048x1024"
         self.compare([(command, {what: lambda r: r["lines"][0]["median_s"]})],
                      lambda: {what: {"a pure read":
-                                     self.json_of(command)["lines"][1]["median_s"]}})
+                                     self.json_of(command)["lines"][1]}})
 
     def torch(self, row, types, *more):
         model, image, batch, classes = STEPS[row]
@@ -253,14 +278,14 @@ class Comparer:
         model, image, batch, _ = STEPS[row]
         names = {recipe: f"step {model} {image} batch {batch}" +
                  ("" if recipe == "luq" else f" {recipe}") for recipe in recipes}
-        types = ["fp32"] + (["bf16"] if self.has_bf16() else [])
+        types = self.without_bf16(["fp32", "bf16"])
 
         def theirs():
             result = self.torch(row, types)
             if result is None:
                 return {}
             self.layouts[row] = result["fp32"]["memory_format"]
-            rivals = {f"{result['rival']} {t}": result[t]["median_s"] for t in types}
+            rivals = {f"{result['rival']} {t}": result[t] for t in types}
             return {name: rivals for name in names.values()}
 
         self.compare([(self.step_command(row, recipe), {name: last_line})
@@ -272,7 +297,7 @@ class Comparer:
         alone = [word if command[i - 1] != "--threads" else "1" for i, word in enumerate(command)]
         what = "threads: step resnet18 3x32x32 batch 64"
         self.compare([(command, {what: last_line})],
-                     lambda: {what: {"nybble, 1 thread": last_line(self.json_of(alone))}})
+                     lambda: {what: {"nybble, 1 thread": self.json_of(alone)["lines"][-1]}})
 
     def memory(self):
         """Not a time: what is kept, and what a step adds to the process."""

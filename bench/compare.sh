@@ -1,6 +1,6 @@
 #!/bin/bash
-# nybble against OpenBLAS, oneDNN and PyTorch on this machine, in turns, into
-# bench/results/MACHINE.jsonl; then tools/readme_tables.py makes tables of it.
+# nybble against OpenBLAS, oneDNN and PyTorch (steps, and the oneDNN inside it) on this machine, in turns,
+# into bench/results/MACHINE.jsonl; then tools/readme_tables.py makes tables of it.
 #
 #   bench/compare.sh                                everything, with 1 thread and with all
 #   bench/compare.sh --rows gemm1024,conv64 --threads 1 --rounds 3
@@ -8,7 +8,7 @@
 #   bench/compare.sh --quick                        one short round
 #   bench/compare.sh --help                         all options, and the names of the rows
 #
-# MACHINE is $BENCH_MACHINE or the host's name. PYTHON is a python3 that has torch, else that rival is
+# MACHINE is $BENCH_MACHINE or the host's name. PYTHON is a python3 that has torch, else its rivals are
 # left out. --limit SECONDS ends a row that takes longer.
 set -eu
 cd "$(dirname "$0")/.."

@@ -144,8 +144,8 @@ def speed_headlines(lines):
              against(line, ("f32", "fp32")), against(line, ("bf16",)), against(line, ("s8",))]
             for line in headlines(lines)]
     head = ["what", "ISA", "threads", "nybble, ms", "times as fast as fp32", "as bf16", "as int8"]
-    return (table(head, rows) + "\nMedian (range) of the rounds in which both took turns; where there are two rivals, "
-            "the faster. All of them: [docs/results.md](docs/results.md). Command: `bench/compare.sh`, with `--cpu` "
+    return (table(head, rows) + "\nMedian (range) of the rounds in which both took turns; of several rivals "
+            "the fastest. All of them: [docs/results.md](docs/results.md). Command: `bench/compare.sh`, with `--cpu` "
             f"the instruction set of all. Machine: {machines_of(lines)}.\n")
 
 

@@ -3,12 +3,13 @@ nybble=$(realpath "$1") here=$(dirname "$(realpath "$0")")
 update=0
 . "$here/lib.sh"
 root=$(dirname "$(dirname "$here")") build=$(dirname "$(dirname "$nybble")")
+python=false
 
 compare() { # STATUS ARG...
     local want=$1 got
     shift
     cases=$((cases + 1))
-    (cd "$work" && BENCH_MACHINE=test PYTHON=false python3 "$root/bench/compare.py" --build "$build" "$@") \
+    (cd "$work" && BENCH_MACHINE=test PYTHON=$python python3 "$root/bench/compare.py" --build "$build" "$@") \
         >"$work/out" 2>"$work/err"
     got=$?
     [ "$got" -eq "$want" ] || fail "compare.py $*: status $got, not $want: $(cat "$work/err")"
@@ -29,4 +30,19 @@ print(line["what"], line["threads"], line["rounds"], line["seconds"] > 0, line["
 compare 0 --rows resnet20 --threads 1 --quick --limit 0.001
 grep -q 'stopped after' "$work/err" || fail "a row that takes too long is not reported"
 same "$(wc -l <"$results")" 5 "lines after a row that was stopped"
+# A rival of PyTorch's: a stub of bench/rival_torch.py says what it was told.
+cat >"$work/python" <<'EOF'
+#!/bin/sh
+case $1 in
+-c) ;;
+*/rival_torch.py) shift && echo "{\"lib f32\": {\"fwd\": {\"how\": \"$*\", \"median_s\": 100}}}" ;;
+esac
+EOF
+chmod +x "$work/python"
+python=$work/python
+compare 0 --rows gemm1024 --cpu avx2 --threads 1 --quick --time 1
+same "$(tail -1 "$results" | python3 -c 'import json, sys
+rival = json.loads(sys.stdin.read())["rivals"]["lib f32"]
+print(rival["how"], rival["seconds"], rival["ratio"] > 1)')" \
+    "gemm f32,s8 1024 1024 1024 1 100 100 True" "what a rival has run and how long"
 finish
