@@ -2,7 +2,8 @@
 """Runs nybble and its rivals in turns and appends one JSON line a comparison; see compare.sh.
 
 Every round runs ours, then theirs, so that a slow minute of the machine hurts both; the ratio is
-the median of the rounds' ratios, printed with its extremes."""
+the median of the rounds' ratios, printed with its extremes. With one thread all of them are pinned to
+the same CPU, with more to none."""
 import argparse
 import json
 import os
@@ -30,12 +31,20 @@ STEPS = {"resnet18": ("resnet18", "3x32x32", 64, 10),
          "resnet20": ("resnet20", "3x32x32", 128, 10)}
 
 
+CPUS = os.sched_getaffinity(0)
+
+
 class Failed(Exception):
     pass
 
 
 def last_line(result):
     return result["lines"][-1]["median_s"]
+
+
+def cpus_of(threads):
+    """Where processes of so many threads run: the last CPU, as the first often serves the devices."""
+    return {max(CPUS)} if threads == 1 else CPUS
 
 
 def sum_of(products):
@@ -56,10 +65,12 @@ class Comparer:
 
     # ---- running ------------------------------------------------------------------------------
 
-    def json_of(self, command):
+    def json_of(self, command, threads=None):
+        """threads: of the command, if not as many as of the comparison."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise Failed("no time left")
+        os.sched_setaffinity(0, cpus_of(threads or self.args.threads))  # children inherit it
         try:
             done = subprocess.run(command, capture_output=True, text=True, env=self.env, timeout=left,
                                   check=False)
@@ -100,10 +111,13 @@ class Comparer:
     def header(self, what, command):
         if isinstance(command[0], list):
             command = [word for each in command for word in (*each, "and")][:-1]
-        return {"machine": self.args.machine, "cpu_model": cpu_model(), "cpu": self.args.level,
+        line = {"machine": self.args.machine, "cpu_model": cpu_model(), "cpu": self.args.level,
                 "version": self.args.info["version"], "date": time.strftime("%Y-%m-%d"),
                 "threads": self.args.threads, "what": what,
                 "command": " ".join(command).replace(self.build + "/", "build/")}
+        if self.args.threads == 1:
+            line["pinned_to"] = max(cpus_of(1))
+        return line
 
     def compare(self, commands, theirs):
         """commands: pairs of one of ours (or several) and {name of what is compared: function of its result};
@@ -292,12 +306,12 @@ class Comparer:
                       for recipe, name in names.items()], theirs)
 
     def threads(self):
-        """Ours with all threads and with one."""
+        """Ours with all threads and, pinned, with one."""
         command = self.step_command("resnet18", "luq")
         alone = [word if command[i - 1] != "--threads" else "1" for i, word in enumerate(command)]
         what = "threads: step resnet18 3x32x32 batch 64"
         self.compare([(command, {what: last_line})],
-                     lambda: {what: {"nybble, 1 thread": self.json_of(alone)["lines"][-1]}})
+                     lambda: {what: {"nybble, 1 thread": self.json_of(alone, 1)["lines"][-1]}})
 
     def memory(self):
         """Not a time: what is kept, and what a step adds to the process."""
@@ -395,7 +409,7 @@ def main():
     args.machine = os.environ.get("BENCH_MACHINE", platform.node())
     os.makedirs("bench/results", exist_ok=True)
     args.out = f"bench/results/{args.machine}.jsonl"
-    counts = args.threads or sorted({1, os.cpu_count()})
+    counts = args.threads or sorted({1, len(CPUS)})
     for i, n in enumerate(counts):
         args.threads = n
         comparer = Comparer(args)

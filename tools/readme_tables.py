@@ -127,6 +127,10 @@ def ratio_of(rival, digits):
             f"{rival['ratio_max']:.{digits}f})")
 
 
+def threads_of(line):
+    return f"{line['threads']}, pinned" if "pinned_to" in line else line["threads"]
+
+
 def against(line, kinds):
     """The fastest rival of some kinds."""
     rivals = [(r["ratio"], name, r) for name, r in line["rivals"].items() if name.endswith(kinds)]
@@ -140,7 +144,7 @@ def against(line, kinds):
 
 
 def speed_headlines(lines):
-    rows = [[line["what"], line["cpu"], line["threads"], f"{1000 * line['seconds']:.2f}",
+    rows = [[line["what"], line["cpu"], threads_of(line), f"{1000 * line['seconds']:.2f}",
              against(line, ("f32", "fp32")), against(line, ("bf16",)), against(line, ("s8",))]
             for line in headlines(lines)]
     head = ["what", "ISA", "threads", "nybble, ms", "times as fast as fp32", "as bf16", "as int8"]
@@ -159,7 +163,7 @@ def speed(which):
     rows = []
     for line in lines:
         for name, rival in line["rivals"].items():
-            rows.append([line["what"], line["threads"], line["cpu"], line["rounds"],
+            rows.append([line["what"], threads_of(line), line["cpu"], line["rounds"],
                          f"{1000 * line['seconds']:.2f}", name, f"{1000 * rival['seconds']:.2f}",
                          ratio_of(rival, 2 if rival["ratio"] < 0.5 else 1)])
     head = ["what", "threads", "ISA", "rounds", "nybble, ms", "rival", "rival, ms", "ratio (range)"]

@@ -24,18 +24,18 @@ results=$work/bench/results/test.jsonl
 same "$(wc -l <"$results")" 5 "lines of a convolution and of a step of two recipes"
 same "$(head -1 "$results" | python3 -c 'import json, sys
 line = json.loads(sys.stdin.read())
-print(line["what"], line["threads"], line["rounds"], line["seconds"] > 0, line["machine"])')" \
-    "conv 3x3 512@7 batch 16 fwd 1 1 True test" "a line of the comparison"
+print(line["what"], line["threads"], line["rounds"], line["seconds"] > 0, line["machine"], type(line["pinned_to"]))')" \
+    "conv 3x3 512@7 batch 16 fwd 1 1 True test <class 'int'>" "a line of the comparison"
 # No time: no line, no failure.
 compare 0 --rows resnet20 --threads 1 --quick --limit 0.001
 grep -q 'stopped after' "$work/err" || fail "a row that takes too long is not reported"
 same "$(wc -l <"$results")" 5 "lines after a row that was stopped"
-# A rival of PyTorch's: a stub of bench/rival_torch.py says what it was told.
+# A rival of PyTorch's: a stub of bench/rival_torch.py says what it was told, and where it may run.
 cat >"$work/python" <<'EOF'
 #!/bin/sh
 case $1 in
 -c) ;;
-*/rival_torch.py) shift && echo "{\"lib f32\": {\"fwd\": {\"how\": \"$*\", \"median_s\": 100}}}" ;;
+*/rival_torch.py) shift && echo "{\"lib f32\": {\"fwd\": {\"how\": \"$* on $(env -u OMP_NUM_THREADS nproc)\", \"median_s\": 100}}}" ;;
 esac
 EOF
 chmod +x "$work/python"
@@ -44,5 +44,7 @@ compare 0 --rows gemm1024 --cpu avx2 --threads 1 --quick --time 1
 same "$(tail -1 "$results" | python3 -c 'import json, sys
 rival = json.loads(sys.stdin.read())["rivals"]["lib f32"]
 print(rival["how"], rival["seconds"], rival["ratio"] > 1)')" \
-    "gemm f32,s8 1024 1024 1024 1 100 100 True" "what a rival has run and how long"
+    "gemm f32,s8 1024 1024 1024 1 100 on 1 100 True" "what a rival has run and how long"
+compare 0 --rows gemm1024 --cpu avx2 --threads 2 --quick --time 1
+same "$(tail -1 "$results" | grep -v pinned_to | grep -c "1024 2 100 on $(nproc)")" 1 "lines of two threads, pinned to no CPU"
 finish
