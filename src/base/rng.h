@@ -24,7 +24,9 @@ typedef enum nyb_rng_role {
     NYB_RNG_OTHER = 15,
     NYB_RNG_SUM_Y = 16, /* partial sums of the three products, sample of dW: of dy */
     NYB_RNG_SUM_DX = 17,
-    NYB_RNG_SUM_DW = 18
+    NYB_RNG_SUM_DW = 18,
+    NYB_RNG_STORE_X = 19, /* bf16 of the input that a batchnorm stores; tensor: its layer */
+    NYB_RNG_STORE_DX = 20 /* bf16 of the gradient that a product leaves; tensor: its layer */
 } nyb_rng_role;
 
 /* One use of randomness. Block q of it is ARS(counter, key) with

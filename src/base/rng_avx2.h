@@ -55,4 +55,16 @@ static inline __attribute__((always_inline)) __m256i rng_fields_32(const __m128i
     return _mm256_srli_epi32(_mm256_set_m128i(blocks[1], blocks[0]), 9);
 }
 
+/* rng_ref.h's. */
+static inline __attribute__((always_inline)) void rng_draws_32(const nyb_stream *s, uint64_t q,
+                                                               uint16_t draws[32])
+{
+    rng r = rng_begin(s, q);
+    __m128i blocks[4];
+
+    rng_blocks(&r, 4, blocks);
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_si128((void *)(draws + 8 * i), blocks[i]);
+}
+
 #endif

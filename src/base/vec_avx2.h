@@ -76,11 +76,9 @@ static inline vec vec_load_bf16(const uint16_t *p)
                  from_bf16(_mm_loadu_si128((const void *)(p + 8)))};
 }
 
-static inline __m256 round_bf16(__m256 x)
+static inline __m256 cut_bf16(__m256 x, __m256i up)
 {
     const __m256i bits = _mm256_castps_si256(x), top = _mm256_set1_epi32((int)0xffff0000);
-    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    const __m256i up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
     const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
     const __m256 chosen =
         _mm256_blendv_ps(_mm256_castsi256_ps(_mm256_add_epi32(bits, up)),
@@ -89,9 +87,26 @@ static inline __m256 round_bf16(__m256 x)
     return _mm256_and_ps(chosen, _mm256_castsi256_ps(top));
 }
 
+static inline __m256 round_bf16(__m256 x)
+{
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+
+    return cut_bf16(x, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+}
+
 static inline vec vec_round_bf16(vec v)
 {
     return (vec){round_bf16(v.lo), round_bf16(v.hi)};
+}
+
+static inline vec vec_draw_bf16(vec v, const uint16_t *draws)
+{
+    const __m128i lo = _mm_loadu_si128((const void *)draws);
+    const __m128i hi = _mm_loadu_si128((const void *)(draws + 8));
+
+    return (vec){cut_bf16(v.lo, _mm256_cvtepu16_epi32(lo)),
+                 cut_bf16(v.hi, _mm256_cvtepu16_epi32(hi))};
 }
 
 static inline void vec_store_bf16(uint16_t *p, vec v)

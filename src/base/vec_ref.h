@@ -82,19 +82,34 @@ static inline vec vec_load_bf16(const uint16_t *p)
     return v;
 }
 
-/* To the nearest bf16, ties to even; NaN stays one. */
-static inline float round_bf16(float x)
+/* To bf16: up is added to the 16 bits that are dropped, and carries or not. NaN stays one. */
+static inline float cut_bf16(float x, uint32_t up)
 {
-    const uint32_t bits = nyb_bits_of(x), rounded = bits + 0x7fff + (bits >> 16 & 1);
+    const uint32_t bits = nyb_bits_of(x);
     const bool nan = (bits & 0x7fffffff) > 0x7f800000;
 
-    return nyb_float_of((nan ? bits | 0x400000 : rounded) & 0xffff0000);
+    return nyb_float_of((nan ? bits | 0x400000 : bits + up) & 0xffff0000);
+}
+
+/* To the nearest, ties to even. */
+static inline float round_bf16(float x)
+{
+    return cut_bf16(x, 0x7fff + (nyb_bits_of(x) >> 16 & 1));
 }
 
 static inline vec vec_round_bf16(vec v)
 {
     LANES
     v.lane[i] = round_bf16(v.lane[i]);
+    return v;
+}
+
+/* By chance, lane i by draws[i]: 16 random bits for the 16 that are dropped, so that the mean over
+ * all draws is the number itself, exactly. */
+static inline vec vec_draw_bf16(vec v, const uint16_t *draws)
+{
+    LANES
+    v.lane[i] = cut_bf16(v.lane[i], draws[i]);
     return v;
 }
 

@@ -319,9 +319,9 @@ void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_op
 
 void nyb_conv_run_half(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
                        const nyb_operand *b, const float *bias, const nyb_stream *stream,
-                       uint16_t *out, void *scratch)
+                       const nyb_stream *draws, uint16_t *out, void *scratch)
 {
     assert(conv->product != NYB_PRODUCT_DW);
-    run((nyb_conv_job){.bias = bias, .stream = stream, .out = out, .half = true}, conv, context, a,
-        b, scratch);
+    run((nyb_conv_job){.bias = bias, .stream = stream, .out = out, .half = true, .draws = draws},
+        conv, context, a, b, scratch);
 }

@@ -102,9 +102,10 @@ static inline uint8_t nyb_conv_sum_role(nyb_product product)
 void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
                   const nyb_operand *b, const float *bias, bool add, const nyb_stream *stream,
                   float *out, void *scratch);
-/* FWD and DX whose output is bf16: what nyb_conv_run gives, to the nearest, ties to even. */
+/* FWD and DX whose output is bf16: what nyb_conv_run gives, to the nearest, ties to even; or, draws
+ * not NULL, to one of its two neighbours, unbiased, by the 16-bit draw of its place in out. */
 void nyb_conv_run_half(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
                        const nyb_operand *b, const float *bias, const nyb_stream *stream,
-                       uint16_t *out, void *scratch);
+                       const nyb_stream *draws, uint16_t *out, void *scratch);
 
 #endif

@@ -266,7 +266,8 @@ typedef struct nyb_conv_job {
     int32_t plus_b; /* zero_a, zero_b: what makes a unit its worth */
     int32_t plus_a; /* DW: of all samples together */
     void *out;
-    bool half; /* FWD, DX: out is bf16 (uint16_t), else f32 */
+    bool half;               /* FWD, DX: out is bf16 (uint16_t), else f32 */
+    const nyb_stream *draws; /* half: rounded by these; NULL: to the nearest */
     uint8_t *shared, *workers;
     size_t round;             /* DW */
     size_t line_pixels;       /* outputs of a line of a */

@@ -68,7 +68,9 @@ static nyb_store_args store_of(const work *w, size_t panel, size_t block)
                             .n_valid = panel_cols(w, panel),
                             .bias = job->bias ? job->bias + panel * NYB_TILE_COLS : NULL,
                             .add = job->add,
-                            .half = job->half};
+                            .half = job->half,
+                            .draws = job->draws,
+                            .origin = job->out};
 }
 
 /* ---- s8 ---- */

@@ -386,9 +386,9 @@ void nyb_depthwise_run(const nyb_depthwise *depthwise, const nyb_context *contex
 
 void nyb_depthwise_run_half(const nyb_depthwise *depthwise, const nyb_context *context,
                             const nyb_operand *a, const nyb_operand *b, const float *bias,
-                            uint16_t *out, void *scratch)
+                            const nyb_stream *draws, uint16_t *out, void *scratch)
 {
     assert(depthwise->product != NYB_PRODUCT_DW);
-    run((nyb_depthwise_job){.bias = bias, .out = out, .half = true}, depthwise, context, a, b,
-        scratch);
+    run((nyb_depthwise_job){.bias = bias, .out = out, .half = true, .draws = draws}, depthwise,
+        context, a, b, scratch);
 }

@@ -41,6 +41,6 @@ void nyb_depthwise_run(const nyb_depthwise *depthwise, const nyb_context *contex
 /* As nyb_conv_run_half. */
 void nyb_depthwise_run_half(const nyb_depthwise *depthwise, const nyb_context *context,
                             const nyb_operand *a, const nyb_operand *b, const float *bias,
-                            uint16_t *out, void *scratch);
+                            const nyb_stream *draws, uint16_t *out, void *scratch);
 
 #endif

@@ -1,5 +1,6 @@
 /* depthwise_kernels.h's vocabulary on AVX-512. */
 #include "base/base.h"
+#include "base/rng_avx2.h"
 #include "base/vec_avx512.h"
 #include "gemm/depthwise_kernel.h"
 #include "gemm/store.h"

@@ -65,7 +65,8 @@ typedef struct nyb_depthwise_job {
     bool add;
     float scale;
     void *out;
-    bool half; /* forward, dX: out is bf16 (uint16_t), else f32 */
+    bool half;               /* forward, dX: out is bf16 (uint16_t), else f32 */
+    const nyb_stream *draws; /* half: rounded by these; NULL: to the nearest */
     uint8_t *shared, *workers;
 } nyb_depthwise_job;
 

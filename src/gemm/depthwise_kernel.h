@@ -3,6 +3,7 @@
 #define NYB_DEPTHWISE_KERNEL_H
 
 #include "base/cpu.h"
+#include "base/rng.h"
 
 /* Outputs that see the same taps (forward, dX). For 0 <= i < n and 0 <= c < channels:
  *
@@ -10,7 +11,7 @@
  *     for r = 0 .. taps_r - 1, for s = 0 .. taps_s - 1:
  *         acc += x[i * x_step + r * x_r + s * x_s + c] * w[r * w_r + s * w_s + c]
  *     t = acc;  if bias: t = t + bias[c];  if add: t = out[..] + t;  out[i * out_step + c] = t
- *     (half: out is bf16, t to the nearest, and nothing is added)
+ *     (half: out is bf16, t to the nearest or, as store.h says, by draws; nothing is added)
  *
  * f32: x and w are floats, each step is an fmaf. s8: x are bytes, w int16, the sum is exact in
  * int32 and t = (float)acc * scale. Steps are counted in elements; there may be no tap at all.
@@ -27,6 +28,8 @@ typedef struct nyb_depthwise_pixels {
     bool add, half;
     void *out;
     size_t out_step;
+    const nyb_stream *draws; /* half; or NULL */
+    const void *origin;
 } nyb_depthwise_pixels;
 
 /* One tap's products of a run of pixels (dW). For 0 <= c < channels, i = 0, 1 .. n - 1:

@@ -1,5 +1,5 @@
-/* The loops of depthwise_kernel.h in the vocabulary of base/vec_ref.h and in one of WORDS int16,
- * both of which the including file brings:
+/* The loops of depthwise_kernel.h in the vocabulary of base/vec_ref.h, base/rng_ref.h and in one of
+ * WORDS int16, which the including file brings:
  *
  *     words, words_zero(), words_add_products(sum, a, b)         sum + a * b, WORDS lanes of int16
  *     words_of_bytes(p, n, is_unsigned), words_load(p, n)        n of them, a multiple of 16
@@ -17,8 +17,13 @@
 static ALWAYS_INLINE void put(const nyb_depthwise_pixels *args, size_t i, size_t c, vec t,
                               size_t lanes)
 {
-    finish_lanes(t, args->bias ? args->bias + c : NULL, args->add, args->half,
-                 nyb_store_at(args->out, args->half, i * args->out_step + c), lanes);
+    void *const out = nyb_store_at(args->out, args->half, i * args->out_step + c);
+    uint16_t room[LANES_ROOM];
+    const uint16_t *draws = NULL;
+
+    if (args->draws)
+        draws = draw_lanes(args->draws, nyb_store_place(args->origin, out), lanes, room);
+    finish_lanes(t, args->bias ? args->bias + c : NULL, args->add, args->half, draws, out, lanes);
 }
 
 /* ---- f32 ------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 
 #include "base/vec_ref.h"
 #include "gemm/depthwise_kernel.h"
+#include "gemm/store.h"
 
 static int32_t unit(uint8_t byte, bool is_unsigned)
 {
@@ -13,13 +14,19 @@ static void finish(const nyb_depthwise_pixels *args, size_t i, size_t c, float t
 {
     const size_t at = i * args->out_step + c;
     float *out = args->out;
+    uint16_t *half = args->out;
 
     if (args->bias)
         t = t + args->bias[c];
-    if (args->half)
-        ((uint16_t *)args->out)[at] = (uint16_t)(nyb_bits_of(round_bf16(t)) >> 16);
-    else
+    if (!args->half) {
         out[at] = args->add ? out[at] + t : t;
+        return;
+    }
+    if (args->draws)
+        t = cut_bf16(t, nyb_rng_u16(args->draws, nyb_store_place(args->origin, half + at)));
+    else
+        t = round_bf16(t);
+    half[at] = (uint16_t)(nyb_bits_of(t) >> 16);
 }
 
 static void pixels_f32(const nyb_depthwise_pixels *args)

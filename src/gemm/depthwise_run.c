@@ -51,6 +51,8 @@ static void run_row(const nyb_depthwise_job *job, size_t image, size_t y, const 
             .half = job->half,
             .out = nyb_store_at(job->out, job->half, out + span->y * c),
             .out_step = step * c,
+            .draws = job->draws,
+            .origin = job->out,
         };
 
         if (d->s8)

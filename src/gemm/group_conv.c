@@ -376,12 +376,13 @@ void nyb_group_conv_run(const nyb_group_conv *conv, const nyb_context *context,
 
 void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *context,
                              const nyb_grouped *a, const nyb_grouped *b, const float *bias,
-                             uint16_t *out, void *scratch)
+                             const nyb_stream *draws, uint16_t *out, void *scratch)
 {
     nyb_group_job job = make_job(conv, context, a, b, bias, false, NULL, scratch);
 
     job.out = out;
     job.half = true;
+    job.draws = draws;
     nyb_group_map_run(&job);
 }
 

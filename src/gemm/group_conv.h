@@ -43,10 +43,10 @@ uint64_t nyb_group_conv_macs(const nyb_group_conv *conv); /* useful ones, DW: of
 void nyb_group_conv_run(const nyb_group_conv *conv, const nyb_context *context,
                         const nyb_grouped *a, const nyb_grouped *b, const float *bias, bool add,
                         float *out, void *scratch);
-/* The same to bf16, to the nearest, ties to even. */
+/* The same to bf16, as nyb_conv_run_half. */
 void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *context,
                              const nyb_grouped *a, const nyb_grouped *b, const float *bias,
-                             uint16_t *out, void *scratch);
+                             const nyb_stream *draws, uint16_t *out, void *scratch);
 
 /* DW of n_taps taps r * S + s from `tap` on: dw[o][tap ..][c] of out [o][r s][c]; other taps are
  * left alone. levels [n_taps]: what stands for x's packed.scale, or NULL: that for all. */

@@ -78,7 +78,8 @@ typedef struct nyb_group_job {
     bool add;
     float scale;
     void *out;
-    bool half; /* FWD, DX: out is bf16 (uint16_t), else f32 */
+    bool half;               /* FWD, DX: out is bf16 (uint16_t), else f32 */
+    const nyb_stream *draws; /* half: rounded by these; NULL: to the nearest */
     /* DW */
     size_t tap, n, n_panels; /* the first tap; outputs of a row of dy */
     size_t block_m, block_n; /* rows and panels of a task */

@@ -264,6 +264,8 @@ static void store(const work *w, size_t panel, void *const rows[NYB_GROUP_BLOCK]
                                                 .bias = job->bias ? job->bias + first : NULL,
                                                 .add = job->add,
                                                 .half = job->half,
+                                                .draws = job->draws,
+                                                .origin = job->out,
                                                 .out = rows + m});
 }
 

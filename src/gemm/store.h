@@ -3,6 +3,7 @@
 #define NYB_STORE_H
 
 #include "base/cpu.h"
+#include "base/rng.h"
 
 /* What sums are worth whose rows or columns have scales of their own:
  * t = sum * scale[m]; if of[m]: t = t + of[m][n] * plus[m]; if cols: t = t * cols[n]. */
@@ -22,6 +23,10 @@ typedef struct nyb_store_args {
     bool add;                     /* f32 only */
     bool half;        /* out is bf16 (uint16_t): t to the nearest, ties to even; NaN stays one */
     void *const *out; /* [rows]; NULL: the row is skipped */
+    /* half: to one of t's two neighbours instead, up by its 16-bit draw: that of its place in what
+     * begins at origin. Or NULL. */
+    const nyb_stream *draws;
+    const void *origin;
 } nyb_store_args;
 
 typedef struct nyb_store_kernel {
@@ -41,6 +46,12 @@ const nyb_store_kernel *nyb_store_choose(uint32_t cpu);
 static inline void *nyb_store_at(void *out, bool half, size_t at)
 {
     return half ? (void *)((uint16_t *)out + at) : (void *)((float *)out + at);
+}
+
+/* The place of an element in an output of bf16. */
+static inline uint64_t nyb_store_place(const void *origin, const void *at)
+{
+    return (uint64_t)((const uint16_t *)at - (const uint16_t *)origin);
 }
 
 /* Asks for n elements of a row of outputs, so that they come while its products are summed. */

@@ -1,4 +1,5 @@
 /* store_ref.c's vocabulary. */
+#include "base/rng_avx2.h"
 #include "base/vec_avx2.h"
 #include "gemm/store.h"
 #include "gemm/tile.h"

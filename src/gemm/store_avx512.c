@@ -1,4 +1,5 @@
-/* store_ref.c's vocabulary. */
+/* store_ref.c's vocabulary. AES-NI draws: not every CPU with AVX-512 has VAES. */
+#include "base/rng_avx2.h"
 #include "base/vec_avx512.h"
 #include "gemm/store.h"
 #include "gemm/tile.h"

@@ -1,5 +1,5 @@
-/* Epilogues in the vocabulary of base/vec_ref.h and store_ref.c, which the including file brings.
- * No include guard: each ISA has its own copy. */
+/* Epilogues in the vocabulary of base/vec_ref.h, base/rng_ref.h and store_ref.c, which the
+ * including file brings. No include guard: each ISA has its own copy. */
 #include "gemm/store_lanes.h"
 
 static ALWAYS_INLINE vec line_lanes(vec sums, const nyb_store_lines *lines, size_t m, size_t col,
@@ -12,26 +12,40 @@ static ALWAYS_INLINE vec line_lanes(vec sums, const nyb_store_lines *lines, size
     return lines->cols ? vec_mul(t, load(lines->cols + col, n)) : t;
 }
 
-/* Lanes of row m from column col on; n is the constant 16 or what is left over. */
+/* Lanes of row m from column col on; n is the constant 16 or what is left over; draws: of the row.
+ */
 static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size_t m, size_t col,
-                                      size_t n)
+                                      size_t n, const uint16_t *draws)
 {
     const vec t = args->lines ? line_lanes(sums, args->lines, m, col, n)
                               : vec_mul(sums, vec_set(args->scale));
 
     finish_lanes(t, args->bias ? args->bias + col : NULL, args->add, args->half,
-                 nyb_store_at(args->out[m], args->half, col), n);
+                 draws ? draws + col : NULL, nyb_store_at(args->out[m], args->half, col), n);
+}
+
+static ALWAYS_INLINE const uint16_t *row_draws(const nyb_store_args *args, const void *row,
+                                               uint16_t room[LANES_ROOM])
+{
+    return args->draws
+               ? draw_lanes(args->draws, nyb_store_place(args->origin, row), args->n_valid, room)
+               : NULL;
 }
 
 #define STORE(name, type, lanes)                                                                   \
     static void name(const type *sums, const nyb_store_args *args)                                 \
     {                                                                                              \
+        uint16_t room[LANES_ROOM];                                                                 \
         for (size_t m = 0; m < args->rows; m++, sums += NYB_TILE_COLS) {                           \
+            void *const row = args->out[m];                                                        \
             size_t col = 0;                                                                        \
-            for (; args->out[m] && col + 16 <= args->n_valid; col += 16)                           \
-                store_lanes(lanes(sums + col), args, m, col, 16);                                  \
-            if (args->out[m] && col < args->n_valid)                                               \
-                store_lanes(lanes(sums + col), args, m, col, args->n_valid - col);                 \
+            if (!row)                                                                              \
+                continue;                                                                          \
+            const uint16_t *const draws = row_draws(args, row, room);                              \
+            for (; col + 16 <= args->n_valid; col += 16)                                           \
+                store_lanes(lanes(sums + col), args, m, col, 16, draws);                           \
+            if (col < args->n_valid)                                                               \
+                store_lanes(lanes(sums + col), args, m, col, args->n_valid - col, draws);          \
         }                                                                                          \
     }
 STORE(of_int, int32_t, vec_of_int)

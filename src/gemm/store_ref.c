@@ -1,5 +1,6 @@
-/* The specification of the vocabulary that store_kernels.h is written in: base/vec_ref.h and
- * this. */
+/* The specification of the vocabulary that store_kernels.h is written in: base/vec_ref.h,
+ * base/rng_ref.h and this. */
+#include "base/rng_ref.h"
 #include "base/vec_ref.h"
 #include "gemm/store.h"
 #include "gemm/tile.h"

@@ -231,6 +231,7 @@ static void fuse_stored(fuser *f, int i)
         return;
     p->steps[producer].out = s->stored;
     p->steps[producer].half = true;
+    p->steps[producer].keeper = s->layer;
     s->in[0] = -1;
     s->args.fused.given = true;
 }

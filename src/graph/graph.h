@@ -214,6 +214,7 @@ typedef struct nyb_step {
     const float *bias;
     bool add;
     bool rounds; /* to bf16 */
+    int keeper;  /* the batchnorm layer for which a forward product stores bf16 */
     int out;
 
     bool half; /* product: out, backward: dout is a buffer of bf16 */

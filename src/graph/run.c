@@ -179,18 +179,32 @@ nyb_stream nyb_sum_stream(const nyb_graph *g, const nyb_step *s, size_t tap, uin
                         .role = nyb_conv_sum_role(s->product)};
 }
 
+/* The random bits of what is stored for, or the gradient that is left by, a layer; NULL: it goes to
+ * the nearest. */
+static const nyb_stream *store_draws(const nyb_graph *g, nyb_rng_role role, int layer,
+                                     uint32_t step, nyb_stream *stream)
+{
+    *stream = (nyb_stream){
+        .seed = g->seed, .step = step, .tensor = (uint32_t)layer, .role = (uint8_t)role};
+    return g->recipe.store == NYB_STORE_BF16_STOCHASTIC ? stream : NULL;
+}
+
 static void run_product_half(nyb_graph *g, const nyb_step *s, const nyb_stream *stream)
 {
+    const bool dx = s->product == NYB_PRODUCT_DX;
     uint16_t *const out = (uint16_t *)s->args.out;
+    nyb_stream own;
+    const nyb_stream *const draws = store_draws(g, dx ? NYB_RNG_STORE_DX : NYB_RNG_STORE_X,
+                                                dx ? s->layer : s->keeper, stream->step, &own);
 
     if (s->group)
-        nyb_group_conv_run_half(s->group, g->context, s->a_grouped, s->b_grouped, s->bias, out,
-                                s->args.scratch);
+        nyb_group_conv_run_half(s->group, g->context, s->a_grouped, s->b_grouped, s->bias, draws,
+                                out, s->args.scratch);
     else if (s->depthwise)
-        nyb_depthwise_run_half(s->depthwise, g->context, s->a_bound, &s->b_bound, s->bias, out,
-                               s->args.scratch);
+        nyb_depthwise_run_half(s->depthwise, g->context, s->a_bound, &s->b_bound, s->bias, draws,
+                               out, s->args.scratch);
     else
-        nyb_conv_run_half(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, stream, out,
+        nyb_conv_run_half(s->conv, g->context, s->a_bound, &s->b_bound, s->bias, stream, draws, out,
                           s->args.scratch);
     if (!s->half) /* an f32 buffer for other readers than batchnorm */
         widen(s->args.out, s->shape.n * s->shape.h * s->shape.w * s->shape.c);
@@ -214,6 +228,15 @@ static void run_product(nyb_graph *g, const nyb_step *s, uint32_t step)
     else
         nyb_group_conv_run(s->group, g->context, s->a_grouped, s->b_grouped, s->bias, s->add,
                            s->args.out, s->args.scratch);
+}
+
+static void run_forward(const nyb_graph *g, const nyb_step *s, uint32_t step)
+{
+    nyb_op_args args = s->args;
+    nyb_stream own;
+
+    args.fused.draws = store_draws(g, NYB_RNG_STORE_X, s->layer, step, &own);
+    g->model->layers[s->layer].op->forward(&args);
 }
 
 static void run_backward(nyb_graph *g, nyb_program *p, nyb_step *s)
@@ -271,7 +294,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         run_product(g, &p->steps[s->producer], step);
         return;
     case NYB_STEP_FORWARD:
-        g->model->layers[s->layer].op->forward(&s->args);
+        run_forward(g, s, step);
         return;
     case NYB_STEP_BACKWARD:
         run_backward(g, p, s);

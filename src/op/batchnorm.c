@@ -1,5 +1,7 @@
 #include <math.h>
 
+#include "gemm/store.h"
+#include "gemm/tile.h"
 #include "op/common.h"
 
 /* Batch normalisation (Ioffe and Szegedy, ICML 2015) over all but the last dimension.
@@ -112,14 +114,41 @@ static nyb_elem_in dout_at(const bn_work *work, size_t at)
                             : (nyb_elem_in){.f32 = args->dout + at};
 }
 
+/* x of a tile to bf16 by chance, in blocks as products write them. */
+static void store_drawn(const bn_work *work, const nyb_op_tile *t)
+{
+    const nyb_op_args *args = work->args;
+    const nyb_store_kernel *kernel = nyb_store_choose(args->context->cpu);
+    const size_t n_blocks = nyb_div_up(t->cols, NYB_TILE_COLS);
+    float block[NYB_TILE_COLS] = {0};
+
+    for (size_t i = 0; i < t->rows * n_blocks; i++) {
+        const size_t col = i % n_blocks * NYB_TILE_COLS, n = nyb_min(NYB_TILE_COLS, t->cols - col);
+        const size_t at = t->at + i / n_blocks * work->cols + col;
+        void *const out = args->fused.stored + at;
+
+        memcpy(block, args->in[0] + at, n * sizeof *block);
+        kernel->of_float(block, &(nyb_store_args){.rows = 1,
+                                                  .n_valid = n,
+                                                  .scale = 1,
+                                                  .half = true,
+                                                  .out = &out,
+                                                  .draws = args->fused.draws,
+                                                  .origin = args->fused.stored});
+    }
+}
+
 static void stats_task(void *arg, size_t task, size_t worker)
 {
     const bn_work *work = arg;
     const nyb_op_args *args = work->args;
     const nyb_op_tile t = nyb_op_tile_at(work->rows, work->cols, task);
-    const bool stores = args->fused.stored && !args->fused.given;
+    const bool draws = args->fused.stored && !args->fused.given && args->fused.draws;
+    const bool stores = args->fused.stored && !args->fused.given && !draws;
 
     (void)worker;
+    if (draws)
+        store_drawn(work, &t);
     work->kernel->bn_stats(stores ? (nyb_elem_in){.f32 = args->in[0] + t.at} : input_at(work, t.at),
                            t.rows, t.cols, work->cols, stores ? args->fused.stored + t.at : NULL,
                            partial_at(work, t.block, 0, t.col), partial_at(work, t.block, 1, t.col),

@@ -63,6 +63,8 @@ typedef struct nyb_op_fused {
      */
     uint16_t *stored;
     bool given;
+    const nyb_stream
+        *draws; /* forward: x is rounded by these, as store.h says; NULL: to the nearest */
     const uint16_t *dout; /* backward: dout in bf16, instead of the f32 one; only with stored */
     /* of what is written (out, din[0]), as nyb_moments_run has them; or NULL */
     nyb_block_moments *moments;

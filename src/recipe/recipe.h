@@ -85,7 +85,8 @@ typedef enum nyb_eval_scale {
 
 #define NYB_STORE_LIST(X)                                                                          \
     X(NYB_STORE_F32, "f32", "as they are computed")                                                \
-    X(NYB_STORE_BF16, "bf16", "rounded to the nearest bf16, which all that read them see")
+    X(NYB_STORE_BF16, "bf16", "rounded to the nearest bf16, which all that read them see")         \
+    X(NYB_STORE_BF16_STOCHASTIC, "bf16/stochastic", "rounded to a neighbour in bf16, unbiased")
 typedef enum nyb_store {
 #define X(constant, word, sentence) constant,
     NYB_STORE_LIST(X)

@@ -115,9 +115,11 @@ static void random_lines(ck *c, size_t line_rows, bool offsets, nyb_packed *p)
         p->lines[i] = (nyb_line){small_float(c), offsets && ck_range(c, 0, 2) ? small_float(c) : 0};
 }
 
-/* half: where the output goes as bf16, or NULL. False if there was no memory for the plan. */
+/* half: where the output goes as bf16, by draws or (NULL) to the nearest, or NULL. False if there
+ * was no memory for the plan. */
 static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const nyb_operand *a,
-                const nyb_operand *b, const float *bias, float *out, uint16_t *half)
+                const nyb_operand *b, const float *bias, float *out, const nyb_stream *draws,
+                uint16_t *half)
 {
     const nyb_context context = {.cpu = cpu, .pool = NULL};
     const nyb_conv_options options = {.engine = asked,
@@ -135,7 +137,7 @@ static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const n
     void *scratch = ck_guard(c, nyb_conv_scratch_bytes(conv), true);
     memset(scratch, 0xa5, nyb_conv_scratch_bytes(conv));
     if (half)
-        nyb_conv_run_half(conv, &context, a, b, p->bias ? bias : NULL, NULL, half, scratch);
+        nyb_conv_run_half(conv, &context, a, b, p->bias ? bias : NULL, NULL, draws, half, scratch);
     else
         nyb_conv_run(conv, &context, a, b, p->bias ? bias : NULL, p->add, NULL, out, scratch);
     nyb_conv_destroy(&conv);
@@ -148,10 +150,12 @@ static void check_half(ck *c, engine which, uint32_t cpu, const product *p, cons
 {
     uint16_t *want = ck_guard(c, n * sizeof *want, true);
     uint16_t *got = ck_guard(c, n * sizeof *got, ck_range(c, 0, 1));
+    const nyb_stream stream = {.seed = ck_rand(c), .role = NYB_RNG_STORE_X};
+    const nyb_stream *const draws = ck_range(c, 0, 1) ? &stream : NULL;
 
     for (size_t i = 0; i < n; i++)
-        want[i] = nearest_bf16(out[i]);
-    if (run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, p, a, b, bias, NULL, got))
+        want[i] = stored_bf16(out[i], draws, i);
+    if (run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, p, a, b, bias, NULL, draws, got))
         ck_same(c, "out in bf16", want, got, n * sizeof *want);
 }
 
@@ -181,8 +185,9 @@ static void check_case(ck *c, engine which, uint32_t cpu)
         want[i] = got[i] = small_float(c);
     for (size_t i = 0; i < 100; i++)
         bias[i] = small_float(c);
-    if (run(c, 0, NYB_ENGINE_AUTO, &p, a, &b, bias, want, NULL) &&
-        run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, &p, a, &b, bias, got, NULL) &&
+    if (run(c, 0, NYB_ENGINE_AUTO, &p, a, &b, bias, want, NULL, NULL) &&
+        run(c, cpu, which == MF ? NYB_ENGINE_MF : NYB_ENGINE_AUTO, &p, a, &b, bias, got, NULL,
+            NULL) &&
         !ck_same(c, "out", want, got, n_out * sizeof *want))
         ck_fail(c,
                 "product %d of %s x %s: n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu "

@@ -53,6 +53,7 @@ static void random_window(ck *c, nyb_depthwise_pixels *args, size_t px, size_t *
 
 static void check_pixels(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
 {
+    const nyb_stream draws = {.seed = ck_rand(c), .role = NYB_RNG_STORE_X};
     static const int32_t units[] = {1, 7, 8, 15, 64, 127, 128};
     nyb_depthwise_pixels args = {.n = ck_range(c, 1, 11),
                                  .channels = random_channels(c),
@@ -102,9 +103,10 @@ static void check_pixels(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
     args.w = w;
     args.bias = ck_range(c, 0, 1) ? bias : NULL;
     args.out_step = step * args.channels;
-    args.out = want;
+    args.draws = args.half && ck_range(c, 0, 1) ? &draws : NULL;
+    args.origin = args.out = want;
     (s8 ? nyb_depthwise_ref.pixels_s8 : nyb_depthwise_ref.pixels_f32)(&args);
-    args.out = got;
+    args.origin = args.out = got;
     (s8 ? kernel->pixels_s8 : kernel->pixels_f32)(&args);
     ck_same(c, s8 ? "pixels_s8" : "pixels_f32", want, got, n_bytes);
 }

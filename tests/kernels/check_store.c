@@ -63,7 +63,7 @@ static void want(const nyb_store_args *args, outputs *o, size_t m, size_t n, flo
     if (args->bias)
         t = t + args->bias[n];
     o->want[at] = args->add ? o->want[at] + t : t;
-    o->want_bf16[at] = nearest_bf16(t);
+    o->want_bf16[at] = stored_bf16(t, args->draws, at);
 }
 
 /* One NaN is as good as another. */
@@ -105,6 +105,7 @@ static nyb_store_lines random_lines(ck *c, size_t n_valid)
 
 static void random_store(ck *c, const nyb_store_kernel *kernel)
 {
+    const nyb_stream draws = {.seed = ck_rand(c), .step = ck_rand(c), .role = NYB_RNG_STORE_X};
     int32_t *ints = ck_guard(c, ROWS * COLS * sizeof *ints, true);
     float *floats = ck_guard(c, ROWS * COLS * sizeof *floats, true), *bias = NULL;
     const bool of_int = ck_range(c, 0, 1);
@@ -114,6 +115,7 @@ static void random_store(ck *c, const nyb_store_kernel *kernel)
                            .half = ck_range(c, 0, 1)};
 
     args.add = !args.half && ck_range(c, 0, 1);
+    args.draws = args.half && ck_range(c, 0, 1) ? &draws : NULL;
     if (ck_range(c, 0, 1)) {
         bias = ck_guard(c, args.n_valid * sizeof *bias, ck_range(c, 0, 1));
         for (size_t n = 0; n < args.n_valid; n++)
@@ -125,6 +127,7 @@ static void random_store(ck *c, const nyb_store_kernel *kernel)
         args.lines = &lines;
     outputs o = make_outputs(c, &args);
     args.out = o.to;
+    args.origin = o.bf16;
     for (size_t i = 0; i < ROWS * COLS; i++) {
         ints[i] = (int32_t)ck_rand(c) >> ck_range(c, 0, 31);
         /* Now and then half way between two bf16 numbers. */
@@ -137,7 +140,9 @@ static void random_store(ck *c, const nyb_store_kernel *kernel)
     else
         kernel->of_float(floats, &args);
     join_nans(&o);
-    if (args.half)
+    if (args.draws)
+        ck_same(c, "draws to bf16", o.want_bf16, o.bf16, o.n * sizeof *o.bf16);
+    else if (args.half)
         ck_same(c, of_int ? "of_int to bf16" : "of_float to bf16", o.want_bf16, o.bf16,
                 o.n * sizeof *o.bf16);
     else
@@ -163,6 +168,7 @@ static void time_store(ck *c, const nyb_store_kernel *kernel)
 {
     static int32_t sums[ROWS * COLS];
     static float out[ROWS * 256];
+    const nyb_stream draws = {.seed = 1};
     void *to[ROWS];
     bench b = {kernel, {.rows = ROWS, .n_valid = COLS, .scale = 0.5f, .out = to}, sums};
 
@@ -171,6 +177,9 @@ static void time_store(ck *c, const nyb_store_kernel *kernel)
     ck_bench(c, "of_int", ROWS * COLS, "value", bench_store, &b);
     b.args.half = true;
     ck_bench(c, "of_int to bf16", ROWS * COLS, "value", bench_store, &b);
+    b.args.draws = &draws;
+    b.args.origin = out;
+    ck_bench(c, "of_int draws bf16", ROWS * COLS, "value", bench_store, &b);
 }
 
 void check_store(ck *c)

@@ -16,6 +16,7 @@
 static size_t n_steps = 10;
 static const char luq_hash[] = "5b68d811ca52a0f6bb15aa4a431dfca9b541a5919d58c3a8cc73da7a049d634a";
 static const char f32_hash[] = "241de6bd01c5d6bc15edd473f719a7ac1697d6ab595a4bd1b5ca3624f76c170d";
+static const char drawn_hash[] = "d1c07b6f21441d6f709a3d582adf85bfbc673af0d4e1b1a7130698f19351323a";
 
 /* The hash after n_steps; false if this machine lacks the level. */
 static bool hash_with(const char *cpu, size_t threads, const char *recipe, const char *const *sets,
@@ -104,6 +105,34 @@ static void nor_do_threads_to_drawn_sums(void **state)
     n_steps = 10;
 }
 
+/* What is stored in bf16 by chance: of codes of one scale, of grouped ones, and of f32's edges. */
+static void nor_do_they_to_drawn_stores(void **state)
+{
+    static const char *const levels[] = {"avx512vnni", "avx2", "ref"};
+    static const char *const recipes[] = {"luq", "mxfp4"};
+    static const char *const sets[] = {"store=bf16/stochastic", NULL};
+    static const char *const nearest[] = {"store=bf16", NULL};
+    char want[65], got[65];
+
+    (void)state;
+    if (n_steps != 10)
+        skip();
+    n_steps = 2;
+    for (size_t i = 0; i < 2; i++) {
+        hash_with("auto", 1, recipes[i], sets, want);
+        if (i == 0)
+            assert_string_equal(want, drawn_hash);
+        hash_with("auto", 7, recipes[i], sets, got);
+        assert_string_equal(got, want);
+        for (size_t j = 0; j < 3; j++)
+            if (hash_with(levels[j], 2, recipes[i], sets, got))
+                assert_string_equal(got, want);
+        hash_with("auto", 2, recipes[i], nearest, got);
+        assert_string_not_equal(got, want);
+    }
+    n_steps = 10;
+}
+
 static void f32_too(void **state)
 {
     char want[65], got[65];
@@ -145,6 +174,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(instruction_sets_do_not_matter),
         cmocka_unit_test(nor_does_the_engine),
         cmocka_unit_test(nor_do_threads_to_drawn_sums),
+        cmocka_unit_test(nor_do_they_to_drawn_stores),
         cmocka_unit_test(f32_too),
         cmocka_unit_test(another_seed_differs),
     };

@@ -116,6 +116,8 @@ static void fused_bits_are_the_operators(void **state)
     static const char *const hindsight[] = {"dgrad.dy=e3m0/hindsight/tensor/stochastic",
                                             "wgrad.dy=e3m0/hindsight/tensor/stochastic", NULL};
     static const char *const half[] = {"store=bf16", NULL};
+    static const char *const drawn[] = {"store=bf16/stochastic", NULL};
+    static const char *const drawn_again[] = {"store=bf16/stochastic", "recompute=products", NULL};
     static const char *const repeat[] = {"recompute=products", NULL};
     static const char *const lean[] = {"recompute=products", "store=bf16", NULL};
     static const char *const delayed[] = {"dgrad.dy=int8/delayed/tensor/stochastic",
@@ -127,11 +129,15 @@ static void fused_bits_are_the_operators(void **state)
         check("resnet8", recipes[i], half);
         check(NULL, recipes[i], NULL);
         check(NULL, recipes[i], half);
+        check(NULL, recipes[i], drawn);
         check("resnet8", recipes[i], repeat);
         check("resnet8", recipes[i], lean);
         check(NULL, recipes[i], repeat);
     }
     check("mobilenet3", "luq", lean);
+    check("mobilenet3", "luq", drawn_again);
+    check("resnet8", "luq", drawn_again);
+    check("resnet8", "mxfp4", drawn_again);
     check("resnet8", "ultralow", repeat);
     check("resnet14s", "luq", shortcut);
     check("resnet14s", "luq", finish);
@@ -179,8 +185,9 @@ static void residual_nets_keep_no_pass_of_their_own(void **state)
 /* store = bf16: what a product makes for batchnorm alone is never f32, and half as long. */
 static void products_write_what_batchnorm_stores(void **state)
 {
-    static const char *const recipes[] = {"luq", "f32", "mxfp4"};
+    static const char *const recipes[] = {"luq", "f32", "mxfp4", "luq"};
     static const char *const half[] = {"store=bf16", NULL};
+    static const char *const drawn[] = {"store=bf16/stochastic", NULL};
 
     (void)state;
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
@@ -189,7 +196,7 @@ static void products_write_what_batchnorm_stores(void **state)
         nyb_graph *g;
         fixture f;
 
-        fixture_init(&f, "auto", 1, "resnet8", recipes[i], half, 8, 16);
+        fixture_init(&f, "auto", 1, "resnet8", recipes[i], i < 3 ? half : drawn, 8, 16);
         assert_int_equal(nyb_graph_create(f.context, f.model, (const struct nyb_recipe *)f.recipe,
                                           8, 1, 0, &g, &err),
                          NYB_OK);
@@ -419,6 +426,40 @@ static void gradients_are_made_in_place(void **state)
     }
 }
 
+/* The loss of a forward pass with the random bits of one step, and the first layer's gradient from
+ * a backward pass with those of another. */
+static double pass(nyb_graph *g, uint32_t forward, uint32_t backward, float *gradient)
+{
+    nyb_graph_forward(g, NYB_MODE_TRAIN, forward);
+    nyb_graph_backward(g, NYB_MODE_TRAIN, backward);
+    memcpy(gradient, g->params[0].gradient, 16 * sizeof *gradient);
+    return g->result[0];
+}
+
+/* store = bf16/stochastic: each step has random bits of its own, for y as for dX. */
+static void stores_are_drawn_anew_in_every_step(void **state)
+{
+    static const char *const drawn[] = {"store=bf16/stochastic", NULL};
+    float gradient[4][16];
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "resnet8", "f32", drawn, 8, 16);
+    fixture_start(&f);
+    nyb_graph *g = f.train->graph;
+    for (size_t i = 0; i < 8 * 28 * 28; i++)
+        g->input[i] = (float)(i * 2654435761u % 1000) / 1000;
+    for (int i = 0; i < 8; i++)
+        g->labels[i] = i;
+    const double loss = pass(g, 5, 5, gradient[0]);
+    assert_true(pass(g, 5, 5, gradient[1]) == loss);
+    assert_true(pass(g, 5, 6, gradient[2]) == loss);
+    assert_true(pass(g, 6, 6, gradient[3]) != loss);
+    assert_memory_equal(gradient[0], gradient[1], sizeof gradient[0]);
+    assert_memory_not_equal(gradient[0], gradient[2], sizeof gradient[0]);
+    fixture_free(&f);
+}
+
 typedef struct seen {
     uint64_t hash;
     int n;
@@ -499,6 +540,7 @@ int main(void)
         cmocka_unit_test(inputs_of_dw_are_made_again),
         cmocka_unit_test(products_are_repeated),
         cmocka_unit_test(gradients_are_made_in_place),
+        cmocka_unit_test(stores_are_drawn_anew_in_every_step),
         cmocka_unit_test(telemetry_sees_every_tensor),
         cmocka_unit_test(a_nonfinite_layer_is_found),
     };

@@ -86,6 +86,16 @@ static void resume_is_exact(void **state)
     assert_int_equal(bytes_in_state("layer1.0.conv1.dgrad.dy.hindsight"), 6 * sizeof(float));
 }
 
+/* Nothing is remembered of random bits but the step. */
+static void resume_goes_on_with_drawn_stores(void **state)
+{
+    static const char *const sets[] = {"store=bf16/stochastic", "recompute=products",
+                                       "finish.epochs=1", NULL};
+
+    (void)state;
+    expect_exact_resume("resnet8", "luq_lean", sets);
+}
+
 static void resume_remembers_the_history_of_maxima(void **state)
 {
     static const char *const sets[] = {"fwd.x.scale=delayed",    "fwd.w.scale=delayed",
@@ -146,6 +156,7 @@ static void expect_same_evaluation(const char *model, const char *recipe, const 
 static void the_deployed_model_evaluates_the_same(void **state)
 {
     static const char *const scaled[][2] = {{"fwd.w.pre=2", NULL}, {"fwd.w.post=0.5", NULL}};
+    static const char *const drawn[] = {"store=bf16/stochastic", NULL};
 
     (void)state;
     for (size_t i = 0; i < nyb_recipe_count(); i++) {
@@ -157,6 +168,7 @@ static void the_deployed_model_evaluates_the_same(void **state)
     }
     for (size_t i = 0; i < 2; i++)
         expect_same_evaluation("resnet8", "luq", scaled[i]);
+    expect_same_evaluation("resnet8", "luq_lean", drawn);
 }
 
 /* Writes the model of a run with these weights. */
@@ -825,6 +837,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(resume_is_exact, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(resume_goes_on_with_drawn_stores, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(resume_remembers_the_history_of_maxima, fixture_make_folder,
                                         fixture_remove_folder),

@@ -134,9 +134,14 @@ static void run(const problem *p, const nyb_context *context, bool f32, float *o
     nyb_depthwise_run(d, context, p->op_a, &p->op_b, bias, p->add, out, scratch);
     if (p->product != NYB_PRODUCT_DW && !p->add) {
         uint16_t *half = malloc(p->n_out * sizeof *half);
-        nyb_depthwise_run_half(d, context, p->op_a, &p->op_b, bias, half, scratch);
-        for (size_t i = 0; i < p->n_out; i++)
-            assert_int_equal(half[i], nearest_bf16(out[i]));
+        for (int drawn = 0; drawn < 2; drawn++) {
+            const nyb_stream stream = {.seed = 7, .role = NYB_RNG_STORE_DX};
+            const nyb_stream *const draws = drawn ? &stream : NULL;
+
+            nyb_depthwise_run_half(d, context, p->op_a, &p->op_b, bias, draws, half, scratch);
+            for (size_t i = 0; i < p->n_out; i++)
+                assert_int_equal(half[i], stored_bf16(out[i], draws, i));
+        }
         free(half);
     }
     nyb_free(scratch);

@@ -220,9 +220,14 @@ static void run_product(const problem *p, nyb_context *context, const nyb_groupe
     if (p->product != NYB_PRODUCT_DW && !p->add) {
         uint16_t *half = (uint16_t *)guarded;
 
-        nyb_group_conv_run_half(conv, context, a, b, bias, half, scratch);
-        for (size_t i = 0; i < n; i++)
-            assert_int_equal(half[i], nearest_bf16(out[i]));
+        for (int drawn = 0; drawn < 2; drawn++) {
+            const nyb_stream stream = {.seed = 7, .role = NYB_RNG_STORE_DX};
+            const nyb_stream *const draws = drawn ? &stream : NULL;
+
+            nyb_group_conv_run_half(conv, context, a, b, bias, draws, half, scratch);
+            for (size_t i = 0; i < n; i++)
+                assert_int_equal(half[i], stored_bf16(out[i], draws, i));
+        }
     }
     nyb_free(guarded);
     nyb_free(scratch);

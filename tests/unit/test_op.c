@@ -483,10 +483,10 @@ static void totals_follow_the_canonical_order(void **state)
 }
 
 /* Rounds x, and leaves its bits in stored. */
-static void round_to_bf16(float *x, size_t n, uint16_t *stored)
+static void round_to_bf16(float *x, size_t n, const nyb_stream *draws, uint16_t *stored)
 {
     for (size_t i = 0; i < n; i++) {
-        stored[i] = nearest_bf16(x[i]);
+        stored[i] = stored_bf16(x[i], draws, i);
         x[i] = nyb_float_of((uint32_t)stored[i] << 16);
     }
 }
@@ -494,12 +494,14 @@ static void round_to_bf16(float *x, size_t n, uint16_t *stored)
 /* store = bf16: everything is as if x had been that bf16 tensor, whoever rounded it; and dout. */
 static void batchnorm_takes_what_is_stored_for_x(void **state)
 {
-    static const nyb_shape shapes[] = {{3, 9, 11, 16}, {2, 20, 20, 21}};
+    static const nyb_shape shapes[] = {{3, 9, 11, 16}, {2, 20, 20, 21}, {1, 3, 5, 300}};
+    const nyb_stream stream = {.seed = 3, .step = 4, .tensor = 5, .role = NYB_RNG_STORE_X};
 
     (void)state;
-    for (size_t k = 0; k < 2 * LENGTH(shapes); k++) {
-        const nyb_shape shape = shapes[k / 2];
-        const bool given = k % 2;
+    for (size_t k = 0; k < 3 * LENGTH(shapes); k++) {
+        const nyb_shape shape = shapes[k / 3];
+        const bool given = k % 3 == 1;
+        const nyb_stream *const draws = k % 3 == 2 ? &stream : NULL;
         const size_t n = nyb_shape_size(shape);
         uint16_t *const stored = rig_bytes(n * sizeof *stored);
         uint16_t *const want = rig_bytes(n * sizeof *want), *const dout = rig_bytes(2 * n);
@@ -509,13 +511,14 @@ static void batchnorm_takes_what_is_stored_for_x(void **state)
         set_up(&half, "batchnorm", bn_attr, shape);
         half.in[0][7] = plain.in[0][7] = nyb_float_of(0x3f808000); /* ties: to even, down */
         half.in[0][8] = plain.in[0][8] = nyb_float_of(0x3f818000); /* and up */
-        round_to_bf16(plain.in[0], n, want);
+        round_to_bf16(plain.in[0], n, draws, want);
         half.args.fused.stored = stored;
+        half.args.fused.draws = draws;
         half.args.fused.given = given;
         if (given) {
             memcpy(stored, want, n * sizeof *stored);
             half.args.in[0] = NULL;
-            round_to_bf16(plain.dout, n, dout);
+            round_to_bf16(plain.dout, n, NULL, dout);
             half.args.dout = NULL;
             half.args.fused.dout = dout;
         }

@@ -8,6 +8,9 @@
 
 #include <math.h>
 
+#include "base/vec_ref.h"
+#include "gemm/store.h"
+#include "gemm/tile.h"
 #include "known.h"
 #include "quant/quant.h"
 
@@ -167,6 +170,31 @@ static void other_grids_go_up_as_often_as_they_say(void **state)
     }
 }
 
+/* Of all draws the mean is the number, to the last bit: over an exponent's end, too. */
+static void bf16_by_chance_is_the_number_itself(void **state)
+{
+    static const uint32_t kept[] = {0x3f80, 0xbf80, 0x407f, 0x00ff, 0xc2fe, 0x4d7f, 0x0080};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        for (uint32_t dropped = 0; dropped < DRAWS; dropped += 4001) {
+            const float x = nyb_float_of(kept[i] << 16 | dropped);
+            double sum = 0;
+
+            for (uint32_t u = 0; u < DRAWS; u += 16) {
+                uint16_t draws[16];
+                vec v;
+
+                for (uint32_t j = 0; j < 16; j++)
+                    draws[j] = (uint16_t)(u + j);
+                v = vec_draw_bf16(vec_set(x), draws);
+                for (int j = 0; j < 16; j++)
+                    sum += (double)v.lane[j];
+            }
+            assert_true(sum == DRAWS * (double)x);
+        }
+}
+
 /* ---- the draws themselves: one value at a time, false alarms below 1e-9 -----------------------
  */
 
@@ -234,6 +262,58 @@ static void copies_of_one_value_average_to_it(void **state)
                     n += up[i];
                 expect_frequency(n, N_COPIES, (double)share[k], 36);
             }
+    free(up);
+}
+
+/* Which of N_COPIES went up to 1 + 2^-7 on their way to memory. */
+static void store_copies(const nyb_store_kernel *kernel, float x, uint8_t *up)
+{
+    const nyb_stream stream = {.seed = 42, .step = 1, .tensor = 3, .role = NYB_RNG_STORE_X};
+    uint16_t *out = malloc(N_COPIES * sizeof *out);
+    float block[NYB_TILE_ROWS * NYB_TILE_COLS];
+    void *rows[NYB_TILE_ROWS];
+    const nyb_store_args args = {.rows = NYB_TILE_ROWS,
+                                 .n_valid = NYB_TILE_COLS,
+                                 .scale = 1,
+                                 .half = true,
+                                 .out = rows,
+                                 .draws = &stream,
+                                 .origin = out};
+
+    assert_non_null(out);
+    for (size_t i = 0; i < NYB_TILE_ROWS * NYB_TILE_COLS; i++)
+        block[i] = x;
+    for (size_t at = 0; at < N_COPIES; at += NYB_TILE_ROWS * NYB_TILE_COLS) {
+        for (size_t m = 0; m < NYB_TILE_ROWS; m++)
+            rows[m] = out + at + m * NYB_TILE_COLS;
+        kernel->of_float(block, &args);
+    }
+    for (size_t i = 0; i < N_COPIES; i++) {
+        assert_in_range(out[i], 0x3f80, 0x3f81);
+        up[i] = out[i] == 0x3f81;
+    }
+    free(out);
+}
+
+static void stored_copies_average_to_it(void **state)
+{
+    static const float share[] = {0.01f, 0.1f, 0.25f, 0.5f, 0.7f, 0.999f};
+    uint8_t *up = malloc(N_COPIES);
+
+    (void)state;
+    assert_non_null(up);
+    for (const nyb_store_kernel *const *k = nyb_store_kernels; *k; k++)
+        for (size_t i = 0; !((*k)->needs & ~nyb_cpu_detect()) && i < 6; i++) {
+            size_t n = 0, n_both = 0;
+
+            store_copies(*k, 1 + share[i] * 0x1p-7f, up);
+            for (size_t j = 0; j < N_COPIES; j++) {
+                n += up[j];
+                n_both += up[j] & up[(j + 1) % N_COPIES];
+            }
+            expect_frequency(n, N_COPIES, (double)share[i], 36);
+            expect_frequency(n_both, N_COPIES, (double)share[i] * (double)share[i], 36);
+        }
     free(up);
 }
 
@@ -385,7 +465,9 @@ int main(void)
         cmocka_unit_test(a_biased_rounder_is_noticed),
         cmocka_unit_test(log2_with_32_bits_is_exact),
         cmocka_unit_test(other_grids_go_up_as_often_as_they_say),
+        cmocka_unit_test(bf16_by_chance_is_the_number_itself),
         cmocka_unit_test(copies_of_one_value_average_to_it),
+        cmocka_unit_test(stored_copies_average_to_it),
         cmocka_unit_test(draws_are_independent),
         cmocka_unit_test(eden_is_almost_unbiased),
         cmocka_unit_test(nearest_alone_is_noticed),
