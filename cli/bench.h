@@ -135,6 +135,9 @@ typedef struct bench_split bench_split;
 nyb_status bench_split_measure(nyb_train *train, nyb_status (*step)(void *arg, nyb_error *err),
                                void *arg, bench_limits *limits, const bench_values *v,
                                bench_split **split, nyb_error *err);
+/* Takes more steps, of a run with data, as training does: batches come from the loader. */
+nyb_status bench_split_feed(bench_split *split, nyb_train *train, const bench_values *v,
+                            nyb_error *err);
 void bench_split_destroy(bench_split **split);
 json_t *bench_split_json(const bench_split *split);
 void bench_split_print(const bench_split *split, bool kinds, bool layers);

@@ -15,12 +15,21 @@ typedef struct group {
     double at_peak; /* seconds of its multiply-adds at their kernels' peaks; 0: unknown */
 } group;
 
+/* Steps that were fed by the loader. */
+typedef struct loading {
+    size_t n_steps; /* 0: not measured */
+    double batch;   /* CPU seconds of the loader's thread */
+    double waited;  /* seconds that a step waited for it */
+    double step;    /* seconds, waiting included */
+} loading;
+
 struct bench_split {
     bench_limits *limits;
     size_t n_parts, n_steps, n_kinds, n_layers;
     double seconds; /* of a step */
     double *parts;  /* [n_parts] seconds in it */
     group *kinds, *layers;
+    loading loading;
 };
 
 /* ---- the clock ---------------------------------------------------------------------------- */
@@ -54,24 +63,26 @@ static int by_seconds(const void *a, const void *b)
     return (x->seconds > y->seconds) - (x->seconds < y->seconds);
 }
 
-/* Means over the steps that are neither among the fastest nor the slowest quarter: they add up, and
- * a step that was disturbed is left out. */
-static void average(bench_split *s, const double *times)
+/* Means over the n steps, [n][n_parts] in times, that are neither among the fastest nor the slowest
+ * quarter: they add up, and a step that was disturbed is left out. Returns the sum of parts. */
+static double average(const double *times, size_t n, size_t n_parts, double *parts)
 {
-    size_t n = s->n_steps, first = n / 4, last = n - n / 4;
+    size_t first = n / 4, last = n - n / 4;
+    double seconds = 0;
     ranked *steps = cli_alloc(n, sizeof *steps);
     for (size_t i = 0; i < n; i++) {
-        steps[i].parts = times + i * s->n_parts;
-        for (size_t j = 0; j < s->n_parts; j++)
+        steps[i].parts = times + i * n_parts;
+        for (size_t j = 0; j < n_parts; j++)
             steps[i].seconds += steps[i].parts[j];
     }
     qsort(steps, n, sizeof *steps, by_seconds);
     for (size_t i = first; i < last; i++) {
-        s->seconds += steps[i].seconds / (double)(last - first);
-        for (size_t j = 0; j < s->n_parts; j++)
-            s->parts[j] += steps[i].parts[j] / (double)(last - first);
+        seconds += steps[i].seconds / (double)(last - first);
+        for (size_t j = 0; j < n_parts; j++)
+            parts[j] += steps[i].parts[j] / (double)(last - first);
     }
     free(steps);
+    return seconds;
 }
 
 /* ---- groups ------------------------------------------------------------------------------- */
@@ -161,11 +172,47 @@ nyb_status bench_split_measure(nyb_train *train, nyb_status (*step)(void *arg, n
     }
     nyb_train_trace(train, NULL, NULL);
     if (status == NYB_OK) {
-        average(s, times);
+        s->seconds = average(times, s->n_steps, n, s->parts);
         group_parts(s, train);
         *split = s;
     } else {
         bench_split_destroy(&s);
+    }
+    free(times);
+    return status;
+}
+
+/* One step as nyb_train_run takes it: seconds of waiting for the batch, and of the rest. */
+static nyb_status fed_step(nyb_train *train, double times[2], nyb_error *err)
+{
+    const float *x;
+    const int32_t *labels;
+    double loss, began = cli_now();
+    nyb_status status = nyb_train_batch(train, &x, &labels, err);
+    double fed = cli_now();
+    if (status == NYB_OK)
+        status = nyb_train_step(train, x, labels, &loss, err);
+    times[0] = fed - began;
+    times[1] = cli_now() - fed;
+    return status;
+}
+
+nyb_status bench_split_feed(bench_split *s, nyb_train *train, const bench_values *v, nyb_error *err)
+{
+    double *times = cli_alloc(2 * STEPS_MAX, sizeof *times);
+    double parts[2] = {0}, before, after, start = cli_now(), ms = (double)v->milliseconds;
+    uint64_t n_before, n_after;
+    size_t n = 0;
+    nyb_status status = NYB_OK;
+    nyb_train_get_loading(train, &n_before, &before);
+    while (status == NYB_OK && n < STEPS_MAX && (n < v->repeats || cli_now() - start < ms * 1e-3))
+        status = fed_step(train, times + 2 * n++, err);
+    nyb_train_get_loading(train, &n_after, &after);
+    if (status == NYB_OK) {
+        s->loading = (loading){.n_steps = n,
+                               .batch = (after - before) / (double)(n_after - n_before),
+                               .step = average(times, n, 2, parts)};
+        s->loading.waited = parts[0];
     }
     free(times);
     return status;
@@ -217,8 +264,15 @@ json_t *bench_split_json(const bench_split *s)
         json_array_append_new(kinds, group_json(s, &s->kinds[i], false));
     for (size_t i = 0; i < s->n_layers; i++)
         json_array_append_new(layers, group_json(s, &s->layers[i], true));
-    return json_pack("{s:f, s:I, s:o, s:o}", "step_s", s->seconds, "steps", (json_int_t)s->n_steps,
-                     "kinds", kinds, "layers", layers);
+    json_t *json = json_pack("{s:f, s:I, s:o, s:o}", "step_s", s->seconds, "steps",
+                             (json_int_t)s->n_steps, "kinds", kinds, "layers", layers);
+    const loading *l = &s->loading;
+    if (l->n_steps)
+        json_object_set_new(json, "loading",
+                            json_pack("{s:I, s:f, s:f, s:f}", "steps", (json_int_t)l->n_steps,
+                                      "batch_s", l->batch, "waited_s", l->waited, "fed_step_s",
+                                      l->step));
+    return json;
 }
 
 /* value, or a dash unless it is there */
@@ -270,6 +324,25 @@ static void print_kinds(const bench_split *s)
     cli_table_print(table, stdout);
 }
 
+/* What stands beside the step, and what of it is not hidden behind it. */
+static void print_loading(const bench_split *s)
+{
+    const char *const headers[] = {"beside the step", "ms", "of a step"};
+    const loading *l = &s->loading;
+    cli_table *table = cli_table_create("lrr", headers);
+    cli_table_cell(table, "loading a batch, CPU time of a thread");
+    cli_table_cell(table, "%.3f", l->batch * 1e3);
+    cli_table_cell(table, "%.1f %%", 100 * l->batch / s->seconds);
+    cli_table_cell(table, "waiting for it");
+    cli_table_cell(table, "%.3f", l->waited * 1e3);
+    cli_table_cell(table, "%.1f %%", 100 * l->waited / s->seconds);
+    cli_table_cell(table, "a step that is fed so, with the wait");
+    cli_table_cell(table, "%.3f", l->step * 1e3);
+    cli_table_cell(table, "%.1f %%", 100 * l->step / s->seconds);
+    printf("\n");
+    cli_table_print(table, stdout);
+}
+
 static void print_layers(const bench_split *s)
 {
     const char *const headers[] = {"layer", "shape", "kind", FIGURES};
@@ -293,6 +366,8 @@ void bench_split_print(const bench_split *s, bool kinds, bool layers)
     printf("\nthe middle half of %zu traced steps: %.3f ms\n", s->n_steps, s->seconds * 1e3);
     if (kinds)
         print_kinds(s);
+    if (kinds && s->loading.n_steps)
+        print_loading(s);
     if (layers)
         print_layers(s);
 }

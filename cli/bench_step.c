@@ -38,10 +38,14 @@ static int measure_step(cli_job *job, const cli_input *input, const bench_values
     bench_limits_init(&limits, job->context, v);
     if (status == NYB_OK && (v->split || v->layers || v->json))
         status = bench_split_measure(job->train, run_step, &s, &limits, v, &split, &err);
+    if (status == NYB_OK && split && job->data)
+        status = bench_split_feed(split, job->train, v, &err);
     free(s.x);
     free(s.labels);
-    if (status != NYB_OK)
+    if (status != NYB_OK) {
+        bench_split_destroy(&split);
         return cli_fail("bench step", &err);
+    }
     nyb_train_summary summary;
     nyb_train_summarize(job->train, &summary);
     json_t *extra =
@@ -63,6 +67,25 @@ static int measure_step(cli_job *job, const cli_input *input, const bench_values
     return exit_status;
 }
 
+/* Images for the loader, as many as make some batches an epoch; none where no data set could be so.
+ */
+#define EPOCH_BATCHES 8
+
+static int open_images(cli_job *job, const cli_input *input)
+{
+    char spec[256];
+    cli_input same;
+    if (input->c > 4 || input->h > 1024 || input->w > 1024 || input->classes < 2)
+        return CLI_OK;
+    snprintf(spec, sizeof spec, "synthetic:h=%zu,w=%zu,c=%zu,classes=%zu,train=%zu,test=1",
+             input->h, input->w, input->c, input->classes < 256 ? input->classes : 256,
+             EPOCH_BATCHES * (size_t)job->options.batch);
+    job->data_spec = spec;
+    int exit_status = cli_job_open_data(job, &same);
+    job->data_spec = NULL;
+    return exit_status;
+}
+
 int bench_step(const cli_args *args, const bench_values *v)
 {
     if (!v->model) {
@@ -80,6 +103,8 @@ int bench_step(const cli_args *args, const bench_values *v)
         exit_status = cli_job_open_context(&job);
     if (exit_status == CLI_OK)
         exit_status = cli_job_parse_input(&job, v->input, v->classes, &input);
+    if (exit_status == CLI_OK && (v->split || v->json))
+        exit_status = open_images(&job, &input);
     if (exit_status == CLI_OK)
         exit_status = cli_job_build(&job, &input);
     if (exit_status == CLI_OK)

@@ -107,6 +107,15 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *
                                                  const int32_t *labels, double *loss,
                                                  nyb_error *err);
 
+/* The batch that nyb_train_run would take for the step that comes next: shuffled, augmented, made
+ * by a thread of its own while the caller was busy with the one before. x and labels are for
+ * nyb_train_step, until the next call. NYB_STATE without data. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_batch(nyb_train *train, const float **x,
+                                                  const int32_t **labels, nyb_error *err);
+/* What that thread has done so far: training batches, and the CPU time they took; 0 without data.
+ */
+NYB_API void nyb_train_get_loading(const nyb_train *train, uint64_t *n_batches, double *seconds);
+
 /* One part of a step: a quantization, a product, an operator, or what comes around them. */
 typedef struct nyb_trace_line {
     char kind[64];      /* "encode", "gemm dx", "batchnorm+relu forward", "update" ... */

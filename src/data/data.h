@@ -54,5 +54,7 @@ void nyb_loader_seek(nyb_loader *loader, uint32_t epoch, size_t first_batch);
 /* The next batch of the epoch: *x [n][h][w][c], *labels [n], valid until the next call of next
  * or seek. Returns n; 0 at the end of the epoch, and again until the next seek. */
 size_t nyb_loader_next(nyb_loader *loader, const float **x, const int32_t **labels);
+/* Batches that the thread has made since the loader was created, and the CPU time they took. */
+void nyb_loader_get_work(nyb_loader *loader, uint64_t *n_batches, double *seconds);
 
 #endif

@@ -1,6 +1,7 @@
 /* Batches, prepared by a thread while the caller computes with the former one. */
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 #include "base/cpu.h"
 #include "data/data.h"
@@ -26,6 +27,8 @@ struct nyb_loader {
     slot slots[2];
     size_t n_made, n_taken; /* batches since the last seek; made - taken <= 2, one in use */
     bool stop, has_thread, seeking, working;
+    uint64_t n_worked; /* batches since the loader was created, and their CPU seconds */
+    double seconds;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -51,6 +54,15 @@ static void make_batch(const nyb_loader *l, size_t which, slot *s)
     }
 }
 
+/* CPU time of this thread: what others do meanwhile is not in it. */
+static double cpu_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* Makes batches whenever a slot is free. A slot is free when its batch was taken and the next one
  * asked for: n_taken counts calls of next, and the last one taken is still in use. */
 static void *prefetch(void *arg)
@@ -68,12 +80,15 @@ static void *prefetch(void *arg)
         }
         slot *s = &l->slots[l->n_made % 2];
         const size_t which = l->next_batch;
+        const double began = cpu_now();
 
         l->working = true;
         pthread_mutex_unlock(&l->mutex);
         make_batch(l, which, s);
         pthread_mutex_lock(&l->mutex);
         l->working = false;
+        l->n_worked += s->n > 0;
+        l->seconds += cpu_now() - began;
         l->next_batch++;
         l->n_made++;
         pthread_cond_broadcast(&l->changed);
@@ -205,4 +220,12 @@ size_t nyb_loader_next(nyb_loader *l, const float **x, const int32_t **labels)
     *x = s->x;
     *labels = s->labels;
     return s->n;
+}
+
+void nyb_loader_get_work(nyb_loader *l, uint64_t *n_batches, double *seconds)
+{
+    pthread_mutex_lock(&l->mutex);
+    *n_batches = l->n_worked;
+    *seconds = l->seconds;
+    pthread_mutex_unlock(&l->mutex);
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/rng_ref.h"
 #include "data/data.h"
 #include "data/parse.h"
 
@@ -68,6 +69,7 @@ static void fill(const plan *p, const uint8_t *prototypes, uint32_t which, nyb_p
     const nyb_stream choice = {
         .seed = p->seed, .tensor = which, .role = NYB_RNG_OTHER, .sample = 1};
     nyb_stream noise = choice;
+    uint16_t draws[32];
 
     for (size_t i = 0; i < part->n; i++) {
         const uint32_t r = nyb_rng_u32(&choice, i);
@@ -79,8 +81,11 @@ static void fill(const plan *p, const uint8_t *prototypes, uint32_t which, nyb_p
         for (size_t j = 0; j < size; j++) {
             const size_t c = j % p->c, x = j / p->c % p->w, y = j / p->c / p->w;
             const size_t from = ((y + dy) % p->h * p->w + (x + dx) % p->w) * p->c + c;
-            const int v = prototypes[label * size + from] + (int)(nyb_rng_u16(&noise, j) >> 9) - 64;
+            int v = prototypes[label * size + from] - 64;
 
+            if (j % 32 == 0)
+                rng_draws_32(&noise, j / 8, draws);
+            v += draws[j % 32] >> 9;
             part->pixels[i * size + j] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
         }
     }

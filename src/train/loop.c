@@ -46,6 +46,7 @@ static nyb_status create_loaders(nyb_train *t, nyb_error *err)
 
     NYB_TRY(
         nyb_loader_create(t->data, true, batch, &augment, t->options.seed, &t->train_loader, err));
+    t->next_load = UINT64_MAX;
     NYB_TRY(
         nyb_loader_create(t->data, false, batch, &augment, t->options.seed, &t->test_loader, err));
     t->steps_per_epoch = nyb_loader_batches(t->train_loader);
@@ -110,6 +111,29 @@ void nyb_train_destroy(nyb_train **train)
 nyb_status nyb_train_resume(nyb_train *t, const char *dir, nyb_error *err)
 {
     return nyb_state_load(t, dir, err);
+}
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+nyb_status nyb_train_batch(nyb_train *t, const float **x, const int32_t **labels, nyb_error *err)
+{
+    const uint64_t step = t->progress.step, at = step % t->steps_per_epoch;
+
+    if (!t->data)
+        return nyb_fail(err, NYB_STATE, "this run has no data");
+    if (at == 0 || step != t->next_load)
+        nyb_loader_seek(t->train_loader, (uint32_t)(step / t->steps_per_epoch), (size_t)at);
+    nyb_loader_next(t->train_loader, x, labels);
+    t->next_load = step + 1;
+    return NYB_OK;
+}
+
+void nyb_train_get_loading(const nyb_train *t, uint64_t *n_batches, double *seconds)
+{
+    *n_batches = 0;
+    *seconds = 0;
+    if (t->data)
+        nyb_loader_get_work(t->train_loader, n_batches, seconds);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
@@ -218,13 +242,11 @@ static nyb_status run_epoch(session *s, nyb_error *err)
 {
     nyb_train *t = s->t;
     const uint64_t every = t->options.checkpoint_every;
-    const uint64_t first = t->progress.step % t->steps_per_epoch;
     const float *x;
     const int32_t *labels;
 
-    nyb_loader_seek(t->train_loader, (uint32_t)(t->progress.step / t->steps_per_epoch),
-                    (size_t)first);
-    while (!is_over(s) && nyb_loader_next(t->train_loader, &x, &labels) > 0) {
+    while (!is_over(s)) {
+        NYB_TRY(nyb_train_batch(t, &x, &labels, err));
         NYB_TRY(one_step(s, x, labels, err));
         if (t->progress.step % t->steps_per_epoch == 0)
             return end_epoch(s, err);

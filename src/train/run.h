@@ -38,7 +38,8 @@ struct nyb_train {
     nyb_graph *graph;
     nyb_loader *train_loader, *test_loader; /* NULL without data */
     uint64_t steps_per_epoch;
-    bool resumed; /* progress is that of a folder */
+    uint64_t next_load; /* the step whose batch train_loader gives next, if nobody seeks */
+    bool resumed;       /* progress is that of a folder */
     nyb_progress progress;
     void *scratch;       /* of nyb_grad_norm */
     double step_seconds; /* of the steps since the run was opened, evaluation not counted */

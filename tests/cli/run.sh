@@ -388,6 +388,14 @@ same "$(json "$work/out" '[sum(g[what] for g in j["split"]["kinds"]) == sum(g[wh
 same "$(json "$work/out" '[(g["macs"], g["read_bytes"], g["written_bytes"], g["a"], g["b"], g["shape"])
     for g in j["split"]["layers"] if g["layer"] == "fc2" and g["kind"] == "gemm fwd"]')" \
     "[(2048, 192, 512, 'uint4', 'int4', [8, 1, 1, 16])]" "the product of a layer"
+same "$(json "$work/out" 'all(j["split"]["loading"][what] > 0 for what in ("steps", "batch_s", "fed_step_s"))')" True \
+    "what loading takes"
+same "$(json "$work/out" '0 <= j["split"]["loading"]["waited_s"] < j["split"]["loading"]["fed_step_s"]')" True \
+    "what a step waits for its batch"
+run 0 bench step --model plain:1,16 --input 5x4x4 --batch 8 --time 1 --json # no source has 5 channels
+same "$(json "$work/out" '"loading" in j["split"]')" False "loading of what there is not"
+run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --augment-crop 1 --augment-flip --split
+grep -q '^loading a batch.*%' "$work/out" || fail "bench step --split shows no loading"
 run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --split
 grep -q '^gemm dw .*%' "$work/out" || fail "bench step --split shows no gemm dw"
 grep -q '^fc1 ' "$work/out" && fail "bench step --split shows layers"

@@ -114,6 +114,64 @@ static int stop_at_three(void *user, const nyb_event *event)
     return event->step == 3;
 }
 
+/* A program's own loop over the run's batches ends where the run does; a batch may be asked for
+ * twice, and is that of the step to come after a resume. */
+static void batches_are_those_of_the_run(void **state)
+{
+    nyb_train_summary summary;
+    nyb_error err = {0};
+    uint64_t n_batches;
+    double loss, seconds;
+    const float *x;
+    const int32_t *labels;
+    char want[65];
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", NULL, 16, 96);
+    f.options.epochs = 2;
+    f.options.augment_crop = 2;
+    fixture_hash(&f, want); /* 6 + 6 steps */
+    nyb_train_destroy(&f.train);
+    f.options.max_steps = 4;
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, &err), NYB_OK);
+    nyb_train_destroy(&f.train);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_resume(f.train, fixture_folder, &err), NYB_OK);
+    for (int i = 4; i < 12; i++) {
+        for (int ask = 0; ask < 1 + i % 2; ask++)
+            assert_int_equal(nyb_train_batch(f.train, &x, &labels, &err), NYB_OK);
+        assert_int_equal(nyb_train_step(f.train, x, labels, &loss, &err), NYB_OK);
+    }
+    nyb_train_summarize(f.train, &summary);
+    assert_string_equal(summary.weights_sha256, want);
+    nyb_train_get_loading(f.train, &n_batches, &seconds);
+    assert_true(n_batches >= 8 && seconds > 0);
+    fixture_free(&f);
+}
+
+static void without_data_there_are_no_batches(void **state)
+{
+    nyb_error err = {0};
+    uint64_t n_batches = 1;
+    double seconds = 1;
+    const float *x;
+    const int32_t *labels;
+    nyb_train *train;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", NULL, 16, 96);
+    assert_int_equal(nyb_train_create(f.context, f.model, f.recipe, NULL, &f.options, &train, &err),
+                     NYB_OK);
+    assert_int_equal(nyb_train_batch(train, &x, &labels, &err), NYB_STATE);
+    nyb_train_get_loading(train, &n_batches, &seconds);
+    assert_true(n_batches == 0 && seconds == 0);
+    nyb_train_destroy(&train);
+    fixture_free(&f);
+}
+
 static void a_stopped_run_says_so_and_leaves_a_state(void **state)
 {
     nyb_error err = {0};
@@ -840,6 +898,9 @@ int main(void)
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(resume_goes_on_with_drawn_stores, fixture_make_folder,
                                         fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(batches_are_those_of_the_run, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test(without_data_there_are_no_batches),
         cmocka_unit_test_setup_teardown(resume_remembers_the_history_of_maxima, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(a_stopped_run_says_so_and_leaves_a_state,

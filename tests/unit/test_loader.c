@@ -372,6 +372,35 @@ static void batches_need_no_memory(void **state)
     nyb_data_close(&data);
 }
 
+/* Every batch counts once, and takes time; asking costs none. */
+static void work_is_counted(void **state)
+{
+    nyb_data *data = open_data();
+    nyb_loader *loader = loader_of(data, true, 10, &full, 1);
+    uint64_t n, again;
+    double seconds, later;
+    const float *x;
+    const int32_t *labels;
+
+    (void)state;
+    nyb_loader_get_work(loader, &n, &seconds);
+    assert_true(n == 0 && seconds == 0);
+    for (uint32_t epoch = 0; epoch < 3; epoch++) {
+        nyb_loader_seek(loader, epoch, 0);
+        while (nyb_loader_next(loader, &x, &labels) > 0)
+            ;
+    }
+    nyb_loader_get_work(loader, &n, &seconds);
+    assert_int_equal(n, 30);
+    assert_true(seconds > 0 && seconds < 10);
+    sleep_us(1000);
+    nyb_loader_get_work(loader, &again, &later);
+    assert_int_equal(again, n);
+    assert_true(later >= seconds);
+    nyb_loader_destroy(&loader);
+    nyb_data_close(&data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +415,7 @@ int main(void)
         cmocka_unit_test(absurd_batches_are_refused),
         cmocka_unit_test(creation_survives_any_failing_allocation),
         cmocka_unit_test(batches_need_no_memory),
+        cmocka_unit_test(work_is_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
