@@ -25,7 +25,16 @@ CAPS = {
                    "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
     "auto": {},
 }
-CONVS = {"conv64": (56, 64), "conv128": (28, 128), "conv256": (14, 256), "conv512": (7, 512)}
+SQUARE = {"64": (56, 64), "128": (28, 128), "256": (14, 256), "512": (7, 512)}
+# Pixels of a side, channels of x and y, kernel, stride; those of ResNets and of a MobileNet.
+CONVS = {**{f"conv{row}": (size, c, c, 3, 1) for row, (size, c) in SQUARE.items()},
+         "conv64s2": (56, 64, 128, 3, 2), "conv128s2": (28, 128, 256, 3, 2),
+         "pointwise256": (56, 256, 64, 1, 1), "pointwise1024": (14, 1024, 256, 1, 1),
+         "pointwise64s2": (56, 64, 128, 1, 2), "pointwise256s2": (14, 256, 512, 1, 2)}
+# As many channels of y; one filter each.
+DEPTHWISE = {"depthwise128": (56, 128, 1), "depthwise512": (14, 512, 1),
+             "depthwise256s2": (28, 256, 2)}
+BATCH = 16
 STEPS = {"resnet18": ("resnet18", "3x32x32", 64, 10),
          "resnet18-imagenet": ("resnet18", "3x224x224", 32, 1000),
          "resnet20": ("resnet20", "3x32x32", 128, 10)}
@@ -45,6 +54,10 @@ def last_line(result):
 def cpus_of(threads):
     """Where processes of so many threads run: the last CPU, as the first often serves the devices."""
     return {max(CPUS)} if threads == 1 else CPUS
+
+
+def of_stride(stride):
+    return "" if stride == 1 else f"/{stride}"
 
 
 def sum_of(products):
@@ -222,15 +235,26 @@ class Comparer:
         self.compare([(command, {what: last_line})], theirs)
 
     def conv(self, row):
-        size, channels = CONVS[row]
-        n = 16
+        size, c, o, kernel, stride = CONVS[row]
+        channels = str(c) if c == o else f"{c}-{o}"
+        self.convolution(f"conv {kernel}x{kernel}{of_stride(stride)} {channels}@{size}",
+                         (size, c, o, kernel, stride), 1, ())
+
+    def depthwise(self, row):
+        size, c, stride = DEPTHWISE[row]
+        self.convolution(f"depthwise 3x3{of_stride(stride)} {c}@{size}", (size, c, c, 3, stride), c,
+                         ("--depthwise",))
+
+    def convolution(self, title, geometry, groups, more):
+        size, c, o, kernel, stride = geometry
+        pad = kernel // 2
         names, keys = {}, {"fwd": "y = x w'", "dx": "dx = dy w", "dw": "dw = dy' x"}
         for product, key in keys.items():
-            names[f"conv 3x3 {channels}@{size} batch {n} {product}"] = (
+            names[f"{title} batch {BATCH} {product}"] = (
                 lambda r, key=key: next(l["median_s"] for l in r["lines"] if l["name"] == key))
 
         def theirs():
-            shape = [str(v) for v in (n, size, channels, channels, 3, 1, 1)]
+            shape = [str(v) for v in (BATCH, size, c, o, kernel, stride, pad, groups)]
             rivals = {}
             for rival, products in self.both_onednn("conv", ("f32", "bf16"), shape).items():
                 for what, product in zip(names, keys):
@@ -238,15 +262,16 @@ class Comparer:
                         rivals.setdefault(what, {})[rival] = products[product]
             return rivals
 
-        command = self.ours("conv", "--n", str(n), "--h", str(size), "--c", str(channels), "--o",
-                            str(channels), "--recipe", "luq", "--rival", "none")
+        command = self.ours("conv", "--n", str(BATCH), "--h", str(size), "--c", str(c), "--o", str(o),
+                            "--kernel", str(kernel), "--stride", str(stride), "--pad", str(pad), *more,
+                            "--recipe", "luq", "--rival", "none")
         self.compare([(command, names)], theirs)
 
     def layer(self, row):
         """Forward and backward of conv 3x3 + batchnorm + relu inside a plain net: what four such
         layers more add to its step, their update included; oneDNN's alone, without one."""
-        size, channels = CONVS[row.replace("layer", "conv")]
-        n, commands = 16, []
+        size, channels = SQUARE[row.removeprefix("layer")]
+        n, commands = BATCH, []
         for recipe in ("luq", "luq_lean"):
             steps = [self.ours("step", "--model", f"plain:{depth},{channels}", "--input",
                                f"{channels}x{size}x{size}", "--batch", str(n), "--recipe", recipe)
@@ -333,13 +358,19 @@ class Comparer:
             print(f"    {error}", file=sys.stderr)
 
 
-LAYERS = [row.replace("conv", "layer") for row in CONVS]
+LAYERS = [f"layer{row}" for row in SQUARE]
+SKINNY = (1, 8, 32)
 REPEATING = "luq+recompute=products"
 ROWS = {
     "gemm1024": lambda c: c.products("gemm", (1024, 1024, 1024), ["--a", "int4", "--b", "int4"]),
     "gemm2048": lambda c: c.products("gemm", (2048, 2048, 2048), ["--a", "int4", "--b", "int4"]),
     "linear": lambda c: c.products("linear", (2048, 1024, 1024), ["--recipe", "luq"]),
+    **{f"gemm{m}": lambda c, m=m: c.products("gemm", (m, 1024, 1024), ["--a", "int4", "--b", "int4"])
+       for m in SKINNY},
+    **{f"linear{m}": lambda c, m=m: c.products("linear", (m, 1024, 1024), ["--recipe", "luq"])
+       for m in SKINNY},
     **{row: lambda c, row=row: c.conv(row) for row in CONVS},
+    **{row: lambda c, row=row: c.depthwise(row) for row in DEPTHWISE},
     **{row: lambda c, row=row: c.layer(row) for row in LAYERS},
     "encode": Comparer.encode,
     "resnet18": lambda c: c.step("resnet18", ("luq", "luq_lean", REPEATING, "f32")),

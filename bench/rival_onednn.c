@@ -1,6 +1,6 @@
 /* Times oneDNN: products in f32, bf16 and s8, and the three products of a convolution. Prints JSON.
  * usage: rival_onednn gemm|linear TYPE M N K MILLISECONDS
- *        rival_onednn conv TYPE N H C O KERNEL STRIDE PAD MILLISECONDS
+ *        rival_onednn conv TYPE N H C O KERNEL STRIDE PAD GROUPS MILLISECONDS
  *        rival_onednn layer TYPE N H C MILLISECONDS
  *
  * gemm, linear: matrices in the plain layout, as ours. conv: every tensor in the layout that oneDNN
@@ -146,7 +146,19 @@ static dnnl_memory_desc_t image(dnnl_dim_t n, dnnl_dim_t c, dnnl_dim_t h, dnnl_d
     return md;
 }
 
-static void convolution(const char *word, const dnnl_dim_t v[7], double milliseconds)
+static dnnl_memory_desc_t weights(dnnl_dim_t groups, dnnl_dim_t o, dnnl_dim_t c, dnnl_dim_t r,
+                                  dnnl_data_type_t type)
+{
+    const dnnl_dims_t dims = {groups, o / groups, c / groups, r, r};
+    dnnl_memory_desc_t md;
+
+    if (groups == 1)
+        return image(o, c, r, type);
+    check(dnnl_memory_desc_init_by_tag(&md, 5, dims, type, dnnl_format_tag_any), "weights");
+    return md;
+}
+
+static void convolution(const char *word, const dnnl_dim_t v[8], double milliseconds)
 {
     static const int fwd[] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
     static const int dx[] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST};
@@ -161,7 +173,7 @@ static void convolution(const char *word, const dnnl_dim_t v[7], double millisec
     const dnnl_dim_t n = v[0], h = v[1], c = v[2], o = v[3], r = v[4];
     const dnnl_dims_t strides = {v[5], v[5]}, pads = {v[6], v[6]};
     const dnnl_alg_kind_t how = dnnl_convolution_direct;
-    const dnnl_memory_desc_t x = image(n, c, h, type), w = image(o, c, r, type),
+    const dnnl_memory_desc_t x = image(n, c, h, type), w = weights(v[7], o, c, r, type),
                              y = image(n, o, (h + 2 * v[6] - r) / v[5] + 1, type);
     dnnl_convolution_desc_t desc;
     dnnl_primitive_desc_t hint;
@@ -312,14 +324,15 @@ static void layer(const char *word, dnnl_dim_t n, dnnl_dim_t h, dnnl_dim_t c, do
 
 int main(int argc, char **argv)
 {
-    const int is_conv = argc == 11 && strcmp(argv[1], "conv") == 0;
+    const int is_conv = argc == 12 && strcmp(argv[1], "conv") == 0;
     const int is_linear = argc == 7 && strcmp(argv[1], "linear") == 0;
     const int is_layer = argc == 7 && strcmp(argv[1], "layer") == 0;
 
     if (!is_conv && !is_linear && !is_layer && (argc != 7 || strcmp(argv[1], "gemm") != 0)) {
-        fprintf(stderr, "usage: rival_onednn gemm|linear TYPE M N K MILLISECONDS\n"
-                        "       rival_onednn conv TYPE N H C O KERNEL STRIDE PAD MILLISECONDS\n"
-                        "       rival_onednn layer TYPE N H C MILLISECONDS\n");
+        fprintf(stderr,
+                "usage: rival_onednn gemm|linear TYPE M N K MILLISECONDS\n"
+                "       rival_onednn conv TYPE N H C O KERNEL STRIDE PAD GROUPS MILLISECONDS\n"
+                "       rival_onednn layer TYPE N H C MILLISECONDS\n");
         return 2;
     }
     const dnnl_version_t *version = dnnl_version();
@@ -328,11 +341,11 @@ int main(int argc, char **argv)
     check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "stream");
     printf("{\"rival\": \"oneDNN %d.%d %s\"", version->major, version->minor, argv[2]);
     if (is_conv) {
-        dnnl_dim_t v[7];
+        dnnl_dim_t v[8];
 
-        for (int i = 0; i < 7; i++)
+        for (int i = 0; i < 8; i++)
             v[i] = atol(argv[3 + i]);
-        convolution(argv[2], v, atof(argv[10]));
+        convolution(argv[2], v, atof(argv[11]));
     } else if (is_layer) {
         layer(argv[2], atol(argv[3]), atol(argv[4]), atol(argv[5]), atof(argv[6]));
     } else {

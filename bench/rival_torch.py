@@ -2,7 +2,7 @@
 """Times single products of the oneDNN, and in f32 of the MKL, that PyTorch brings along. Prints JSON.
 
     rival_torch.py gemm|linear TYPES M N K THREADS MILLISECONDS
-    rival_torch.py conv TYPES N H C O KERNEL STRIDE PAD THREADS MILLISECONDS
+    rival_torch.py conv TYPES N H C O KERNEL STRIDE PAD GROUPS THREADS MILLISECONDS
 
 TYPES are some of f32,bf16,s8. gemm: x w', and the same once more with weights packed beforehand.
 linear, conv: the three products of a step. Images are channels_last. bf16: so are the results. s8:
@@ -159,16 +159,20 @@ def matrices(bench, word, shape):
 def convolutions(word, shape):
     if word == "s8":
         return {}
-    n, h, c, o, kernel, stride, pad = shape
+    n, h, c, o, kernel, stride, pad, groups = shape
     x, w = (values(word, *dims).to(memory_format=torch.channels_last)
-            for dims in ((n, c, h, h), (o, c, kernel, kernel)))
-    dy = torch.randn_like(F.conv2d(x, w, None, stride, pad))
+            for dims in ((n, c, h, h), (o, c // groups, kernel, kernel)))
+
+    def forward():
+        return F.conv2d(x, w, None, stride, pad, 1, groups)
+
+    dy = torch.randn_like(forward())
 
     def backward(*wanted):
         return torch.ops.aten.convolution_backward(dy, x, w, None, [stride] * 2, [pad] * 2, [1, 1],
-                                                   False, [0, 0], 1, [*wanted, False])
+                                                   False, [0, 0], groups, [*wanted, False])
 
-    return {f"{ONEDNN} {word}": {"fwd": lambda: F.conv2d(x, w, None, stride, pad),
+    return {f"{ONEDNN} {word}": {"fwd": forward,
                                  "dx": lambda: backward(True, False),
                                  "dw": lambda: backward(False, True)}}
 
@@ -180,7 +184,7 @@ def main():
     parser.add_argument("numbers", type=int, nargs="+")
     args = parser.parse_args()
     *shape, threads, milliseconds = args.numbers
-    if len(shape) != (7 if args.bench == "conv" else 3):
+    if len(shape) != (8 if args.bench == "conv" else 3):
         sys.exit("rival_torch: not as many numbers as a shape needs")
     torch.set_num_threads(threads)
     torch.manual_seed(1)

@@ -10,7 +10,7 @@ typedef struct bench_values {
     cli_list set;
     const char *rival;
     size_t m, n, k, h, c, o, kernel, stride, pad, threads, classes, milliseconds, repeats;
-    bool json, split, layers;
+    bool json, split, layers, depthwise;
 } bench_values;
 
 /* ---- measuring (bench_measure.c) ---------------------------------------------------------- */
@@ -108,12 +108,16 @@ nyb_status bench_measure_encode(const char *name, bench_operand *o, struct bench
 typedef struct bench_layer {
     nyb_image x;
     size_t o, kernel, stride, pad;
-    size_t oh, ow; /* bench_layer_init computes them */
+    bool depthwise; /* o = x.c, and each output sees its own channel only */
+    size_t oh, ow;  /* bench_layer_init computes them */
 } bench_layer;
 /* False if the kernel is larger than the image. */
 bool bench_layer_init(bench_layer *l);
 bench_layer bench_layer_linear(const bench_values *v);
 double bench_layer_macs(const bench_layer *l);
+/* The weights as a matrix: o * kernel * kernel rows of c; depthwise: c rows of kernel * kernel. */
+size_t bench_layer_weight_rows(const bench_layer *l);
+size_t bench_layer_weight_cols(const bench_layer *l);
 /* a and b are x w, dy w or dy x. Both packed, or both real. Takes turns with our own f32 product
  * unless that is what it is, or v->rival says otherwise. */
 nyb_status bench_measure_product(const char *name, nyb_plan_kind kind, const bench_layer *layer,

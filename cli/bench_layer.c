@@ -32,8 +32,18 @@ static double useful_taps(size_t in, size_t out, const bench_layer *l)
 
 double bench_layer_macs(const bench_layer *l)
 {
-    return (double)l->x.n * (double)l->x.c * (double)l->o * useful_taps(l->x.h, l->oh, l) *
-           useful_taps(l->x.w, l->ow, l);
+    return (double)l->x.n * (double)l->x.c * (l->depthwise ? 1 : (double)l->o) *
+           useful_taps(l->x.h, l->oh, l) * useful_taps(l->x.w, l->ow, l);
+}
+
+size_t bench_layer_weight_rows(const bench_layer *l)
+{
+    return l->depthwise ? l->x.c : l->o * l->kernel * l->kernel;
+}
+
+size_t bench_layer_weight_cols(const bench_layer *l)
+{
+    return l->depthwise ? l->kernel * l->kernel : l->x.c;
 }
 
 /* ---- measuring ---------------------------------------------------------------------------- */
@@ -63,9 +73,8 @@ static nyb_status open_operands(layer_bench *b, const nyb_recipe *recipe, bench_
     static const char *const keys[] = {"fwd.x", "fwd.w", "dgrad.dy"};
     static const char *const names[] = {"quantize x", "quantize w", "quantize dy"};
     const bench_layer *l = &b->layer;
-    size_t rows[] = {l->x.n * l->x.h * l->x.w, l->o * l->kernel * l->kernel,
-                     l->x.n * l->oh * l->ow};
-    size_t cols[] = {l->x.c, l->x.c, l->o};
+    size_t rows[] = {l->x.n * l->x.h * l->x.w, bench_layer_weight_rows(l), l->x.n * l->oh * l->ow};
+    size_t cols[] = {l->x.c, bench_layer_weight_cols(l), l->o};
     for (size_t i = 0; i < 3; i++) {
         nyb_spec spec;
         NYB_TRY(spec_of(recipe, keys[i], &spec, err));
@@ -155,18 +164,19 @@ int bench_linear(nyb_context *context, const bench_values *v)
 int bench_conv(nyb_context *context, const bench_values *v)
 {
     bench_layer layer = {.x = {v->n, v->h, v->h, v->c},
-                         .o = v->o,
+                         .o = v->depthwise ? v->c : v->o,
                          .kernel = v->kernel,
                          .stride = v->stride,
-                         .pad = v->pad};
+                         .pad = v->pad,
+                         .depthwise = v->depthwise};
     if (!bench_layer_init(&layer)) {
         cli_error("bench conv", "a kernel of %zu is larger than %zu pixels with their padding",
                   v->kernel, v->h + 2 * v->pad);
         return CLI_USAGE;
     }
     return run(context, v, "conv", &layer,
-               json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "n", (json_int_t)v->n, "h",
-                         (json_int_t)v->h, "c", (json_int_t)v->c, "o", (json_int_t)v->o, "kernel",
-                         (json_int_t)v->kernel, "stride", (json_int_t)v->stride, "pad",
-                         (json_int_t)v->pad));
+               json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "n", (json_int_t)v->n, "h",
+                         (json_int_t)v->h, "c", (json_int_t)v->c, "o", (json_int_t)layer.o,
+                         "kernel", (json_int_t)v->kernel, "stride", (json_int_t)v->stride, "pad",
+                         (json_int_t)v->pad, "depthwise", v->depthwise));
 }

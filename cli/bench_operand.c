@@ -86,6 +86,9 @@ static nyb_status multiply_f32(void *arg, nyb_error *err)
 static nyb_status plan(nyb_plan_kind kind, const bench_layer *l, nyb_context *context,
                        const nyb_format *a, const nyb_format *b, nyb_plan **made, nyb_error *err)
 {
+    if (l->depthwise)
+        return nyb_plan_create_depthwise(context, kind, l->x, l->kernel, l->kernel, l->stride,
+                                         l->pad, a, b, made, err);
     return nyb_plan_create(context, kind, l->x, l->o, l->kernel, l->kernel, l->stride, l->pad, a, b,
                            made, err);
 }
@@ -94,7 +97,7 @@ static nyb_status plan(nyb_plan_kind kind, const bench_layer *l, nyb_context *co
 static double elements_of(nyb_plan_kind kind, const bench_layer *l, double *all)
 {
     double x = (double)l->x.n * (double)l->x.h * (double)l->x.w * (double)l->x.c;
-    double w = (double)l->o * (double)l->kernel * (double)l->kernel * (double)l->x.c;
+    double w = (double)bench_layer_weight_rows(l) * (double)bench_layer_weight_cols(l);
     double y = (double)l->x.n * (double)l->oh * (double)l->ow * (double)l->o;
     *all = x + w + y;
     return kind == NYB_PLAN_Y ? y : kind == NYB_PLAN_DX ? x : w;

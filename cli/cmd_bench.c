@@ -17,6 +17,8 @@ static const cli_option options[] = {
      1 << 16},
     {"o", "N", "conv: channels of y (default: 128)", CLI_SIZE, offsetof(bench_values, o), 1,
      1 << 16},
+    {"depthwise", NULL, "conv: one filter for each channel of x, whatever --o says", CLI_FLAG,
+     offsetof(bench_values, depthwise), 0, 0},
     {"kernel", "N", "conv: rows and columns of the kernel (default: 3)", CLI_SIZE,
      offsetof(bench_values, kernel), 1, 64},
     {"stride", "N", "conv: (default: 1)", CLI_SIZE, offsetof(bench_values, stride), 1, 64},

@@ -91,7 +91,8 @@ def accuracy(experiment):
             f"seed. Command: `bench/accuracy.sh {experiment}`. Machine: {unique(runs, 'machine')}.\n")
 
 
-HEADLINES = ("gemm 1024", "linear", "conv 3x3 128", "layer conv 3x3 + batchnorm + relu 128")
+HEADLINES = ("gemm 1024", "gemm 8x", "linear", "conv 3x3 128", "conv 3x3/2 64", "conv 1x1 256",
+             "depthwise 3x3 512", "layer conv 3x3 + batchnorm + relu 128")
 
 
 def compared(keep):

@@ -96,6 +96,11 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create(nyb_context *context, nyb_plan
                                                   size_t stride, size_t pad, const nyb_format *a,
                                                   const nyb_format *b, nyb_plan **plan,
                                                   nyb_error *err);
+/* The same of a depthwise convolution, one filter of r x s for each channel: w and dw are c rows of
+ * r * s, dy and y have c channels. NYB_LIMIT also beyond 63 x 63 or 32768 pixels of width. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create_depthwise(
+    nyb_context *context, nyb_plan_kind kind, nyb_image image, size_t r, size_t s, size_t stride,
+    size_t pad, const nyb_format *a, const nyb_format *b, nyb_plan **plan, nyb_error *err);
 NYB_API void nyb_plan_destroy(nyb_plan **plan);
 NYB_API const char *nyb_plan_engine(const nyb_plan *plan);
 NYB_API const char *nyb_plan_kernel(const nyb_plan *plan);

@@ -1,7 +1,7 @@
 /* The public products of matrices and images: checks, a plan, a run. */
 #include <nybble/gemm.h>
 
-#include "gemm/conv.h"
+#include "gemm/depthwise.h"
 #include "quant/round.h"
 
 struct nyb_matrix {
@@ -290,7 +290,8 @@ nyb_status nyb_convolve_y(nyb_context *context, const nyb_matrix *x, nyb_image i
 
 struct nyb_plan {
     nyb_context *context;
-    nyb_conv *conv;
+    nyb_conv *conv;           /* NULL: depthwise */
+    nyb_depthwise *depthwise; /* or NULL */
     void *scratch;
     nyb_stream stream; /* of an accumulator that draws */
 };
@@ -339,11 +340,40 @@ nyb_status nyb_plan_create_accum(nyb_context *context, nyb_plan_kind kind, nyb_i
     return NYB_OK;
 }
 
+nyb_status nyb_plan_create_depthwise(nyb_context *context, nyb_plan_kind kind, nyb_image image,
+                                     size_t r, size_t s, size_t stride, size_t pad,
+                                     const nyb_format *a, const nyb_format *b, nyb_plan **plan,
+                                     nyb_error *err)
+{
+    const nyb_conv_shape shape = shape_of(image, image.c, r, s, stride, pad);
+
+    *plan = NULL;
+    NYB_TRY(check_pointers(context && a && b, err));
+    nyb_plan *p = nyb_alloc(sizeof *p);
+    if (!p)
+        return nyb_fail(err, NYB_MEMORY, "no memory for a plan");
+    p->context = context;
+    nyb_status status =
+        nyb_depthwise_create(context, product_of(kind), &shape, a, b, 1, false, &p->depthwise, err);
+    if (status == NYB_OK) {
+        p->scratch = nyb_alloc(nyb_depthwise_scratch_bytes(p->depthwise));
+        if (!p->scratch)
+            status = nyb_fail(err, NYB_MEMORY, "no memory for the scratch of a plan");
+    }
+    if (status != NYB_OK) {
+        nyb_plan_destroy(&p);
+        return status;
+    }
+    *plan = p;
+    return NYB_OK;
+}
+
 void nyb_plan_destroy(nyb_plan **plan)
 {
     if (!*plan)
         return;
     nyb_conv_destroy(&(*plan)->conv);
+    nyb_depthwise_destroy(&(*plan)->depthwise);
     nyb_free((*plan)->scratch);
     nyb_free(*plan);
     *plan = NULL;
@@ -351,12 +381,13 @@ void nyb_plan_destroy(nyb_plan **plan)
 
 const char *nyb_plan_engine(const nyb_plan *plan)
 {
-    return nyb_conv_engine(plan->conv);
+    return plan->depthwise ? nyb_depthwise_engine(plan->depthwise) : nyb_conv_engine(plan->conv);
 }
 
 const char *nyb_plan_kernel(const nyb_plan *plan)
 {
-    return nyb_conv_kernel(plan->conv);
+    return plan->depthwise ? nyb_depthwise_kernel_name(plan->depthwise)
+                           : nyb_conv_kernel(plan->conv);
 }
 
 void nyb_plan_seed(nyb_plan *plan, uint64_t seed, uint32_t step)
@@ -365,14 +396,23 @@ void nyb_plan_seed(nyb_plan *plan, uint64_t seed, uint32_t step)
     plan->stream.step = step;
 }
 
+static void run_plan(nyb_plan *plan, nyb_operand a, nyb_operand b, float *out)
+{
+    if (plan->conv) {
+        run(plan->conv, plan->context, &a, &b, NULL, &plan->stream, out, plan->scratch);
+        return;
+    }
+    const uint32_t former = nyb_cpu_fp_enter();
+    nyb_depthwise_run(plan->depthwise, plan->context, &a, &b, NULL, false, out, plan->scratch);
+    nyb_cpu_fp_restore(former);
+}
+
 void nyb_plan_run(nyb_plan *plan, const nyb_matrix *a, const nyb_matrix *b, float *out)
 {
-    run(plan->conv, plan->context, &(nyb_operand){.packed = &a->packed},
-        &(nyb_operand){.packed = &b->packed}, NULL, &plan->stream, out, plan->scratch);
+    run_plan(plan, (nyb_operand){.packed = &a->packed}, (nyb_operand){.packed = &b->packed}, out);
 }
 
 void nyb_plan_run_f32(nyb_plan *plan, const float *a, const float *b, float *out)
 {
-    run(plan->conv, plan->context, &(nyb_operand){.real = a}, &(nyb_operand){.real = b}, NULL,
-        &plan->stream, out, plan->scratch);
+    run_plan(plan, (nyb_operand){.real = a}, (nyb_operand){.real = b}, out);
 }

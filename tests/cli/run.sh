@@ -352,6 +352,11 @@ same "$(json "$work/out" '[l["name"] for l in j["lines"] if "rival" in l and l["
 # 2 images, 4x4 outputs, 16 x 32 channels; 10 of 12 taps of a row are inside, times those of a column
 same "$(json "$work/out" 'round(j["lines"][3]["per_s"] * j["lines"][3]["median_s"])')" \
     "$((2 * 10 * 10 * 16 * 32))" "multiply-adds of bench conv"
+run 0 bench conv --n 2 --h 7 --c 16 --stride 2 --depthwise --time 1 --json
+is_json
+same "$(json "$work/out" '[(j["o"], l["engine"], round(l["per_s"] * l["median_s"])) for l in j["lines"][3:6]]')" \
+    "[(16, 's8', $((2 * 10 * 10 * 16))), (16, 's8', $((2 * 10 * 10 * 16))), (16, 's8', $((2 * 10 * 10 * 16)))]" \
+    "products of bench conv --depthwise"
 run 0 bench conv --n 1 --h 4 --c 16 --o 16 --kernel 1 --pad 0 --time 1 --rival none --recipe f32
 grep -q quantize "$work/out" && fail "bench conv quantizes f32"
 run 2 bench conv --h 2 --kernel 5 --pad 1

@@ -365,6 +365,52 @@ static void blocks_that_cannot_be_multiplied(void **state)
     assert_int_equal(nyb_matmul_blocks(context, &good, &b.matrix, y, &err), NYB_OK);
 }
 
+/* x and dy as an image of 3x6 with 45 channels; a filter of 3x3 for each. */
+static void a_depthwise_plan_sums_its_own_channel(void **state)
+{
+    const nyb_image image = {1, 3, 6, K};
+    nyb_matrix *qx = matrix("int4", x, 18, K), *qw = matrix("int4", w, K, 9);
+    const nyb_format *int4 = nyb_format_find("int4"), *f32 = nyb_format_find("f32");
+    float got[18 * K], real[18 * K];
+    nyb_plan *plan;
+
+    (void)state;
+    assert_int_equal(
+        nyb_plan_create_depthwise(context, NYB_PLAN_Y, image, 3, 3, 1, 1, int4, int4, &plan, NULL),
+        NYB_OK);
+    assert_string_equal(nyb_plan_engine(plan), "s8");
+    assert_true(strlen(nyb_plan_kernel(plan)) > 0);
+    const uint64_t allocated = nyb_alloc_count();
+    nyb_plan_run(plan, qx, qw, got);
+    assert_int_equal(nyb_alloc_count(), allocated);
+    nyb_plan_destroy(&plan);
+    assert_int_equal(
+        nyb_plan_create_depthwise(context, NYB_PLAN_Y, image, 3, 3, 1, 1, f32, f32, &plan, NULL),
+        NYB_OK);
+    assert_string_equal(nyb_plan_engine(plan), "f32");
+    nyb_plan_run_f32(plan, x, w, real);
+    nyb_plan_destroy(&plan);
+    for (size_t i = 0; i < 18 * K; i++) {
+        double sum = 0, real_sum = 0;
+        for (size_t tap = 0; tap < 9; tap++) {
+            const long h = (long)(i / K / 6 + tap / 3) - 1, v = (long)(i / K % 6 + tap % 3) - 1;
+            const size_t c = i % K, pixel = (size_t)(h * 6 + v);
+            if (h < 0 || h >= 3 || v < 0 || v >= 6)
+                continue;
+            sum += unit("int4", qx, pixel, c) * unit("int4", qw, c, tap);
+            real_sum += (double)x[pixel * K + c] * (double)w[c * 9 + tap];
+        }
+        assert_true(got[i] == (float)sum * (nyb_matrix_scale(qx) * nyb_matrix_scale(qw)));
+        assert_true(fabs((double)real[i] - real_sum) < 1e-5);
+    }
+    assert_int_equal(
+        nyb_plan_create_depthwise(context, NYB_PLAN_Y, image, 64, 64, 1, 63, f32, f32, &plan, NULL),
+        NYB_LIMIT);
+    assert_null(plan);
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+}
+
 static void wrong_shapes_name_both_sides(void **state)
 {
     nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K), *none;
@@ -413,7 +459,7 @@ static void memory_failures_leak_nothing(void **state)
     quantize_blocks("int4/absmax/block16", 16, w, N, &b);
     assert_int_equal(nyb_spec_parse("int4", &int4, NULL), NYB_OK);
     for (uint64_t n = 1; status != NYB_OK; n++) {
-        nyb_plan *plan = NULL;
+        nyb_plan *plan = NULL, *depthwise = NULL;
         const nyb_format *f = nyb_format_find("int4");
         made = NULL;
         nyb_alloc_fail_after(n, false);
@@ -425,11 +471,15 @@ static void memory_failures_leak_nothing(void **state)
         if (status == NYB_OK)
             status = nyb_plan_create(context, NYB_PLAN_DX, (nyb_image){1, 1, M, K}, N, 1, 1, 1, 0,
                                      f, f, &plan, NULL);
+        if (status == NYB_OK)
+            status = nyb_plan_create_depthwise(context, NYB_PLAN_DX, (nyb_image){1, 3, 6, K}, 3, 3,
+                                               1, 1, f, f, &depthwise, NULL);
         nyb_alloc_fail_after(0, false);
         assert_true(status == NYB_OK || status == NYB_MEMORY);
         assert_true(n < 200);
         nyb_matrix_destroy(&made);
         nyb_plan_destroy(&plan);
+        nyb_plan_destroy(&depthwise);
     }
     nyb_matrix_destroy(&qx);
     nyb_matrix_destroy(&qw);
@@ -446,6 +496,7 @@ int main(void)
         cmocka_unit_test(products_in_blocks_are_chains),
         cmocka_unit_test(factors_are_scales_of_blocks),
         cmocka_unit_test(blocks_that_cannot_be_multiplied),
+        cmocka_unit_test(a_depthwise_plan_sums_its_own_channel),
         cmocka_unit_test(wrong_shapes_name_both_sides),
         cmocka_unit_test(memory_failures_leak_nothing),
     };
