@@ -47,4 +47,13 @@ print(rival["how"], rival["seconds"], rival["ratio"] > 1)')" \
     "gemm f32,s8 1024 1024 1024 1 100 on 1 100 True" "what a rival has run and how long"
 compare 0 --rows gemm1024 --cpu avx2 --threads 2 --quick --time 1
 same "$(tail -1 "$results" | grep -v pinned_to | grep -c "1024 2 100 on $(nproc)")" 1 "lines of two threads, pinned to no CPU"
+# README.md names the fastest of several rivals of a kind.
+same "$(PYTHONPATH=$root/tools python3 -c 'import readme_tables
+rival = {"ratio_min": 1, "ratio_max": 3}
+rivals = {"lib 2 s8": {"ratio": 3, **rival}, "lib 3 (packed weights) s8": {"ratio": 3.5, **rival},
+          "lib 3 (packed weights) u8s8": {"ratio": 2, **rival}, "lib 3 f32": {"ratio": 1, **rival}}
+print(readme_tables.against({"rounds": 3, "rivals": rivals}, ("s8",)))
+print(readme_tables.threads_of({"threads": 1, "pinned_to": 0}), readme_tables.threads_of({"threads": 2}))')" \
+    "2.0 (1.0–3.0) lib 3 (packed weights)
+1, pinned 2" "the fastest rival, and pinned threads"
 finish
