@@ -94,9 +94,10 @@ static nyb_status quantize(blocks *b, const nyb_spec *spec, size_t role, nyb_err
         spread(spec, n_rows, groups, scales);
         return NYB_OK;
     }
-    memcpy(scales, groups, n_rows * PARTS * sizeof *scales);
-    if (has_factors(spec))
+    if (has_factors(spec)) {
+        memcpy(scales, groups, n_rows * PARTS * sizeof *scales);
         return split_factors(b, spec, role, scales, level, err);
+    }
     *level = groups[0];
     for (size_t i = 0; i < n_rows * PARTS; i++)
         scales[i] = 1.0f;
