@@ -213,6 +213,12 @@ bool nyb_accum_is_free(const nyb_accum_grid *grid, size_t chunk, size_t k, doubl
     return factor * (double)k * largest <= (double)grid->max;
 }
 
+bool nyb_accum_is_normal(const nyb_accum_grid *grid, double unit)
+{
+    return grid->mode == NYB_ACCUM_DRAWN && unit >= (double)grid->base &&
+           unit >= (double)grid->least;
+}
+
 extern const nyb_accum_kernel nyb_accum_avx512, nyb_accum_avx2, nyb_accum_ref;
 
 const nyb_accum_kernel *const nyb_accum_kernels[] = {

@@ -102,6 +102,9 @@ void nyb_accum_grid_init(nyb_accum_grid *grid, const nyb_accum *accum);
 /* Whether no sum of k products, none larger than `largest`, in chunks (0: one) comes near
  * grid->max, whatever is drawn. */
 bool nyb_accum_is_free(const nyb_accum_grid *grid, size_t chunk, size_t k, double largest);
+/* DRAWN: whether no sum of products that are all multiples of `unit` is a subnormal number: it is
+ * 0, or at least unit. */
+bool nyb_accum_is_normal(const nyb_accum_grid *grid, double unit);
 
 #define NYB_ACCUM_COLS 32
 
@@ -114,6 +117,7 @@ typedef struct nyb_accum_args {
     bool last;
     bool fused;  /* all products are exact in 24 bits, and the grid fuses */
     bool free;   /* nyb_accum_is_free: nothing is clamped, and there is no NaN */
+    bool normal; /* free, and nyb_accum_is_normal */
     bool narrow; /* only columns 0..15 are wanted; the others are left alone, or hold anything */
     size_t rows;
     const float *a; /* row m, k given by runs: run_len[i] values, a_step apart, at

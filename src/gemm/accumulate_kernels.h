@@ -11,16 +11,17 @@
 /* What a chain is made of; constants where a block is inlined. */
 typedef struct chain {
     nyb_accum_mode mode;
-    bool fused, free;
+    bool fused, free, normal;
 } chain;
 
 /* By chance: the dropped bits and random ones carry into those that are kept. Below 2^emin the last
  * bit that is kept has the same place in x +- 2^emin. */
 static ALWAYS_INLINE vec drawn(const chain c, const nyb_accum_grid *grid, vec x, vec *z)
 {
-    const vec base = vec_base(x, grid->base);
-
     *z = vec_xorshift(*z);
+    if (c.normal) /* or +0, which stays what it is: no bit that is dropped is set */
+        return vec_carry(x, *z, grid->dropped, grid->random);
+    const vec base = vec_base(x, grid->base);
     const vec y = vec_sub(vec_carry(vec_add(x, base), *z, grid->dropped, grid->random), base);
     return vec_above(c.free ? y : vec_but_nan(y, x), grid->least);
 }
@@ -151,11 +152,11 @@ static ALWAYS_INLINE void run_chain(const nyb_accum_args *args, const chain c)
         run_columns(args, c, col, ACCUM_VECS);
 }
 
-#if ACCUM_SUMS == 1 /* small, not fast: one copy decides as it goes */
+#if ACCUM_SUMS == 1 /* small, not fast: one copy decides as it goes, without short cuts */
 
 static void run(const nyb_accum_args *args)
 {
-    run_chain(args, (chain){args->grid->mode, args->fused, args->free});
+    run_chain(args, (chain){args->grid->mode, args->fused, args->free, false});
 }
 
 #else
@@ -163,7 +164,7 @@ static void run(const nyb_accum_args *args)
 #define RUN_CHAIN(name, mode, fused, free)                                                         \
     static void name(const nyb_accum_args *args)                                                   \
     {                                                                                              \
-        run_chain(args, (chain){mode, fused, free});                                               \
+        run_chain(args, (chain){mode, fused, free, false});                                        \
     }
 RUN_CHAIN(run_magic, NYB_ACCUM_MAGIC, false, false)
 RUN_CHAIN(run_magic_free, NYB_ACCUM_MAGIC, false, true)
@@ -180,6 +181,16 @@ RUN_CHAIN(run_drawn_free, NYB_ACCUM_DRAWN, false, true)
 RUN_CHAIN(run_drawn_fused, NYB_ACCUM_DRAWN, true, false)
 RUN_CHAIN(run_drawn_fused_free, NYB_ACCUM_DRAWN, true, true)
 RUN_CHAIN(run_int, NYB_ACCUM_INT, true, false)
+
+static void run_drawn_normal(const nyb_accum_args *args)
+{
+    run_chain(args, (chain){NYB_ACCUM_DRAWN, false, true, true});
+}
+
+static void run_drawn_fused_normal(const nyb_accum_args *args)
+{
+    run_chain(args, (chain){NYB_ACCUM_DRAWN, true, true, true});
+}
 
 static void run(const nyb_accum_args *args)
 {
@@ -203,7 +214,9 @@ static void run(const nyb_accum_args *args)
             (args->free ? run_away_free : run_away)(args);
         return;
     case NYB_ACCUM_DRAWN:
-        if (args->fused)
+        if (args->normal)
+            (args->fused ? run_drawn_fused_normal : run_drawn_normal)(args);
+        else if (args->fused)
             (args->free ? run_drawn_fused_free : run_drawn_fused)(args);
         else
             (args->free ? run_drawn_free : run_drawn)(args);

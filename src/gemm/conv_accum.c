@@ -1,4 +1,6 @@
 /* The accumulate engine: products whose every partial sum is rounded, k in order. */
+#include <math.h>
+
 #include "gemm/conv_impl.h"
 
 #define BLOCK  (NYB_TILE_ROWS * NYB_TILE_COLS)
@@ -20,10 +22,16 @@ static nyb_packed unscaled(const nyb_conv *conv, const nyb_packed *packed)
     return p;
 }
 
-/* The bits of all values together (low mantissa bits), and the largest magnitude as bits. */
+/* The bits of all values together (low mantissa bits), and the largest and the smallest magnitude
+ * as bits; the smallest counts from above 0: 0 is its largest value, and where it starts. */
 typedef struct extent {
-    uint32_t bits, largest;
+    uint32_t bits, largest, smallest;
 } extent;
+
+static uint32_t smaller_but_0(uint32_t a, uint32_t b)
+{
+    return a - 1 < b - 1 ? a : b;
+}
 
 static extent extent_of(const float *x, size_t n)
 {
@@ -33,6 +41,7 @@ static extent extent_of(const float *x, size_t n)
         const uint32_t b = nyb_bits_of(x[i]), size = b & 0x7fffffff;
         e.bits |= b;
         e.largest = size > e.largest ? size : e.largest;
+        e.smallest = smaller_but_0(size, e.smallest);
     }
     return e;
 }
@@ -41,6 +50,7 @@ static void join(extent *e, extent other)
 {
     e->bits |= other.bits;
     e->largest = other.largest > e->largest ? other.largest : e->largest;
+    e->smallest = smaller_but_0(other.smallest, e->smallest);
 }
 
 typedef struct scan {
@@ -97,6 +107,16 @@ static unsigned significant_bits(extent e)
     return zeros < 23 ? 24 - zeros : 1;
 }
 
+/* A power of two that all values are multiples of; 0 if there are subnormal ones. */
+static double unit_of(extent e)
+{
+    if (e.smallest == 0)
+        return 1.0;
+    if (e.smallest < 0x00800000)
+        return 0.0;
+    return ldexp(1.0, (int)(e.smallest >> 23) - 127 - (int)significant_bits(e) + 1);
+}
+
 static nyb_accum_key key_of(const nyb_conv_job *job, size_t sample)
 {
     nyb_stream stream = *job->stream;
@@ -138,6 +158,8 @@ void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
     job->fused = conv->grid.fuses && significant_bits(found[0]) + significant_bits(found[1]) <= 24;
     const double largest = (double)nyb_float_of(found[0].largest) * nyb_float_of(found[1].largest);
     job->free = nyb_accum_is_free(&conv->grid, (size_t)conv->accum.chunk, k, largest);
+    job->normal =
+        job->free && nyb_accum_is_normal(&conv->grid, unit_of(found[0]) * unit_of(found[1]));
 }
 
 static nyb_accum_args begin(const nyb_conv_job *job)
@@ -149,6 +171,7 @@ static nyb_accum_args begin(const nyb_conv_job *job)
         .chunk = chunk ? (size_t)chunk : SIZE_MAX,
         .fused = job->fused,
         .free = job->free,
+        .normal = job->normal,
     };
 }
 

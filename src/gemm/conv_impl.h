@@ -273,7 +273,7 @@ typedef struct nyb_conv_job {
     size_t line_pixels;       /* outputs of a line of a */
     bool offsets;             /* some line of a has one */
     const float *line_cols;   /* scales of b's lines, in shared memory; NULL: it has none */
-    bool fused, free;         /* accumulate: as nyb_accum_args */
+    bool fused, free, normal; /* accumulate: as nyb_accum_args */
     const nyb_stream *stream; /* accumulate: of an accumulator that draws */
     nyb_accum_key key;        /* FWD, DX: its */
 } nyb_conv_job;

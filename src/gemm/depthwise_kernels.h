@@ -10,6 +10,7 @@
  * and PIXELS and CHAINS, vectors that are summed at once so that additions need not wait for each
  * other, DEPTHWISE_RECORD, _NAME and _NEEDS. No include guard: each ISA has its own copy. */
 #include "gemm/store_lanes.h"
+#include "gemm/tile_unroll.h"
 
 #define GROUPS (WORDS / 16)
 
@@ -59,6 +60,10 @@ static ALWAYS_INLINE void pixels_lanes(const nyb_depthwise_pixels *args, size_t 
 
     for (; i + PIXELS <= args->n; i += PIXELS)
         pixels_step(args, i, c, lanes, PIXELS);
+    if (i + PIXELS / 2 <= args->n) {
+        pixels_step(args, i, c, lanes, PIXELS / 2);
+        i += PIXELS / 2;
+    }
     for (; i < args->n; i++)
         pixels_step(args, i, c, lanes, 1);
 }
@@ -132,20 +137,69 @@ static inline size_t words_at(size_t channels, size_t c)
     return nyb_min(WORDS, nyb_round_up(channels - c, 16));
 }
 
-static ALWAYS_INLINE void put_sums(const nyb_depthwise_pixels *args, size_t i, size_t c,
-                                   const sums *s)
+static ALWAYS_INLINE void put_sums(const nyb_depthwise_pixels *args, size_t i, size_t c, size_t g,
+                                   const sums *s, size_t lanes)
 {
-    for (size_t g = 0; g < GROUPS && c + 16 * g < args->channels; g++) {
-        const size_t at = c + 16 * g, lanes = nyb_min(16, args->channels - at);
-        put(args, i, at, vec_mul(vec_of_ivec(s->wide[g]), vec_set(args->scale)), lanes);
+    put(args, i, c + 16 * g, vec_mul(vec_of_ivec(s->wide[g]), vec_set(args->scale)), lanes);
+}
+
+/* WORDS channels from c on of all pixels, whose taps are so few that their products fit int16; r
+ * and s are constants where this is inlined, so that weights stay in registers. */
+static ALWAYS_INLINE void window(const nyb_depthwise_pixels *args, bool x_unsigned, size_t c,
+                                 size_t r, size_t s)
+{
+    const uint8_t *x = (const uint8_t *)args->x + c;
+    words w[9];
+
+    NYB_UNROLL
+    for (size_t tap = 0; tap < r * s; tap++)
+        w[tap] = words_load((const int16_t *)args->w + c + (ptrdiff_t)(tap / s) * args->w_r +
+                                (ptrdiff_t)(tap % s) * args->w_s,
+                            WORDS);
+    for (size_t i = 0; i < args->n; i++, x += args->x_step) {
+        sums sum = {.part = words_zero()};
+
+        NYB_UNROLL
+        for (size_t tap = 0; tap < r * s; tap++)
+            sum.part = words_add_products(sum.part,
+                                          words_of_bytes(x + (ptrdiff_t)(tap / s) * args->x_r +
+                                                             (ptrdiff_t)(tap % s) * args->x_s,
+                                                         WORDS, x_unsigned),
+                                          w[tap]);
+        NYB_UNROLL
+        for (int g = 0; g < GROUPS; g++) {
+            sum.wide[g] = ivec_add_words(ivec_zero(), sum.part, g);
+            put_sums(args, i, c, (size_t)g, &sum, 16);
+        }
     }
+}
+
+/* Whole vectors of channels under a window of 3 x 3, or what an edge leaves of it; returns how many
+ * channels. */
+static ALWAYS_INLINE size_t windows(const nyb_depthwise_pixels *args, bool x_unsigned)
+{
+    const size_t n = args->channels / WORDS * WORDS, r = args->taps_r, s = args->taps_s;
+
+    if (r < 2 || r > 3 || s < 2 || s > 3 || (int32_t)(r * s) > INT16_MAX / args->max_product)
+        return 0;
+    for (size_t c = 0; c < n; c += WORDS) {
+        if (r == 3 && s == 3)
+            window(args, x_unsigned, c, 3, 3);
+        else if (r == 3)
+            window(args, x_unsigned, c, 3, 2);
+        else if (s == 3)
+            window(args, x_unsigned, c, 2, 3);
+        else
+            window(args, x_unsigned, c, 2, 2);
+    }
+    return n;
 }
 
 static ALWAYS_INLINE void pixels_bytes(const nyb_depthwise_pixels *args, bool x_unsigned)
 {
     const int32_t room = INT16_MAX / args->max_product;
 
-    for (size_t c = 0; c < args->channels; c += WORDS) {
+    for (size_t c = windows(args, x_unsigned); c < args->channels; c += WORDS) {
         const size_t n = words_at(args->channels, c);
 
         for (size_t i = 0; i < args->n; i++) {
@@ -164,7 +218,8 @@ static ALWAYS_INLINE void pixels_bytes(const nyb_depthwise_pixels *args, bool x_
                                  room);
             }
             widen(&s);
-            put_sums(args, i, c, &s);
+            for (size_t g = 0; g < GROUPS && c + 16 * g < args->channels; g++)
+                put_sums(args, i, c, g, &s, nyb_min(16, args->channels - c - 16 * g));
         }
     }
 }

@@ -6,8 +6,10 @@
 
 #define MAX_K 150
 
-static float value(ck *c, bool integers, bool wild)
+static float value(ck *c, bool integers, bool wild, bool coarse)
 {
+    if (coarse) /* a multiple of 2^-15 */
+        return (float)(int32_t)(ck_rand(c) % 4095 - 2047) * 0x1p-15f;
     if (integers)
         return (float)(int32_t)(ck_rand(c) % 255) - 127.0f;
     if (wild && ck_rand(c) % 64 == 0) /* a NaN whose next bits are no NaN's */
@@ -96,13 +98,15 @@ static void check_case(ck *c, const nyb_accum_kernel *kernel)
         .b = b,
     };
 
+    const bool coarse = !integers && !wild && ck_rand(c) % 4 == 0;
     args.at = ck_range(c, 0, nyb_min(args.chunk - 1, 100));
     if (grid.mode == NYB_ACCUM_DRAWN) /* chunks of one sum each may grow most */
         args.free = args.free && nyb_accum_is_free(&grid, 0, k + 250, 4);
+    args.normal = coarse && args.free && nyb_accum_is_normal(&grid, 0x1p-30);
     for (size_t i = 0; i < n_a; i++)
-        a[i] = value(c, integers, wild);
+        a[i] = value(c, integers, wild, coarse);
     for (size_t i = 0; i < k * NYB_ACCUM_COLS; i++)
-        b[i] = value(c, integers, wild);
+        b[i] = value(c, integers, wild, coarse);
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 2; j++)
             state[i][j] = ck_guard(c, n * sizeof(float), ck_rand(c) % 2);
@@ -133,9 +137,9 @@ static void check_case(ck *c, const nyb_accum_kernel *kernel)
             if (!ck_same(c, j ? "tot" : "s", want, got, cols * sizeof *want))
                 ck_fail(c,
                         "mode %d, max %g, k %zu, row %zu of %zu, chunk %zu at %zu, fused %d, free "
-                        "%d, wild %d",
+                        "%d, normal %d, wild %d",
                         (int)grid.mode, (double)grid.max, k, m, rows, args.chunk, args.at,
-                        args.fused, args.free, wild);
+                        args.fused, args.free, args.normal, wild);
         }
     }
 }
@@ -148,7 +152,7 @@ static void check_case(ck *c, const nyb_accum_kernel *kernel)
 typedef struct bench {
     const nyb_accum_kernel *kernel;
     nyb_accum_grid grid;
-    bool fused, free;
+    bool fused, free, normal;
     float a[32 * BENCH_K], b[BENCH_K * 32], s[1024], tot[1024];
     uint32_t z[1024];
 } bench;
@@ -163,6 +167,7 @@ static void run_bench(void *arg)
         .last = true,
         .fused = w->fused,
         .free = w->free,
+        .normal = w->normal,
         .rows = 32,
         .a = w->a,
         .lda = BENCH_K,
@@ -205,6 +210,8 @@ static void bench_variant(ck *c, const nyb_accum_kernel *kernel)
     ck_bench(c, "e6m9, drawn and fused", 1024.0 * BENCH_K, "MAC", run_bench, w);
     w->free = true;
     ck_bench(c, "e6m9, drawn, fused and free", 1024.0 * BENCH_K, "MAC", run_bench, w);
+    w->normal = true;
+    ck_bench(c, "e6m9, drawn, fused and normal", 1024.0 * BENCH_K, "MAC", run_bench, w);
     free(w);
 }
 

@@ -207,7 +207,7 @@ typedef struct sums {
     float s[MAX_ROWS * NYB_ACCUM_COLS];
     uint32_t z[MAX_ROWS * NYB_ACCUM_COLS], start[MAX_ROWS * NYB_ACCUM_COLS];
     size_t k, rows, chunk;
-    bool fused, free;
+    bool fused, free, normal;
 } sums;
 
 static uint32_t cpu(void)
@@ -231,6 +231,7 @@ static void run_kernel(const nyb_accum_kernel *kernel, const nyb_accum_grid *gri
         .last = cut == c->k,
         .fused = c->fused,
         .free = c->free,
+        .normal = c->normal,
         .narrow = narrow,
         .rows = c->rows,
         .a = c->a,
@@ -266,17 +267,20 @@ static void check_kernels(const nyb_accum *accum, const kind *kd, sums *c)
     nyb_accum_grid grid;
 
     const double largest = f->grid == NYB_GRID_INT ? 225 : ldexp(1, 2 * kd->hi + 2);
+    const double unit = ldexp(1, 2 * (kd->lo - (int)kd->bits + 1));
 
     nyb_accum_grid_init(&grid, accum);
     for (const nyb_accum_kernel *const *kernel = nyb_accum_kernels; *kernel; kernel++) {
         if ((*kernel)->needs & ~cpu())
             continue;
-        for (int i = 0; i < 8; i++) {
+        for (int i = 0; i < 16; i++) {
             const bool narrow = i & 4;
             c->fused = i & 1;
             c->free = i & 2;
+            c->normal = i & 8;
             if ((c->fused && (!grid.fuses || kd->bits > 12)) ||
-                (c->free && !nyb_accum_is_free(&grid, c->chunk, c->k, largest)))
+                (c->free && !nyb_accum_is_free(&grid, c->chunk, c->k, largest)) ||
+                (c->normal && !(c->free && nyb_accum_is_normal(&grid, unit))))
                 continue;
             run_kernel(*kernel, &grid, c, narrow);
             for (size_t m = 0; m < c->rows; m++)
