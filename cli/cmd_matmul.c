@@ -77,6 +77,49 @@ static nyb_status multiply_codes(product *p, uint64_t seed, nyb_error *err)
     return status;
 }
 
+/* What nyb_quantize_groups makes of rows x p->k values, in memory that free_blocks frees. */
+static nyb_status quantize_blocks(const product *p, const nyb_spec *spec, const float *x,
+                                  size_t rows, uint64_t seed, uint32_t draw, nyb_block_matrix *m,
+                                  nyb_error *err)
+{
+    uint8_t *codes = cli_alloc(rows, p->k);
+    float *scales = cli_alloc(nyb_quant_group_count(spec, rows, p->k), sizeof *scales);
+
+    *m = (nyb_block_matrix){.format = spec->format,
+                            .rows = rows,
+                            .cols = p->k,
+                            .block = nyb_spec_block(spec),
+                            .codes = codes,
+                            .scales = scales};
+    return nyb_quantize_groups(p->context, spec, x, rows, p->k, seed, 0, draw, codes, NULL, scales,
+                               NULL, &m->level, err);
+}
+
+static void free_blocks(nyb_block_matrix *m)
+{
+    free((void *)m->codes);
+    free((void *)m->scales);
+}
+
+/* Both operands in blocks of one length. */
+static nyb_status multiply_blocks(product *p, uint64_t seed, nyb_error *err)
+{
+    nyb_block_matrix a, b = {0};
+    nyb_status status = quantize_blocks(p, &p->a_spec, p->a, p->m, seed, 0, &a, err);
+
+    if (status == NYB_OK)
+        status = quantize_blocks(p, &p->b_spec, p->bt, p->n, seed, 1, &b, err);
+    const double start = cli_now();
+    if (status == NYB_OK)
+        status = nyb_matmul_blocks(p->context, &a, &b, p->c, err);
+    p->seconds = cli_now() - start;
+    snprintf(p->engine, sizeof p->engine, "s8");
+    snprintf(p->kernel, sizeof p->kernel, "%s", nyb_context_cpu(p->context));
+    free_blocks(&a);
+    free_blocks(&b);
+    return status;
+}
+
 /* At least one operand stays real: the other is replaced by its dequantized values. */
 static nyb_status multiply_real(product *p, uint64_t seed, nyb_error *err)
 {
@@ -87,6 +130,20 @@ static nyb_status multiply_real(product *p, uint64_t seed, nyb_error *err)
         NYB_TRY(nyb_quantize(p->context, &p->b_spec, p->bt, p->n, p->k, seed, 0, 1, NULL, p->bt,
                              NULL, err));
     return run_plan(p, NULL, NULL, seed, err);
+}
+
+/* Codes with one scale, or one for each block, are multiplied as such; all else as its values. */
+static nyb_status multiply_as_specs_say(product *p, uint64_t seed, nyb_error *err)
+{
+    const size_t block = nyb_spec_block(&p->a_spec);
+
+    if (nyb_matrix_check(&p->a_spec, NULL) == NYB_OK &&
+        nyb_matrix_check(&p->b_spec, NULL) == NYB_OK)
+        return multiply_codes(p, seed, err);
+    if (block > 0 && block == nyb_spec_block(&p->b_spec) &&
+        strcmp(nyb_format_name(p->accum.format), "f32") == 0)
+        return multiply_blocks(p, seed, err);
+    return multiply_real(p, seed, err);
 }
 
 static int report(const product *p, bool json)
@@ -140,10 +197,7 @@ static int multiply(product *p, const nyb_array *a, const nyb_array *b, const ch
     }
     p->c = cli_alloc(n_out, sizeof *p->c);
     transpose(b->values, p->k, p->n, p->bt);
-    /* Codes with one scale are packed; all else is multiplied as its values. */
-    bool packs = nyb_matrix_check(&p->a_spec, &err) == NYB_OK &&
-                 nyb_matrix_check(&p->b_spec, &err) == NYB_OK;
-    nyb_status status = packs ? multiply_codes(p, v->seed, &err) : multiply_real(p, v->seed, &err);
+    nyb_status status = multiply_as_specs_say(p, v->seed, &err);
     if (status == NYB_OK)
         status = nyb_array_save(out, p->c, 2, (const size_t[]){p->m, p->n}, &err);
     free(p->bt);
@@ -198,11 +252,13 @@ const cli_verb cli_verb_matmul = {
     .description =
         "OUT (M, N) = A (M, K) x B (K, N). Operands are quantized and packed as SPEC says, then "
         "multiplied: with two integer formats on the s8 engine, where products of codes are summed "
-        "exactly in int32 and the sum is scaled once; else on the f32 engine. With --acc every "
+        "exactly in int32 and the sum is scaled once, or, with blocks of one length, block by "
+        "block; else on the f32 engine. With --acc every "
         "partial sum is rounded to FORMAT (clamped, if it is an integer), to nearest or "
         "stochastic, "
         "in chunks of CHUNK products whose sums are then added in order.",
     .example = "  nybble matmul x.npy w.npy y.npy --a uint4/sawb --b int4/sawb\n"
+               "  nybble matmul x.npy w.npy y.npy --a e2m1/e8m0/block32 --b e2m1/e8m0/block32\n"
                "  nybble matmul x.npy w.npy y.npy --a e5m2/unit --b e5m2/unit --acc e6m9/64\n",
     .options = options,
     .min_args = 3,

@@ -61,6 +61,10 @@ typedef struct nyb_block_matrix {
     float level;          /* of the whole matrix: NVFP4's second scale; else 1 */
 } nyb_block_matrix;
 
+/* The length of a spec's blocks, if nyb_matmul_blocks multiplies what nyb_quantize_groups makes of
+ * it: small integers times a unit in blocks along a row, nothing mixed, no offsets. Else 0. */
+NYB_API size_t nyb_spec_block(const nyb_spec *spec);
+
 /* y [m][n] = x w' of x [m][k], w [n][k] with blocks of one length. For each y, from sum = +0, over
  * the blocks in ascending order:
  *   sum = fmaf(exact sum of the block's products of values, scale_x * scale_w, sum)

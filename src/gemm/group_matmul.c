@@ -4,6 +4,15 @@
 #include <nybble/gemm.h>
 
 #include "gemm/group_conv.h"
+#include "quant/round.h"
+
+size_t nyb_spec_block(const nyb_spec *spec)
+{
+    if (nyb_spec_check(spec, NULL) != NYB_OK || spec->group == NYB_GROUP_TILE16 ||
+        spec->mix != NYB_MIX_NONE)
+        return 0;
+    return nyb_spec_group_length(spec);
+}
 
 static nyb_status check_codes(const nyb_block_matrix *m, const char *name, nyb_error *err)
 {

@@ -49,6 +49,17 @@ static bool uses(const nyb_program *p, const nyb_step *s, int buffer)
     return false;
 }
 
+static bool leaves(const nyb_quant *q, int buffer)
+{
+    int list[NYB_QUANT_BUFFERS];
+    bool found = false;
+
+    nyb_quant_buffers(q, list);
+    for (int i = 0; i < NYB_QUANT_BUFFERS; i++)
+        found = found || list[i] == buffer;
+    return found;
+}
+
 static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
 {
     switch (s->kind) {
@@ -58,9 +69,7 @@ static bool writes(const nyb_program *p, const nyb_step *s, int buffer)
         return false;
     case NYB_STEP_ENCODE:
     case NYB_STEP_ROUND:
-        return buffer == p->quants[s->quant].codes || buffer == p->quants[s->quant].values ||
-               buffer == p->quants[s->quant].scales || buffer == p->quants[s->quant].lines ||
-               buffer == p->quants[s->quant].reflects;
+        return leaves(&p->quants[s->quant], buffer);
     case NYB_STEP_SAMPLE:
     case NYB_STEP_AGAIN:
     case NYB_STEP_PRODUCT:

@@ -162,6 +162,17 @@ typedef struct nyb_quant {
     float pre, post;
 } nyb_quant;
 
+/* What a quant leaves for products: buffers, some maybe -1. */
+#define NYB_QUANT_BUFFERS 5
+static inline void nyb_quant_buffers(const nyb_quant *q, int list[NYB_QUANT_BUFFERS])
+{
+    list[0] = q->values;
+    list[1] = q->codes;
+    list[2] = q->scales;
+    list[3] = q->lines;
+    list[4] = q->reflects;
+}
+
 /* Whether products take its codes, of one scale. */
 static inline bool nyb_quant_is_packed(const nyb_quant *q)
 {
@@ -316,7 +327,7 @@ NYB_MUST_CHECK nyb_status nyb_program_build(nyb_graph *graph, nyb_program *progr
 /* fuse.c: rewrites the steps. */
 NYB_MUST_CHECK nyb_status nyb_program_fuse(nyb_graph *graph, nyb_program *program, nyb_error *err);
 /* plan.c: the buffers that a step reads or writes, some maybe twice; returns how many. */
-#define NYB_STEP_BUFFERS (4 * NYB_SAMPLES_MAX + 40)
+#define NYB_STEP_BUFFERS (NYB_QUANT_BUFFERS * (NYB_SAMPLES_MAX + 3) + 24)
 int nyb_step_buffers(const nyb_program *program, const nyb_step *step, int list[NYB_STEP_BUFFERS]);
 /* plan.c: lifetimes to offsets (largest first, lowest free offset); sets n_bytes. */
 void nyb_program_plan(nyb_program *program);

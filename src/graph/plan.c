@@ -5,12 +5,8 @@
 
 static int put_quant(const nyb_quant *q, int *list, int n)
 {
-    list[n++] = q->values;
-    list[n++] = q->codes;
-    list[n++] = q->scales;
-    list[n++] = q->lines;
-    list[n++] = q->reflects;
-    return n;
+    nyb_quant_buffers(q, list + n);
+    return n + NYB_QUANT_BUFFERS;
 }
 
 static int put_source(const nyb_program *p, const nyb_source *s, int *list, int n)

@@ -12,13 +12,14 @@ static bool is_kept(const nyb_program *p, const nyb_buffer *b)
 /* Bytes of what a quant leaves that are kept: 0 if none are. */
 static size_t kept_quant(const nyb_program *p, const nyb_quant *q)
 {
-    const int buffers[] = {q->values, q->codes, q->scales, q->lines, q->reflects};
+    int buffers[NYB_QUANT_BUFFERS];
     size_t n_bytes = 0;
 
     if (q->order ==
         NYB_ORDER_ROWS) /* of the forward product alone; codes may be those of another */
         return 0;
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+    nyb_quant_buffers(q, buffers);
+    for (size_t i = 0; i < NYB_QUANT_BUFFERS; i++)
         if (buffers[i] >= 0 && is_kept(p, &p->buffers[buffers[i]]))
             n_bytes += p->buffers[buffers[i]].n_bytes;
     return n_bytes;

@@ -225,6 +225,18 @@ for spec in int4/ptq_mse:s8 int4/lsq:s8 uint4/ptq:f32 int4/absmax/row:f32 int4/l
     run 0 matmul a.npy b.npy y.npy --a int4 --b "${spec%:*}" --json
     same "$(json "$work/out" 'j["engine"]')" "${spec#*:}" "matmul by $spec"
 done
+# Blocks are codes, too, unless sums have an accumulator of their own, or lengths differ.
+for spec in e2m1/e8m0/block32,e2m1/e8m0/block32:s8 e2m1/e4m3/block16,int4/absmax/block16:s8 \
+    e2m1/e8m0/block32,int4/absmax/block16:f32 e3m2/e8m0/block32,e2m1/e8m0/block32:f32; do
+    pair=${spec%:*}
+    run 0 matmul a.npy b.npy y.npy --a "${pair%,*}" --b "${pair#*,}" --json
+    same "$(json "$work/out" 'j["engine"]')" "${spec#*:}" "matmul of $pair"
+done
+run 0 matmul a.npy b.npy y.npy --a e2m1/e8m0/block32 --b e2m1/e8m0/block32 --acc fp16 --json
+same "$(json "$work/out" 'j["engine"]')" accumulate "blocks with an accumulator"
+run 0 matmul a.npy b.npy y.npy --a int8/hbfp/block16 --b int8/hbfp/block16
+npy print y.npy
+prints "2,2: -4 13 -35 -31"
 run 1 matmul a.npy a.npy y.npy
 says "shapes do not agree"
 run 2 matmul a.npy b.npy y.npy --a int9

@@ -120,8 +120,8 @@ static void lines(void **state)
     (void)state;
     seed = 12;
     for (int product = 0; product < 3; product++) {
-        all_kernels((nyb_product)product, fwd_pairs, 5, LINES, 3, 200000);
-        all_kernels((nyb_product)product, zero_pairs, 7, LINES, 3, 200000);
+        all_kernels((nyb_product)product, fwd_pairs, 5, LINES, 2, 100000);
+        all_kernels((nyb_product)product, zero_pairs, 7, LINES, 2, 100000);
     }
 }
 
