@@ -50,10 +50,10 @@ target() { # of a test
 run() { # a test in a tree whose build is up to date
     local build=$1/build
     case $2 in
-    ck:*) timeout 120 "$build/$(target "$2")" --family "${2#ck:}" ;;
-    cli:*) NYBBLE_CPU=$cpu timeout 120 bash "$1/tests/cli/${2#cli:}.sh" "$build/cli/nybble" ;;
-    train:*) NYBBLE_CPU=$cpu timeout 120 "$build/$(target "$2")" ;;
-    *) timeout 120 "$build/$(target "$2")" ;;
+    ck:*) timeout 240 "$build/$(target "$2")" --family "${2#ck:}" ;;
+    cli:*) NYBBLE_CPU=$cpu timeout 240 bash "$1/tests/cli/${2#cli:}.sh" "$build/cli/nybble" ;;
+    train:*) NYBBLE_CPU=$cpu timeout 240 "$build/$(target "$2")" ;;
+    *) timeout 240 "$build/$(target "$2")" ;;
     esac >"$1.log" 2>&1
 }
 
