@@ -154,8 +154,9 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
     NYB_TRY(nyb_conv_shape_check(&s, err));
     if (r->n_samples < 1 || (r->n_samples > 1 && r->product != NYB_PRODUCT_DW))
         return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", r->n_samples);
-    if (!nyb_accum_is_exact(o->accum))
-        NYB_TRY(nyb_accum_check_operands(o->accum, r->a, r->b, err));
+    if (!nyb_accum_is_exact(o->accum)) /* what has lines is values there */
+        NYB_TRY(nyb_accum_check_operands(o->accum, o->lines_a ? &nyb_format_f32 : r->a,
+                                         o->lines_b ? &nyb_format_f32 : r->b, err));
     if (o->engine == NYB_ENGINE_MF)
         NYB_TRY(check_mf(o->accum, r->a, r->b, err));
     nyb_conv *made = nyb_alloc(sizeof *made);

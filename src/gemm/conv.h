@@ -66,8 +66,8 @@ typedef struct nyb_conv_options {
      * one image or some, or of any rows where the kernel is 1x1 with stride 1; and those of b in
      * FWD: one for each output channel, without offset. All others are values to the f32 engine.
      * s8: t = (float)sum * (scale of a's line * s)     s: what a unit of both is worth beside lines
-     *   t = t + (float)L * (offset of a's line * s), unless that offset is 0; L: the sum over the
-     *       pixels that the output sees of b's units less its zero
+     *   t = t + (float)L * (offset of a's line * what a unit of b is worth), unless that offset is
+     *       0; L: the sum over the pixels that the output sees of b's units less its zero
      *   t = t * scale of b's line
      * each rounded, and b's scale is not in s where b has lines. */
     bool lines_a, lines_b;

@@ -68,18 +68,34 @@ static void scan_task(void *arg, size_t task, size_t worker)
     s->found[task] = extent_of(s->x + first, nyb_min(SCAN, s->n - first));
 }
 
+/* Of codes of these values, with factors. */
+static extent codes_extent(const float *values, size_t n, unsigned multiples)
+{
+    extent e = {0};
+
+    for (unsigned factor = 1; factor <= nyb_max(multiples, 1); factor++) {
+        float times[256];
+
+        for (size_t i = 0; i < n; i++)
+            times[i] = values[i] * (float)factor;
+        join(&e, extent_of(times, n));
+    }
+    return e;
+}
+
+/* x: real elements, or NULL: codes, whose format has so many multiples. */
 static extent operand_extent(const nyb_conv_job *job, const nyb_reader *reader, const float *x,
-                             size_t n)
+                             size_t n, unsigned multiples)
 {
     extent e = {0};
 
     if (!x && !reader->lines)
-        return extent_of(reader->values, reader->bits == 4 ? 16 : 256);
+        return codes_extent(reader->values, reader->bits == 4 ? 16 : 256, multiples);
     for (size_t row = 0; !x && row < reader->lines->rows; row += reader->lines->line_rows) {
         float values[256];
 
         nyb_packed_values(reader->lines, row, values);
-        join(&e, extent_of(values, reader->lines->format->n_codes));
+        join(&e, codes_extent(values, reader->lines->format->n_codes, multiples));
     }
     if (!x)
         return e;
@@ -153,7 +169,8 @@ void nyb_accum_prepare(nyb_conv_job *job, const nyb_operand *b)
             job->scale *= operand[i]->packed->scale / p.scale;
         }
         for (size_t j = 0; j < (i == 0 ? conv->n_samples : 1); j++)
-            join(&found[i], operand_extent(job, reader[i], operand[i][j].real, n[i]));
+            join(&found[i], operand_extent(job, reader[i], operand[i][j].real, n[i],
+                                           (unsigned)(i ? conv->b : conv->a)->multiples));
     }
     job->fused = conv->grid.fuses && significant_bits(found[0]) + significant_bits(found[1]) <= 24;
     const double largest = (double)nyb_float_of(found[0].largest) * nyb_float_of(found[1].largest);

@@ -42,6 +42,11 @@ extern const nyb_store_kernel nyb_store_ref; /* the specification */
 
 const nyb_store_kernel *nyb_store_choose(uint32_t cpu);
 
+/* n floats from element `at` of a tensor on, to bf16 as an epilogue writes them; origin: element 0.
+ */
+void nyb_store_floats(const nyb_store_kernel *kernel, const float *from, size_t at, size_t n,
+                      const nyb_stream *draws, uint16_t *origin);
+
 /* Element `at` of an output of f32, or of bf16. */
 static inline void *nyb_store_at(void *out, bool half, size_t at)
 {

@@ -583,6 +583,8 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
     const bool last = !estimates(&rows[NYB_SLOT_FWD_X]);
     if (reflects)
         add_reflect(b, layer, dy->quant, dx, last ? out : dx, last && add);
+    if (reflects && last && b->status == NYB_OK)
+        b->p->steps[b->p->n_steps - 1].rounds = rounds_gradient(b, layer);
     if (!last)
         add_estimate(b, layer, b->x[layer], b->value[l->in[0]], dx, out, add);
 }

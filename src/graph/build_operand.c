@@ -314,11 +314,13 @@ bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
            same_values(q, row, down);
 }
 
-/* An earlier layer's fwd.x quant of the same real tensor that this one may share: same spec and
- * nothing of its own, no random bits, no parameters. */
-static int shared_x(const nyb_builder *b, int real, const nyb_wanted *want)
+/* An earlier layer's fwd.x quant of the same real tensor that this one may share: same spec, the
+ * same matrix (a linear layer sees an image as one row) and nothing of its own, no random bits, no
+ * parameters. */
+static int shared_x(const nyb_builder *b, int layer, int real, const nyb_wanted *want)
 {
     const nyb_row *row = want->row;
+    const nyb_view v = slot_view(b, layer, NYB_SLOT_FWD_X, &row->spec);
 
     if (nyb_rounding_draws(row->spec.rounding) || row->spec.scale->n_params > 0 ||
         row->spec.mix != NYB_MIX_NONE)
@@ -327,6 +329,7 @@ static int shared_x(const nyb_builder *b, int real, const nyb_wanted *want)
         const nyb_quant *q = &b->p->quants[i];
 
         if (q->slot == NYB_SLOT_FWD_X && q->real == real && (q->codes >= 0 || q->rounds) &&
+            q->view.rows == v.rows && q->view.cols == v.cols && q->view.run == v.run &&
             nyb_build_may_share(q, want, false))
             return i;
     }
@@ -393,7 +396,7 @@ nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_
 
     if (nyb_row_is_f32(row))
         return (nyb_source){-1, real};
-    quant = slot == NYB_SLOT_FWD_X ? shared_x(b, real, want) : -1;
+    quant = slot == NYB_SLOT_FWD_X ? shared_x(b, layer, real, want) : -1;
     if (quant < 0 && nyb_build_packs(row, slot))
         quant = nyb_build_packed(b, layer, slot, &row->spec, real, 0, -1, false);
     else if (quant < 0)

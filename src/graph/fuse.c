@@ -226,7 +226,8 @@ static void fuse_relu_backward(fuser *f, int i)
 
 static bool writes_half(const nyb_step *s)
 {
-    return s->kind == NYB_STEP_PRODUCT && !s->add && s->product != NYB_PRODUCT_DW;
+    return (s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_REFLECT) && !s->add &&
+           s->product != NYB_PRODUCT_DW;
 }
 
 /* Batchnorm would store its input: the product that alone makes it does. */

@@ -8,6 +8,7 @@
 #include "gemm/conv.h"
 #include "gemm/depthwise.h"
 #include "gemm/group_conv.h"
+#include "gemm/store.h"
 #include "op/op.h"
 #include "quant/householder.h"
 #include "quant/regroup.h"
@@ -352,7 +353,10 @@ void nyb_run_sample(nyb_graph *graph, nyb_program *program, nyb_step *s);
 /* The random bits of a product's sums, if its accumulator draws; tap: of a product for one tap. */
 nyb_stream nyb_sum_stream(const nyb_graph *graph, const nyb_step *product, size_t tap,
                           uint32_t step);
-void nyb_run_reflect(nyb_graph *graph, nyb_program *program, nyb_step *s);
+void nyb_run_reflect(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
+/* run.c: n elements of dx to the step's output as store = bf16 leaves them. */
+void nyb_store_gradient(const nyb_graph *graph, const nyb_step *s, const float *dx, size_t n,
+                        uint32_t step);
 void nyb_run_estimate(nyb_graph *graph, nyb_program *program, nyb_step *s, uint32_t step);
 /* The random bits of a quant's elements in a step. */
 nyb_stream nyb_quant_stream(const nyb_graph *g, const nyb_quant *q, uint32_t step);

@@ -314,7 +314,7 @@ void nyb_program_bind(nyb_graph *g, nyb_program *p, uint8_t *plan, uint8_t *scra
         s->args.scratch = scratch;
         if (s->kind == NYB_STEP_FORWARD || s->kind == NYB_STEP_BACKWARD) {
             bind_op(g, p, s);
-        } else if (s->kind == NYB_STEP_AGAIN) {
+        } else if (s->kind == NYB_STEP_AGAIN || s->kind == NYB_STEP_REFLECT) {
             s->args.out = memory_of(p, s->out);
         } else if (s->kind == NYB_STEP_PRODUCT || s->kind == NYB_STEP_TAPS) {
             bind_operands(p, s);

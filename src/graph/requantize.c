@@ -419,16 +419,20 @@ static void add_to(float *out, const float *dx, size_t n, bool add)
         out[i] = add ? out[i] + dx[i] : dx[i];
 }
 
-void nyb_run_reflect(nyb_graph *g, nyb_program *p, nyb_step *s)
+void nyb_run_reflect(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
 {
     const nyb_quant *q = &p->quants[s->quant];
-    float *dx = p->buffers[s->dout].memory, *to = s->add ? dx : p->buffers[s->out].memory;
+    const bool moves = !s->add && !s->rounds;
+    float *dx = p->buffers[s->dout].memory, *out = p->buffers[s->out].memory;
     const nyb_model *m = g->model;
     const size_t n = g->batch * nyb_shape_size(m->layers[m->layers[s->layer].in[0]].shape);
 
-    nyb_householder_invert(g->context, &q->reflection, dx, n / q->reflection.n_rows, to);
-    if (s->add)
-        add_to(p->buffers[s->out].memory, dx, n, true);
+    nyb_householder_invert(g->context, &q->reflection, dx, n / q->reflection.n_rows,
+                           moves ? out : dx);
+    if (s->rounds)
+        nyb_store_gradient(g, s, dx, n, step);
+    else if (s->add)
+        add_to(out, dx, n, true);
 }
 
 void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)

@@ -210,6 +210,40 @@ static void run_product_half(nyb_graph *g, const nyb_step *s, const nyb_stream *
         widen(s->args.out, s->shape.n * s->shape.h * s->shape.w * s->shape.c);
 }
 
+#define STORED 4096 /* elements of a task */
+
+typedef struct stored {
+    const nyb_store_kernel *kernel;
+    const nyb_stream *draws;
+    const float *from;
+    uint16_t *to;
+    size_t n;
+} stored;
+
+static void stored_task(void *arg, size_t task, size_t worker)
+{
+    const stored *s = arg;
+    const size_t at = task * STORED;
+
+    (void)worker;
+    nyb_store_floats(s->kernel, s->from, at, nyb_min(STORED, s->n - at), s->draws, s->to);
+}
+
+void nyb_store_gradient(const nyb_graph *g, const nyb_step *s, const float *dx, size_t n,
+                        uint32_t step)
+{
+    nyb_stream own;
+    stored work = {.kernel = nyb_store_choose(g->context->cpu),
+                   .draws = store_draws(g, NYB_RNG_STORE_DX, s->layer, step, &own),
+                   .from = dx,
+                   .to = (uint16_t *)s->args.out,
+                   .n = n};
+
+    nyb_pool_run(g->context->pool, stored_task, &work, nyb_div_up(n, STORED));
+    if (!s->half)
+        widen(s->args.out, n);
+}
+
 static void run_product(nyb_graph *g, const nyb_step *s, uint32_t step)
 {
     const nyb_stream stream = nyb_sum_stream(g, s, 0, step);
@@ -276,7 +310,7 @@ static void run_step(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         nyb_run_taps(g, p, s, step);
         return;
     case NYB_STEP_REFLECT:
-        nyb_run_reflect(g, p, s);
+        nyb_run_reflect(g, p, s, step);
         return;
     case NYB_STEP_ESTIMATE:
         nyb_run_estimate(g, p, s, step);

@@ -119,23 +119,10 @@ static void store_drawn(const bn_work *work, const nyb_op_tile *t)
 {
     const nyb_op_args *args = work->args;
     const nyb_store_kernel *kernel = nyb_store_choose(args->context->cpu);
-    const size_t n_blocks = nyb_div_up(t->cols, NYB_TILE_COLS);
-    float block[NYB_TILE_COLS] = {0};
 
-    for (size_t i = 0; i < t->rows * n_blocks; i++) {
-        const size_t col = i % n_blocks * NYB_TILE_COLS, n = nyb_min(NYB_TILE_COLS, t->cols - col);
-        const size_t at = t->at + i / n_blocks * work->cols + col;
-        void *const out = args->fused.stored + at;
-
-        memcpy(block, args->in[0] + at, n * sizeof *block);
-        kernel->of_float(block, &(nyb_store_args){.rows = 1,
-                                                  .n_valid = n,
-                                                  .scale = 1,
-                                                  .half = true,
-                                                  .out = &out,
-                                                  .draws = args->fused.draws,
-                                                  .origin = args->fused.stored});
-    }
+    for (size_t row = 0; row < t->rows; row++)
+        nyb_store_floats(kernel, args->in[0], t->at + row * work->cols, t->cols, args->fused.draws,
+                         args->fused.stored);
 }
 
 static void stats_task(void *arg, size_t task, size_t worker)

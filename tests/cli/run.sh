@@ -271,6 +271,12 @@ for acc in int8:127 int8/2:147 int16:147; do
     npy print y.npy
     prints "1,1: ${acc#*:}"
 done
+# Factors count towards the largest sum: 300 products of 105 * 105 are more than fp16 holds.
+npy write row.npy 1,300 $(yes 1 | head -n 300)
+npy write col.npy 300,1 $(yes 1 | head -n 300)
+run 0 matmul row.npy col.npy y.npy --a int4m/absmax --b int4m/absmax --acc fp16
+npy print y.npy
+prints "1,1: 4.12598"
 run 1 matmul sevens.npy column.npy y.npy --acc int8
 says "int8" "f32"
 run 2 matmul sevens.npy column.npy y.npy --acc e3m0

@@ -185,7 +185,7 @@ static void residual_nets_keep_no_pass_of_their_own(void **state)
 /* store = bf16: what a product makes for batchnorm alone is never f32, and half as long. */
 static void products_write_what_batchnorm_stores(void **state)
 {
-    static const char *const recipes[] = {"luq", "f32", "mxfp4", "luq"};
+    static const char *const recipes[] = {"luq", "f32", "mxfp4", "statquant_bhq", "luq"};
     static const char *const half[] = {"store=bf16", NULL};
     static const char *const drawn[] = {"store=bf16/stochastic", NULL};
 
@@ -196,7 +196,7 @@ static void products_write_what_batchnorm_stores(void **state)
         nyb_graph *g;
         fixture f;
 
-        fixture_init(&f, "auto", 1, "resnet8", recipes[i], i < 3 ? half : drawn, 8, 16);
+        fixture_init(&f, "auto", 1, "resnet8", recipes[i], i < 4 ? half : drawn, 8, 16);
         assert_int_equal(nyb_graph_create(f.context, f.model, (const struct nyb_recipe *)f.recipe,
                                           8, 1, 0, &g, &err),
                          NYB_OK);
@@ -211,6 +211,8 @@ static void products_write_what_batchnorm_stores(void **state)
                 assert_int_equal(p->buffers[p->steps[s].out].n_bytes, nyb_round_up(2 * n, 64));
                 forward += fwd;
                 backward += p->steps[s].product == NYB_PRODUCT_DX;
+            } else if (p->steps[s].kind == NYB_STEP_REFLECT) {
+                backward += p->steps[s].half; /* dX is f32 until it is taken back */
             }
         assert_int_equal(forward, 9);  /* all convolutions */
         assert_int_equal(backward, 3); /* of each block's second */

@@ -328,11 +328,10 @@ static size_t compare(nyb_graph *g, nyb_graph *f)
     return n_codes;
 }
 
-static void compare_engines(const char *const *sets, size_t n_codes)
+static void compare_engines(nyb_model *m, const char *const *sets, size_t n_codes)
 {
     nyb_recipe *r = make_recipe("f32", sets, "auto");
     nyb_recipe *f = make_recipe("f32", sets, "f32");
-    nyb_model *m = odd_model();
     nyb_context *c;
 
     assert_int_equal(nyb_context_create("auto", 2, &c, NULL), NYB_OK);
@@ -354,10 +353,47 @@ static void products_are_those_of_the_f32_engine(void **state)
 {
     (void)state;
     for (size_t k = 0; k < SETTINGS; k++)
-        compare_engines(settings[k], 20); /* no dX of a */
+        compare_engines(odd_model(), settings[k], 20); /* no dX of a */
     for (size_t k = 0; k < LINED; k++)
-        compare_engines(lined[k].sets, lined[k].n_codes);
-    compare_engines(everything_in_tiles, 16); /* nor dW of a, b, d, e */
+        compare_engines(odd_model(), lined[k].sets, lined[k].n_codes);
+    compare_engines(odd_model(), everything_in_tiles, 16); /* nor dW of a, b, d, e */
+}
+
+/* A convolution and a linear layer, one before or after the other, of the same 5 channels: to one
+ * they are pixels of 5 and 11 pads, to the other images of 315. */
+static nyb_model *two_readers(bool linear_first)
+{
+    const nyb_conv2d_options conv = {.out = 5, .kernel = 3, .stride = 1, .pad = 1};
+    nyb_model *m;
+
+    assert_int_equal(nyb_model_create("readers", &m, NULL), NYB_OK);
+    const nyb_value x = nyb_relu(m, nyb_conv2d(m, nyb_input(m, 9, 7, 3, 1), "a", &conv));
+    nyb_value image = linear_first ? x : nyb_conv2d(m, x, "b", &conv);
+    const nyb_value flat = nyb_linear(m, nyb_flatten(m, x), "c", 6, 0);
+    if (linear_first)
+        image = nyb_conv2d(m, x, "b", &conv);
+    image = nyb_linear(m, nyb_flatten(m, image), "d", 6, 0);
+    assert_int_equal(nyb_model_finish(m, nyb_add(m, flat, image), NULL), NYB_OK);
+    return m;
+}
+
+static void readers_of_other_shapes_share_nothing(void **state)
+{
+    static const struct {
+        const char *sets[16];
+        size_t n_codes;
+    } cases[] = {
+        {EVERYWHERE("int4/absmax/tensor/nearest"), 11},
+        {EVERYWHERE("int4m/absmax/tensor/nearest"), 11},
+        {EVERYWHERE("uint8/ptq/tensor/nearest"), 11},
+        {EVERYWHERE("e2m1/e8m0/block32/nearest"), 11},
+        {EVERYWHERE("int8/absmax/row/nearest"), 4},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int first = 0; first < 2; first++)
+            compare_engines(two_readers(first), cases[i].sets, cases[i].n_codes);
 }
 
 /* ---- the same bits everywhere ----------------------------------------------------------------
@@ -485,6 +521,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_of_the_f32_engine),
+        cmocka_unit_test(readers_of_other_shapes_share_nothing),
         cmocka_unit_test(machines_do_not_matter),
         cmocka_unit_test(codes_are_kept_not_values),
         cmocka_unit_test(few_channels_take_short_blocks),

@@ -485,6 +485,15 @@ static operand make_operand(const char *name, bool units, size_t rows, size_t co
             o.values[row * cols + col] = units ? (float)f->units[code] : nyb_format_decode(f, code);
         }
     }
+    for (size_t row = 0; f->multiples && row < rows; row++) {
+        uint8_t *factor = nyb_packed_factors(&o.packed) + row * o.packed.pitch / NYB_PITCH;
+
+        for (size_t col = 0; col < cols; col++) {
+            if (col % NYB_PITCH == 0)
+                factor[col / NYB_PITCH] = (uint8_t)pick(1, f->multiples);
+            o.values[row * cols + col] *= (float)factor[col / NYB_PITCH];
+        }
+    }
     return o;
 }
 
@@ -631,9 +640,31 @@ static void check_problem(problem *p)
     nyb_free(former);
 }
 
+/* Integers that have lines are worth real values, of which an integer accumulator has no sums. */
+static void integers_with_lines_are_values(void **state)
+{
+    const nyb_accum accum = {.format = accumulator("int16")};
+    const nyb_conv_shape s = {.n = 1, .h = 1, .w = 3, .c = 5, .o = 4, .r = 1, .s = 1, .stride = 1};
+    const nyb_format *int4 = nyb_format_find("int4");
+
+    (void)state;
+    for (int lines = 0; lines < 3; lines++) {
+        const nyb_conv_options options = {
+            .accum = &accum, .lines_a = lines == 1, .lines_b = lines == 2};
+        nyb_conv *conv;
+        nyb_error err;
+
+        assert_int_equal(nyb_conv_create_with(contexts[0][0], NYB_PRODUCT_DW, &s, int4, int4, 1,
+                                              &options, &conv, &err),
+                         lines ? NYB_INVALID : NYB_OK);
+        nyb_conv_destroy(&conv);
+    }
+}
+
 static problem random_problem(size_t i)
 {
-    static const char *const formats[] = {"f32", "int4", "e3m0", "e2m1", "uint4", "int8", "f32"};
+    static const char *const formats[] = {"f32",   "int4", "e3m0",  "e2m1",
+                                          "uint4", "int8", "int4m", "f32"};
     static const int chunks[] = {0, 1, 5, 16, 64, 10000};
     problem p = {
         .product = (nyb_product)(i % 3),
@@ -643,8 +674,8 @@ static problem random_problem(size_t i)
 
     if (!first && draw() % 2)
         p.accum.rounding = NYB_ROUND_STOCHASTIC;
-    p.a = formats[first + draw() % (7 - 2 * first)];
-    p.b = formats[first + draw() % (7 - 2 * first)];
+    p.a = formats[first + draw() % (8 - 2 * first)];
+    p.b = formats[first + draw() % (8 - 2 * first)];
     do {
         *s = (nyb_conv_shape){.n = pick(1, 4), .h = pick(1, 9), .w = pick(1, 9)};
         s->c = pick(1, draw() % 3 ? 9 : 70);
@@ -938,6 +969,7 @@ int main(void)
         cmocka_unit_test(words_are_read_and_written),
         cmocka_unit_test(words_that_cannot_be_are_refused),
         cmocka_unit_test(drawn_sums_that_are_free_stay_below_the_largest),
+        cmocka_unit_test(integers_with_lines_are_values),
     };
 
     return cmocka_run_group_tests(tests, create_contexts, destroy_contexts);
