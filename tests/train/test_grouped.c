@@ -359,6 +359,30 @@ static void products_are_those_of_the_f32_engine(void **state)
     compare_engines(odd_model(), everything_in_tiles, 16); /* nor dW of a, b, d, e */
 }
 
+/* Channels of whole vectors, whose codes are made without a tensor of values between. */
+static nyb_model *even_model(void)
+{
+    const nyb_conv2d_options convs[] = {{.out = 16, .kernel = 3, .stride = 1, .pad = 1},
+                                        {.out = 32, .kernel = 3, .stride = 2, .pad = 1}};
+    nyb_model *m;
+
+    assert_int_equal(nyb_model_create("even", &m, NULL), NYB_OK);
+    nyb_value x = nyb_relu(m, nyb_conv2d(m, nyb_input(m, 9, 7, 3, 1), "a", &convs[0]));
+    x = nyb_relu(m, nyb_conv2d(m, x, "b", &convs[1]));
+    assert_int_equal(nyb_model_finish(m, nyb_linear(m, nyb_flatten(m, x), "c", 6, 1), NULL),
+                     NYB_OK);
+    return m;
+}
+
+static void whole_vectors_are_codes_at_once(void **state)
+{
+    static const size_t n_codes[LINED] = {5, 3, 5, 5, 6};
+
+    (void)state;
+    for (size_t k = 0; k < LINED; k++)
+        compare_engines(even_model(), lined[k].sets, n_codes[k]);
+}
+
 /* A convolution and a linear layer, one before or after the other, of the same 5 channels: to one
  * they are pixels of 5 and 11 pads, to the other images of 315. */
 static nyb_model *two_readers(bool linear_first)
@@ -521,6 +545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_of_the_f32_engine),
+        cmocka_unit_test(whole_vectors_are_codes_at_once),
         cmocka_unit_test(readers_of_other_shapes_share_nothing),
         cmocka_unit_test(machines_do_not_matter),
         cmocka_unit_test(codes_are_kept_not_values),
