@@ -161,36 +161,28 @@ static void run(const nyb_accum_args *args)
 
 #else
 
-#define RUN_CHAIN(name, mode, fused, free)                                                         \
+#define RUN_CHAIN(name, mode, fused, free, normal)                                                 \
     static void name(const nyb_accum_args *args)                                                   \
     {                                                                                              \
-        run_chain(args, (chain){mode, fused, free, false});                                        \
+        run_chain(args, (chain){mode, fused, free, normal});                                       \
     }
-RUN_CHAIN(run_magic, NYB_ACCUM_MAGIC, false, false)
-RUN_CHAIN(run_magic_free, NYB_ACCUM_MAGIC, false, true)
-RUN_CHAIN(run_magic_fused, NYB_ACCUM_MAGIC, true, false)
-RUN_CHAIN(run_magic_fused_free, NYB_ACCUM_MAGIC, true, true)
-RUN_CHAIN(run_even, NYB_ACCUM_EVEN, false, false)
-RUN_CHAIN(run_even_free, NYB_ACCUM_EVEN, false, true)
-RUN_CHAIN(run_gap, NYB_ACCUM_GAP, false, false)
-RUN_CHAIN(run_away, NYB_ACCUM_AWAY, false, false)
-RUN_CHAIN(run_away_free, NYB_ACCUM_AWAY, false, true)
-RUN_CHAIN(run_away_fused_free, NYB_ACCUM_AWAY, true, true)
-RUN_CHAIN(run_drawn, NYB_ACCUM_DRAWN, false, false)
-RUN_CHAIN(run_drawn_free, NYB_ACCUM_DRAWN, false, true)
-RUN_CHAIN(run_drawn_fused, NYB_ACCUM_DRAWN, true, false)
-RUN_CHAIN(run_drawn_fused_free, NYB_ACCUM_DRAWN, true, true)
-RUN_CHAIN(run_int, NYB_ACCUM_INT, true, false)
-
-static void run_drawn_normal(const nyb_accum_args *args)
-{
-    run_chain(args, (chain){NYB_ACCUM_DRAWN, false, true, true});
-}
-
-static void run_drawn_fused_normal(const nyb_accum_args *args)
-{
-    run_chain(args, (chain){NYB_ACCUM_DRAWN, true, true, true});
-}
+RUN_CHAIN(run_magic, NYB_ACCUM_MAGIC, false, false, false)
+RUN_CHAIN(run_magic_free, NYB_ACCUM_MAGIC, false, true, false)
+RUN_CHAIN(run_magic_fused, NYB_ACCUM_MAGIC, true, false, false)
+RUN_CHAIN(run_magic_fused_free, NYB_ACCUM_MAGIC, true, true, false)
+RUN_CHAIN(run_even, NYB_ACCUM_EVEN, false, false, false)
+RUN_CHAIN(run_even_free, NYB_ACCUM_EVEN, false, true, false)
+RUN_CHAIN(run_gap, NYB_ACCUM_GAP, false, false, false)
+RUN_CHAIN(run_away, NYB_ACCUM_AWAY, false, false, false)
+RUN_CHAIN(run_away_free, NYB_ACCUM_AWAY, false, true, false)
+RUN_CHAIN(run_away_fused_free, NYB_ACCUM_AWAY, true, true, false)
+RUN_CHAIN(run_drawn, NYB_ACCUM_DRAWN, false, false, false)
+RUN_CHAIN(run_drawn_free, NYB_ACCUM_DRAWN, false, true, false)
+RUN_CHAIN(run_drawn_fused, NYB_ACCUM_DRAWN, true, false, false)
+RUN_CHAIN(run_drawn_fused_free, NYB_ACCUM_DRAWN, true, true, false)
+RUN_CHAIN(run_int, NYB_ACCUM_INT, true, false, false)
+RUN_CHAIN(run_drawn_normal, NYB_ACCUM_DRAWN, false, true, true)
+RUN_CHAIN(run_drawn_fused_normal, NYB_ACCUM_DRAWN, true, true, true)
 
 static void run(const nyb_accum_args *args)
 {

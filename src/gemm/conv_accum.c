@@ -83,22 +83,31 @@ static extent codes_extent(const float *values, size_t n, unsigned multiples)
     return e;
 }
 
+/* Of all codes that a reader may meet, in every line. */
+static extent reader_extent(const nyb_reader *reader, unsigned multiples)
+{
+    const nyb_packed *p = reader->lines;
+    extent e = {0};
+
+    if (!p)
+        return codes_extent(reader->values, reader->bits == 4 ? 16 : 256, multiples);
+    for (size_t row = 0; row < p->rows; row = nyb_packed_line_end(p, row)) {
+        float values[256];
+
+        nyb_packed_values(p, row, values);
+        join(&e, codes_extent(values, p->format->n_codes, multiples));
+    }
+    return e;
+}
+
 /* x: real elements, or NULL: codes, whose format has so many multiples. */
 static extent operand_extent(const nyb_conv_job *job, const nyb_reader *reader, const float *x,
                              size_t n, unsigned multiples)
 {
     extent e = {0};
 
-    if (!x && !reader->lines)
-        return codes_extent(reader->values, reader->bits == 4 ? 16 : 256, multiples);
-    for (size_t row = 0; !x && row < reader->lines->rows; row += reader->lines->line_rows) {
-        float values[256];
-
-        nyb_packed_values(reader->lines, row, values);
-        join(&e, codes_extent(values, reader->lines->format->n_codes, multiples));
-    }
     if (!x)
-        return e;
+        return reader_extent(reader, multiples);
     scan s = {.x = x, .n = n, .found = (extent *)job->shared};
     nyb_pool_run(job->pool, scan_task, &s, nyb_div_up(n, SCAN));
     for (size_t i = 0; i < nyb_div_up(n, SCAN); i++)

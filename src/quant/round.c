@@ -45,6 +45,15 @@ static void channel_scale_task(void *arg, size_t task, size_t worker)
     w->rule->group(w->spec->format, &w->level, &stats, w->job->params, 0, &w->groups[task]);
 }
 
+/* The scale of element `at` of the flat tensor; *n elements from there on at most have it. */
+static const nyb_group_scale *scale_at(const nyb_round_work *w, size_t at, size_t *n)
+{
+    if (w->spec->group != NYB_GROUP_ROW)
+        return &w->one;
+    *n = nyb_min(*n, w->view.run - at % w->view.run);
+    return &w->groups[at / w->view.run];
+}
+
 /* Elements first .. first + n - 1 of the flat tensor; pieces end where the scale changes. */
 static void flat_task(void *arg, size_t task, size_t worker)
 {
@@ -57,14 +66,10 @@ static void flat_task(void *arg, size_t task, size_t worker)
 
     (void)worker;
     for (size_t at = task * NYB_ROUND_RUN, n; at < end; at += n) {
-        const nyb_group_scale *s = &w->one;
         float *grid = w->job->grid ? w->job->grid + at : NULL;
 
         n = nyb_min(end - at, NYB_ROUND_CHUNK);
-        if (w->spec->group == NYB_GROUP_ROW) {
-            s = &w->groups[at / w->view.run];
-            n = nyb_min(n, w->view.run - at % w->view.run);
-        }
+        const nyb_group_scale *s = scale_at(w, at, &n);
         memcpy(v, w->x + at, n * sizeof *v);
         nyb_round_draw(w, at, n, r23);
         if (w->spec->group == NYB_GROUP_CHANNEL)
@@ -299,13 +304,8 @@ static void make_grid(const void *self, size_t row, size_t n_rows, float *rows)
 
     memcpy(rows, w->x + first, total * sizeof *rows);
     for (size_t at = 0, n; at < total; at += n) {
-        const nyb_group_scale *s = &w->one;
-
         n = nyb_min(total - at, NYB_ROUND_CHUNK);
-        if (w->spec->group == NYB_GROUP_ROW) {
-            s = &w->groups[(first + at) / w->view.run];
-            n = nyb_min(n, w->view.run - (first + at) % w->view.run);
-        }
+        const nyb_group_scale *s = scale_at(w, first + at, &n);
         nyb_round_draw(w, first + at, n, r23);
         round_with(w, s, w->draws ? r23 : NULL, n, rows + at, NULL);
     }

@@ -438,6 +438,15 @@ static double pass(nyb_graph *g, uint32_t forward, uint32_t backward, float *gra
     return g->result[0];
 }
 
+/* 8 images of 28 x 28 with labels 0 .. 7. */
+static void fill_batch(nyb_graph *g)
+{
+    for (size_t i = 0; i < 8 * 28 * 28; i++)
+        g->input[i] = (float)(i * 2654435761u % 1000) / 1000;
+    for (int i = 0; i < 8; i++)
+        g->labels[i] = i;
+}
+
 /* store = bf16/stochastic: each step has random bits of its own, for y as for dX. */
 static void stores_are_drawn_anew_in_every_step(void **state)
 {
@@ -449,10 +458,7 @@ static void stores_are_drawn_anew_in_every_step(void **state)
     fixture_init(&f, "auto", 1, "resnet8", "f32", drawn, 8, 16);
     fixture_start(&f);
     nyb_graph *g = f.train->graph;
-    for (size_t i = 0; i < 8 * 28 * 28; i++)
-        g->input[i] = (float)(i * 2654435761u % 1000) / 1000;
-    for (int i = 0; i < 8; i++)
-        g->labels[i] = i;
+    fill_batch(g);
     const double loss = pass(g, 5, 5, gradient[0]);
     assert_true(pass(g, 5, 5, gradient[1]) == loss);
     assert_true(pass(g, 5, 6, gradient[2]) == loss);
@@ -490,10 +496,7 @@ static void telemetry_sees_every_tensor(void **state)
         f.context->unfused = unfused;
         fixture_start(&f);
         nyb_graph *g = f.train->graph;
-        for (size_t i = 0; i < 8 * 28 * 28; i++)
-            g->input[i] = (float)(i * 2654435761u % 1000) / 1000;
-        for (int i = 0; i < 8; i++)
-            g->labels[i] = i;
+        fill_batch(g);
         g->measure = true;
         g->measure_fn = see;
         g->measure_user = unfused ? &plain : &fused;
