@@ -110,8 +110,13 @@ def machines_of(lines):
 
 
 def headlines(lines):
-    """Some products on one thread, and steps on as many threads as were measured."""
-    most = {}
+    """Some products on one thread, and steps on as many threads as were measured, each on the machine
+    that measured it last."""
+    last, most = {}, {}
+    for line in lines:
+        key = line["what"], line["cpu"]
+        last[key] = max((line["date"], line["machine"]), last.get(key, ("", "")))
+    lines = [line for line in lines if last[line["what"], line["cpu"]][1] == line["machine"]]
     for line in lines:
         key = line["machine"], line["what"], line["cpu"]
         most[key] = max(line["threads"], most.get(key, 0))
@@ -119,8 +124,7 @@ def headlines(lines):
               if (line["what"].startswith(HEADLINES) and line["threads"] == 1) or
               (line["what"].startswith("step") and
                line["threads"] == most[line["machine"], line["what"], line["cpu"]])]
-    return sorted(chosen, key=lambda line: (line["machine"], line["cpu"],
-                                            line["what"].startswith("step"), line["what"]))
+    return sorted(chosen, key=lambda line: (line["cpu"], line["what"].startswith("step"), line["what"]))
 
 
 def ratio_of(rival, digits):
@@ -145,10 +149,10 @@ def against(line, kinds):
 
 
 def speed_headlines(lines):
-    rows = [[line["what"], line["cpu"], threads_of(line), f"{1000 * line['seconds']:.2f}",
+    rows = [[line["what"], line["cpu"], line["machine"], threads_of(line), f"{1000 * line['seconds']:.2f}",
              against(line, ("f32", "fp32")), against(line, ("bf16",)), against(line, ("s8",))]
             for line in headlines(lines)]
-    head = ["what", "ISA", "threads", "nybble, ms", "times as fast as fp32", "as bf16", "as int8"]
+    head = ["what", "ISA", "machine", "threads", "nybble, ms", "times as fast as fp32", "as bf16", "as int8"]
     return (table(head, rows) + "\nMedian (range) of the rounds in which both took turns; of several rivals "
             "the fastest. All of them: [docs/results.md](docs/results.md). Command: `bench/compare.sh`, with `--cpu` "
             f"the instruction set of all. Machine: {machines_of(lines)}.\n")
@@ -164,10 +168,10 @@ def speed(which):
     rows = []
     for line in lines:
         for name, rival in line["rivals"].items():
-            rows.append([line["what"], threads_of(line), line["cpu"], line["rounds"],
+            rows.append([line["what"], threads_of(line), line["cpu"], line["machine"], line["rounds"],
                          f"{1000 * line['seconds']:.2f}", name, f"{1000 * rival['seconds']:.2f}",
                          ratio_of(rival, 2 if rival["ratio"] < 0.5 else 1)])
-    head = ["what", "threads", "ISA", "rounds", "nybble, ms", "rival", "rival, ms", "ratio (range)"]
+    head = ["what", "threads", "ISA", "machine", "rounds", "nybble, ms", "rival", "rival, ms", "ratio (range)"]
     return (table(head, rows) + "\nMedians of rounds in which both took turns (`bench/compare.sh`, with `--cpu` the "
             "instruction set of all). "
             f"Machine: {machines_of(lines)}.\n")

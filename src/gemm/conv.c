@@ -110,8 +110,11 @@ static void flatten(nyb_conv_shape *s)
     s->n = s->w = s->ow = 1;
 }
 
-static nyb_status plan(nyb_conv *conv, nyb_error *err)
+static nyb_status plan(nyb_conv *conv, uint32_t cpu, nyb_error *err)
 {
+    nyb_few_plan(conv, cpu);
+    if (conv->few.kernel)
+        return NYB_OK;
     if (conv->product != NYB_PRODUCT_DW) {
         NYB_TRY(nyb_map_plan(conv, err));
         return nyb_lines_plan(conv, err);
@@ -181,7 +184,7 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
     flatten(&s);
     made->shape = s;
     choose_engine(made, context, o->engine, r->exact_k);
-    const nyb_status status = plan(made, err);
+    const nyb_status status = plan(made, context->cpu, err);
     if (status != NYB_OK) {
         nyb_conv_destroy(&made);
         return status;
@@ -249,6 +252,8 @@ const char *nyb_conv_kernel(const nyb_conv *conv)
 {
     if (conv->accum.format)
         return conv->accum_kernel->name;
+    if (conv->few.kernel)
+        return conv->few.kernel->name;
     return conv->s8 ? conv->tile->name : conv->tile_f32->name;
 }
 
@@ -287,7 +292,7 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
     job.workers = (uint8_t *)scratch + conv->shared_bytes;
     nyb_reader_init(&job.reader_a, a, y ? conv->shape.c : conv->shape.o, conv->tile, conv->tile_f32,
                     conv->bias);
-    nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, conv->tile_f32, 0);
+    nyb_reader_init(&job.reader_b, b, conv->shape.c, conv->tile, conv->tile_f32, conv->few.plus);
     if (conv->mf) {
         nyb_mf_bytes(a->packed->format, job.reader_a.bytes);
         nyb_mf_bytes(b->packed->format, job.reader_b.bytes);
@@ -300,7 +305,9 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
         nyb_lines_prepare(&job);
     if (conv->accum.format)
         nyb_accum_prepare(&job, b);
-    if (!dw)
+    if (conv->few.kernel)
+        nyb_few_run(&job);
+    else if (!dw)
         nyb_map_run(&job);
     else if (conv->accum.format)
         nyb_dw_accum_run(&job);

@@ -4,6 +4,7 @@
 
 #include "gemm/accumulate.h"
 #include "gemm/conv.h"
+#include "gemm/dot.h"
 #include "gemm/store.h"
 #include "gemm/tile.h"
 
@@ -186,6 +187,15 @@ typedef struct nyb_dw_accum {
     size_t rows;     /* of o in a task */
 } nyb_dw_accum;
 
+/* ---- FWD with few rows (dot.c) ------------------------------------------------------------------
+ *
+ * s8. Rows of x as signed bytes stay in L1; tasks are groups of panels of 32 outputs. */
+typedef struct nyb_few {
+    const nyb_dot_kernel *kernel; /* NULL: another plan */
+    int32_t plus;                 /* what is added to w's units so that they have no sign */
+    size_t lda, group_panels;
+} nyb_few;
+
 /* ---- operands with lines (conv_line.c) ---------------------------------------------------------
  *
  * Where a line of a has an offset, an output lacks that times the sum of b under the pixels that it
@@ -220,6 +230,7 @@ struct nyb_conv {
     nyb_conv_lines lines;       /* s8 */
     size_t n_workers;
     uint64_t macs;
+    nyb_few few;  /* FWD */
     nyb_map map;  /* FWD, DX */
     nyb_dw_s8 dw; /* DW */
     nyb_dw_f32 dw_f32;
@@ -293,6 +304,10 @@ size_t nyb_sub_steps(const nyb_conv *conv, size_t index);
 /* The tables of sub `index`; the layout is chosen. On failure nyb_sub_free is still due. */
 NYB_MUST_CHECK nyb_status nyb_sub_plan(const nyb_conv *conv, size_t index, nyb_error *err);
 void nyb_sub_free(nyb_sub *sub);
+
+/* conv->few, its kernel NULL if the product is not for it. */
+void nyb_few_plan(nyb_conv *conv, uint32_t cpu);
+void nyb_few_run(nyb_conv_job *job);
 
 /* nyb_map: tables and sizes from conv's shape and engine. On failure nyb_map_free is still due. */
 NYB_MUST_CHECK nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err);

@@ -48,6 +48,7 @@ uint32_t ck_cpu(const ck *c);
 void check_accumulate(ck *c);
 void check_codes(ck *c);
 void check_depthwise(ck *c);
+void check_dot(ck *c);
 void check_encode(ck *c);
 void check_elem(ck *c);
 void check_group(ck *c);

@@ -257,6 +257,33 @@ static void linear_layers(void **state)
     }
 }
 
+/* Forward products around the number of rows up to which no panels are packed; some of formats that
+ * need them. */
+static void few_rows(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"uint4", "int4"}, {"int4", "int4"}, {"int8", "int4"}, {"uint8", "int4"},  {"e3m0", "int4"},
+        {"int4", "uint4"}, {"int8", "int8"}, {"e2m1", "e3m0"}, {"ternary", "int2"}};
+    static const size_t ks[] = {1, 16, 100, 128, 784, 1024, 1100};
+
+    (void)state;
+    seed = 13;
+    for (size_t i = 0; i < 63; i++) {
+        const size_t n = pick(1, 3), h = pick(1, 2), w = pick(1, 3);
+        problem p = {
+            .product = NYB_PRODUCT_FWD,
+            .s = {.n = n, .h = h, .w = w, .c = ks[i % 7], .o = pick(1, 128), .r = 1, .s = 1},
+            .a = format(pairs[i % 9][0]),
+            .b = format(pairs[i % 9][1]),
+            .n_samples = 1,
+            .bias = draw() % 2,
+            .add = draw() % 2};
+
+        p.s.stride = 1;
+        check_problem(&p, i % 5 == 0, i % 6 == 0);
+    }
+}
+
 /* Convolutions whose K exceeds one chain of 4096, and whose pixels do. */
 static void long_chains(void **state)
 {
@@ -568,6 +595,7 @@ int main(void)
         cmocka_unit_test(padding_is_left_out),
         cmocka_unit_test(f32_all),
         cmocka_unit_test(linear_layers),
+        cmocka_unit_test(few_rows),
         cmocka_unit_test(long_chains),
         cmocka_unit_test(k_split),
         cmocka_unit_test(k_split_for_real),

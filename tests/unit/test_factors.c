@@ -242,11 +242,50 @@ static void values_are_decoded(void **state)
     nyb_free(px.codes);
 }
 
+/* A linear layer of few rows, where either operand has factors. */
+static void few_rows_are_exact(void **state)
+{
+    static const char *const specs[][2] = {
+        {"uint4m/absmax/tensor/nearest", "int4/absmax/tensor/nearest"},
+        {"int4m/absmax/tensor/nearest", "int4/absmax/tensor/nearest"},
+        {"uint4/absmax/tensor/nearest", "int4m/absmax/tensor/nearest"}};
+    nyb_conv_shape s = {.n = 1, .h = 1, .w = 5, .c = 40, .o = 37, .r = 1, .s = 1, .stride = 1};
+    float x[5 * 40], w[37 * 40], y[5 * 37];
+
+    (void)state;
+    assert_int_equal(nyb_conv_shape_check(&s, NULL), NYB_OK);
+    for (size_t i = 0; i < sizeof x / 4; i++)
+        x[i] = fabsf(noise(i));
+    for (size_t i = 0; i < sizeof w / 4; i++)
+        w[i] = noise(i + 9000);
+    for (size_t f = 0; f < sizeof specs / sizeof *specs; f++) {
+        nyb_packed px = encode("ref", 1, specs[f][0], x, 5, 40);
+        nyb_packed pw = encode("ref", 1, specs[f][1], w, 37, 40);
+        int *ix = integers(&px), *iw = integers(&pw);
+
+        for (size_t k = 0; k < 4; k++) {
+            run(cpus[k], NYB_PRODUCT_FWD, &s, &px, &pw, y);
+            for (size_t i = 0; i < sizeof y / 4; i++) {
+                long sum = 0;
+
+                for (size_t c = 0; c < s.c; c++)
+                    sum += (long)ix[i / s.o * s.c + c] * iw[i % s.o * s.c + c];
+                assert_true(y[i] == (float)sum * (px.scale * pw.scale));
+            }
+        }
+        free(ix);
+        free(iw);
+        nyb_free(px.codes);
+        nyb_free(pw.codes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_factor_that_covers_is_chosen),
         cmocka_unit_test(products_are_exact),
+        cmocka_unit_test(few_rows_are_exact),
         cmocka_unit_test(values_are_decoded),
     };
 
