@@ -17,13 +17,17 @@ static void on_signal(int number)
     interrupted = 1;
 }
 
-/* The first signal asks for an end at the next step; the second kills, as without a handler. */
+/* The first signal asks for an end at the next step; the second kills, as without a handler. A
+ * terminal that goes away asks, too, unless nohup said that it may. */
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
 }
 
 void cli_progress_begin(cli_progress *p, bool quiet, uint64_t line_every)

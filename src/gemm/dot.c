@@ -29,20 +29,7 @@ static size_t most_rows(const nyb_conv *conv)
     return conv->tile->needs & NYB_CPU_AMX ? NYB_DOT_ROWS / 2 : NYB_DOT_ROWS;
 }
 
-/* True if all units, times their factors, are signed bytes. */
-static bool fits_bytes(const nyb_format *f)
-{
-    const int32_t most = f->multiples ? f->multiples : 1;
-
-    for (unsigned code = 0; code < f->n_codes; code++) {
-        const int32_t unit = nyb_conv_unit(f, code) * most;
-
-        if (unit < INT8_MIN || unit > INT8_MAX)
-            return false;
-    }
-    return true;
-}
-
+/* Units, with their factors, are signed bytes, unless zero is another one (uint8). */
 void nyb_few_plan(nyb_conv *conv, uint32_t cpu)
 {
     const nyb_conv_shape *s = &conv->shape;
@@ -53,7 +40,7 @@ void nyb_few_plan(nyb_conv *conv, uint32_t cpu)
         return;
     if (s->r * s->s != 1 || s->stride != 1 || s->h > most_rows(conv) || s->c > conv->exact_k)
         return;
-    if (b->bits != 4 || b->multiples || !fits_bytes(a) || !fits_bytes(b))
+    if (b->bits != 4 || b->multiples)
         return;
     const int32_t max_b = nyb_conv_largest_unit(b), plus = b->is_signed ? max_b : 0;
     conv->few.kernel = nyb_dot_choose(cpu, nyb_conv_largest_unit(a) * (max_b + plus));

@@ -69,6 +69,12 @@ same "$(sha "$work/killed")" "$(sha "$work/whole")" "weights after SIGKILL and -
 interrupt INT stopped
 same $? 130 "status after SIGINT"
 says "interrupted" "nybble train --resume stopped"
+if ! ((0x$(awk '/SigIgn/ { print $2 }' /proc/self/status) & 1)); then # as under nohup
+    interrupt HUP hungup
+    same $? 130 "status after SIGHUP"
+    run 0 train --resume hungup --quiet
+    same "$(sha "$work/hungup")" "$(sha "$work/whole")" "weights after SIGHUP and --resume"
+fi
 cp "$work/stopped/config.txt" "$work/config.before"
 run 0 train --resume stopped --quiet --threads 2
 same "$(sha "$work/stopped")" "$(sha "$work/whole")" "weights after SIGINT and --resume"
