@@ -285,8 +285,8 @@ const cli_verb cli_verb_train = {
         "any "
         "number of threads, on any instruction set, and after any interruption.\n\n"
         "Ctrl-C (or a terminal that is closed) writes a checkpoint into the run folder and ends "
-        "with status 130; --resume goes on "
-        "from the last complete checkpoint, however the run ended.",
+        "with status 130; --resume goes on from the last complete checkpoint, however the run "
+        "ended.",
     .example = "  nybble train --data fashion-mnist --model resnet14 --recipe luq --epochs 3 \\\n"
                "      --out runs/luq\n"
                "  nybble train --data synthetic --model mlp:64 --recipe luq --set edges=recipe\n"

@@ -118,12 +118,12 @@ def headlines(lines):
         last[key] = max((line["date"], line["machine"]), last.get(key, ("", "")))
     lines = [line for line in lines if last[line["what"], line["cpu"]][1] == line["machine"]]
     for line in lines:
-        key = line["machine"], line["what"], line["cpu"]
+        key = line["what"], line["cpu"]
         most[key] = max(line["threads"], most.get(key, 0))
     chosen = [line for line in lines
               if (line["what"].startswith(HEADLINES) and line["threads"] == 1) or
               (line["what"].startswith("step") and
-               line["threads"] == most[line["machine"], line["what"], line["cpu"]])]
+               line["threads"] == most[line["what"], line["cpu"]])]
     return sorted(chosen, key=lambda line: (line["cpu"], line["what"].startswith("step"), line["what"]))
 
 

@@ -193,7 +193,7 @@ typedef struct nyb_dw_accum {
 typedef struct nyb_few {
     const nyb_dot_kernel *kernel; /* NULL: another plan */
     int32_t plus;                 /* what is added to w's units so that they have no sign */
-    size_t lda, group_panels;
+    size_t lda, n_panels, group_panels;
 } nyb_few;
 
 /* ---- operands with lines (conv_line.c) ---------------------------------------------------------
@@ -382,6 +382,20 @@ size_t nyb_accum_shared_bytes(const nyb_conv *conv);
 static inline uint8_t *nyb_job_worker(const nyb_conv_job *job, size_t worker)
 {
     return job->workers + worker * job->conv->worker_bytes;
+}
+
+/* The epilogue of a block of sums from column `col` of the output on, without its rows and its
+ * scale. */
+static inline nyb_store_args nyb_job_store(const nyb_conv_job *job, size_t rows, size_t col,
+                                           size_t n_cols)
+{
+    return (nyb_store_args){.rows = rows,
+                            .n_valid = n_cols,
+                            .bias = job->bias ? job->bias + col : NULL,
+                            .add = job->add,
+                            .half = job->half,
+                            .draws = job->draws,
+                            .origin = job->out};
 }
 
 /* Copies or sets n_bytes (a multiple of 4) without a call: pixels are short. */

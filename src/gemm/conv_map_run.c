@@ -62,15 +62,7 @@ static void fetch_rows(const work *w, size_t block, size_t panel, void *rows[NYB
 /* The epilogue of a block, without its rows and its scale. */
 static nyb_store_args store_of(const work *w, size_t panel, size_t block)
 {
-    const nyb_conv_job *job = w->job;
-
-    return (nyb_store_args){.rows = block_rows(w, block),
-                            .n_valid = panel_cols(w, panel),
-                            .bias = job->bias ? job->bias + panel * NYB_TILE_COLS : NULL,
-                            .add = job->add,
-                            .half = job->half,
-                            .draws = job->draws,
-                            .origin = job->out};
+    return nyb_job_store(w->job, block_rows(w, block), panel * NYB_TILE_COLS, panel_cols(w, panel));
 }
 
 /* ---- s8 ---- */

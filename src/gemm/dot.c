@@ -49,9 +49,9 @@ void nyb_few_plan(nyb_conv *conv, uint32_t cpu)
     conv->bias = 0;
     conv->few.plus = plus;
     conv->few.lda = nyb_round_up(nyb_packed_pitch(s->c) + 2 * NYB_DOT_GUARD, NYB_ALIGN);
-    const size_t n_panels = nyb_div_up(s->o, NYB_TILE_COLS);
+    conv->few.n_panels = nyb_div_up(s->o, NYB_TILE_COLS);
     const size_t codes = NYB_TILE_COLS * nyb_packed_pitch(s->c);
-    conv->few.group_panels = nyb_min(nyb_max(TASK_CODES / codes, 1), n_panels);
+    conv->few.group_panels = nyb_min(nyb_max(TASK_CODES / codes, 1), conv->few.n_panels);
     conv->shared_bytes = s->h * conv->few.lda;
     conv->worker_bytes = NYB_DOT_ROWS * NYB_TILE_COLS * sizeof(int32_t);
 }
@@ -100,18 +100,10 @@ static void run_panel(const dot_job *d, size_t panel, int32_t *c)
         .start = d->start,
         .c = c,
     };
-    const nyb_store_args store = {
-        .rows = args.rows,
-        .n_valid = args.cols,
-        .scale = job->scale,
-        .bias = job->bias ? job->bias + first : NULL,
-        .add = job->add,
-        .half = job->half,
-        .draws = job->draws,
-        .origin = job->out,
-        .out = rows,
-    };
+    nyb_store_args store = nyb_job_store(job, args.rows, first, args.cols);
 
+    store.scale = job->scale;
+    store.out = rows;
     for (size_t m = 0; m < args.rows; m++)
         rows[m] = nyb_store_at(job->out, job->half, m * conv->shape.o + first);
     conv->few.kernel->run(&args);
@@ -123,8 +115,7 @@ static void run_task(void *arg, size_t task, size_t worker)
     const dot_job *d = arg;
     const nyb_conv *conv = d->job->conv;
     const size_t first = task * conv->few.group_panels;
-    const size_t end =
-        nyb_min(first + conv->few.group_panels, nyb_div_up(conv->shape.o, NYB_TILE_COLS));
+    const size_t end = nyb_min(first + conv->few.group_panels, conv->few.n_panels);
 
     for (size_t panel = first; panel < end; panel++)
         run_panel(d, panel, (int32_t *)nyb_job_worker(d->job, worker));
@@ -136,6 +127,5 @@ void nyb_few_run(nyb_conv_job *job)
     dot_job d = {.job = job};
 
     unpack_rows(&d);
-    nyb_pool_run(job->pool, run_task, &d,
-                 nyb_div_up(nyb_div_up(conv->shape.o, NYB_TILE_COLS), conv->few.group_panels));
+    nyb_pool_run(job->pool, run_task, &d, nyb_div_up(conv->few.n_panels, conv->few.group_panels));
 }

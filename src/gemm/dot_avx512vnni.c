@@ -20,10 +20,11 @@ static inline __m128i sums_of_4(const __m512i v[4])
 }
 
 /* Blocks from .. end - 1 of n_cols columns, which begin at the same place of a block (together) or
- * not; constants but for `from` and `end` where this is inlined. */
+ * not; constants but for `from` and `end` where this is inlined. acc: those of a row are `width`
+ * apart from the next's. */
 static inline __attribute__((always_inline)) void
 add_blocks(const nyb_dot_args *args, const dot_column *col, size_t row, size_t n_rows,
-           size_t n_cols, bool together, size_t from, size_t end, __m512i *acc)
+           size_t n_cols, bool together, size_t from, size_t end, __m512i *acc, size_t width)
 {
     const __m512i lut = _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)args->lut));
     const __m512i low = _mm512_set1_epi8(15);
@@ -47,7 +48,7 @@ add_blocks(const nyb_dot_args *args, const dot_column *col, size_t row, size_t n
                 for (size_t n = 0; n < n_cols; n++) {
                     if (!together && n > 0)
                         a = _mm512_loadu_si512(col[n].a + at);
-                    NYB_DOT_512(acc[m * n_cols + n], b[n][half], a);
+                    NYB_DOT_512(acc[m * width + n], b[n][half], a);
                 }
             }
         }
@@ -70,23 +71,12 @@ run_block(const nyb_dot_args *args, size_t row, size_t first, size_t n_rows, siz
         common = nyb_min(common, col[n].n_blocks);
     }
     if (args->pitch % NYB_BLOCK_CODES == 0)
-        add_blocks(args, col, row, n_rows, n_cols, true, 0, common, acc);
+        add_blocks(args, col, row, n_rows, n_cols, true, 0, common, acc, n_cols);
     else
-        add_blocks(args, col, row, n_rows, n_cols, false, 0, common, acc);
+        add_blocks(args, col, row, n_rows, n_cols, false, 0, common, acc, n_cols);
     NYB_UNROLL
-    for (size_t n = 0; n < n_cols; n++) {
-        __m512i last[MOST_ROWS];
-
-        if (col[n].n_blocks == common)
-            continue;
-        NYB_UNROLL
-        for (size_t m = 0; m < n_rows; m++)
-            last[m] = _mm512_setzero_si512();
-        add_blocks(args, col + n, row, n_rows, 1, true, common, col[n].n_blocks, last);
-        NYB_UNROLL
-        for (size_t m = 0; m < n_rows; m++)
-            acc[m * n_cols + n] = _mm512_add_epi32(acc[m * n_cols + n], last[m]);
-    }
+    for (size_t n = 0; n < n_cols; n++)
+        add_blocks(args, col + n, row, n_rows, 1, true, common, col[n].n_blocks, acc + n, n_cols);
     int32_t sums[MOST_ROWS * 2];
     NYB_UNROLL
     for (size_t i = 0; i + 4 <= n_rows * n_cols; i += 4)

@@ -270,16 +270,14 @@ static void few_rows(void **state)
     seed = 13;
     for (size_t i = 0; i < 63; i++) {
         const size_t n = pick(1, 3), h = pick(1, 2), w = pick(1, 3);
-        problem p = {
-            .product = NYB_PRODUCT_FWD,
-            .s = {.n = n, .h = h, .w = w, .c = ks[i % 7], .o = pick(1, 128), .r = 1, .s = 1},
-            .a = format(pairs[i % 9][0]),
-            .b = format(pairs[i % 9][1]),
-            .n_samples = 1,
-            .bias = draw() % 2,
-            .add = draw() % 2};
+        problem p = {.product = NYB_PRODUCT_FWD,
+                     .s = {n, h, w, .c = ks[i % 7], .o = pick(1, 128), .r = 1, .s = 1, .stride = 1},
+                     .a = format(pairs[i % 9][0]),
+                     .b = format(pairs[i % 9][1]),
+                     .n_samples = 1,
+                     .bias = draw() % 2,
+                     .add = draw() % 2};
 
-        p.s.stride = 1;
         check_problem(&p, i % 5 == 0, i % 6 == 0);
     }
 }
