@@ -237,6 +237,7 @@ void nyb_conv_destroy(nyb_conv **conv)
     nyb_free((*conv)->dw.list);
     nyb_free((*conv)->dw.a_step);
     nyb_free((*conv)->dw.b_step);
+    nyb_free((*conv)->dw.valid);
     nyb_free(*conv);
     *conv = NULL;
 }

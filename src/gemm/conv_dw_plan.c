@@ -81,34 +81,51 @@ static bool sees_both(const nyb_dw_s8 *dw, const nyb_conv_shape *s, size_t r, si
     return false;
 }
 
-/* Steps of a unit, of all taps together. */
-static uint64_t steps_of_taps(const nyb_dw_s8 *dw, const nyb_conv_shape *s)
+/* Positions of a unit's step up to the last that may have a pixel of x. */
+static size_t valid_of(const nyb_dw_s8 *dw, size_t step)
 {
+    const size_t used = dw->j_count * dw->interleave, first = step * NYB_TILE_STEP;
+    const size_t end = nyb_min(first + NYB_TILE_STEP, dw->band * dw->b_row);
+
+    if (end <= first)
+        return 0;
+    const size_t row = (end - 1) / dw->b_row;
+    const size_t last = nyb_min(end, row * dw->b_row + used);
+    return last > first ? last - first : 0;
+}
+
+/* Positions of a unit that a kernel sums, of all taps together; to begin a step takes as long as
+ * two more. */
+static uint64_t positions_of_taps(const nyb_dw_s8 *dw, const nyb_conv_shape *s, size_t piece)
+{
+    const bool almost_all = dw->interleave < 8;
     uint64_t n = 0;
 
-    if (dw->interleave < 8) /* almost all */
-        return dw->unit_steps * s->r * s->s;
-    for (size_t tap = 0; tap < s->r * s->s; tap++)
-        for (size_t step = 0; step < dw->unit_steps; step++)
-            n += sees_both(dw, s, tap / s->s, tap % s->s, step);
+    for (size_t step = 0; step < dw->unit_steps; step++) {
+        const uint64_t positions = nyb_round_up(valid_of(dw, step), piece) + 2;
+        for (size_t tap = 0; tap < s->r * s->s; tap++)
+            if (almost_all || sees_both(dw, s, tap / s->s, tap % s->s, step))
+                n += positions;
+    }
     return n;
 }
 
 /* Time of a layout in twentieths of a cycle: products, packing, and placing alternate pixels. */
-static uint64_t cost(const nyb_dw_s8 *dw, const nyb_conv_shape *s)
+static uint64_t cost(const nyb_dw_s8 *dw, const nyb_conv_shape *s, const nyb_tile_s8 *tile)
 {
     const uint64_t phases = dw->phases_r * dw->phases_c;
     const uint64_t b = dw->n_units * dw->unit_positions;
-    const uint64_t products = dw->n_units * steps_of_taps(dw, s) * NYB_TILE_STEP;
+    const uint64_t products = dw->n_units * positions_of_taps(dw, s, tile->k_piece);
     const uint64_t a = dw->n_units * dw->a_rows * dw->pitch * dw->interleave;
     const uint64_t place =
         dw->interleave > 1 ? 160 + nyb_packed_pitch(s->c) + nyb_packed_pitch(s->o) : 0;
 
-    return products * 20 * dw->o_blocks * dw->c_blocks + b * 2 * phases * nyb_packed_pitch(s->c) +
-           a * 3 * nyb_packed_pitch(s->o) + s->n * s->h * s->w * place;
+    return products * s->o * nyb_round_up(s->c, NYB_TILE_COLS / 2) * 20 / tile->macs +
+           b * 2 * phases * nyb_packed_pitch(s->c) + a * 3 * nyb_packed_pitch(s->o) +
+           s->n * s->h * s->w * place;
 }
 
-static void choose_layout(nyb_dw_s8 *dw, const nyb_conv_shape *s)
+static void choose_layout(nyb_dw_s8 *dw, const nyb_conv_shape *s, const nyb_tile_s8 *tile)
 {
     nyb_dw_s8 best = *dw;
     uint64_t least = UINT64_MAX;
@@ -118,7 +135,7 @@ static void choose_layout(nyb_dw_s8 *dw, const nyb_conv_shape *s)
             lay_out(dw, s, lanes, flat);
             if (lanes > 1 && dw->unit_positions > 2 * POSITIONS)
                 continue;
-            const uint64_t t = cost(dw, s);
+            const uint64_t t = cost(dw, s, tile);
             if (t < least) {
                 least = t;
                 best = *dw;
@@ -180,8 +197,11 @@ static nyb_status plan_steps(nyb_dw_s8 *dw, const nyb_conv_shape *s, nyb_error *
     dw->list = nyb_alloc((taps + 1) * sizeof *dw->list);
     dw->a_step = nyb_alloc(taps * dw->steps * sizeof *dw->a_step);
     dw->b_step = nyb_alloc(taps * dw->steps * sizeof *dw->b_step);
-    if (!dw->list || !dw->a_step || !dw->b_step)
+    dw->valid = nyb_alloc(dw->steps);
+    if (!dw->list || !dw->a_step || !dw->b_step || !dw->valid)
         return nyb_fail(err, NYB_MEMORY, "no memory for the tables of a product");
+    for (size_t i = 0; i < dw->steps; i++)
+        dw->valid[i] = (uint8_t)valid_of(dw, i % dw->unit_steps);
     const size_t n = fill_lists(dw, s);
     for (size_t i = 0; i < n; i++)
         last = nyb_max(last, dw->a_step[i]);
@@ -243,7 +263,7 @@ nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
     dw->c_blocks = nyb_div_up(s->c, NYB_TILE_COLS);
     phase_range(s->stride, s->pad, s->h, s->r, s->oh, &dw->i_first, &dw->i_count);
     phase_range(s->stride, s->pad, s->w, s->s, s->ow, &dw->j_first, &dw->j_count);
-    choose_layout(dw, s);
+    choose_layout(dw, s, conv->tile);
     dw->units = nyb_min(nyb_max(POSITIONS / dw->unit_positions, 1), dw->n_units);
     NYB_TRY(plan_steps(dw, s, err));
     if (dw->steps * NYB_TILE_STEP * conv->n_samples > conv->exact_k) {

@@ -240,6 +240,7 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
             args.n_steps = (list[1] - list[0]) / dw->units * chunk_units(dw, chunk);
             args.a_step = dw->a_step + list[0];
             args.b_step = dw->b_step + list[0];
+            args.valid = dw->valid;
             args.c = sums + (r * s->s + t) * NYB_TILE_BLOCK;
             args.b = (const int8_t *)b + (phase * dw->c_blocks + c_block) * dw->panel_bytes;
             args.sums = (const nyb_tile_sums *)(args.b + dw->sums);

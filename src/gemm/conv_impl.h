@@ -164,6 +164,7 @@ typedef struct nyb_dw_s8 {
     size_t spill;              /* wide: rounds between two spills to int64 */
     uint32_t *list;            /* [taps + 1] where each tap's begins in a_step and b_step */
     uint32_t *a_step, *b_step; /* as nyb_tile_s8_args; of all units of a chunk, as many of each */
+    uint8_t *valid;            /* [steps] as nyb_tile_s8_args */
     size_t a_bytes, b_bytes;   /* of a chunk (A: of a sample) */
     size_t sums_bytes, pack_bytes; /* sums: int32, one lane; pack: per worker */
     size_t zero_parts;             /* zero_a, zero_b: parts that rows of pixels are dealt to */

@@ -94,27 +94,38 @@ static void group_panels(const nyb_conv *conv, nyb_map *map, size_t panel_bytes)
     map->n_panel_groups = nyb_div_up(map->n_panels, map->group_panels);
 }
 
-/* Time of the blocks of a full slab for one panel, in cycles, roughly: 64 a step, or 32 a float of
- * K, and their epilogue. Sets of taps are looked at where images alternate: elsewhere blocks see
- * almost all. */
+/* Of a step of so many rows and 32 columns, or of a float of K. */
+static uint64_t step_cycles(const nyb_conv *conv, uint64_t rows)
+{
+    if (!conv->s8)
+        return 32;
+    return nyb_round_up(rows, conv->tile->row_piece) * NYB_TILE_COLS * NYB_TILE_STEP /
+           conv->tile->macs;
+}
+
+/* Time of the blocks of a slab and of its group's other bands, for one panel, in cycles, roughly:
+ * their steps, or floats of K, and their epilogue. Sets of taps are looked at where images
+ * alternate: elsewhere blocks see almost all. */
 static uint64_t blocks_cost(const nyb_conv *conv, const nyb_map *map, size_t index,
                             uint64_t n_steps)
 {
     const nyb_sub *sub = &map->subs[index];
     const bool by_taps = conv->s8 && map->interleave >= 8 && !map->wide && !conv->zero_a &&
                          sub->n_taps <= NYB_SET_TAPS;
-    uint64_t cost = 0;
+    const size_t rows = nyb_min(map->band, sub->rows.count);
+    const size_t end = ((map->units - 1) * map->unit_rows + rows - 1) * map->row_slots +
+                       sub->cols.count * map->interleave;
+    uint64_t all = 0, seen = 0;
 
     for (nyb_block_walk w = {0}; nyb_block_next(map, sub, &w);) {
-        uint64_t steps = n_steps * map->bands;
+        const uint64_t step = step_cycles(conv, nyb_min(NYB_TILE_ROWS, end - w.slot));
+        all += 60 + n_steps * step;
         for (size_t band = 0; by_taps && band < map->bands; band++) {
             const uint64_t taps = nyb_block_taps(map, index, band, w.slot);
-            const size_t left_out = sub->n_taps - (size_t)__builtin_popcountll(taps);
-            steps -= n_steps / sub->n_taps * left_out;
+            seen += 60 + n_steps * (uint64_t)__builtin_popcountll(taps) / sub->n_taps * step;
         }
-        cost += 60 + steps * (conv->s8 ? 64 : 32) / map->bands;
     }
-    return cost;
+    return by_taps ? seen : all * sub->rows.count / rows;
 }
 
 /* Time of a layout in eighths of a cycle, roughly: tiles and their epilogue, a byte of slab 1/8
@@ -136,9 +147,7 @@ static uint64_t layout_cost(const nyb_conv *conv, nyb_map *map)
         largest = nyb_max(largest, bytes);
     }
     group_panels(conv, map, largest);
-    blocks = map->bands > 1 ? blocks * map->n_groups * map->rows.count / map->band
-                            : blocks * map->n_groups / map->units;
-    uint64_t cost = blocks * map->n_panels * 8;
+    uint64_t cost = blocks * map->n_groups / map->units * map->n_panels * 8;
     if (!map->direct)
         cost += map->n_slabs * map->slab_bytes * map->n_panel_groups;
     if (map->interleave > 1)

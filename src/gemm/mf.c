@@ -148,7 +148,8 @@ static void transpose(const uint8_t *src, size_t lds, size_t rows, size_t cols, 
 
 #define PORTABLE(which)                                                                            \
     {                                                                                              \
-        .name = "ref", .max_product = INT32_MAX, .begin = nothing, .end = nothing, .run = which,   \
+        .name = "ref", .row_piece = 1, .k_piece = NYB_TILE_STEP, .macs = 1,                        \
+        .max_product = INT32_MAX, .begin = nothing, .end = nothing, .run = which,                  \
         .unpack = unpack, .pack_rows = pack_rows, .pack_cols = pack_cols, .transpose = transpose,  \
     }
 

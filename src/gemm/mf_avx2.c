@@ -66,6 +66,9 @@ static inline void flush(vec sum, int32_t *c)
 const nyb_tile_s8 nyb_mf_avx2 = {
     .name = "avx2",
     .needs = NYB_CPU_AVX2,
+    .row_piece = 1,
+    .k_piece = NYB_TILE_STEP,
+    .macs = 16,
     .max_product = INT32_MAX,
     .begin = nothing,
     .end = nothing,

@@ -52,6 +52,9 @@ static inline void flush(vec sum, int32_t *c)
 const nyb_tile_s8 nyb_mf_avx512 = {
     .name = "avx512",
     .needs = NYB_CPU_AVX512,
+    .row_piece = 1,
+    .k_piece = NYB_TILE_STEP,
+    .macs = 16,
     .max_product = INT32_MAX,
     .begin = nothing,
     .end = nothing,

@@ -73,16 +73,23 @@ static inline const int8_t *nyb_tile_step_of_b(const nyb_tile_s8_args *args, siz
     return args->b + (size_t)args->b_step[i] * NYB_TILE_STEP_BYTES;
 }
 
+#define NYB_TILE_PIECE 16 /* k of kernels that leave out some */
+
 /* Lines of four k of step i that need be summed, a multiple of 4. */
 static inline size_t nyb_tile_lines(const nyb_tile_s8_args *args, size_t i)
 {
-    return args->valid ? (size_t)(args->valid[args->b_step[i]] + 15) / 16 * 4 : 16;
+    const size_t k = args->valid ? args->valid[args->b_step[i]] : NYB_TILE_STEP;
+    return (k + NYB_TILE_PIECE - 1) / NYB_TILE_PIECE * (NYB_TILE_PIECE / 4);
 }
 
 typedef struct nyb_tile_s8 {
     const char *name; /* "amx", "avx512vnni", "avx2", "ref" */
     uint32_t needs;   /* NYB_CPU_* */
     bool a_biased;
+    /* What plans count on: rows and k (those that args.valid does not leave out) are summed by so
+     * many together, with so many multiply-adds a cycle, about. */
+    size_t row_piece, k_piece;
+    uint32_t macs;
     int32_t max_product; /* largest max_a * max_b that it sums exactly */
 
     void (*begin)(void); /* per thread, before a batch of run() (AMX: tile configuration) */

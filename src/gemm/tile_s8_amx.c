@@ -189,6 +189,9 @@ static void run(const nyb_tile_s8_args *args)
 const nyb_tile_s8 nyb_tile_s8_amx = {
     .name = "amx",
     .needs = NYB_CPU_AMX | NYB_CPU_AVX512,
+    .row_piece = 16,
+    .k_piece = NYB_TILE_STEP,
+    .macs = 1024,
     .a_biased = false,
     .max_product = INT32_MAX,
     .begin = begin,

@@ -344,6 +344,9 @@ static void run(const nyb_tile_s8_args *args)
 const nyb_tile_s8 nyb_tile_s8_avx2 = {
     .name = "avx2",
     .needs = NYB_CPU_AVX2,
+    .row_piece = 1,
+    .k_piece = NYB_TILE_PIECE,
+    .macs = 32,
     .a_biased = true,
     .max_product = INT32_MAX,
     .begin = begin,

@@ -142,6 +142,9 @@ static void run(const nyb_tile_s8_args *args)
 const nyb_tile_s8 nyb_tile_s8_avx512vnni = {
     .name = "avx512vnni",
     .needs = NYB_CPU_AVX512 | NYB_CPU_AVX512VNNI,
+    .row_piece = 1,
+    .k_piece = NYB_TILE_PIECE,
+    .macs = 64,
     .a_biased = true,
     .max_product = INT32_MAX,
     .begin = begin,
