@@ -94,7 +94,6 @@ static size_t list_spans(const nyb_depthwise_axis *axis, nyb_depthwise_span *spa
 static void plan_bands(nyb_depthwise *d)
 {
     const size_t rows = d->rows.dst, width = d->cols.dst;
-    const size_t src_px = d->cols.src * d->pitch;
     size_t most = 0;
 
     d->band = nyb_max(32768 / (width * d->pitch), 1);
@@ -108,20 +107,19 @@ static void plan_bands(nyb_depthwise *d)
         nyb_depthwise_source(d, y, nyb_min(y + d->band, rows), &first, &end);
         most = nyb_max(most, end - first);
     }
-    d->slab = nyb_round_up(most * src_px, NYB_ALIGN);
+    d->x_row = d->cols.src;
+    if (d->product == NYB_PRODUCT_DW)
+        d->x_row = nyb_max(d->cols.pad + d->cols.src, (width - 1) * d->cols.stride + d->cols.taps);
+    d->slab = nyb_round_up(most * d->x_row * d->pitch, NYB_ALIGN);
     d->slab_dy = nyb_round_up(d->band * width * d->pitch, NYB_ALIGN);
 }
 
-static nyb_status plan_pixels(nyb_depthwise *d, nyb_error *err)
+static void plan_pixels(nyb_depthwise *d)
 {
     const nyb_conv_shape *s = &d->shape;
     const size_t taps = s->r * s->s, n_source = s->n * d->rows.src * d->cols.src * s->c;
     const size_t n_weights = s->c * nyb_packed_pitch(taps); /* as unpacked: filters, floats */
 
-    d->spans = nyb_alloc(d->cols.dst * sizeof *d->spans);
-    if (!d->spans)
-        return nyb_fail(err, NYB_MEMORY, "no memory for a product");
-    d->n_spans = list_spans(&d->cols, d->spans);
     d->at_turned = nyb_round_up(n_weights * sizeof(float), NYB_ALIGN);
     d->at_real = d->at_turned + nyb_round_up(taps * d->pitch * sizeof(float), NYB_ALIGN);
     d->shared_bytes = d->at_real;
@@ -129,7 +127,6 @@ static nyb_status plan_pixels(nyb_depthwise *d, nyb_error *err)
         d->shared_bytes += n_source * sizeof(float);
     if (d->s8)
         d->worker_bytes = d->slab;
-    return NYB_OK;
 }
 
 static void plan_dw(nyb_depthwise *d)
@@ -138,9 +135,9 @@ static void plan_dw(nyb_depthwise *d)
     const size_t taps = s->r * s->s, pixels = s->n * s->oh * s->ow;
     const size_t n_dy = pixels * s->c * d->n_samples, n_x = s->n * s->h * s->w * s->c;
 
-    if (d->s8) { /* int32 sums of a task, int64 of all of a worker's */
-        d->worker_bytes =
-            d->slab + d->slab_dy + taps * d->pitch * (sizeof(int32_t) + sizeof(int64_t));
+    if (d->s8) { /* int64 sums, int32 sums, and of how many pixels these are */
+        d->worker_bytes = d->slab + d->slab_dy +
+                          taps * d->pitch * (sizeof(int32_t) + sizeof(int64_t)) + sizeof(uint64_t);
         return;
     }
     d->n_chunks = nyb_div_up(pixels, NYB_F32_CHUNK);
@@ -171,11 +168,15 @@ static nyb_status plan(nyb_depthwise *d, nyb_error *err)
     d->pitch = nyb_packed_pitch(s->c);
     d->macs = nyb_conv_axis_hits(s->h, s->oh, s->r, s->stride, s->pad) *
               nyb_conv_axis_hits(s->w, s->ow, s->s, s->stride, s->pad) * s->n * s->c * d->n_samples;
+    d->spans = nyb_alloc(d->cols.dst * sizeof *d->spans);
+    if (!d->spans)
+        return nyb_fail(err, NYB_MEMORY, "no memory for a product");
+    d->n_spans = list_spans(&d->cols, d->spans);
     plan_bands(d);
     if (d->product == NYB_PRODUCT_DW)
         plan_dw(d);
     else
-        NYB_TRY(plan_pixels(d, err));
+        plan_pixels(d);
     d->shared_bytes = nyb_round_up(d->shared_bytes, NYB_ALIGN);
     d->worker_bytes = nyb_round_up(d->worker_bytes, 128); /* no false sharing */
     return NYB_OK;

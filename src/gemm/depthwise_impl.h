@@ -40,11 +40,12 @@ struct nyb_depthwise {
     size_t n_workers;
     uint64_t macs;
     nyb_depthwise_axis rows, cols; /* dW: those of forward, whose windows it shares */
-    nyb_depthwise_span *spans;     /* forward, dX: of the columns */
+    nyb_depthwise_span *spans;     /* of the columns */
     size_t n_spans;
     size_t pitch;              /* channels from one pixel (tap) to the next where unpacked */
     size_t band, n_bands;      /* output rows (dW: of dy) of a task; tasks of an image */
     size_t slab, slab_dy;      /* s8: bytes of a task's source, of its dy */
+    size_t x_row;              /* dW, s8: pixels of a row of x, padding included */
     size_t n_chunks;           /* dW, f32 */
     size_t at_turned, at_real; /* scratch: offsets of weights [tap][channel]; of decoded operands */
     size_t at_sums;            /* dW, f32: of [chunk][tap][channel] */

@@ -32,20 +32,22 @@ typedef struct nyb_depthwise_pixels {
     const void *origin;
 } nyb_depthwise_pixels;
 
-/* One tap's products of a run of pixels (dW). For 0 <= c < channels, i = 0, 1 .. n - 1:
+/* The products of a run of pixels with those that neighbouring taps see (dW). For 0 <= t < taps,
+ * 0 <= c < channels, i = 0, 1 .. n - 1:
  *
- *     acc[c] += dy[i * dy_step + c] * x[i * x_step + c]
+ *     acc[t * acc_step + c] += dy[i * dy_step + c] * x[i * x_step + t * x_s + c]
  *
  * f32: floats, each step is an fmaf. s8: bytes, acc is int32 and does not overflow; dy, x and acc
  * have memory for channels rounded up to 16, where acc then holds anything. */
-typedef struct nyb_depthwise_tap {
-    size_t n, channels;
+typedef struct nyb_depthwise_taps {
+    size_t n, channels, taps;
     const void *dy, *x;
-    size_t dy_step, x_step;
+    size_t dy_step, x_step, x_s;
     bool dy_unsigned, x_unsigned;
     int32_t max_product;
     void *acc;
-} nyb_depthwise_tap;
+    size_t acc_step;
+} nyb_depthwise_taps;
 
 typedef struct nyb_depthwise_kernel {
     const char *name;    /* "avx512", "avx2", "ref" */
@@ -54,8 +56,8 @@ typedef struct nyb_depthwise_kernel {
 
     void (*pixels_f32)(const nyb_depthwise_pixels *args);
     void (*pixels_s8)(const nyb_depthwise_pixels *args);
-    void (*tap_f32)(const nyb_depthwise_tap *args);
-    void (*tap_s8)(const nyb_depthwise_tap *args);
+    void (*taps_f32)(const nyb_depthwise_taps *args);
+    void (*taps_s8)(const nyb_depthwise_taps *args);
 } nyb_depthwise_kernel;
 
 /* Best first, reference last, NULL-terminated. */

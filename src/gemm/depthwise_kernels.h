@@ -79,10 +79,12 @@ static void pixels_f32(const nyb_depthwise_pixels *args)
 }
 
 /* n vectors from channel c on, a constant where this is inlined; lanes: of each, as load. */
-static ALWAYS_INLINE void tap_step(const nyb_depthwise_tap *args, size_t c, size_t lanes, size_t n)
+static ALWAYS_INLINE void tap_step(const nyb_depthwise_taps *args, size_t t, size_t c, size_t lanes,
+                                   size_t n)
 {
-    const float *dy = (const float *)args->dy + c, *x = (const float *)args->x + c;
-    float *out = (float *)args->acc + c;
+    const float *dy = (const float *)args->dy + c;
+    const float *x = (const float *)args->x + t * args->x_s + c;
+    float *out = (float *)args->acc + t * args->acc_step + c;
     vec acc[CHAINS];
 
     for (size_t v = 0; v < n; v++)
@@ -94,16 +96,18 @@ static ALWAYS_INLINE void tap_step(const nyb_depthwise_tap *args, size_t c, size
         store(out + 16 * v, acc[v], lanes);
 }
 
-static void tap_f32(const nyb_depthwise_tap *args)
+static void taps_f32(const nyb_depthwise_taps *args)
 {
-    size_t c = 0;
+    for (size_t t = 0; t < args->taps; t++) {
+        size_t c = 0;
 
-    for (; c + 16 * CHAINS <= args->channels; c += 16 * CHAINS)
-        tap_step(args, c, 16, CHAINS);
-    for (; c + 16 <= args->channels; c += 16)
-        tap_step(args, c, 16, 1);
-    if (c < args->channels)
-        tap_step(args, c, args->channels - c, 1);
+        for (; c + 16 * CHAINS <= args->channels; c += 16 * CHAINS)
+            tap_step(args, t, c, 16, CHAINS);
+        for (; c + 16 <= args->channels; c += 16)
+            tap_step(args, t, c, 16, 1);
+        if (c < args->channels)
+            tap_step(args, t, c, args->channels - c, 1);
+    }
 }
 
 /* ---- s8: products in int16, as many added there as surely fit, then in int32 ------------------
@@ -232,34 +236,94 @@ static void pixels_s8(const nyb_depthwise_pixels *args)
         pixels_bytes(args, false);
 }
 
-static ALWAYS_INLINE void tap_bytes(const nyb_depthwise_tap *args, bool dy_unsigned,
-                                    bool x_unsigned)
+#define TAPS 3 /* that share what they read */
+
+/* What the bytes of a kind of operands become, constants where this is inlined; slide: what a tap
+ * sees, the one before it sees at the next pixel. */
+typedef struct taps_kind {
+    bool dy_unsigned, x_unsigned, slide;
+} taps_kind;
+
+/* n of WORDS channels from c on under n_taps taps from t on; n_taps and kind are constants where
+ * this is inlined, and n where it is WORDS. */
+static ALWAYS_INLINE void taps_words(const nyb_depthwise_taps *args, size_t t, size_t c, size_t n,
+                                     size_t n_taps, taps_kind kind)
 {
-    const int32_t room = INT16_MAX / args->max_product;
+    const size_t room = (size_t)(INT16_MAX / args->max_product), x_s = args->x_s;
+    const uint8_t *dy = (const uint8_t *)args->dy + c;
+    const uint8_t *x = (const uint8_t *)args->x + t * x_s + c;
+    int32_t *acc = (int32_t *)args->acc + t * args->acc_step + c;
+    sums s[TAPS];
+    words seen[TAPS];
 
-    for (size_t c = 0; c < args->channels; c += WORDS) {
-        const size_t n = words_at(args->channels, c);
-        const uint8_t *dy = (const uint8_t *)args->dy + c, *x = (const uint8_t *)args->x + c;
-        int32_t *acc = (int32_t *)args->acc + c;
-        sums s = {.part = words_zero(), .left = room};
-
+    NYB_UNROLL
+    for (size_t k = 0; k < n_taps; k++) {
+        s[k].part = words_zero();
         for (size_t g = 0; g < GROUPS; g++)
-            s.wide[g] = 16 * g < n ? ivec_load(acc + 16 * g) : ivec_zero();
-        for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
-            add_products(&s, words_of_bytes(dy, n, dy_unsigned), words_of_bytes(x, n, x_unsigned),
-                         room);
-        widen(&s);
-        for (size_t g = 0; 16 * g < n; g++)
-            ivec_store(acc + 16 * g, s.wide[g]);
+            s[k].wide[g] = 16 * g < n ? ivec_load(acc + k * args->acc_step + 16 * g) : ivec_zero();
+        if (kind.slide && k + 1 < n_taps)
+            seen[k + 1] = words_of_bytes(x + k * x_s, n, kind.x_unsigned);
     }
+    for (size_t left = args->n, now; left > 0; left -= now) {
+        now = nyb_min(left, room);
+        for (size_t i = 0; i < now; i++, dy += args->dy_step, x += args->x_step) {
+            const words d = words_of_bytes(dy, n, kind.dy_unsigned);
+
+            NYB_UNROLL
+            for (size_t k = 0; k < n_taps; k++) {
+                seen[k] = kind.slide && k + 1 < n_taps
+                              ? seen[k + 1]
+                              : words_of_bytes(x + k * x_s, n, kind.x_unsigned);
+                s[k].part = words_add_products(s[k].part, d, seen[k]);
+            }
+        }
+        NYB_UNROLL
+        for (size_t k = 0; k < n_taps; k++)
+            widen(&s[k]);
+    }
+    NYB_UNROLL
+    for (size_t k = 0; k < n_taps; k++)
+        for (size_t g = 0; 16 * g < n; g++)
+            ivec_store(acc + k * args->acc_step + 16 * g, s[k].wide[g]);
 }
 
-static void tap_s8(const nyb_depthwise_tap *args)
+static ALWAYS_INLINE void taps_channels(const nyb_depthwise_taps *args, size_t t, size_t n_taps,
+                                        taps_kind kind)
 {
-    if (args->x_unsigned)
-        tap_bytes(args, args->dy_unsigned, true);
+    size_t c = 0;
+
+    for (; c + WORDS <= args->channels; c += WORDS)
+        taps_words(args, t, c, WORDS, n_taps, kind);
+    if (c < args->channels)
+        taps_words(args, t, c, words_at(args->channels, c), n_taps, kind);
+}
+
+static ALWAYS_INLINE void taps_bytes(const nyb_depthwise_taps *args, taps_kind kind)
+{
+    size_t t = 0;
+
+    for (; t + TAPS <= args->taps; t += TAPS)
+        taps_channels(args, t, TAPS, kind);
+    if (t + 2 == args->taps)
+        taps_channels(args, t, 2, kind);
+    else if (t + 1 == args->taps)
+        taps_channels(args, t, 1, kind);
+}
+
+static void taps_s8(const nyb_depthwise_taps *args)
+{
+    const bool slide = args->x_step == args->x_s;
+
+    if (args->dy_unsigned)
+        taps_bytes(args, (taps_kind){true, args->x_unsigned, false});
+    else if (args->x_unsigned && slide)
+        taps_bytes(args, (taps_kind){false, true, true});
+    else if (args->x_unsigned)
+        taps_bytes(args, (taps_kind){false, true, false});
+    else if (slide)
+        taps_bytes(args, (taps_kind){false, false, true});
     else
-        tap_bytes(args, args->dy_unsigned, false);
+        taps_bytes(args, (taps_kind){false, false, false});
 }
 
 const nyb_depthwise_kernel DEPTHWISE_RECORD = {
@@ -268,6 +332,6 @@ const nyb_depthwise_kernel DEPTHWISE_RECORD = {
     .max_product = INT16_MAX,
     .pixels_f32 = pixels_f32,
     .pixels_s8 = pixels_s8,
-    .tap_f32 = tap_f32,
-    .tap_s8 = tap_s8,
+    .taps_f32 = taps_f32,
+    .taps_s8 = taps_s8,
 };

@@ -71,24 +71,28 @@ static void pixels_s8(const nyb_depthwise_pixels *args)
     }
 }
 
-static void tap_f32(const nyb_depthwise_tap *args)
+static void taps_f32(const nyb_depthwise_taps *args)
 {
-    const float *dy = args->dy, *x = args->x;
-    float *acc = args->acc;
+    for (size_t t = 0; t < args->taps; t++) {
+        const float *dy = args->dy, *x = (const float *)args->x + t * args->x_s;
+        float *acc = (float *)args->acc + t * args->acc_step;
 
-    for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
-        for (size_t c = 0; c < args->channels; c++)
-            acc[c] = fmaf(dy[c], x[c], acc[c]);
+        for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
+            for (size_t c = 0; c < args->channels; c++)
+                acc[c] = fmaf(dy[c], x[c], acc[c]);
+    }
 }
 
-static void tap_s8(const nyb_depthwise_tap *args)
+static void taps_s8(const nyb_depthwise_taps *args)
 {
-    const uint8_t *dy = args->dy, *x = args->x;
-    int32_t *acc = args->acc;
+    for (size_t t = 0; t < args->taps; t++) {
+        const uint8_t *dy = args->dy, *x = (const uint8_t *)args->x + t * args->x_s;
+        int32_t *acc = (int32_t *)args->acc + t * args->acc_step;
 
-    for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
-        for (size_t c = 0; c < args->channels; c++)
-            acc[c] += unit(dy[c], args->dy_unsigned) * unit(x[c], args->x_unsigned);
+        for (size_t i = 0; i < args->n; i++, dy += args->dy_step, x += args->x_step)
+            for (size_t c = 0; c < args->channels; c++)
+                acc[c] += unit(dy[c], args->dy_unsigned) * unit(x[c], args->x_unsigned);
+    }
 }
 
 const nyb_depthwise_kernel nyb_depthwise_ref = {
@@ -97,6 +101,6 @@ const nyb_depthwise_kernel nyb_depthwise_ref = {
     .max_product = 255 * 255,
     .pixels_f32 = pixels_f32,
     .pixels_s8 = pixels_s8,
-    .tap_f32 = tap_f32,
-    .tap_s8 = tap_s8,
+    .taps_f32 = taps_f32,
+    .taps_s8 = taps_s8,
 };

@@ -89,19 +89,15 @@ void nyb_depthwise_run_pixels(nyb_depthwise_job *job)
 
 /* ---- dW -------------------------------------------------------------------------------------- */
 
-/* The outputs of a row whose x under tap s is a pixel. */
-static nyb_span seen_columns(const nyb_depthwise *d, size_t s)
-{
-    return nyb_conv_axis_span(d->cols.src, d->cols.dst, s, d->cols.stride, d->cols.pad);
-}
-
 /* ---- dW in s8 -------------------------------------------------------------------------------- */
 
-/* Of a worker: x, dy, sums of a task, sums of all tasks. */
+/* Of a worker: x and dy of a task, sums of its tasks, and what these were before they could have
+ * overflowed. */
 typedef struct dw_memory {
     uint8_t *x, *dy;
-    int32_t *sums;   /* [tap][pitch] */
-    int64_t *totals; /* [tap][pitch] */
+    int64_t *totals;  /* [tap][pitch] */
+    int32_t *sums;    /* [tap][pitch] */
+    uint64_t *pixels; /* that are in sums */
     size_t n;
 } dw_memory;
 
@@ -111,8 +107,23 @@ static dw_memory memory_of(const nyb_depthwise_job *job, size_t worker)
     uint8_t *at = nyb_depthwise_worker(job, worker);
     const size_t n = d->shape.r * d->shape.s * d->pitch;
     int64_t *totals = (int64_t *)(at + d->slab + d->slab_dy);
+    int32_t *sums = (int32_t *)(totals + n);
 
-    return (dw_memory){at, at + d->slab, (int32_t *)(totals + n), totals, n};
+    return (dw_memory){at, at + d->slab, totals, sums, (uint64_t *)(sums + n), n};
+}
+
+/* Rows of x between columns of padding, so that all outputs see all columns of taps. */
+static void unpack_padded(const nyb_depthwise_job *job, size_t image, size_t first, size_t end,
+                          uint8_t *slab)
+{
+    const nyb_depthwise *d = job->plan;
+    const size_t px = d->pitch, left = d->cols.pad, right = left + d->cols.src;
+
+    for (size_t row = first; row < end; row++, slab += d->x_row * px) {
+        memset(slab, 0, left * px);
+        unpack_rows(&job->reader_b, &d->shape, false, image, row, row + 1, slab + left * px);
+        memset(slab + right * px, 0, (d->x_row - right) * px);
+    }
 }
 
 /* The products of one row of dy with the rows of x that its taps see. */
@@ -122,28 +133,37 @@ static void sum_row(const nyb_depthwise_job *job, const dw_memory *m, size_t y, 
     const nyb_depthwise *d = job->plan;
     const nyb_depthwise_spot row = nyb_depthwise_spot_at(&d->rows, y);
 
-    for (size_t r = 0; r < row.n_taps; r++)
-        for (size_t s = 0; s < d->shape.s; s++) {
-            const size_t x_row = (row.src + r - first) * d->cols.src;
-            const nyb_span span = seen_columns(d, s);
-            const size_t begin = span.first;
+    for (size_t r = 0; r < row.n_taps; r++) {
+        const nyb_depthwise_taps args = {
+            .n = d->cols.dst,
+            .channels = d->shape.c,
+            .taps = d->shape.s,
+            .dy = dy,
+            .x = m->x + (row.src + r - first) * d->x_row * d->pitch,
+            .dy_step = d->pitch,
+            .x_step = d->cols.stride * d->pitch,
+            .x_s = d->pitch,
+            .dy_unsigned = !d->a->is_signed,
+            .x_unsigned = !d->b->is_signed,
+            .max_product = d->max_product,
+            .acc = m->sums + (row.tap + r) * d->shape.s * d->pitch,
+            .acc_step = d->pitch,
+        };
 
-            if (span.count == 0)
-                continue;
-            const nyb_depthwise_tap args = {
-                .n = span.count,
-                .channels = d->shape.c,
-                .dy = dy + begin * d->pitch,
-                .x = m->x + (x_row + begin * d->cols.stride + s - d->cols.pad) * d->pitch,
-                .dy_step = d->pitch,
-                .x_step = d->cols.stride * d->pitch,
-                .dy_unsigned = !d->a->is_signed,
-                .x_unsigned = !d->b->is_signed,
-                .max_product = d->max_product,
-                .acc = m->sums + ((row.tap + r) * d->shape.s + s) * d->pitch,
-            };
-            d->kernel->tap_s8(&args);
-        }
+        d->kernel->taps_s8(&args);
+    }
+}
+
+/* Makes room in the sums for more pixels, whose own sums fit int32. */
+static void make_room(const nyb_depthwise *d, const dw_memory *m, uint64_t pixels)
+{
+    if ((*m->pixels + pixels) * (uint64_t)d->max_product > INT32_MAX) {
+        for (size_t i = 0; i < m->n; i++)
+            m->totals[i] += m->sums[i];
+        memset(m->sums, 0, m->n * sizeof *m->sums);
+        *m->pixels = 0;
+    }
+    *m->pixels += pixels;
 }
 
 static void dw_band_task(void *arg, size_t task, size_t worker)
@@ -156,17 +176,15 @@ static void dw_band_task(void *arg, size_t task, size_t worker)
     size_t first, end;
 
     nyb_depthwise_source(d, y, y_end, &first, &end);
-    unpack_rows(&job->reader_b, &d->shape, false, image, first, end, m.x);
+    unpack_padded(job, image, first, end, m.x);
     for (size_t sample = 0; sample < d->n_samples; sample++) {
         nyb_reader dy = job->reader_a;
 
         dy.codes = job->a[sample].packed->codes;
         unpack_rows(&dy, &d->shape, true, image, y, y_end, m.dy);
-        memset(m.sums, 0, m.n * sizeof *m.sums);
+        make_room(d, &m, (y_end - y) * d->cols.dst);
         for (size_t row = y; row < y_end; row++)
             sum_row(job, &m, row, m.dy + (row - y) * d->cols.dst * d->pitch, first);
-        for (size_t i = 0; i < m.n; i++)
-            m.totals[i] += m.sums[i];
     }
 }
 
@@ -185,8 +203,11 @@ static void dw_total_task(void *arg, size_t task, size_t worker)
             float *out = (float *)job->out + c * taps + tap;
             int64_t sum = 0;
 
-            for (size_t w = 0; w < d->n_workers; w++)
-                sum += memory_of(job, w).totals[tap * d->pitch + c];
+            for (size_t w = 0; w < d->n_workers; w++) {
+                const dw_memory m = memory_of(job, w);
+
+                sum += m.totals[tap * d->pitch + c] + m.sums[tap * d->pitch + c];
+            }
             const float t = (float)sum * job->scale * mean;
             *out = job->add ? *out + t : t;
         }
@@ -200,6 +221,8 @@ void nyb_depthwise_run_dw_s8(nyb_depthwise_job *job)
         const dw_memory m = memory_of(job, w);
 
         memset(m.totals, 0, m.n * sizeof *m.totals);
+        memset(m.sums, 0, m.n * sizeof *m.sums);
+        *m.pixels = 0;
     }
     nyb_pool_run(job->pool, dw_band_task, job, d->shape.n * d->n_bands);
     nyb_pool_run(job->pool, dw_total_task, job, nyb_div_up(d->shape.c, NYB_PITCH));
@@ -207,7 +230,7 @@ void nyb_depthwise_run_dw_s8(nyb_depthwise_job *job)
 
 /* ---- dW in f32 ------------------------------------------------------------------------------- */
 
-/* One tap's chain over the part [from, to) of an output row. */
+/* All taps' chains over the part [from, to) of an output row. */
 static void chain_row(const nyb_depthwise_job *job, const float *dy, size_t row, size_t from,
                       size_t to, size_t channel, size_t n, float *acc)
 {
@@ -216,24 +239,27 @@ static void chain_row(const nyb_depthwise_job *job, const float *dy, size_t row,
     const nyb_depthwise_spot at = nyb_depthwise_spot_at(&d->rows, row % d->rows.dst);
 
     for (size_t r = 0; r < at.n_taps; r++)
-        for (size_t s = 0; s < d->shape.s; s++) {
-            const size_t x_row = (image * d->rows.src + at.src + r) * d->cols.src;
-            const nyb_span span = seen_columns(d, s);
-            const size_t begin = nyb_max(span.first, from);
-            const size_t end = nyb_min(span.first + span.count, to);
+        for (size_t i = 0; i < d->n_spans; i++) {
+            const nyb_depthwise_span *span = &d->spans[i];
+            const size_t begin = nyb_max(span->y, from), end = nyb_min(span->y + span->n, to);
 
-            if (begin >= end)
+            if (begin >= end || span->spot.n_taps == 0)
                 continue;
-            const nyb_depthwise_tap args = {
+            const size_t x_row = (image * d->rows.src + at.src + r) * d->cols.src;
+            const size_t x_at = x_row + span->spot.src + (begin - span->y) * d->cols.stride;
+            const nyb_depthwise_taps args = {
                 .n = end - begin,
                 .channels = n,
+                .taps = span->spot.n_taps,
                 .dy = dy + (row * d->cols.dst + begin) * c + channel,
-                .x = job->real_b + (x_row + begin * d->cols.stride + s - d->cols.pad) * c + channel,
+                .x = job->real_b + x_at * c + channel,
                 .dy_step = c,
                 .x_step = d->cols.stride * c,
-                .acc = acc + ((at.tap + r) * d->shape.s + s) * n,
+                .x_s = c,
+                .acc = acc + ((at.tap + r) * d->shape.s + span->spot.tap) * n,
+                .acc_step = n,
             };
-            d->kernel->tap_f32(&args);
+            d->kernel->taps_f32(&args);
         }
 }
 

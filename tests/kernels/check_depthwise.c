@@ -113,24 +113,29 @@ static void check_pixels(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
 
 /* ---- dW -------------------------------------------------------------------------------------- */
 
-static void check_tap(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
+static void check_taps(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
 {
     static const int32_t units[] = {1, 7, 15, 64, 127};
     const int32_t max_dy = units[ck_range(c, 0, 4)], max_x = units[ck_range(c, 0, 4)];
-    nyb_depthwise_tap args = {.n = ck_range(c, 1, 60),
-                              .channels = random_channels(c),
-                              .dy_unsigned = ck_range(c, 0, 1),
-                              .x_unsigned = ck_range(c, 0, 1),
-                              .max_product = max_dy * max_x};
+    nyb_depthwise_taps args = {.n = ck_range(c, 1, 60),
+                               .channels = random_channels(c),
+                               .taps = ck_range(c, 1, 7),
+                               .dy_unsigned = ck_range(c, 0, 1),
+                               .x_unsigned = ck_range(c, 0, 1),
+                               .max_product = max_dy * max_x};
     const size_t pitch = (args.channels + 15) / 16 * 16, own = s8 ? pitch : args.channels;
 
     args.dy_step = own + ck_range(c, 0, 2) * own;
     args.x_step = own * ck_range(c, 1, 2);
-    const size_t n_dy = (args.n - 1) * args.dy_step + own, n_x = (args.n - 1) * args.x_step + own;
+    args.x_s = own * ck_range(c, 1, 2);
+    args.acc_step = own * ck_range(c, 1, 2);
+    const size_t n_dy = (args.n - 1) * args.dy_step + own;
+    const size_t n_x = (args.n - 1) * args.x_step + (args.taps - 1) * args.x_s + own;
+    const size_t n_acc = (args.taps - 1) * args.acc_step + own;
     void *dy = ck_guard(c, n_dy * (s8 ? 1 : 4), ck_range(c, 0, 1));
     void *x = ck_guard(c, n_x * (s8 ? 1 : 4), ck_range(c, 0, 1));
-    uint32_t *want = ck_guard(c, own * sizeof *want, true);
-    uint32_t *got = ck_guard(c, own * sizeof *got, ck_range(c, 0, 1));
+    uint32_t *want = ck_guard(c, n_acc * sizeof *want, true);
+    uint32_t *got = ck_guard(c, n_acc * sizeof *got, ck_range(c, 0, 1));
     if (s8) {
         fill_units(c, dy, n_dy, 1, max_dy, args.dy_unsigned);
         fill_units(c, x, n_x, 1, max_x, args.x_unsigned);
@@ -139,7 +144,7 @@ static void check_tap(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
         ((float *)dy)[i] = small_float(c);
     for (size_t i = 0; !s8 && i < n_x; i++)
         ((float *)x)[i] = small_float(c);
-    for (size_t i = 0; i < own; i++) {
+    for (size_t i = 0; i < n_acc; i++) {
         const float f = small_float(c);
 
         want[i] = s8 ? (uint32_t)ck_range(c, 0, 1000000) : nyb_bits_of(f);
@@ -148,10 +153,12 @@ static void check_tap(ck *c, const nyb_depthwise_kernel *kernel, bool s8)
     args.dy = dy;
     args.x = x;
     args.acc = want;
-    (s8 ? nyb_depthwise_ref.tap_s8 : nyb_depthwise_ref.tap_f32)(&args);
+    (s8 ? nyb_depthwise_ref.taps_s8 : nyb_depthwise_ref.taps_f32)(&args);
     args.acc = got;
-    (s8 ? kernel->tap_s8 : kernel->tap_f32)(&args);
-    ck_same(c, s8 ? "tap_s8" : "tap_f32", want, got, args.channels * sizeof *want);
+    (s8 ? kernel->taps_s8 : kernel->taps_f32)(&args);
+    for (size_t t = 0; t < args.taps; t++)
+        ck_same(c, s8 ? "taps_s8" : "taps_f32", want + t * args.acc_step, got + t * args.acc_step,
+                args.channels * sizeof *want);
 }
 
 /* ---- timings --------------------------------------------------------------------------------- */
@@ -218,8 +225,8 @@ void check_depthwise(ck *c)
                 continue;
             check_pixels(c, *k, false);
             check_pixels(c, *k, true);
-            check_tap(c, *k, false);
-            check_tap(c, *k, true);
+            check_taps(c, *k, false);
+            check_taps(c, *k, true);
         }
         time_kernel(c, *k);
         nyb_cpu_fp_restore(former);

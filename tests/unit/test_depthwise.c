@@ -259,6 +259,40 @@ static void integers_are_summed_exactly(void **state)
         check_s8("e3m0", "uint4", true);
 }
 
+/* Weight gradients of so many pixels, all of them the largest, that int32 does not hold their sums.
+ */
+static void large_sums_do_not_overflow(void **state)
+{
+    problem p = {
+        .product = NYB_PRODUCT_DW,
+        .s = {.n = 20, .h = 128, .w = 128, .c = 1, .o = 1, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        .a = nyb_format_find("uint7"),
+        .b = nyb_format_find("uint7"),
+        .n_samples = 1,
+        .add = false};
+    const size_t n = p.s.n * p.s.h * p.s.w;
+    (void)state;
+
+    assert_int_equal(nyb_conv_shape_check(&p.s, NULL), NYB_OK);
+    p.n_a = p.n_b = n;
+    p.n_out = p.s.c * 9;
+    p.op_a[0] = operand(p.a, n, p.s.c, 1.0f, &p.packed[0], &p.value[0]);
+    p.op_b = operand(p.b, n, p.s.c, 1.0f, &p.packed[3], &p.value[3]);
+    for (size_t i = 0; i < n * p.s.c; i++) {
+        nyb_packed_set(&p.packed[0], i / p.s.c, i % p.s.c, 127);
+        nyb_packed_set(&p.packed[3], i / p.s.c, i % p.s.c, 127);
+    }
+    p.former = values(p.n_out);
+    p.want = malloc(p.n_out * sizeof *p.want);
+    for (size_t i = 0; i < p.n_out; i++) {
+        const size_t rows = i % 9 / 3 == 1 ? 128 : 127, cols = i % 3 == 1 ? 128 : 127;
+        p.want[i] = (float)(int64_t)(p.s.n * rows * cols * 127 * 127);
+    }
+    assert_true(n * 127 * 127 > 2 * (uint64_t)INT32_MAX); /* several times */
+    same_everywhere(&p, false);
+    free_problem(&p);
+}
+
 /* ---- f32 ------------------------------------------------------------------------------------- */
 
 /* The same product as one of nyb_conv, whose filters are 0 for other channels. */
@@ -425,6 +459,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integers_are_summed_exactly),
+        cmocka_unit_test(large_sums_do_not_overflow),
         cmocka_unit_test(f32_sums_have_the_order_of_convolutions),
         cmocka_unit_test(codes_are_decoded_for_f32),
         cmocka_unit_test(impossible_products_are_refused),
