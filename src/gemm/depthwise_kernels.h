@@ -178,24 +178,28 @@ static ALWAYS_INLINE void window(const nyb_depthwise_pixels *args, bool x_unsign
     }
 }
 
-/* Whole vectors of channels under a window of 3 x 3, or what an edge leaves of it; returns how many
- * channels. */
+/* Whole vectors of channels under a window of 3 x 3, or what an edge or a stride leaves of it;
+ * returns how many channels. */
 static ALWAYS_INLINE size_t windows(const nyb_depthwise_pixels *args, bool x_unsigned)
 {
     const size_t n = args->channels / WORDS * WORDS, r = args->taps_r, s = args->taps_s;
 
-    if (r < 2 || r > 3 || s < 2 || s > 3 || (int32_t)(r * s) > INT16_MAX / args->max_product)
+    if (r < 1 || r > 3 || s < 1 || s > 3 || (int32_t)(r * s) > INT16_MAX / args->max_product)
         return 0;
-    for (size_t c = 0; c < n; c += WORDS) {
-        if (r == 3 && s == 3)
-            window(args, x_unsigned, c, 3, 3);
-        else if (r == 3)
-            window(args, x_unsigned, c, 3, 2);
-        else if (s == 3)
-            window(args, x_unsigned, c, 2, 3);
-        else
-            window(args, x_unsigned, c, 2, 2);
-    }
+#define WINDOWS(rows, cols)                                                                        \
+    if (r == rows && s == cols)                                                                    \
+        for (size_t c = 0; c < n; c += WORDS)                                                      \
+    window(args, x_unsigned, c, rows, cols)
+    WINDOWS(3, 3);
+    WINDOWS(3, 2);
+    WINDOWS(3, 1);
+    WINDOWS(2, 3);
+    WINDOWS(2, 2);
+    WINDOWS(2, 1);
+    WINDOWS(1, 3);
+    WINDOWS(1, 2);
+    WINDOWS(1, 1);
+#undef WINDOWS
     return n;
 }
 
