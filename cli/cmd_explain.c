@@ -1,4 +1,5 @@
 /* nybble explain: what the graph compiler decided, per layer and product. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "job.h"
@@ -40,7 +41,24 @@ static json_t *totals(const nyb_train_summary *s)
                      (json_int_t)s->arena_bytes);
 }
 
-static int print_json(const cli_job *job)
+/* The lines of the step list and the memory plan. */
+static json_t *plan_json(const nyb_train *train)
+{
+    char *text = NULL;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+    json_t *lines = json_array();
+    if (out) {
+        nyb_train_print_plan(train, out);
+        fclose(out);
+    }
+    for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n"))
+        json_array_append_new(lines, json_string(line));
+    free(text);
+    return lines;
+}
+
+static int print_json(const cli_job *job, bool plan)
 {
     nyb_train_summary s;
     nyb_train_summarize(job->train, &s);
@@ -58,6 +76,8 @@ static int print_json(const cli_job *job)
                                         "saved_bytes", (json_int_t)l.saved_bytes));
     }
     json_object_set_new(json, "lines", lines);
+    if (plan)
+        json_object_set_new(json, "plan", plan_json(job->train));
     return cli_print_json(json);
 }
 
@@ -232,7 +252,7 @@ static int explain(const cli_job *job, const values *v)
 {
     if (v->energy)
         return v->json ? print_energy_json(job) : print_energy(job);
-    return v->json ? print_json(job) : print_table(job, v->plan);
+    return v->json ? print_json(job, v->plan) : print_table(job, v->plan);
 }
 
 static int run(const cli_verb *verb, int argc, char **argv)

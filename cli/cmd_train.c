@@ -145,7 +145,7 @@ static int train(cli_job *job, const char *dir, const values *v)
     nyb_error err;
     if (v->dry_run && v->json) {
         cli_error("train", "--dry-run has no --json");
-        cli_hint("nybble explain --json");
+        cli_hint("nybble explain --plan --json");
         return CLI_USAGE;
     }
     char *config = cli_job_config(job);

@@ -83,6 +83,19 @@ int cli_job_parse_input(const cli_job *job, const char *text, size_t classes, cl
 
 /* ---- config.txt --------------------------------------------------------------------------- */
 
+/* SOURCE:PATH with the path from the root on, so that a run goes on wherever it is resumed; other
+ * specs as they are. */
+static void print_data(const char *spec, FILE *out)
+{
+    const char *colon = strchr(spec, ':');
+    char *path = colon ? realpath(colon + 1, NULL) : NULL;
+    if (path)
+        fprintf(out, "data = %.*s:%s\n", (int)(colon - spec), spec, path);
+    else
+        fprintf(out, "data = %s\n", spec);
+    free(path);
+}
+
 char *cli_job_config(const cli_job *job)
 {
     char *text = NULL, value[1024];
@@ -93,8 +106,9 @@ char *cli_job_config(const cli_job *job)
     fprintf(out, "# nybble %s: everything that decides this run; `nybble train --resume` and\n",
             nyb_version());
     fprintf(out, "# `nybble eval` read it back\n");
-    fprintf(out, "data = %s\nlimit-train = %zu\nlimit-test = %zu\nmodel = %s\n", job->data_spec,
-            job->limit_train, job->limit_test, job->model_spec);
+    print_data(job->data_spec, out);
+    fprintf(out, "limit-train = %zu\nlimit-test = %zu\nmodel = %s\n", job->limit_train,
+            job->limit_test, job->model_spec);
     fprintf(out, "# threads and instruction set, on which no result depends: %zu, %s\n",
             nyb_context_threads(job->context), nyb_context_cpu(job->context));
     for (size_t i = 0; i < nyb_train_option_count(); i++) {

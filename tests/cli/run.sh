@@ -308,6 +308,11 @@ matches explain_mlp
 run 0 explain --model resnet8 --input 3x32x32 --set edges=recipe --json
 is_json
 run 0 explain --model resnet8 --input 3x32x32 --plan --batch 4
+tail -n +2 "$work/out" >"$work/plan.txt"
+run 0 explain --model resnet8 --input 3x32x32 --plan --batch 4 --json
+json "$work/out" '"\n".join(j["plan"])' >"$work/plan.json"
+[ "$(grep -cvxFf "$work/plan.txt" "$work/plan.json")" = 0 ] || fail "the plan as JSON is another"
+[ "$(json "$work/out" 'len(j["plan"]) > 50')" = True ] || fail "the plan as JSON is short"
 run 0 explain --model mlp:32,16 --recipe luq --batch 32 --energy
 matches explain_energy
 run 0 explain --model mlp:32 --recipe luq --batch 32 --set edges=recipe --energy --json

@@ -109,6 +109,22 @@ says "control character"
 NYBBLE_DATA=/nowhere run 1 train --data fashion-mnist --model mlp --dry-run
 says "NYBBLE_DATA" "/nowhere/fashion-mnist"
 
+# ---- data in files -----------------------------------------------------------------------------
+python3 - "$work/images" <<'END'
+import os, random, struct, sys
+os.mkdir(sys.argv[1])
+random.seed(1)
+for part, n in (("train", 64), ("t10k", 32)):
+    pixels, labels = random.randbytes(n * 64), bytes(i % 4 for i in range(n))
+    for name, sizes, data in (("images-idx3", (n, 8, 8), pixels), ("labels-idx1", (n,), labels)):
+        with open(f"{sys.argv[1]}/{part}-{name}-ubyte", "wb") as file:
+            file.write(struct.pack(f">HBB{len(sizes)}I", 0, 8, len(sizes), *sizes) + data)
+END
+run 0 train --data idx:images --model mlp:16 --batch 16 --epochs 2 --out files --quiet --max-steps 3
+(cd / && "$nybble" train --resume "$work/files" --quiet) >"$work/out" 2>"$work/err" ||
+    fail "a run does not go on from another folder: $(cat "$work/err")"
+(cd / && "$nybble" eval "$work/files") >"$work/out" 2>"$work/err" || fail "eval from another folder"
+
 # ---- recipes, options --------------------------------------------------------------------------
 printf 'base = luq\nedges = recipe\nwgrad.dy.samples = 2\nfinish.epochs = 1\n' >"$work/two.recipe"
 run 0 train --data $data --model mlp:32 --recipe ./two.recipe --batch 32 --epochs 1 --out two --json
