@@ -100,6 +100,7 @@ typedef void run_fn(const nyb_dot_args *args, size_t row, size_t first);
         run_block(args, row, first, rows, cols);                                                   \
     }
 RUN(1, 8)
+RUN(1, 4)
 RUN(2, 4)
 RUN(3, 4)
 RUN(4, 4)
@@ -110,15 +111,20 @@ RUN(8, 2)
 
 static void run(const nyb_dot_args *args)
 {
-    static run_fn *const blocks[] = {run_1x8, run_2x4, run_3x4, run_4x4,
+    static run_fn *const blocks[] = {NULL,    run_1x8, run_2x4, run_3x4, run_4x4,
                                      run_5x2, run_6x2, run_7x2, run_8x2};
-    static const size_t widths[] = {8, 4, 4, 4, 2, 2, 2, 2};
+    static const size_t widths[] = {0, 8, 4, 4, 4, 2, 2, 2, 2};
+    /* Columns that begin at places of their own have two addresses each: not for 8 at a time. */
+    const bool apart = args->pitch % NYB_BLOCK_CODES != 0;
 
     for (size_t row = 0, left = nyb_div_up(args->rows, MOST_ROWS); left; left--) {
         const size_t n_rows = nyb_div_up(args->rows - row, left);
 
-        for (size_t n = 0; n < args->cols; n += widths[n_rows - 1])
-            blocks[n_rows - 1](args, row, n);
+        run_fn *const block = n_rows == 1 && apart ? run_1x4 : blocks[n_rows];
+        const size_t width = n_rows == 1 && apart ? 4 : widths[n_rows];
+
+        for (size_t n = 0; n < args->cols; n += width)
+            block(args, row, n);
         row += n_rows;
     }
 }
