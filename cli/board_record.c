@@ -220,10 +220,12 @@ int board_record_append(const char *path, const json_t *record)
     FILE *file = fd >= 0 ? fdopen(fd, "r+") : NULL;
     bool good = file && flock(fd, LOCK_EX) == 0 && append_locked(file, record);
     int error = errno;
-    if (file)
-        good = fclose(file) == 0 && good;
-    else if (fd >= 0)
+    if (file && fclose(file) != 0 && good) {
+        good = false;
+        error = errno;
+    } else if (!file && fd >= 0) {
         close(fd);
+    }
     if (good)
         return CLI_OK;
     cli_error(path, "%s", strerror(error));

@@ -81,8 +81,8 @@ void cli_print_wrapped(FILE *out, const char *text, size_t at, size_t indent);
 /* Options that every computing verb has. */
 #define CLI_CPU_OPTION(type)                                                                       \
     {                                                                                              \
-        "cpu", "LEVEL", "highest instruction set: auto, amx, avx512vnni, avx2, ref", CLI_TEXT,     \
-            offsetof(type, cpu), 0, 0                                                              \
+        "cpu", "LEVEL", "highest instruction set: auto, amx, avx512vnni, avx512, avx2, ref",       \
+            CLI_TEXT, offsetof(type, cpu), 0, 0                                                    \
     }
 #define CLI_THREADS_OPTION(type)                                                                   \
     {                                                                                              \

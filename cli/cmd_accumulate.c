@@ -163,6 +163,12 @@ static char *next_item(char **rest)
     return *rest ? strsep(rest, ",") : NULL;
 }
 
+static int too_many(const char *option)
+{
+    cli_error(option, "the list has more than %d items", CLI_LIST_MAX);
+    return CLI_USAGE;
+}
+
 static int parse_lists(const values *v, study *s)
 {
     char lengths[512], accums[1024];
@@ -175,16 +181,21 @@ static int parse_lists(const values *v, study *s)
     }
     snprintf(lengths, sizeof lengths, "%s", v->n);
     snprintf(accums, sizeof accums, "%s", v->accum);
-    while ((item = next_item(&rest)) && s->n_lengths < CLI_LIST_MAX) {
+    while ((item = next_item(&rest))) {
+        if (s->n_lengths == CLI_LIST_MAX)
+            return too_many("--n");
         if (!cli_parse_size(item, 1, (size_t)1 << 22, &s->lengths[s->n_lengths++])) {
             cli_error("--n", "'%s' is not a length: 1..4194304", item);
             return CLI_USAGE;
         }
     }
     rest = accums;
-    while ((item = next_item(&rest)) && s->n_accums < CLI_LIST_MAX)
+    while ((item = next_item(&rest))) {
+        if (s->n_accums == CLI_LIST_MAX)
+            return too_many("--accum");
         if (nyb_accum_parse(item, &s->accums[s->n_accums++], &err) != NYB_OK)
             return cli_fail_argument("--accum", &err);
+    }
     return CLI_OK;
 }
 

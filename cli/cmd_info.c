@@ -52,7 +52,7 @@ static const char *compiler(void)
 
 static int print(nyb_context *context, bool json)
 {
-    static const char *const levels[] = {"amx", "avx512vnni", "avx2", "ref"};
+    static const char *const levels[] = {"amx", "avx512vnni", "avx512", "avx2", "ref"};
     nyb_error err;
     json_t *kernels = json_object(), *available = json_array();
     cli_table *table = cli_table_create("ll", NULL);

@@ -96,13 +96,19 @@ static void print_data(const char *spec, FILE *out)
     free(path);
 }
 
+static _Noreturn void no_memory(void)
+{
+    cli_error("config.txt", "no memory for its text");
+    exit(CLI_FAILURE);
+}
+
 char *cli_job_config(const cli_job *job)
 {
     char *text = NULL, value[1024];
     size_t n_bytes;
     FILE *out = open_memstream(&text, &n_bytes);
     if (!out)
-        return cli_alloc(1, 1);
+        no_memory();
     fprintf(out, "# nybble %s: everything that decides this run; `nybble train --resume` and\n",
             nyb_version());
     fprintf(out, "# `nybble eval` read it back\n");
@@ -120,10 +126,8 @@ char *cli_job_config(const cli_job *job)
         if (*value && !nyb_recipe_field_is_part(i))
             fprintf(out, RECIPE_PREFIX "%s = %s\n", nyb_recipe_field_key(i), value);
     }
-    if (fclose(out) != 0 || !text) {
-        free(text);
-        return cli_alloc(1, 1);
-    }
+    if (fclose(out) != 0 || !text)
+        no_memory();
     return text;
 }
 

@@ -6,13 +6,14 @@
 #include "vectors.h"
 
 /* x [M][K], w [N][K]: blocks of 16, 32 and 64, whole and shorter ones. */
-#define M        4
-#define N        3
-#define K        72
-#define PART     16 /* each so many codes of a row have an entry of scales */
-#define PARTS    ((K + PART - 1) / PART)
-#define MAX      256 /* operands, cases */
-#define SPEC_MAX 96
+#define M              4
+#define N              3
+#define K              72
+#define PART           16 /* each so many codes of a row have an entry of scales */
+#define PARTS          ((K + PART - 1) / PART)
+#define MAX            256 /* operands, cases */
+#define SPEC_MAX       96
+#define NAME_MAX_BYTES (2 * SPEC_MAX + 3) /* "SPEC x SPEC" */
 
 enum { X, W, N_ROLES };
 static const size_t rows[N_ROLES] = {M, N};
@@ -172,8 +173,8 @@ static int add_case(blocks *b, size_t x, size_t w, size_t block)
     b->cases[b->n_cases].x = x;
     b->cases[b->n_cases].w = w;
     b->cases[b->n_cases].block = block;
-    b->names[b->n_cases] = cli_alloc(2 * SPEC_MAX, 1);
-    snprintf(b->names[b->n_cases], 2 * SPEC_MAX, "%s x %s", b->texts[x], b->texts[w]);
+    b->names[b->n_cases] = cli_alloc(NAME_MAX_BYTES, 1);
+    snprintf(b->names[b->n_cases], NAME_MAX_BYTES, "%s x %s", b->texts[x], b->texts[w]);
     b->n_cases++;
     return CLI_OK;
 }

@@ -167,27 +167,23 @@ static int write_format(vectors *v, const nyb_format *f, const input *in)
     nyb_spec any;
     nyb_error err;
     char text[SPEC_MAX];
-    int exit_status = CLI_OK;
+    int exit_status;
 
     b->format = f;
     b->in = in;
-    b->n = 0;
     fill(in, b->x);
     snprintf(text, sizeof text, "%s/absmax/%s", nyb_format_name(f), in->word);
     if (nyb_spec_parse(text, &any, &err) != NYB_OK) { /* not with these groups (int4m) */
         free(b);
         return CLI_OK;
     }
-    b->n_groups = exit_status == CLI_OK ? nyb_quant_group_count(&any, in->rows, in->cols) : 0;
+    b->n_groups = nyb_quant_group_count(&any, in->rows, in->cols);
     b->parts = cli_alloc(CASES_MAX * b->n_groups * PARTS, sizeof *b->parts);
-    b->codes = NULL;
-    b->values = NULL;
     if (nyb_format_bits(f) <= 8)
         b->codes = cli_alloc(CASES_MAX * in->rows * in->cols, 1);
     else
         b->values = cli_alloc(CASES_MAX * in->rows * in->cols, sizeof *b->values);
-    if (exit_status == CLI_OK)
-        exit_status = add_all(v, b);
+    exit_status = add_all(v, b);
     if (exit_status == CLI_OK)
         exit_status = write_batch(v, b);
     free(b->values);

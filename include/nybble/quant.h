@@ -92,8 +92,9 @@ typedef struct nyb_quant_stats {
 
 /* Quantizes a row-major rows x cols array with scales from its own statistics; groups and mixes run
  * along the columns.
- *   codes: rows*cols bytes, one code each (formats of at most 8 bits), or NULL; values: rows*cols
- *   dequantized f32, a mix taken back, or NULL; stats: or NULL, scale 0 where there are several.
+ *   codes: rows*cols bytes, one code each (formats of at most 8 bits, no Householder mix, else
+ *   NYB_INVALID), or NULL; values: rows*cols dequantized f32, a mix taken back, or NULL; stats: or
+ *   NULL, scale 0 where there are several.
  * seed, step, draw select the random bits (NUMERICS 0.2, role 15, tensor 0); the same arguments
  * always give the same codes. NaN gives code 0, +-Inf the top code; both are counted in stats. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec,

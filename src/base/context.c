@@ -1,22 +1,5 @@
 #include "base/context.h"
 
-#include <sched.h>
-#include <unistd.h>
-
-/* Those that this process may run on, which in a container are fewer than the machine's. */
-static size_t online_cpus(void)
-{
-#if defined(__linux__)
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return nyb_min((size_t)CPU_COUNT(&set), NYB_THREADS_MAX);
-#endif
-    const long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return n < 1 ? 1 : n > NYB_THREADS_MAX ? NYB_THREADS_MAX : (size_t)n;
-}
-
 nyb_status nyb_context_create(const char *cpu, size_t n_threads, nyb_context **context,
                               nyb_error *err)
 {
@@ -30,7 +13,8 @@ nyb_status nyb_context_create(const char *cpu, size_t n_threads, nyb_context **c
     if (!c)
         return nyb_fail(err, NYB_MEMORY, "out of memory for a context");
     c->cpu = mask;
-    status = nyb_pool_create(n_threads ? n_threads : online_cpus(), &c->pool, err);
+    status = nyb_pool_create(n_threads ? n_threads : nyb_min(nyb_usable_cpus(), NYB_THREADS_MAX),
+                             &c->pool, err);
     if (status != NYB_OK) {
         nyb_free(c);
         return status;

@@ -55,17 +55,6 @@ float nyb_logf(float x)
     return fmaf((float)e, 0.693147181f, p);
 }
 
-float nyb_tanhf(float x)
-{
-    const float a = fabsf(x);
-
-    if (x != x)
-        return x;
-    if (a > 10.0f)
-        return copysignf(1.0f, x);
-    return copysignf(1.0f - 2.0f / (nyb_expf(2.0f * a) + 1.0f), x);
-}
-
 /* Taylor polynomials of cos and sin on |r| <= pi/4; the last terms are below 1e-15. */
 static double cos_near(double z) /* z = r^2 */
 {

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -242,6 +243,19 @@ static void free_pool(nyb_pool *pool)
     nyb_free(pool);
 }
 
+size_t nyb_usable_cpus(void)
+{
+#if defined(__linux__)
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (size_t)CPU_COUNT(&set);
+#endif
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return n < 1 ? 1 : (size_t)n;
+}
+
 nyb_status nyb_pool_create(size_t n_threads, nyb_pool **pool, nyb_error *err)
 {
     *pool = NULL;
@@ -256,11 +270,10 @@ nyb_status nyb_pool_create(size_t n_threads, nyb_pool **pool, nyb_error *err)
         nyb_free(workers);
         return nyb_fail(err, NYB_MEMORY, "no memory for a pool of %zu threads", n_threads);
     }
-    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
     p->n_threads = n_threads;
     p->workers = workers;
     /* with more threads than cores, the one that spins holds the core of the one that works */
-    p->spin_ns = n_cpus > 0 && n_threads <= (size_t)n_cpus ? SPIN_NS : 0;
+    p->spin_ns = n_threads <= nyb_usable_cpus() ? SPIN_NS : 0;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->idle, NULL);

@@ -17,6 +17,9 @@ NYB_MUST_CHECK nyb_status nyb_pool_create(size_t n_threads, nyb_pool **pool, nyb
 void nyb_pool_destroy(nyb_pool **pool);
 size_t nyb_pool_threads(const nyb_pool *pool); /* NULL pool: 1 */
 
+/* CPUs that this process may run on, which in a container are fewer than the machine's. */
+size_t nyb_usable_cpus(void);
+
 /* Runs task 0..n_tasks-1, the caller helping (as worker 0, with FTZ and DAZ during the call);
  * returns when all are done. Tasks are taken in increasing order, dynamically. NULL pool: serial
  * in the caller. Not re-entrant: a task must not call it. */

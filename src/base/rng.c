@@ -131,11 +131,6 @@ float nyb_rng_normal(const nyb_stream *s, uint64_t i)
     return sqrtf(-2.0f * nyb_logf(u)) * (float)nyb_cos(two_pi * 0x1p-32 * (double)block[1]);
 }
 
-float nyb_rng_uniform(const nyb_stream *s, uint64_t i)
-{
-    return (float)(nyb_rng_u32(s, i) >> 8) * 0x1p-24f;
-}
-
 /* Fisher and Yates, downwards. j = floor(u (i + 1) / 2^32) favours no value by more than
  * (i + 1) / 2^32. Four draws come from one block. */
 void nyb_rng_permutation(const nyb_stream *stream, uint32_t *order, size_t n)

@@ -54,8 +54,6 @@ uint32_t nyb_rng_u32(const nyb_stream *stream, uint64_t i);
 
 /* A standard normal from draw i (Box-Muller on the in-tree log and cos; blocks i). */
 float nyb_rng_normal(const nyb_stream *stream, uint64_t i);
-/* Uniform in [0, 1): 24 bits of draw i (nyb_rng_u32). */
-float nyb_rng_uniform(const nyb_stream *stream, uint64_t i);
 /* order[0..n) = a permutation of 0..n-1 (Fisher-Yates on 64-bit products of nyb_rng_u32). */
 void nyb_rng_permutation(const nyb_stream *stream, uint32_t *order, size_t n);
 

@@ -89,7 +89,7 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine
         conv->accum_kernel = nyb_accum_kernel_choose(context->cpu);
         return;
     }
-    conv->tile = conv->mf ? nyb_mf_choose(context->cpu, a, b)
+    conv->tile = conv->mf ? nyb_mf_choose(context->cpu, a)
                           : nyb_tile_s8_choose(context->cpu, max_a, negative, max_b);
     conv->bias = conv->tile->a_biased && negative ? max_a : 0;
     conv->max_a = max_a + conv->bias;
@@ -120,8 +120,12 @@ static nyb_status plan(nyb_conv *conv, uint32_t cpu, nyb_error *err)
         return nyb_lines_plan(conv, err);
     }
     if (conv->accum.format)
-        return nyb_dw_accum_plan(conv, err);
-    return conv->s8 ? nyb_dw_s8_plan(conv, err) : nyb_dw_f32_plan(conv, err);
+        nyb_dw_accum_plan(conv);
+    else if (conv->s8)
+        return nyb_dw_s8_plan(conv, err);
+    else
+        nyb_dw_f32_plan(conv);
+    return NYB_OK;
 }
 
 /* The multiplication-free products are few. */

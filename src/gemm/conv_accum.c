@@ -3,7 +3,6 @@
 
 #include "gemm/conv_impl.h"
 
-#define BLOCK  (NYB_TILE_ROWS * NYB_TILE_COLS)
 #define PART_K 512 /* k of DW that are gathered at once: a panel of 64 KB */
 #define GROUP  4   /* panels of a task of DW: they share what is decoded of dy */
 #define SCAN   ((size_t)1 << 16)
@@ -204,15 +203,16 @@ static nyb_accum_args begin(const nyb_conv_job *job)
 /* Floats of a block's state: totals, partial sums, and generators if there are any. */
 static size_t block_floats(const nyb_conv *conv)
 {
-    return (nyb_accum_draws(&conv->accum) ? 3 : 2) * BLOCK;
+    return (nyb_accum_draws(&conv->accum) ? 3 : 2) * NYB_TILE_BLOCK;
 }
 
 /* The state of a block, which begins with its totals. */
 static void point_at(const nyb_conv_job *job, float *tot, nyb_accum_args *args)
 {
     args->tot = tot;
-    args->s = tot + BLOCK;
-    args->z = nyb_accum_draws(&job->conv->accum) ? (uint32_t *)(void *)(tot + 2 * BLOCK) : NULL;
+    args->s = tot + NYB_TILE_BLOCK;
+    args->z =
+        nyb_accum_draws(&job->conv->accum) ? (uint32_t *)(void *)(tot + 2 * NYB_TILE_BLOCK) : NULL;
 }
 
 /* The generators of a row of outputs from the i-th on. */
@@ -247,7 +247,7 @@ void nyb_accum_block(const nyb_conv_job *job, const nyb_sub *sub, const uint64_t
     args.run_len = sub->w_step;
     args.b = tile->b;
     point_at(job, tile->c, &args);
-    memset(args.tot, 0, 2 * BLOCK * sizeof(float));
+    memset(args.tot, 0, 2 * NYB_TILE_BLOCK * sizeof(float));
     for (size_t m = 0; args.z && m < tile->rows; m++)
         start_row(job->key, first[m], args.z + m * NYB_TILE_COLS);
     job->conv->accum_kernel->run(&args);
@@ -263,12 +263,11 @@ static size_t task_floats(const nyb_conv *conv)
     return conv->n_samples * GROUP * (conv->dw_accum.rows / NYB_TILE_ROWS) * block_floats(conv);
 }
 
-nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err)
+void nyb_dw_accum_plan(nyb_conv *conv)
 {
     const nyb_conv_shape *s = &conv->shape;
     nyb_dw_accum *dw = &conv->dw_accum;
 
-    (void)err;
     dw->columns = s->r * s->s * s->c;
     dw->n_panels = nyb_div_up(dw->columns, NYB_TILE_COLS);
     dw->n_groups = nyb_div_up(dw->n_panels, GROUP);
@@ -278,7 +277,6 @@ nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err)
     const size_t sums = task_floats(conv);
     const size_t b = GROUP * PART_K * NYB_TILE_COLS, a = PART_K * s->o;
     conv->worker_bytes = (sums + b + a + s->w * s->c) * sizeof(float);
-    return NYB_OK;
 }
 
 /* One task's memory, and what it computes: rows [o, o + n_o), panels [panel, end_panel). */

@@ -2,42 +2,39 @@
  */
 #include "gemm/conv_impl.h"
 
-#define BLOCK (NYB_TILE_ROWS * NYB_TILE_COLS)
 /* Floats of a row of A: 4096, and a cache line so that 32 rows do not share a set. */
 #define LDA         (NYB_F32_CHUNK + 16)
 #define PACK_K      256  /* k of a task that transposes */
 #define PIECE_K     1024 /* k of B, 128 KB, which all rows of A pass while it is in L2 */
 #define ROUND_BYTES ((size_t)8 << 20) /* sums and A of the chunks of a round */
 
-nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err)
+void nyb_dw_f32_plan(nyb_conv *conv)
 {
     const nyb_conv_shape *s = &conv->shape;
     nyb_dw_f32 *dw = &conv->dw_f32;
 
-    (void)err;
     dw->columns = s->r * s->s * s->c;
     dw->n_chunks = nyb_div_up(s->n * s->oh * s->ow, NYB_F32_CHUNK);
     dw->o_blocks = nyb_div_up(s->o, NYB_TILE_ROWS);
     dw->n_panels = nyb_div_up(dw->columns, NYB_TILE_COLS);
     dw->a_floats = s->o * LDA;
 
-    const size_t sums = dw->o_blocks * dw->n_panels * BLOCK * sizeof(float);
+    const size_t sums = dw->o_blocks * dw->n_panels * NYB_TILE_BLOCK * sizeof(float);
     const size_t a = conv->n_samples * dw->a_floats * sizeof(float);
     dw->round = nyb_min(nyb_max(ROUND_BYTES / nyb_max(sums, a), 1), dw->n_chunks);
     dw->n_rounds = nyb_div_up(dw->n_chunks, dw->round);
 
     /* Rows of dy; or a piece of B, a row of x, and sums where those of a sample are not c's. */
-    const size_t own = conv->n_samples > 1 ? conv->n_samples * dw->o_blocks * BLOCK : 0;
+    const size_t own = conv->n_samples > 1 ? conv->n_samples * dw->o_blocks * NYB_TILE_BLOCK : 0;
     const size_t rows = PACK_K * s->o, panel = PIECE_K * NYB_TILE_COLS + s->w * s->c + own;
     conv->worker_bytes = nyb_round_up(nyb_max(rows, panel) * sizeof(float), NYB_ALIGN);
     conv->shared_bytes = dw->round * (a + sums) + sums;
-    return NYB_OK;
 }
 
 /* Scratch: total sums, then [round] sums, then [round][sample] A. */
 static float *total_at(const nyb_conv_job *job, size_t panel, size_t o_block)
 {
-    return (float *)job->shared + (panel * job->conv->dw_f32.o_blocks + o_block) * BLOCK;
+    return (float *)job->shared + (panel * job->conv->dw_f32.o_blocks + o_block) * NYB_TILE_BLOCK;
 }
 
 static float *sums_at(const nyb_conv_job *job, size_t chunk, size_t panel, size_t o_block)
@@ -203,7 +200,7 @@ static void sum_task(void *arg, size_t task, size_t worker)
                 .run_off = &run_off,
                 .run_len = &run_len,
                 .b = b,
-                .c = n_samples > 1 ? own + i * BLOCK : sums_at(job, chunk, panel, o),
+                .c = n_samples > 1 ? own + i * NYB_TILE_BLOCK : sums_at(job, chunk, panel, o),
                 .resume = k > 0,
                 .narrow = dw->columns - panel * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
             };
@@ -212,9 +209,10 @@ static void sum_task(void *arg, size_t task, size_t worker)
     }
     for (size_t o = 0; n_samples > 1 && o < dw->o_blocks; o++) {
         float *sums = sums_at(job, chunk, panel, o);
-        memcpy(sums, own + o * n_samples * BLOCK, BLOCK * sizeof *sums);
-        for (size_t i = BLOCK; i < n_samples * BLOCK; i++)
-            sums[i % BLOCK] = sums[i % BLOCK] + own[o * n_samples * BLOCK + i];
+        memcpy(sums, own + o * n_samples * NYB_TILE_BLOCK, NYB_TILE_BLOCK * sizeof *sums);
+        for (size_t i = NYB_TILE_BLOCK; i < n_samples * NYB_TILE_BLOCK; i++)
+            sums[i % NYB_TILE_BLOCK] =
+                sums[i % NYB_TILE_BLOCK] + own[o * n_samples * NYB_TILE_BLOCK + i];
     }
 }
 

@@ -361,14 +361,14 @@ void nyb_lines_prepare(nyb_conv_job *job);
 void nyb_lines_store(const nyb_conv_job *job, size_t first, const int32_t pixel[NYB_TILE_ROWS],
                      size_t limit, size_t rows, size_t col, nyb_store_lines *lines);
 
-NYB_MUST_CHECK nyb_status nyb_dw_f32_plan(nyb_conv *conv, nyb_error *err);
+void nyb_dw_f32_plan(nyb_conv *conv);
 void nyb_dw_f32_run(nyb_conv_job *job);
 /* B of output pixels [first_k, first_k + n_k): columns (r, s, c) of a panel, a row for each pixel.
  * row: memory for a row of x. */
 void nyb_dw_gather(const nyb_conv_job *job, size_t first_k, size_t n_k, size_t panel, float *row,
                    float *b);
 
-NYB_MUST_CHECK nyb_status nyb_dw_accum_plan(nyb_conv *conv, nyb_error *err);
+void nyb_dw_accum_plan(nyb_conv *conv);
 void nyb_dw_accum_run(nyb_conv_job *job);
 /* FWD and DX: args->c = the scaled sums of a block over all runs of sub; behind c lies as much
  * memory for partial sums, and again as much for generators if the accumulator draws; first: the

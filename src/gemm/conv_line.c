@@ -41,14 +41,14 @@ static nyb_status plan_classes(nyb_conv *conv, nyb_error *err)
     const nyb_axis *rows = &conv->map.rows, *cols = &conv->map.cols;
     nyb_conv_lines *l = &conv->lines;
     uint32_t *memory = nyb_alloc(2 * (rows->dst + cols->dst) * sizeof *memory);
-    uint32_t *row_first = memory + rows->dst, *col = row_first + rows->dst;
-    uint32_t *col_first = col + cols->dst;
 
     l->class_of = nyb_alloc(l->pixels * sizeof *l->class_of);
     if (!memory || !l->class_of) {
         nyb_free(memory);
         return nyb_fail(err, NYB_MEMORY, "no memory for a product's tables");
     }
+    uint32_t *row_first = memory + rows->dst, *col = row_first + rows->dst;
+    uint32_t *col_first = col + cols->dst;
     const size_t n_rows = classify(rows, memory, row_first),
                  n_cols = classify(cols, col, col_first);
     l->classes = n_rows * n_cols;

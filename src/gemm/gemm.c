@@ -157,7 +157,7 @@ static nyb_status multiply(const nyb_context *context, nyb_product product,
                            const nyb_conv_shape *shape, const nyb_operand *a, const nyb_operand *b,
                            const float *bias, float *out, nyb_error *err)
 {
-    const nyb_format *const f32 = nyb_format_find("f32");
+    const nyb_format *const f32 = &nyb_format_f32;
     nyb_conv *conv;
     void *scratch;
 

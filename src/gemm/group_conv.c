@@ -4,18 +4,6 @@
 #include "gemm/conv_impl.h"
 #include "gemm/group_conv_impl.h"
 
-/* The largest |unit| of all codes: a file may hold some that no encoder writes (int4's -8). */
-static int32_t largest_unit(const nyb_format *f)
-{
-    int32_t largest = 0;
-
-    for (unsigned code = 0; code < f->n_codes; code++) {
-        const int32_t unit = f->units[code] < 0 ? -f->units[code] : f->units[code];
-        largest = unit > largest ? unit : largest;
-    }
-    return largest;
-}
-
 /* ---- geometry ---- */
 
 /* Axis of the grid with this remainder. src, dst: sizes of the source and of the outputs. */
@@ -229,9 +217,9 @@ nyb_status nyb_group_conv_create(const nyb_context *context, nyb_product product
     made->group = group;
     made->kernel = nyb_group_kernel_choose(context->cpu);
     made->store = nyb_store_choose(context->cpu);
-    made->bias = made->kernel->tile->a_biased && a->is_signed ? largest_unit(a) : 0;
-    made->max_a = largest_unit(a) + made->bias;
-    made->max_b = largest_unit(b);
+    made->bias = made->kernel->tile->a_biased && a->is_signed ? nyb_conv_largest_unit(a) : 0;
+    made->max_a = nyb_conv_largest_unit(a) + made->bias;
+    made->max_b = nyb_conv_largest_unit(b);
     made->n_workers = nyb_pool_threads(context->pool);
     const nyb_status status = plan(made, err);
     if (status != NYB_OK) {

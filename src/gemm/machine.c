@@ -131,12 +131,10 @@ static void repeat_s8(const nyb_peak *p, uint8_t *memory)
         steps[i] = (uint32_t)(i * NYB_TILE_STEP);
         numbers[i] = (uint32_t)i;
     }
-    if (conv->tile->begin)
-        conv->tile->begin();
+    conv->tile->begin();
     for (size_t i = 0; i < p->repeats; i++)
         conv->tile->run(&args);
-    if (conv->tile->end)
-        conv->tile->end();
+    conv->tile->end();
 }
 
 static void repeat_f32(const nyb_peak *p, uint8_t *memory)

@@ -167,11 +167,10 @@ const nyb_tile_s8 *const nyb_mf_list[] = {
     NULL,
 };
 
-const nyb_tile_s8 *nyb_mf_choose(uint32_t cpu, const nyb_format *a, const nyb_format *b)
+const nyb_tile_s8 *nyb_mf_choose(uint32_t cpu, const nyb_format *a)
 {
     const nyb_tile_s8 *const *tile = nyb_mf_list;
 
-    (void)b;
     if (a != &nyb_format_e3m0)
         return &nyb_mf_ref_b; /* no product of training: gradients come first */
     while ((*tile)->needs & ~cpu)

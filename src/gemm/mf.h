@@ -17,7 +17,7 @@ int32_t nyb_mf_value(uint8_t product);
 bool nyb_mf_can(const nyb_format *a, const nyb_format *b);
 /* The tile for a pair that can. It reads bytes as nyb_mf_bytes makes them, is not biased, and gives
  * the sums of the s8 tiles. Never NULL. */
-const nyb_tile_s8 *nyb_mf_choose(uint32_t cpu, const nyb_format *a, const nyb_format *b);
+const nyb_tile_s8 *nyb_mf_choose(uint32_t cpu, const nyb_format *a);
 /* What a tile reads for each code: e3m0: sign << 7 | exponent code; integers: themselves. */
 void nyb_mf_bytes(const nyb_format *format, uint8_t bytes[256]);
 

@@ -1,5 +1,6 @@
 /* Operations of each product and their energy; the rules are in nybble/energy.h. */
 #include "graph/graph.h"
+#include "quant/round.h"
 
 const char *nyb_arith_name(nyb_arith arith)
 {
@@ -102,25 +103,10 @@ static nyb_arith class_of_source(const nyb_program *p, const nyb_source *s)
 
 /* ---- runs of one scale ----------------------------------------------------------------------- */
 
-static uint64_t div_up(uint64_t a, uint64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static uint64_t block_length(nyb_group group)
-{
-    static const uint16_t lengths[] = {
-#define X(constant, word, length, sentence) length,
-        NYB_GROUP_LIST(X)
-#undef X
-    };
-    return lengths[group];
-}
-
 /* Runs of one scale in `macs` products along a contraction of `axis` elements. */
 static uint64_t runs_of(uint64_t macs, uint64_t axis, uint64_t length)
 {
-    return macs / axis * div_up(axis, length);
+    return macs / axis * nyb_div_up(axis, length);
 }
 
 /* Runs of one scale of this operand, in all outputs together; 0: one scale for each output. The
@@ -152,7 +138,7 @@ static uint64_t count_runs(const nyb_graph *g, const nyb_step *s, const nyb_quan
     case NYB_GROUP_BLOCK32:
     case NYB_GROUP_BLOCK64:
     case NYB_GROUP_TILE16:
-        return runs_of(macs, axis, block_length(q->spec.group));
+        return runs_of(macs, axis, nyb_round_group_length(q->spec.group));
     }
     return 0;
 }
@@ -212,7 +198,7 @@ static void add_sums(const nyb_graph *g, const nyb_step *s, uint64_t macs, bool 
     e->add[arith] += macs;
     if (accum->chunk > 0)
         e->add[accum->format->grid == NYB_GRID_INT ? NYB_ARITH_FP32 : arith] +=
-            outputs * div_up(div_up(macs, outputs), (uint64_t)accum->chunk);
+            outputs * nyb_div_up(nyb_div_up(macs, outputs), (uint64_t)accum->chunk);
 }
 
 void nyb_graph_energy_at(const nyb_graph *g, size_t i, nyb_energy *energy)

@@ -4,12 +4,12 @@
 
 static nyb_row f32_row(void)
 {
-    return (nyb_row){.spec.format = nyb_format_find("f32"), .samples = 1, .pre = 1, .post = 1};
+    return (nyb_row){.spec.format = &nyb_format_f32, .samples = 1, .pre = 1, .post = 1};
 }
 
 static nyb_row int8_row(nyb_rounding rounding)
 {
-    return (nyb_row){.spec = {.format = nyb_format_find("int8"),
+    return (nyb_row){.spec = {.format = &nyb_format_int8,
                               .scale = nyb_scale_rule_find("absmax"),
                               .group = NYB_GROUP_TENSOR,
                               .rounding = rounding,
@@ -20,11 +20,11 @@ static nyb_row int8_row(nyb_rounding rounding)
 }
 
 /* A float format without a scale. */
-static nyb_row float_row(const char *format)
+static nyb_row float_row(const nyb_format *format)
 {
     nyb_row row = int8_row(NYB_ROUND_NEAREST);
 
-    row.spec.format = nyb_format_find(format);
+    row.spec.format = format;
     row.spec.scale = nyb_scale_rule_find("unit");
     return row;
 }
@@ -48,14 +48,14 @@ static void apply_edge(nyb_edge edge, nyb_row rows[NYB_SLOTS])
         rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = int8_row(NYB_ROUND_STOCHASTIC);
         return;
     case NYB_EDGE_FP8:
-        all_rows(rows, float_row("e4m3b11"));
-        rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = float_row("e5m2");
+        all_rows(rows, float_row(&nyb_format_e4m3b11));
+        rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = float_row(&nyb_format_e5m2);
         return;
     case NYB_EDGE_FP16:
-        all_rows(rows, float_row("fp16"));
+        all_rows(rows, float_row(&nyb_format_fp16));
         return;
     case NYB_EDGE_BF16:
-        all_rows(rows, float_row("bf16"));
+        all_rows(rows, float_row(&nyb_format_bf16));
         return;
     }
 }

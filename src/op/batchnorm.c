@@ -22,7 +22,7 @@
  * y = (x - mean) * (gamma / sqrt(M2 / n + eps)) + beta, in f32, each operation rounded. */
 
 #define STATS 3 /* floats per block and column of scratch: shift, sum, square */
-#define COEFS 6 /* floats per column: mean, inverse sigma, scale, k1, k2, and one of slack */
+#define COEFS 5 /* floats per column: mean, inverse sigma, scale, k1, k2 */
 
 typedef struct bn_work {
     const nyb_op_args *args;

@@ -26,13 +26,6 @@ size_t nyb_grouped_scale_count(size_t rows, size_t cols, size_t group)
     return n;
 }
 
-size_t nyb_grouped_bytes(const nyb_format *format, size_t rows, size_t cols, size_t group,
-                         bool scaled)
-{
-    return nyb_grouped_code_bytes(format, rows, cols, group) +
-           (scaled ? nyb_grouped_scale_count(rows, cols, group) * sizeof(float) : 0);
-}
-
 nyb_grouped nyb_grouped_view(const nyb_format *format, size_t rows, size_t cols, size_t group,
                              uint8_t *codes, float *scales)
 {
@@ -92,6 +85,9 @@ static void encode_bytes(const nyb_grouped *g, size_t first, size_t n_rows, cons
         memset(codes + p->cols, 0, p->pitch - p->cols);
         values += p->cols;
     }
+    const size_t n = (first + n_rows) * p->pitch;
+    if (first + n_rows == p->rows)
+        memset(p->codes + n, 0, nyb_round_up(n, BLOCK) - n);
 }
 
 static const nyb_grouped_kernel *choose(uint32_t cpu)
@@ -264,11 +260,6 @@ void nyb_grouped_encode(const nyb_context *context, const nyb_grouped *grouped, 
 
     job.rows = nyb_round_up(nyb_div_up(16384, p->pitch), 8);
     nyb_pool_run(context->pool, encode_task, &job, nyb_div_up(p->rows, job.rows));
-}
-
-void nyb_grouped_decode(const nyb_grouped *grouped, float *real)
-{
-    nyb_grouped_decode_rows(grouped, 0, grouped->packed.rows, real);
 }
 
 /* A group at a time: its codes are one nybble of adjacent bytes, or bytes. */

@@ -29,9 +29,6 @@ static inline size_t nyb_grouped_pitch(size_t cols, size_t group)
 /* Bytes of the codes (64-byte aligned), and floats of the scales; 0 if they overflow. */
 size_t nyb_grouped_code_bytes(const nyb_format *format, size_t rows, size_t cols, size_t group);
 size_t nyb_grouped_scale_count(size_t rows, size_t cols, size_t group);
-/* All that rests in memory. */
-size_t nyb_grouped_bytes(const nyb_format *format, size_t rows, size_t cols, size_t group,
-                         bool scaled);
 
 /* A view of the caller's memory; nothing is written. */
 nyb_grouped nyb_grouped_view(const nyb_format *format, size_t rows, size_t cols, size_t group,
@@ -56,9 +53,8 @@ void nyb_grouped_encode_flat(uint32_t cpu, const nyb_grouped *grouped, size_t fi
 void nyb_grouped_encode_columns(uint32_t cpu, const nyb_grouped *grouped, size_t first, size_t step,
                                 size_t n_rows, size_t col, const float values[128][16]);
 
-/* real[row][col] = units * unit * scale of the group, then * packed.scale. */
-void nyb_grouped_decode(const nyb_grouped *grouped, float *real);
-/* The same for n_rows rows from row first; real: of row first. */
+/* real[row][col] = units * unit * scale of the group, then * packed.scale, of n_rows rows from row
+ * first; real: of row first. */
 void nyb_grouped_decode_rows(const nyb_grouped *grouped, size_t first, size_t n_rows, float *real);
 
 /* ---- encoding kernels: best first, reference last, NULL-terminated ------------------------- */

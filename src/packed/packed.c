@@ -72,32 +72,3 @@ void nyb_packed_decode(const nyb_packed *p, float *real)
                                         (float)nyb_packed_factor(p, row, col);
     }
 }
-
-void nyb_packed_export(const nyb_packed *p, uint8_t *adjacent)
-{
-    size_t i = 0;
-
-    for (size_t row = 0; row < p->rows; row++)
-        for (size_t col = 0; col < p->cols; col++, i++) {
-            unsigned code = nyb_packed_get(p, row, col);
-
-            if (p->format->bits != 4)
-                adjacent[i] = (uint8_t)code;
-            else if (i % 2 == 0)
-                adjacent[i / 2] = (uint8_t)code;
-            else
-                adjacent[i / 2] |= (uint8_t)(code << 4);
-        }
-}
-
-void nyb_packed_import(nyb_packed *p, const uint8_t *adjacent)
-{
-    size_t i = 0;
-
-    memset(p->codes, 0, nyb_packed_bytes(p->format, p->rows, p->cols));
-    for (size_t row = 0; row < p->rows; row++)
-        for (size_t col = 0; col < p->cols; col++, i++)
-            nyb_packed_set(p, row, col,
-                           p->format->bits != 4 ? adjacent[i]
-                                                : (adjacent[i / 2] >> (i % 2 * 4)) & 15u);
-}

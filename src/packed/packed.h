@@ -53,7 +53,6 @@ static inline size_t nyb_packed_pitch(size_t cols)
     return nyb_round_up(cols, NYB_PITCH);
 }
 
-/* The factors of a format with multiples. */
 static inline size_t nyb_packed_code_bytes(const nyb_format *format, size_t rows, size_t pitch)
 {
     const size_t n = nyb_round_up(rows * pitch, NYB_BLOCK_CODES);
@@ -61,6 +60,7 @@ static inline size_t nyb_packed_code_bytes(const nyb_format *format, size_t rows
     return format->bits == 4 ? n / 2 : n;
 }
 
+/* The factors of a format with multiples. */
 static inline uint8_t *nyb_packed_factors(const nyb_packed *p)
 {
     return p->codes + nyb_packed_code_bytes(p->format, p->rows, p->pitch);
@@ -96,10 +96,5 @@ void nyb_packed_set(nyb_packed *p, size_t row, size_t col, unsigned code);
 
 /* real[row][col] (row-major, no padding) = decoded codes. */
 void nyb_packed_decode(const nyb_packed *p, float *real);
-
-/* The files' order, adjacent pairs, low nybble first: (n+1)/2 bytes for n codes in row-major order
- * of the logical tensor (pitch removed). */
-void nyb_packed_export(const nyb_packed *p, uint8_t *adjacent);
-void nyb_packed_import(nyb_packed *p, const uint8_t *adjacent);
 
 #endif

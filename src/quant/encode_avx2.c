@@ -2,9 +2,8 @@
 #include "base/rng_avx2.h"
 #include "quant/quant.h"
 
-#define LANES   8
-#define VECTORS (NYB_BLOCK_CODES / LANES) /* of a turn */
-#define INLINE  static inline __attribute__((always_inline))
+#define LANES  8
+#define INLINE static inline __attribute__((always_inline))
 
 /* ---- random bits ---------------------------------------------------------------------------- */
 

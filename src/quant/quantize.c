@@ -152,6 +152,8 @@ static nyb_status check(const nyb_context *context, const nyb_spec *spec, const 
         return nyb_fail(err, NYB_INVALID, "draw %u is not below 256", (unsigned)draw);
     if (codes && (spec->format->grid == NYB_GRID_REAL || spec->format->bits > 8))
         return nyb_fail(err, NYB_INVALID, "format '%s' has no codes of a byte", spec->format->name);
+    if (codes && spec->mix == NYB_MIX_HOUSEHOLDER)
+        return nyb_fail(err, NYB_INVALID, "a Householder mix has values only, no codes");
     return NYB_OK;
 }
 

@@ -180,6 +180,8 @@ size_t nyb_round_codes_scratch_bytes(const nyb_spec *spec, const nyb_view *view,
                                      const nyb_grouped *out);
 /* The length of such blocks; 0 if the spec has none. */
 size_t nyb_spec_group_length(const nyb_spec *spec);
+/* Elements of a block; 0 for the other groups. */
+size_t nyb_round_group_length(nyb_group group);
 
 /* One scale per tensor, at most 8 bits, no mix, no offset: the packed path can hold it. */
 bool nyb_spec_packs(const nyb_spec *spec);

@@ -17,8 +17,7 @@ typedef struct nyb_round_work {
     nyb_view view;
     const float *x;
     float *values;
-    const float *dx_in; /* masking: gradients instead of values; else NULL */
-    float *dx;
+    float *dx;         /* masking: gradients instead of values; else NULL */
     bool inverse;      /* of the mix of a whole matrix */
     bool grid_only;    /* blocks are left as grid values at scale 1 */
     bool draws, mixes; /* mixes: chunks are mixed as they come (false: they already are) */
@@ -30,9 +29,6 @@ typedef struct nyb_round_work {
     nyb_group_scale *groups; /* row, channel: one each */
     void *scratch;           /* of the statistics */
 } nyb_round_work;
-
-/* Elements of a block; 0 for the other groups. */
-size_t nyb_round_group_length(nyb_group group);
 
 /* round_scale.c: statistics and scales */
 nyb_group_stats nyb_round_stats_of(const nyb_round_kernel *kernel, const nyb_scale_rule *rule,

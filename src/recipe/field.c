@@ -162,7 +162,7 @@ static void append(char *text, size_t n_bytes, const char *separator, const char
 int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
 {
     const nyb_field *f = &fields[i < N_FIELDS ? i : 0];
-    char list[400] = "";
+    char list[800] = "";
     if (i >= N_FIELDS)
         return -1;
     switch (f->kind) {

@@ -8,11 +8,10 @@
 
 /* ---- memory order and file order ------------------------------------------------------------- */
 
-void nyb_param_export(const nyb_graph *g, const nyb_param *p, const float *memory, float *file)
+void nyb_param_export(const nyb_param *p, const float *memory, float *file)
 {
     const size_t o = p->dims[0], c = p->dims[1], hw = p->n_dims == 4 ? p->dims[2] * p->dims[3] : 0;
 
-    (void)g;
     if (p->n_dims != 4) {
         memcpy(file, memory, p->n * sizeof *file);
         return;
@@ -23,11 +22,10 @@ void nyb_param_export(const nyb_graph *g, const nyb_param *p, const float *memor
                 file[(i * c + j) * hw + k] = memory[(i * hw + k) * c + j];
 }
 
-void nyb_param_import(const nyb_graph *g, const nyb_param *p, const float *file, float *memory)
+void nyb_param_import(const nyb_param *p, const float *file, float *memory)
 {
     const size_t o = p->dims[0], c = p->dims[1], hw = p->n_dims == 4 ? p->dims[2] * p->dims[3] : 0;
 
-    (void)g;
     if (p->n_dims != 4) {
         memcpy(memory, file, p->n * sizeof *file);
         return;
@@ -65,7 +63,7 @@ nyb_status nyb_weights_sha256(const nyb_graph *g, char hex[65], nyb_error *err)
     qsort(sorted, (size_t)g->n_params, sizeof *sorted, by_name);
     nyb_sha256_begin(&sha);
     for (int i = 0; i < g->n_params; i++) {
-        nyb_param_export(g, sorted[i], sorted[i]->value, values);
+        nyb_param_export(sorted[i], sorted[i]->value, values);
         nyb_sha256_add(&sha, sorted[i]->name, strlen(sorted[i]->name) + 1);
         nyb_sha256_add(&sha, values, sorted[i]->n * sizeof *values);
     }
@@ -113,13 +111,12 @@ static void put(bundle *b, char *name, const char *dtype, int n_dims, const size
     b->n++;
 }
 
-static void put_param(bundle *b, const nyb_graph *g, const nyb_param *p, const char *prefix,
-                      const float *memory)
+static void put_param(bundle *b, const nyb_param *p, const char *prefix, const float *memory)
 {
     float *file = nyb_alloc(p->n * sizeof *file);
 
     if (file)
-        nyb_param_export(g, p, memory, file);
+        nyb_param_export(p, memory, file);
     put(b, print_name(prefix, p->name, ""), "F32", p->n_dims, p->dims, file, p->n * sizeof *file);
 }
 
@@ -248,9 +245,9 @@ nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
     for (int i = 0; i < g->n_params; i++) {
         const nyb_param *p = &g->params[i];
 
-        put_param(&b, g, p, p->trained ? "param." : "buffer.", p->value);
+        put_param(&b, p, p->trained ? "param." : "buffer.", p->value);
         if (p->trained)
-            put_param(&b, g, p, "momentum.", p->momentum);
+            put_param(&b, p, "momentum.", p->momentum);
     }
     for (int i = 1; i < t->model->n_layers; i++)
         for (int s = 0; t->model->layers[i].gemm >= 0 && s < NYB_SLOTS; s++) {
@@ -271,8 +268,8 @@ nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
 }
 
 /* Reads one parameter-shaped tensor into memory order. */
-static nyb_status load_param(const nyb_graph *g, const nyb_st_file *file, const char *prefix,
-                             const nyb_param *p, float *memory, nyb_error *err)
+static nyb_status load_param(const nyb_st_file *file, const char *prefix, const nyb_param *p,
+                             float *memory, nyb_error *err)
 {
     char *name = print_name(prefix, p->name, "");
     const nyb_st_tensor *tensor;
@@ -289,7 +286,7 @@ static nyb_status load_param(const nyb_graph *g, const nyb_st_file *file, const 
         status = nyb_fail(err, NYB_SHAPE, "tensor '%s' is %s with %zu bytes, want F32 with %zu",
                           name, tensor->dtype, tensor->n_bytes, p->n * sizeof(float));
     else
-        nyb_param_import(g, p, tensor->data, memory);
+        nyb_param_import(p, tensor->data, memory);
     nyb_free(name);
     return status;
 }
@@ -348,9 +345,9 @@ static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *e
     for (int i = 0; i < g->n_params; i++) {
         nyb_param *p = &g->params[i];
 
-        NYB_TRY(load_param(g, file, p->trained ? "param." : "buffer.", p, p->value, err));
+        NYB_TRY(load_param(file, p->trained ? "param." : "buffer.", p, p->value, err));
         if (p->trained)
-            NYB_TRY(load_param(g, file, "momentum.", p, p->momentum, err));
+            NYB_TRY(load_param(file, "momentum.", p, p->momentum, err));
     }
     NYB_TRY(load_slots(t, file, err));
     t->progress = read;
@@ -475,7 +472,7 @@ static nyb_status put_gemm(bundle *b, const nyb_train *t, const nyb_param *p, ch
         put_floats(b, print_name("", t->model->layers[p->layer].name, ".input.clip"), &x->clip_mean,
                    1);
     if (!stored_as_codes(&rows[NYB_SLOT_FWD_W])) {
-        put_param(b, t->graph, p, "", p->value);
+        put_param(b, p, "", p->value);
         return NYB_OK;
     }
     describe(p, rows[NYB_SLOT_FWD_W].spec.format, text);
@@ -503,7 +500,7 @@ nyb_status nyb_model_save(const nyb_train *t, const char *dir, nyb_error *err)
         if (t->model->layers[p->layer].gemm >= 0 && p->index == 0 && !p->rule)
             status = put_gemm(&b, t, p, texts[i], err);
         else
-            put_param(&b, g, p, "", p->value);
+            put_param(&b, p, "", p->value);
     }
     if (status == NYB_OK)
         status = bundle_save(&b, dir, "model.safetensors", err);
@@ -554,7 +551,7 @@ static nyb_status load_codes(nyb_train *t, const nyb_st_file *file, nyb_param *p
         }
     }
     if (status == NYB_OK) {
-        nyb_param_import(t->graph, p, values, p->value);
+        nyb_param_import(p, values, p->value);
         t->graph->weight_scale[t->model->layers[p->layer].gemm] = s;
     }
     nyb_free(names[0]);
@@ -590,7 +587,7 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
         const nyb_st_tensor *clip = NULL;
 
         if (t->model->layers[p->layer].gemm < 0 || p->index != 0 || p->rule) {
-            NYB_TRY(load_param(g, file, "", p, p->value, err));
+            NYB_TRY(load_param(file, "", p, p->value, err));
             if (p->rule)
                 slot_of(g, p->layer, (nyb_slot)p->index)->started = 1.0f;
             continue;
@@ -608,7 +605,7 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
         }
         /* Masters under a recipe that would store codes: post-training quantization. */
         if (!stored_as_codes(&rows[NYB_SLOT_FWD_W]) || nyb_st_find(file, p->name))
-            NYB_TRY(load_param(g, file, "", p, p->value, err));
+            NYB_TRY(load_param(file, "", p, p->value, err));
         else
             NYB_TRY(load_codes(t, file, p, &rows[NYB_SLOT_FWD_W].spec, err));
     }

@@ -362,7 +362,7 @@ nyb_status nyb_train_get_tensor(const nyb_train *t, const char *name, float *val
     nyb_param *p = NULL;
 
     NYB_TRY(find_tensor(t, name, n, &p, err));
-    nyb_param_export(t->graph, p, p->value, values);
+    nyb_param_export(p, p->value, values);
     return NYB_OK;
 }
 
@@ -372,6 +372,6 @@ nyb_status nyb_train_set_tensor(nyb_train *t, const char *name, const float *val
     nyb_param *p = NULL;
 
     NYB_TRY(find_tensor(t, name, n, &p, err));
-    nyb_param_import(t->graph, p, values, p->value);
+    nyb_param_import(p, values, p->value);
     return NYB_OK;
 }

@@ -89,8 +89,8 @@ NYB_MUST_CHECK nyb_status nyb_state_save(const nyb_train *t, const char *dir, ny
 NYB_MUST_CHECK nyb_status nyb_state_load(nyb_train *t, const char *dir, nyb_error *err);
 NYB_MUST_CHECK nyb_status nyb_model_save(const nyb_train *t, const char *dir, nyb_error *err);
 /* Between memory (OHWI) and files (OIHW). Other parameters: a copy. */
-void nyb_param_export(const nyb_graph *g, const nyb_param *p, const float *memory, float *file);
-void nyb_param_import(const nyb_graph *g, const nyb_param *p, const float *file, float *memory);
+void nyb_param_export(const nyb_param *p, const float *memory, float *file);
+void nyb_param_import(const nyb_param *p, const float *file, float *memory);
 /* SHA-256 over name, a zero byte and values (files' order) of all parameters and buffers, sorted by
  * name. */
 NYB_MUST_CHECK nyb_status nyb_weights_sha256(const nyb_graph *g, char hex[65], nyb_error *err);

@@ -299,6 +299,10 @@ run 2 accumulate --accum e6m9/64/flush
 says "--accum" "stochastic"
 run 2 accumulate --accum int8/stochastic
 says "--accum" "int8" "nearest"
+run 2 accumulate --n "$(seq -s, 65)"
+says "--n" "more than 64"
+run 2 accumulate --n 16 --accum "$(printf 'fp16,%.0s' $(seq 65))fp16"
+says "--accum" "more than 64"
 run 1 accumulate --accum int8
 says "int8" "e5m2"
 

@@ -223,7 +223,7 @@ static void same_values(const nyb_quant *q, const nyb_program *p, const nyb_quan
     const bool down = q->view.down && q->spec.group != NYB_GROUP_TILE16;
     float *got = nyb_alloc(m->rows * m->cols * sizeof *got);
 
-    nyb_grouped_decode(&q->grouped, got);
+    nyb_grouped_decode_rows(&q->grouped, 0, q->grouped.packed.rows, got);
     for (size_t row = 0; row < q->view.rows; row++)
         for (size_t col = 0; col < q->view.cols; col++) {
             const size_t out = col % channels * q->taps + col / channels;

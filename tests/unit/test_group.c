@@ -253,8 +253,8 @@ static void check_exact(const problem *p, const nyb_grouped *a, const nyb_groupe
 
     assert_non_null(x);
     assert_non_null(y);
-    nyb_grouped_decode(a, x);
-    nyb_grouped_decode(b, y);
+    nyb_grouped_decode_rows(a, 0, a->packed.rows, x);
+    nyb_grouped_decode_rows(b, 0, b->packed.rows, y);
     for (size_t i = 0; i < z.out; i++) {
         double sum = 0;
         for (size_t k = 0; k < z.cols; k++)
@@ -547,7 +547,7 @@ static void decoding_multiplies_scales(void **state)
     nyb_packed_set(&g.packed, 1, 17, 15);
     g.scales[3] = 0.25f;
     g.packed.scale = 3.0f;
-    nyb_grouped_decode(&g, real);
+    nyb_grouped_decode_rows(&g, 0, g.packed.rows, real);
     assert_true(real[20 + 17] == -6.0f * 0.25f * 3.0f);
     free_matrix(&g);
 }
@@ -557,10 +557,11 @@ static void bytes_are_counted(void **state)
     const nyb_format *f = nyb_format_find("int4");
 
     (void)state;
-    assert_int_equal(nyb_grouped_bytes(f, 8, 64, 32, true), 8 * 32 + 8 * 2 * 4);
-    assert_int_equal(nyb_grouped_bytes(f, 8, 65, 32, true), 8 * 48 + 8 * 3 * 4);
-    assert_int_equal(nyb_grouped_bytes(f, 8, 65, 32, false), 8 * 48);
-    assert_int_equal(nyb_grouped_bytes(nyb_format_find("int8"), 8, 64, 16, true), 512 + 128);
+    assert_int_equal(nyb_grouped_code_bytes(f, 8, 64, 32), 8 * 32);
+    assert_int_equal(nyb_grouped_scale_count(8, 64, 32), 8 * 2);
+    assert_int_equal(nyb_grouped_code_bytes(f, 8, 65, 32), 8 * 48);
+    assert_int_equal(nyb_grouped_scale_count(8, 65, 32), 8 * 3);
+    assert_int_equal(nyb_grouped_code_bytes(nyb_format_find("int8"), 8, 64, 16), 512);
     assert_int_equal(nyb_grouped_code_bytes(f, 8, SIZE_MAX - 3, 32), 0);
     assert_int_equal(nyb_grouped_scale_count(SIZE_MAX / 2, 65, 16), 0);
 }

@@ -63,17 +63,6 @@ static void log_has_its_limits(void **state)
     assert_true(nyb_logf(INFINITY) == INFINITY);
 }
 
-static void tanh_is_accurate_and_odd(void **state)
-{
-    (void)state;
-    assert_true(worst(nyb_tanhf, tanh, 1e-30f, 1e30f, 0) < 2e-7);
-    for (float x = 1e-20f; x < 1e20f; x *= 1.37f)
-        assert_true(nyb_tanhf(-x) == -nyb_tanhf(x));
-    assert_true(nyb_tanhf(INFINITY) == 1.0f);
-    assert_true(nyb_tanhf(-INFINITY) == -1.0f);
-    assert_true(isnan(nyb_tanhf(NAN)));
-}
-
 static void cos_is_accurate(void **state)
 {
     (void)state;
@@ -97,21 +86,20 @@ static void bits_never_change(void **state)
     for (uint32_t b = 0x00800000; b < 0x7f800000; b += 99991) {
         float x = nyb_float_of(b);
         const uint32_t results[] = {nyb_bits_of(nyb_expf(x)), nyb_bits_of(nyb_expf(-x)),
-                                    nyb_bits_of(nyb_logf(x)), nyb_bits_of(nyb_tanhf(x)),
+                                    nyb_bits_of(nyb_logf(x)),
                                     nyb_bits_of((float)nyb_cos(x < 1e6f ? x : 1.0f))};
         for (size_t i = 0; i < sizeof results / sizeof *results; i++)
             hash = (hash ^ results[i]) * UINT64_C(0x100000001b3);
     }
-    assert_true(hash == UINT64_C(0xcdec6926f6a8f114));
+    assert_true(hash == UINT64_C(0x296d7e633450e751));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exp_is_accurate),          cmocka_unit_test(exp_has_its_limits),
-        cmocka_unit_test(log_is_accurate),          cmocka_unit_test(log_has_its_limits),
-        cmocka_unit_test(tanh_is_accurate_and_odd), cmocka_unit_test(cos_is_accurate),
-        cmocka_unit_test(bits_never_change),
+        cmocka_unit_test(exp_is_accurate), cmocka_unit_test(exp_has_its_limits),
+        cmocka_unit_test(log_is_accurate), cmocka_unit_test(log_has_its_limits),
+        cmocka_unit_test(cos_is_accurate), cmocka_unit_test(bits_never_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

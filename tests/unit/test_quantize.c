@@ -378,6 +378,11 @@ static void bad_arguments_are_refused(void **state)
     assert_int_equal(nyb_quantize(context, &s, x, 2, 2, 0, 0, 256, NULL, NULL, NULL, &err),
                      NYB_INVALID);
     assert_non_null(strstr(err.text, "256"));
+    const nyb_spec reflected = parsed("uint8/psq/row/stochastic/householder");
+    uint8_t codes[4];
+    assert_int_equal(nyb_quantize(context, &reflected, x, 2, 2, 0, 0, 0, codes, NULL, NULL, &err),
+                     NYB_INVALID);
+    assert_non_null(strstr(err.text, "Householder"));
     assert_int_equal(nyb_quantize(context, &s, x, SIZE_MAX, 2, 0, 0, 0, NULL, NULL, NULL, &err),
                      NYB_LIMIT);
     assert_int_equal(

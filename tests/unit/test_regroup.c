@@ -242,7 +242,7 @@ static void codes_stand_for_the_rounded_values(const rounding *r)
     const size_t n = r->view.rows * r->view.cols;
     float *decoded = nyb_alloc(n * sizeof *decoded);
 
-    nyb_grouped_decode(&r->codes, decoded);
+    nyb_grouped_decode_rows(&r->codes, 0, r->codes.packed.rows, decoded);
     for (size_t i = 0; i < n; i++)
         assert_true(decoded[i] == r->values[i]);
     nyb_free(decoded);
