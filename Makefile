@@ -37,6 +37,7 @@ bench: all
 
 install: all
 	meson install -C $(BUILD) --no-rebuild
+	@test -n "$(DESTDIR)" || ldconfig 2>/dev/null || true
 
 format:
 	tools/sources.sh | xargs clang-format -i

@@ -12,11 +12,19 @@ extern "C" {
 #endif
 
 typedef struct nyb_data nyb_data;
+struct nyb_data_info;
 
 /* Opens "fashion-mnist", "idx:DIR", "cifar10:DIR", "cifar100:DIR", "synthetic[:key=value,...]"
  * (keys h w c classes train test seed). Reads train and test parts whole, checks them against each
  * other, and computes per-channel mean and standard deviation of the training pixels / 255. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err);
+/* Data of the caller's, which are copied: pixels [n][h][w][c], labels [n], below info->classes. Of
+ * info name (at most 63 bytes; NULL: "memory"), h, w, c, classes, n_train and n_test count. Means
+ * and deviations are computed. NYB_INVALID for NULL, NYB_SHAPE, NYB_LIMIT for sizes (c 1..4,
+ * classes 2..256), NYB_CORRUPT for labels that are too large and empty parts, NYB_MEMORY. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_data_create(
+    const struct nyb_data_info *info, const uint8_t *train_pixels, const uint8_t *train_labels,
+    const uint8_t *test_pixels, const uint8_t *test_labels, nyb_data **data, nyb_error *err);
 NYB_API void nyb_data_close(nyb_data **data);
 
 /* The sources, for help texts: "idx", "cifar10", ... and a sentence on each. */

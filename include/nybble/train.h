@@ -95,17 +95,34 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_resume(nyb_train *train, const char 
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_load_model(nyb_train *train, const char *dir,
                                                        nyb_error *err);
 
+/* Writes DIR/state.safetensors and DIR/model.safetensors, for programs with their own loop; DIR is
+ * created if missing. NYB_STATE if a run writes to it, NYB_IO, NYB_MEMORY. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_save(nyb_train *train, const char *dir, nyb_error *err);
+
+/* logits [n][classes] of the samples x [n][h][w][c], as evaluation computes them: weights and
+ * activations quantized as the recipe says, in batches of options.batch, the last one filled up
+ * with repetitions (scales of activations that are not frozen look at a whole batch). NYB_INVALID
+ * for NULL. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_predict(nyb_train *train, const float *x, size_t n,
+                                                    float *logits, nyb_error *err);
+
 /* Mean loss and accuracy (fraction) on the test part. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss, double *accuracy,
                                                  nyb_error *err);
 
 /* One step on the caller's batch: x [batch][h][w][c], labels [batch], each below the model's
  * classes; *loss: their mean, before the update. For programs with their own loop, and for
- * benchmarks. NYB_INVALID for labels; NYB_NONFINITE where the recipe stops at NaN and infinities,
+ * benchmarks. The learning rate is that of the schedule; of a run without data, which has no
+ * epochs, options.lr: neither schedule nor warm-up nor FNT; or what nyb_train_set_lr says.
+ * NYB_INVALID for labels; NYB_NONFINITE where the recipe stops at NaN and infinities,
  * the weights are then those before. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *x,
                                                  const int32_t *labels, double *loss,
                                                  nyb_error *err);
+
+/* The learning rate of each nyb_train_step from now on (nyb_train_run keeps to its schedule).
+ * NYB_INVALID if it is negative or not finite in f32. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_set_lr(nyb_train *train, double lr, nyb_error *err);
 
 /* The batch that nyb_train_run would take for the step that comes next: shuffled, augmented, made
  * by a thread of its own while the caller was busy with the one before. x and labels are for
@@ -170,6 +187,18 @@ NYB_API void nyb_train_energy_at(const nyb_train *train, size_t i, nyb_energy *e
 /* The step list and the memory plan as tables; the plan's rows add up to arena_bytes. */
 NYB_API void nyb_train_print_plan(const nyb_train *train, FILE *out);
 
+/* Parameters and buffers (batchnorm's means and variances), in the order of the layers; name is the
+ * run's. NYB_UNKNOWN past the end. */
+typedef struct nyb_tensor_info {
+    const char *name; /* "fc.weight" */
+    size_t n;         /* floats */
+    int n_dims;       /* 1, 2 or 4 */
+    size_t dims[4];   /* as PyTorch: OIHW, [out, in], [c]; 0 behind n_dims */
+    int trained;      /* 0: a buffer */
+} nyb_tensor_info;
+NYB_API size_t nyb_train_tensor_count(const nyb_train *train);
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_tensor_at(const nyb_train *train, size_t i,
+                                                      nyb_tensor_info *info, nyb_error *err);
 /* Reads and writes a parameter or buffer by name ("fc.weight"), in PyTorch's order (OIHW). n is the
  * number of floats; NYB_UNKNOWN, NYB_SHAPE. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_get_tensor(const nyb_train *train, const char *name,

@@ -50,11 +50,17 @@ static nyb_status check_labels(const nyb_part *part, const char *which, size_t c
     return NYB_OK;
 }
 
-static nyb_status check(const nyb_data *d, nyb_error *err)
+static nyb_status check_shape(const nyb_data *d, nyb_error *err)
 {
     if (!d->h || !d->w || !d->c || d->c > 4 || d->classes < 2 || d->classes > 256)
         return nyb_fail(err, NYB_SHAPE, "images are %zux%zux%zu with %zu classes", d->h, d->w, d->c,
                         d->classes);
+    return NYB_OK;
+}
+
+static nyb_status check(const nyb_data *d, nyb_error *err)
+{
+    NYB_TRY(check_shape(d, err));
     if (d->train.n == 0 || d->test.n == 0)
         return nyb_fail(err, NYB_CORRUPT, "%zu training and %zu test images", d->train.n,
                         d->test.n);
@@ -123,6 +129,69 @@ nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err)
     if (source->open(rest, d, &why) != NYB_OK || check(d, &why) != NYB_OK) {
         nyb_data_close(&d);
         return nyb_fail(err, why.status, "data '%s': %.400s", spec, why.text);
+    }
+    measure(d);
+    *data = d;
+    return NYB_OK;
+}
+
+static nyb_status copy_part(nyb_part *part, size_t n, size_t image, const uint8_t *pixels,
+                            const uint8_t *labels, nyb_error *err)
+{
+    size_t n_bytes;
+
+    if (n > 0 && (!pixels || !labels))
+        return nyb_fail(err, NYB_INVALID, "the %s are NULL", pixels ? "labels" : "pixels");
+    if (!nyb_mul_size(n, image, &n_bytes))
+        return nyb_fail(err, NYB_LIMIT, "%zu images of %zu bytes are too many", n, image);
+    part->n = n;
+    part->pixels = nyb_alloc(nyb_max(n_bytes, 1));
+    part->labels = nyb_alloc(nyb_max(n, 1));
+    if (!part->pixels || !part->labels)
+        return nyb_fail(err, NYB_MEMORY, "no memory for %zu images of %zu bytes", n, image);
+    if (n > 0) {
+        memcpy(part->pixels, pixels, n_bytes);
+        memcpy(part->labels, labels, n);
+    }
+    return NYB_OK;
+}
+
+static nyb_status copy_data(nyb_data *d, const nyb_data_info *info, const uint8_t *train_pixels,
+                            const uint8_t *train_labels, const uint8_t *test_pixels,
+                            const uint8_t *test_labels, nyb_error *err)
+{
+    size_t image;
+
+    d->h = info->h;
+    d->w = info->w;
+    d->c = info->c;
+    d->classes = info->classes;
+    NYB_TRY(check_shape(d, err));
+    if (!nyb_mul_size(d->h, d->w, &image) || !nyb_mul_size(image, d->c, &image))
+        return nyb_fail(err, NYB_LIMIT, "images of %zux%zux%zu are too large", d->h, d->w, d->c);
+    NYB_TRY(copy_part(&d->train, info->n_train, image, train_pixels, train_labels, err));
+    NYB_TRY(copy_part(&d->test, info->n_test, image, test_pixels, test_labels, err));
+    return check(d, err);
+}
+
+nyb_status nyb_data_create(const nyb_data_info *info, const uint8_t *train_pixels,
+                           const uint8_t *train_labels, const uint8_t *test_pixels,
+                           const uint8_t *test_labels, nyb_data **data, nyb_error *err)
+{
+    nyb_status status;
+    nyb_data *d;
+
+    *data = NULL;
+    if (!info)
+        return nyb_fail(err, NYB_INVALID, "the info is NULL");
+    d = nyb_alloc(sizeof *d);
+    if (!d)
+        return nyb_fail(err, NYB_MEMORY, "no memory for data");
+    snprintf(d->name, sizeof d->name, "%s", info->name ? info->name : "memory");
+    status = copy_data(d, info, train_pixels, train_labels, test_pixels, test_labels, err);
+    if (status != NYB_OK) {
+        nyb_data_close(&d);
+        return status;
     }
     measure(d);
     *data = d;

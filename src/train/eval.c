@@ -1,14 +1,16 @@
 /* Mean loss and accuracy on the test part. */
 #include "train/run.h"
 
-/* Fills the graph's input with n samples, repeating them where the batch is longer. */
-static void fill_input(nyb_graph *g, const float *x, const int32_t *labels, size_t n)
+/* Fills the graph's input with n samples, repeating them, and the labels, where the batch is
+ * longer. */
+static void fill_input(nyb_graph *g, const float *x, size_t n, const int32_t *labels,
+                       size_t n_labels)
 {
     const size_t size = nyb_shape_size(g->model->layers[0].shape);
 
     for (size_t i = 0; i < g->batch; i++) {
         memcpy(g->input + i * size, x + i % n * size, size * sizeof *x);
-        g->labels[i] = labels[i % n];
+        g->labels[i] = labels[i % n_labels];
     }
 }
 
@@ -28,7 +30,7 @@ nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss, double
         return nyb_fail(err, NYB_STATE, "this run has no data to evaluate on");
     nyb_loader_seek(t->test_loader, 0, 0);
     while ((n = nyb_loader_next(t->test_loader, &x, &labels)) > 0) {
-        fill_input(g, x, labels, n);
+        fill_input(g, x, n, labels, n);
         nyb_graph_forward(g, mode, 0);
         for (size_t i = 0; i < n; i++) {
             bool right;
@@ -43,6 +45,26 @@ nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss, double
         return nyb_fail(err, NYB_STATE, "the test part is empty");
     *loss = sum / (double)n_samples;
     *accuracy = (double)n_right / (double)n_samples;
+    return NYB_OK;
+}
+
+nyb_status nyb_train_predict(nyb_train *t, const float *x, size_t n, float *logits, nyb_error *err)
+{
+    nyb_graph *g = t->graph;
+    const nyb_program *p = &g->programs[NYB_MODE_EVAL];
+    const size_t classes = nyb_model_classes(t->model);
+    const size_t size = nyb_shape_size(g->model->layers[0].shape);
+    static const int32_t no_labels[1] = {0};
+
+    if (n > 0 && (!x || !logits))
+        return nyb_fail(err, NYB_INVALID, "the array of %s is NULL", x ? "logits" : "samples");
+    for (size_t first = 0, now; first < n; first += now) {
+        now = nyb_min(n - first, g->batch);
+        fill_input(g, x + first * size, now, no_labels, 1);
+        nyb_graph_forward(g, NYB_MODE_EVAL, 0);
+        memcpy(logits + first * classes, p->steps[p->n_forward - 1].args.in[0],
+               now * classes * sizeof *logits);
+    }
     return NYB_OK;
 }
 

@@ -1,4 +1,5 @@
 /* A run from start to end: epochs, evaluation, checkpoints. */
+#include <math.h>
 #include <time.h>
 
 #include "train/run.h"
@@ -87,6 +88,7 @@ nyb_status nyb_train_create(nyb_context *context, const nyb_model *model, const 
     t->data = data;
     t->recipe = *recipe;
     t->options = *options;
+    t->own_rate = NAN;
     status = create(t, err);
     if (status != NYB_OK)
         nyb_train_destroy(&t);
@@ -110,7 +112,9 @@ void nyb_train_destroy(nyb_train **train)
 
 nyb_status nyb_train_resume(nyb_train *t, const char *dir, nyb_error *err)
 {
-    return nyb_state_load(t, dir, err);
+    NYB_TRY(nyb_state_load(t, dir, err));
+    t->home = nyb_folder_of(dir);
+    return NYB_OK;
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -174,7 +178,9 @@ static nyb_status checkpoint(session *s, nyb_error *err)
     if (!s->report)
         return NYB_OK;
     NYB_TRY(nyb_report_flush(s->report, err));
-    return nyb_state_save(s->t, s->dir, err);
+    NYB_TRY(nyb_state_save(s->t, s->dir, err));
+    s->t->home = nyb_folder_of(s->dir);
+    return NYB_OK;
 }
 
 static nyb_status one_step(session *s, const float *x, const int32_t *labels, nyb_error *err)
@@ -183,13 +189,14 @@ static nyb_status one_step(session *s, const float *x, const int32_t *labels, ny
     nyb_graph *g = t->graph;
     const nyb_train_options *o = &t->options;
     const uint64_t log_every = o->log_every ? o->log_every : 50;
-    const double began = now(), rate = nyb_train_rate(t);
+    const double began = now();
+    const float rate = nyb_train_rate(t);
     double loss, n_correct;
 
     memcpy(g->input, x, g->batch * nyb_shape_size(t->model->layers[0].shape) * sizeof *x);
     memcpy(g->labels, labels, g->batch * sizeof *labels);
     nyb_report_measure(s->report, o->telemetry_every && t->progress.step % o->telemetry_every == 0);
-    NYB_TRY(nyb_train_update(t, &loss, &n_correct, err));
+    NYB_TRY(nyb_train_update(t, rate, &loss, &n_correct, err));
     nyb_report_measure(s->report, false);
     t->progress.loss_sum += loss * (double)g->batch;
     t->progress.correct += n_correct;
@@ -199,7 +206,7 @@ static nyb_status one_step(session *s, const float *x, const int32_t *labels, ny
     tick(s);
     nyb_event e = describe(s, NYB_EVENT_STEP);
     e.loss = loss;
-    e.lr = rate;
+    e.lr = (double)rate;
     e.train_acc = t->progress.correct / (double)t->progress.n_samples;
     if (t->progress.step % log_every == 0)
         nyb_report_step(s->report, &e);
@@ -356,6 +363,23 @@ static nyb_status find_tensor(const nyb_train *t, const char *name, size_t n, ny
     return nyb_fail(err, NYB_UNKNOWN, "model '%s' has no tensor '%s'", t->model->name, name);
 }
 
+size_t nyb_train_tensor_count(const nyb_train *t)
+{
+    return (size_t)t->graph->n_params;
+}
+
+nyb_status nyb_train_tensor_at(const nyb_train *t, size_t i, nyb_tensor_info *info, nyb_error *err)
+{
+    if (i >= nyb_train_tensor_count(t))
+        return nyb_fail(err, NYB_UNKNOWN, "there is no tensor %zu", i);
+    const nyb_param *p = &t->graph->params[i];
+
+    *info =
+        (nyb_tensor_info){.name = p->name, .n = p->n, .n_dims = p->n_dims, .trained = p->trained};
+    memcpy(info->dims, p->dims, sizeof info->dims);
+    return NYB_OK;
+}
+
 nyb_status nyb_train_get_tensor(const nyb_train *t, const char *name, float *values, size_t n,
                                 nyb_error *err)
 {
@@ -373,5 +397,8 @@ nyb_status nyb_train_set_tensor(nyb_train *t, const char *name, const float *val
 
     NYB_TRY(find_tensor(t, name, n, &p, err));
     nyb_param_import(p, values, p->value);
+    const int gemm = t->model->layers[p->layer].gemm;
+    if (gemm >= 0 && p->index == 0 && !p->rule)
+        t->graph->weight_scale[gemm] = 0.0f;
     return NYB_OK;
 }

@@ -90,6 +90,15 @@ static nyb_status open_metrics(nyb_report *r, nyb_error *err)
     return NYB_OK;
 }
 
+nyb_folder nyb_folder_of(const char *dir)
+{
+    struct stat s;
+
+    if (stat(dir, &s))
+        return (nyb_folder){.known = false};
+    return (nyb_folder){.known = true, .device = s.st_dev, .inode = s.st_ino};
+}
+
 /* Two runs that wrote to one folder would leave a mixture of both. */
 static nyb_status lock_dir(const char *dir, int *lock, nyb_error *err)
 {
@@ -104,7 +113,8 @@ static nyb_status lock_dir(const char *dir, int *lock, nyb_error *err)
 /* What an earlier run left, which is not the beginning of this one. */
 static void clear_dir(int lock)
 {
-    static const char *const files[] = {"state.safetensors", "model.safetensors", "summary.json"};
+    static const char *const files[] = {"config.txt", "state.safetensors", "model.safetensors",
+                                        "summary.json"};
     const int copy = dup(lock);
     DIR *dir = copy < 0 ? NULL : fdopendir(copy);
     const struct dirent *entry;
@@ -123,8 +133,10 @@ static void clear_dir(int lock)
 static nyb_status open_files(nyb_report *r, const char *dir, const char *config, nyb_error *err)
 {
     NYB_TRY(lock_dir(dir, &r->lock, err));
-    if (!r->train->resumed)
+    if (!nyb_folder_same(nyb_folder_of(dir), r->train->home)) {
         clear_dir(r->lock);
+        r->train->progress.n_metrics = 0;
+    }
     if (config)
         NYB_TRY(write_text(dir, "config.txt", config, err));
     r->path = join(dir, "metrics.jsonl");
@@ -169,6 +181,26 @@ void nyb_report_close(nyb_report **report)
     nyb_free(r->path);
     nyb_free(r);
     *report = NULL;
+}
+
+nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)
+{
+    const uint64_t n_metrics = t->progress.n_metrics;
+    int lock = -1;
+    nyb_status status;
+
+    NYB_TRY(make_dir(dir, err));
+    status = lock_dir(dir, &lock, err);
+    if (!nyb_folder_same(nyb_folder_of(dir), t->home))
+        t->progress.n_metrics = 0; /* that file is another run's */
+    if (status == NYB_OK)
+        status = nyb_state_save(t, dir, err);
+    if (status == NYB_OK)
+        status = nyb_model_save(t, dir, err);
+    t->progress.n_metrics = n_metrics;
+    if (lock >= 0)
+        close(lock);
+    return status;
 }
 
 nyb_status nyb_report_flush(nyb_report *r, nyb_error *err)

@@ -3,6 +3,7 @@
 #define NYB_TRAIN_RUN_H
 
 #include <nybble/train.h>
+#include <sys/stat.h>
 
 #include "data/data.h"
 #include "grad/grad.h"
@@ -27,6 +28,18 @@ void nyb_progress_print(const nyb_progress *p, char text[NYB_PROGRESS_BYTES]);
 /* false: text is not one that was printed; p is unchanged. */
 bool nyb_progress_scan(const char *text, nyb_progress *p);
 
+/* A folder by what it is, not by its name. */
+typedef struct nyb_folder {
+    bool known;
+    dev_t device;
+    ino_t inode;
+} nyb_folder;
+nyb_folder nyb_folder_of(const char *dir); /* not known if there is none */
+static inline bool nyb_folder_same(nyb_folder a, nyb_folder b)
+{
+    return a.known && b.known && a.device == b.device && a.inode == b.inode;
+}
+
 typedef struct nyb_report nyb_report;
 
 struct nyb_train {
@@ -39,7 +52,8 @@ struct nyb_train {
     nyb_loader *train_loader, *test_loader; /* NULL without data */
     uint64_t steps_per_epoch;
     uint64_t next_load; /* the step whose batch train_loader gives next, if nobody seeks */
-    bool resumed;       /* progress is that of a folder */
+    nyb_folder home;    /* which holds this run's checkpoint: progress.n_metrics is of its file */
+    double own_rate;    /* of nyb_train_step; NaN: the schedule's */
     nyb_progress progress;
     void *scratch;       /* of nyb_grad_norm */
     double step_seconds; /* of the steps since the run was opened, evaluation not counted */
@@ -59,8 +73,8 @@ float nyb_train_rate(const nyb_train *t);
 int nyb_train_epochs(const nyb_train *t); /* FNT included */
 uint64_t nyb_train_total_steps(const nyb_train *t);
 /* Forward, backward, update on graph->input and graph->labels. */
-NYB_MUST_CHECK nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct,
-                                           nyb_error *err);
+NYB_MUST_CHECK nyb_status nyb_train_update(nyb_train *t, float rate, double *loss,
+                                           double *n_correct, nyb_error *err);
 
 /* Weights to the format of the recipe's updates: where they begin. */
 void nyb_train_round_weights(nyb_train *t);

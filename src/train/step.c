@@ -1,4 +1,5 @@
 /* One update: forward, backward, finiteness, clipping, SGD. */
+#include <float.h>
 #include <math.h>
 
 #include "train/run.h"
@@ -17,7 +18,8 @@ nyb_mode nyb_train_mode(const nyb_train *t)
 {
     const uint64_t n = t->steps_per_epoch * (uint64_t)t->options.epochs;
 
-    return t->recipe.finish_epochs > 0 && t->progress.step >= n ? NYB_MODE_FINISH : NYB_MODE_TRAIN;
+    return t->data && t->recipe.finish_epochs > 0 && t->progress.step >= n ? NYB_MODE_FINISH
+                                                                           : NYB_MODE_TRAIN;
 }
 
 static nyb_schedule_kind schedule_kind(const char *word)
@@ -41,6 +43,8 @@ float nyb_train_rate(const nyb_train *t)
                                    .gamma = 0.1,
                                    .milestones = {0.5, 0.75}};
 
+    if (!t->data) /* there are no epochs */
+        return (float)t->options.lr;
     if (t->progress.step < n || n == 0 || t->recipe.finish_epochs == 0)
         return nyb_schedule_rate(&schedule,
                                  t->progress.step < n || n == 0 ? t->progress.step : n - 1);
@@ -169,12 +173,12 @@ static verdict judge(nyb_train *t, nyb_mode mode, bool forward_finite)
     return v;
 }
 
-nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct, nyb_error *err)
+nyb_status nyb_train_update(nyb_train *t, float rate, double *loss, double *n_correct,
+                            nyb_error *err)
 {
     nyb_graph *g = t->graph;
     const nyb_mode mode = nyb_train_mode(t);
     const uint32_t step = (uint32_t)t->progress.step;
-    const float rate = nyb_train_rate(t);
     bool forward_finite;
     verdict v;
 
@@ -202,6 +206,7 @@ nyb_status nyb_train_update(nyb_train *t, double *loss, double *n_correct, nyb_e
     nyb_grad_clip(g, v.norm, t->options.clip_norm);
     nyb_train_trace_part(t, NYB_TRAIN_PART_UPDATE);
     update(t, rate);
+    memset(g->weight_scale, 0, (size_t)t->model->n_gemms * sizeof *g->weight_scale);
     t->progress.step++;
     return NYB_OK;
 }
@@ -224,8 +229,17 @@ nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, d
     nyb_train_trace_part(t, NYB_TRAIN_PART_INPUT);
     memcpy(g->input, x, g->batch * nyb_shape_size(g->model->layers[0].shape) * sizeof *x);
     memcpy(g->labels, labels, g->batch * sizeof *labels);
-    status = nyb_train_update(t, loss, &n_correct, err);
+    status = nyb_train_update(t, isnan(t->own_rate) ? nyb_train_rate(t) : (float)t->own_rate, loss,
+                              &n_correct, err);
     nyb_graph_trace(g, n_parts);
     g->trace_fn = NULL;
     return status;
+}
+
+nyb_status nyb_train_set_lr(nyb_train *t, double lr, nyb_error *err)
+{
+    if (!t || !(lr >= 0.0 && lr <= (double)FLT_MAX))
+        return nyb_fail(err, NYB_INVALID, t ? "a learning rate of %g" : "no run", lr);
+    t->own_rate = lr;
+    return NYB_OK;
 }

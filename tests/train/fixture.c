@@ -107,7 +107,7 @@ double fixture_easy_step(fixture *f, int step)
         g->labels[i] = (int32_t)(i % 10);
     f->train->progress.step = (uint64_t)step;
     f->train->steps_per_epoch = 1000;
-    assert_int_equal(nyb_train_update(f->train, &loss, &n, NULL), NYB_OK);
+    assert_int_equal(nyb_train_update(f->train, nyb_train_rate(f->train), &loss, &n, NULL), NYB_OK);
     return loss;
 }
 

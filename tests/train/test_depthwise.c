@@ -282,7 +282,7 @@ static void every_recipe_trains(void **state)
 
         start(&f, "auto", 2, nyb_recipe_name_at(i), NULL);
         fixture_start(&f);
-        if (nyb_train_update(f.train, &loss, &n, &err) != NYB_OK)
+        if (nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, &err) != NYB_OK)
             fail_msg("%s: %s", nyb_recipe_name_at(i), err.text);
         if (!isfinite(loss))
             fail_msg("%s: loss %g", nyb_recipe_name_at(i), loss);

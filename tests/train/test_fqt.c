@@ -84,7 +84,8 @@ static void real_layers(fixture *f, const char *model, int steps, capture *c)
     g->measure = true;
     g->measure_fn = keep;
     g->measure_user = c;
-    assert_int_equal(nyb_train_update(f->train, &loss, &n_correct, NULL), NYB_OK);
+    assert_int_equal(nyb_train_update(f->train, nyb_train_rate(f->train), &loss, &n_correct, NULL),
+                     NYB_OK);
     g->measure = false;
 }
 

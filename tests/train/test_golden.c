@@ -102,7 +102,8 @@ static void losses_agree_with_pytorch(void **state)
         double loss, n;
 
         fill_batch(f.train->graph, s);
-        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                         NYB_OK);
         const double difference = fabs(loss - want) / want;
         worst = difference <= worst ? worst : difference; /* NaN stays */
         printf("step %2u: loss %.9f, PyTorch %.9f\n", s, loss, want);

@@ -439,7 +439,7 @@ static bool hash_of(const char *cpu, size_t threads, const char *const *sets, ch
     m = odd_model();
     t = make_train(c, m, r, 11);
     for (int i = 0; i < 3; i++)
-        if (nyb_train_update(t, &loss, &n, &err) != NYB_OK)
+        if (nyb_train_update(t, nyb_train_rate(t), &loss, &n, &err) != NYB_OK)
             fail_msg("%s: %s", sets[4], err.text);
     assert_int_equal(nyb_weights_sha256(t->graph, hex, NULL), NYB_OK);
     nyb_train_destroy(&t);

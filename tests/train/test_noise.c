@@ -166,7 +166,8 @@ static void real_layers(fixture *f, capture *c)
     c->graph->measure = true;
     c->graph->measure_fn = keep;
     c->graph->measure_user = c;
-    assert_int_equal(nyb_train_update(f->train, &loss, &n_correct, NULL), NYB_OK);
+    assert_int_equal(nyb_train_update(f->train, nyb_train_rate(f->train), &loss, &n_correct, NULL),
+                     NYB_OK);
     c->graph->measure = false;
 }
 

@@ -91,7 +91,8 @@ static void overflow_skips_and_halves(void **state)
     assert_int_equal(nyb_weights_sha256(f.train->graph, before, NULL), NYB_OK);
     for (; halvings < 100; halvings++) {
         batch(&f);
-        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                         NYB_OK);
         if (f.train->progress.scaler.n_good > 0)
             break;
         assert_int_equal(f.train->progress.n_skipped, halvings + 1);
@@ -128,7 +129,8 @@ static void saturated_gradients_are_an_overflow(void **state)
     fixture_start(&f);
     for (int i = 0; i < 40 && f.train->progress.scaler.n_good == 0; i++) {
         batch(&f);
-        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                         NYB_OK);
         assert_int_equal(nyb_grad_saturated(f.train->graph, NYB_MODE_TRAIN),
                          f.train->progress.scaler.n_good == 0);
     }
@@ -148,7 +150,8 @@ static void a_bad_loss_is_not_an_overflow(void **state)
     fixture_start(&f);
     batch(&f);
     f.train->graph->input[5] = NAN;
-    assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_NONFINITE);
+    assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                     NYB_NONFINITE);
     assert_true(f.train->progress.scaler.scale == 65536);
     fixture_free(&f);
     /* Infinite gradients of a finite loss, at the smallest scale: logits of 0, activations of 1e8
@@ -164,7 +167,8 @@ static void a_bad_loss_is_not_an_overflow(void **state)
         for (size_t j = 0; j < p->n; j++)
             p->value[j] = is_gamma ? 1e8f : strcmp(p->name, "fc.weight") ? p->value[j] : 0.0f;
     }
-    assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_NONFINITE);
+    assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                     NYB_NONFINITE);
     assert_true(fabs(loss - log(10)) < 1e-5);
     assert_true(f.train->progress.scaler.scale == NYB_LOSS_SCALE_MIN);
     assert_int_equal(f.train->progress.n_skipped, 0);
@@ -256,7 +260,8 @@ static void rounded_updates_refuse_nan(void **state)
     fixture_start(&f);
     batch(&f);
     f.train->progress.scaler.scale = INFINITY; /* gradients: NaN or infinite */
-    assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_NONFINITE);
+    assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                     NYB_NONFINITE);
     fixture_free(&f);
 }
 

@@ -334,7 +334,8 @@ static void numbers_at_the_ends_of_their_ranges_run(void **state)
                 fail_msg("%s = %s", nyb_recipe_field_key(i), ends[end]);
             fixture_start(&f);
             for (int step = 0; step < 2; step++)
-                assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+                assert_int_equal(
+                    nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL), NYB_OK);
             fixture_free(&f);
             n_done++;
         }
@@ -463,9 +464,11 @@ static void a_step_allocates_nothing(void **state)
 
         fixture_init(&f, "auto", 2, "resnet8", recipes[i], NULL, 16, 32);
         fixture_start(&f);
-        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                         NYB_OK);
         before = nyb_alloc_count();
-        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                         NYB_OK);
         assert_int_equal(nyb_alloc_count(), before);
         fixture_free(&f);
     }
@@ -753,7 +756,7 @@ static void clipping_bounds_the_norm(void **state)
     fixture_init(&f, "auto", 2, "resnet8", "f32", NULL, 16, 32);
     f.options.clip_norm = 0.25;
     fixture_start(&f);
-    assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+    assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL), NYB_OK);
     norm = nyb_grad_norm(f.train->graph, f.train->scratch);
     assert_true(fabs(norm - 0.25) < 1e-5);
     fixture_free(&f);
@@ -772,7 +775,8 @@ static void a_nan_is_reported_with_step_and_layer(void **state)
     assert_int_equal(nyb_train_get_tensor(f.train, "layer1.0.bn1.weight", gamma, 16, &err), NYB_OK);
     gamma[3] = NAN;
     assert_int_equal(nyb_train_set_tensor(f.train, "layer1.0.bn1.weight", gamma, 16, &err), NYB_OK);
-    assert_int_equal(nyb_train_update(f.train, &loss, &n, &err), NYB_NONFINITE);
+    assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, &err),
+                     NYB_NONFINITE);
     assert_non_null(strstr(err.text, "step 0"));
     assert_non_null(strstr(err.text, "layer1.0.bn1"));
     fixture_free(&f);
@@ -790,7 +794,7 @@ static void skip_leaves_the_weights(void **state)
     fixture_start(&f);
     assert_int_equal(nyb_weights_sha256(f.train->graph, before, NULL), NYB_OK);
     f.train->graph->input[5] = INFINITY;
-    assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+    assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL), NYB_OK);
     assert_int_equal(f.train->progress.n_skipped, 1);
     assert_int_equal(nyb_weights_sha256(f.train->graph, after, NULL), NYB_OK);
     assert_string_equal(before, after);
@@ -824,7 +828,8 @@ static void infinite_gradients_are_skipped(void **state)
             g->labels[s] = (int32_t)(s % 10);
         }
         assert_int_equal(nyb_weights_sha256(g, before, NULL), NYB_OK);
-        assert_int_equal(nyb_train_update(f.train, &loss, &n, NULL), NYB_OK);
+        assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
+                         NYB_OK);
         assert_true(isfinite(loss));
         assert_int_equal(f.train->progress.n_skipped, 1);
         assert_int_equal(nyb_weights_sha256(g, after, NULL), NYB_OK);
