@@ -87,7 +87,10 @@ static int report(const cli_job *job, bool json)
     cli_table_cell(table, "%.2f %%", 100 * s.test_acc);
     cli_table_cell(table, "%.4f", fabs(s.test_loss)); /* never "-nan" */
     cli_table_cell(table, "%s", cli_format_time(s.seconds, time));
-    cli_table_cell(table, "%.0f", s.samples_per_s);
+    if (s.samples_per_s > 0)
+        cli_table_cell(table, "%.0f", s.samples_per_s);
+    else /* nothing was left to do */
+        cli_table_cell(table, "-");
     cli_table_cell(table, "%s", cli_format_bytes((double)s.saved_quantized_bytes, kept));
     cli_table_cell(table, "%s", cli_format_bytes((double)s.saved_activation_bytes, total));
     cli_table_cell(table, "%s", cli_format_bytes((double)s.arena_bytes, arena));
@@ -140,6 +143,13 @@ static bool model_is_quantized(const nyb_train *train)
     return false;
 }
 
+static uint64_t steps_of(const nyb_train *train)
+{
+    nyb_train_summary s;
+    nyb_train_summarize(train, &s);
+    return s.step;
+}
+
 static int train(cli_job *job, const char *dir, const values *v)
 {
     nyb_error err;
@@ -166,6 +176,7 @@ static int train(cli_job *job, const char *dir, const values *v)
                  job->model_spec);
     cli_progress progress;
     cli_progress_begin(&progress, v->quiet, job->options.log_every);
+    const uint64_t before = steps_of(job->train);
     nyb_status status = nyb_train_run(job->train, dir, config, cli_progress_event, &progress, &err);
     cli_progress_end(&progress);
     free(config);
@@ -173,6 +184,8 @@ static int train(cli_job *job, const char *dir, const values *v)
         return interrupted(dir);
     if (status != NYB_OK)
         return cli_fail("train", &err);
+    if (v->resume && steps_of(job->train) == before)
+        cli_hint("the run in %s was finished already: nothing was left to do", dir);
     return report(job, v->json);
 }
 

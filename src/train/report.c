@@ -183,6 +183,15 @@ void nyb_report_close(nyb_report **report)
     *report = NULL;
 }
 
+bool nyb_folder_is_finished(const char *dir)
+{
+    char *path = join(dir, "summary.json");
+    const bool finished = path && access(path, F_OK) == 0;
+
+    nyb_free(path);
+    return finished;
+}
+
 nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)
 {
     const uint64_t n_metrics = t->progress.n_metrics;

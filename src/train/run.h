@@ -34,7 +34,8 @@ typedef struct nyb_folder {
     dev_t device;
     ino_t inode;
 } nyb_folder;
-nyb_folder nyb_folder_of(const char *dir); /* not known if there is none */
+nyb_folder nyb_folder_of(const char *dir);    /* not known if there is none */
+bool nyb_folder_is_finished(const char *dir); /* it has the summary of a whole run */
 static inline bool nyb_folder_same(nyb_folder a, nyb_folder b)
 {
     return a.known && b.known && a.device == b.device && a.inode == b.inode;

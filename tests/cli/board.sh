@@ -154,7 +154,7 @@ interrupt() {
     (cd "$work" && exec "$nybble" $long --out "$2" --quiet) >"$work/out" 2>"$work/err" &
     local pid=$! i
     for i in $(seq 2000); do
-        [ -s "$work/$2/mlp:64/luq/seed1/state.safetensors" ] && break
+        grep -qas '"step=[1-9]' "$work/$2/mlp:64/luq/seed1/state.safetensors" && break
         sleep 0.005
     done
     kill -s "$1" "$pid"

@@ -51,12 +51,12 @@ long="--data synthetic:h=8,w=8,c=1,classes=4,train=16384,test=64 --model mlp:64 
     --epochs 3 --checkpoint-every 200 --threads 1 --set edges=recipe"
 run 0 train $long --out whole --quiet
 
-# start SIGNAL DIR: starts a long run, sends the signal after its first checkpoint, gives its status
+# interrupt SIGNAL DIR: starts a long run, sends the signal after a checkpoint, gives its status
 interrupt() {
     (cd "$work" && exec "$nybble" train $long --out "$2" --quiet) >"$work/out" 2>"$work/err" &
     local pid=$! i
     for i in $(seq 2000); do
-        [ -s "$work/$2/state.safetensors" ] && break
+        grep -qas '"step=[1-9]' "$work/$2/state.safetensors" && break
         sleep 0.005
     done
     kill -s "$1" "$pid"
@@ -108,6 +108,17 @@ b.recipe"
 says "control character"
 NYBBLE_DATA=/nowhere run 1 train --data fashion-mnist --model mlp --dry-run
 says "NYBBLE_DATA" "/nowhere/fashion-mnist"
+
+# ---- a reader that goes away, a run that is over ------------------------------------------------
+(cd "$work" && "$nybble" train $long --out piped --log-every 5 --max-steps 60 2> >(head -n 1 >/dev/null)) \
+    >"$work/out" || fail "the run ends when nobody reads its messages any more"
+run 0 train --resume piped --quiet
+same "$(sha "$work/piped")" "$(sha "$work/whole")" "weights of a run whose reader went away"
+(cd "$work/piped" && find . -type f -exec sha256sum {} + | sort) >"$work/before"
+run 0 train --resume piped --quiet --threads 1
+grep -q "finished already" "$work/err" || fail "no word of a run that is over"
+(cd "$work/piped" && find . -type f -exec sha256sum {} + | sort) >"$work/after"
+cmp "$work/before" "$work/after" || fail "a run that is over changes"
 
 # ---- data in files -----------------------------------------------------------------------------
 python3 - "$work/images" <<'END'

@@ -60,6 +60,7 @@ static void start(fixture *f, const char *recipe, bool with_data)
         f->data = own_data();
     f->options.lr = 0.02;
     f->options.normalize = 0;
+    f->options.epochs = 2;
     fixture_start(f);
 }
 
@@ -403,22 +404,49 @@ static int looks_at_the_state(void *user, const nyb_event *event)
     return 0;
 }
 
-/* A run that is called again keeps its own files, and goes on with them. */
+static int stops_at_3(void *user, const nyb_event *event)
+{
+    (void)user;
+    return event->step >= 3;
+}
+
+/* A run that is called again keeps its own files and goes on with them; when it is over, it leaves
+ * them as they are. */
 static void a_second_call_goes_on(void **state)
 {
-    char a[80], b[80];
+    char a[80], b[80], want[65], got[65];
     fixture f;
 
     (void)state;
     snprintf(a, sizeof a, "%s/whole", fixture_folder);
     snprintf(b, sizeof b, "%s/parts", fixture_folder);
     start(&f, "luq", true);
-    run_into(&f, a, NULL, 4);
-    const int whole = metrics_of(a);
-    run_into(&f, b, NULL, 4);
+    run_into(&f, a, NULL, 0);
+    hash_of(f.train, want);
+    nyb_train_destroy(&f.train);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, b, NULL, stops_at_3, NULL, NULL), NYB_INTERRUPTED);
     assert_int_equal(nyb_train_run(f.train, b, NULL, looks_at_the_state, b, NULL), NYB_OK);
-    assert_int_equal(metrics_of(b), whole);
+    hash_of(f.train, got);
+    assert_string_equal(got, want);
+    assert_int_equal(metrics_of(b), metrics_of(a));
     assert_int_equal(events_of(b), 2);
+    assert_int_equal(nyb_train_run(f.train, b, "other", looks_at_the_state, b, NULL), NYB_OK);
+    assert_int_equal(events_of(b), 2);
+    assert_false(holds(b, "config.txt"));
+    fixture_free(&f);
+}
+
+/* A run that is killed before its first checkpoint can be resumed: it has one of step 0. */
+static void a_run_begins_with_a_checkpoint(void **state)
+{
+    fixture f;
+    char dir[80];
+
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/begun", fixture_folder);
+    start(&f, "luq", true);
+    assert_int_equal(nyb_train_run(f.train, dir, NULL, looks_at_the_state, dir, NULL), NYB_OK);
     fixture_free(&f);
 }
 
@@ -436,6 +464,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(folders_hold_one_run, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(a_second_call_goes_on, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(a_run_begins_with_a_checkpoint, fixture_make_folder,
                                         fixture_remove_folder),
     };
 
