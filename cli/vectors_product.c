@@ -18,6 +18,21 @@ typedef struct operands {
     nyb_matrix *at[N_OPERANDS];
 } operands;
 
+static uint32_t n_codes(const nyb_format *f)
+{
+    return 1u << nyb_format_bits(f);
+}
+
+/* Few of its codes are worth something, and its values are whole numbers. */
+static bool is_sparse(const nyb_format *f)
+{
+    uint32_t n = 0;
+
+    for (uint32_t code = 0; code < n_codes(f); code++)
+        n += nyb_format_decode(f, code) != 0.0f;
+    return nyb_format_bits(f) == 8 && n < n_codes(f) / 4;
+}
+
 /* Codes of every kind of value; those that encoders never produce are replaced by what they do. */
 static nyb_status make(vectors *v, const nyb_format *f, uint32_t *state, size_t operand,
                        nyb_matrix **matrix, nyb_error *err)
@@ -30,8 +45,10 @@ static nyb_status make(vectors *v, const nyb_format *f, uint32_t *state, size_t 
     snprintf(text, sizeof text, "%s/unit/tensor/nearest", nyb_format_name(f));
     NYB_TRY(nyb_spec_parse(text, &spec, err));
     for (size_t i = 0; i < n; i++) {
+        const uint32_t draw = vectors_draw(state) >> 7;
         const float value =
-            nyb_format_decode(f, (vectors_draw(state) >> 7) & ((1u << nyb_format_bits(f)) - 1));
+            is_sparse(f) ? (float)(draw % (unsigned)(2 * nyb_format_max(f) + 1)) - nyb_format_max(f)
+                         : nyb_format_decode(f, draw & (n_codes(f) - 1));
 
         values[i] = isfinite(value) ? value : nyb_format_max(f);
     }

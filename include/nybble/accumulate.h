@@ -74,9 +74,11 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_accum_measure(nyb_context *context, const 
 
 /* The variance retention ratio of Sakr et al. (ICLR 2019, arXiv:1901.06588): variance of a sum of
  * n random products of product_bits mantissa bits in an accumulator of accum_bits, over that of the
- * exact sum. 1 <= product_bits, accum_bits <= 30; 1 for n < 2. */
+ * exact sum. 1 <= product_bits, accum_bits <= 30; 1 for n < 2; NaN for n > 2^26 (each addition is
+ * looked at). */
 NYB_API double nyb_vrr(int accum_bits, int product_bits, uint64_t n);
-/* The same for chunks (>= 1): the ratio within a chunk times the one over chunk sums. */
+/* The same for chunks (>= 1): the ratio within a chunk times the one over chunk sums; NaN where
+ * either is of more than 2^26. */
 NYB_API double nyb_vrr_chunked(int accum_bits, int product_bits, uint64_t n, uint64_t chunk);
 
 /* Which sum must keep its variance: e^(length (1 - VRR)) < 50. X(constant, word, sentence) */
@@ -90,7 +92,7 @@ typedef enum nyb_vrr_rule {
 } nyb_vrr_rule;
 
 /* The smallest sufficient mantissa, from min(product_bits, 4) to 23 bits; 0 if there is none.
- * chunk 0: one chain of n, for which both rules agree. */
+ * chunk 0: one chain of n, for which both rules agree; more than 2^26 in one chain: 0. */
 NYB_API int nyb_vrr_mantissa(int product_bits, uint64_t n, uint64_t chunk, nyb_vrr_rule rule);
 
 #ifdef __cplusplus

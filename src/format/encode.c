@@ -164,6 +164,16 @@ static unsigned encode_float(const nyb_format *f, float x, nyb_rounding rounding
 
 /* ---- INT ------------------------------------------------------------------------------------ */
 
+/* To the nearest integer, ties to even, in any rounding mode; |y| < 2^23. */
+static float round_even(float y)
+{
+    const float whole = truncf(y), rest = fabsf(y - whole);
+
+    if (rest < 0.5f || (rest == 0.5f && (int)whole % 2 == 0))
+        return whole;
+    return whole + (signbit(y) ? -1.0f : 1.0f);
+}
+
 static unsigned encode_int(const nyb_format *f, float x, nyb_rounding rounding, uint32_t r23)
 {
     const bool draws = nyb_rounding_draws(rounding);
@@ -172,7 +182,7 @@ static unsigned encode_int(const nyb_format *f, float x, nyb_rounding rounding, 
     y = y < (float)f->hi ? y : (float)f->hi;
     y = y > (float)f->lo ? y : (float)f->lo;
     if (!draws)
-        return (unsigned)(int)rintf(y) & (f->n_codes - 1u);
+        return (unsigned)(int)round_even(y) & (f->n_codes - 1u);
     whole = truncf(y);
     if ((uint32_t)(fabsf(y - whole) * 0x1p23f) + r23 >= 1u << 23)
         whole += signbit(y) ? -1.0f : 1.0f;

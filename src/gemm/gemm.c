@@ -309,6 +309,21 @@ static nyb_product product_of(nyb_plan_kind kind)
     return NYB_PRODUCT_FWD;
 }
 
+/* What nyb_plan_run or nyb_plan_run_f32 can be given. */
+static nyb_status check_plan(nyb_plan_kind kind, const nyb_format *a, const nyb_format *b,
+                             nyb_error *err)
+{
+    if (kind != NYB_PLAN_Y && kind != NYB_PLAN_DX && kind != NYB_PLAN_DW)
+        return nyb_fail(err, NYB_INVALID, "there is no product %d", (int)kind);
+    if (a->grid == NYB_GRID_REAL && b->grid == NYB_GRID_REAL)
+        return NYB_OK;
+    if (a->grid == NYB_GRID_REAL || b->grid == NYB_GRID_REAL || a->bits > 8 || b->bits > 8)
+        return nyb_fail(err, NYB_INVALID,
+                        "%s x %s: a plan is of two formats that have matrices, or of f32 twice",
+                        a->name, b->name);
+    return NYB_OK;
+}
+
 nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind, nyb_image image, size_t o,
                            size_t r, size_t s, size_t stride, size_t pad, const nyb_format *a,
                            const nyb_format *b, nyb_plan **plan, nyb_error *err)
@@ -325,6 +340,7 @@ nyb_status nyb_plan_create_accum(nyb_context *context, nyb_plan_kind kind, nyb_i
 
     *plan = NULL;
     NYB_TRY(check_pointers(context && a && b, err));
+    NYB_TRY(check_plan(kind, a, b, err));
     nyb_plan *p = nyb_alloc(sizeof *p);
     if (!p)
         return nyb_fail(err, NYB_MEMORY, "no memory for a plan");
@@ -349,6 +365,7 @@ nyb_status nyb_plan_create_depthwise(nyb_context *context, nyb_plan_kind kind, n
 
     *plan = NULL;
     NYB_TRY(check_pointers(context && a && b, err));
+    NYB_TRY(check_plan(kind, a, b, err));
     nyb_plan *p = nyb_alloc(sizeof *p);
     if (!p)
         return nyb_fail(err, NYB_MEMORY, "no memory for a plan");

@@ -5,7 +5,8 @@
 
 /* Tools only: erfc is libm's, so the last digits may differ between systems. */
 
-#define MAX_BITS 23
+#define MAX_BITS   23
+#define MAX_LENGTH ((uint64_t)1 << 26) /* each addition is looked at */
 
 /* The probability that a standard normal exceeds x in magnitude. */
 static double beyond(double x)
@@ -50,6 +51,8 @@ double nyb_vrr(int accum_bits, int product_bits, uint64_t length)
 
     if (length < 2)
         return 1;
+    if (length > MAX_LENGTH)
+        return NAN;
     add_full(accum_bits, n, alpha(accum_bits, product_bits, product_bits), &weight, &kept);
     for (int j = 2; j <= product_bits; j++) {
         const double a = alpha(accum_bits, product_bits, j - 1);
@@ -97,7 +100,7 @@ static int suffices(double vrr, uint64_t n)
 
 int nyb_vrr_mantissa(int product_bits, uint64_t n, uint64_t chunk, nyb_vrr_rule rule)
 {
-    const uint64_t length = chunk && chunk < n ? chunk : n;
+    const uint64_t length = chunk && chunk < n ? chunk : n > 0 ? n : 1;
 
     for (int bits = product_bits < 4 ? product_bits : 4; bits <= MAX_BITS; bits++) {
         const uint64_t sums = n_chunks(n, length);

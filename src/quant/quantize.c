@@ -194,11 +194,11 @@ static nyb_status quantize(nyb_context *context, const nyb_spec *spec, const flo
     nyb_moments_run(context, x, rows, cols, w.scratch, &moments);
     w.packed.scale = nyb_scale_choose(spec, &moments, state);
     nyb_encode_run(context, spec, stream, x, &w.packed);
-    copy_out(&w.packed, codes, values);
-    if (scales)
-        copy_scales(&w.packed, scales);
     if (stats)
         nyb_quant_measure(x, &w.packed, stats);
+    copy_out(&w.packed, codes, values); /* values may be x */
+    if (scales)
+        copy_scales(&w.packed, scales);
     nyb_free(w.packed.codes);
     return NYB_OK;
 }

@@ -30,10 +30,16 @@ static const char *group_word(nyb_group group)
     return "?";
 }
 
+/* A format with f32's range: clip / max would be subnormal, that is 0. */
+static bool has_no_scale(const nyb_format *format)
+{
+    return format->max >= 0x1p126f;
+}
+
 /* What a format's spec says where the text is silent. Floats of more than 8 bits are a cast. */
 static nyb_spec defaults(const nyb_format *format)
 {
-    const bool casts = format->grid == NYB_GRID_FLOAT && format->bits > 8;
+    const bool casts = (format->grid == NYB_GRID_FLOAT && format->bits > 8) || has_no_scale(format);
 
     return (nyb_spec){
         .format = format,
@@ -195,6 +201,11 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
                         spec->scale->name, f->name);
     if (strcmp(group_word(spec->group), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "group %d does not exist", (int)spec->group);
+    if (spec->scale != &nyb_scale_unit && has_no_scale(f))
+        return nyb_fail(err, NYB_INVALID,
+                        "format '%s' reaches as far as f32 does, so that a scale would be "
+                        "subnormal: its rule is 'unit', not '%s'",
+                        f->name, spec->scale->name);
     if (spec->scale->search && spec->group == NYB_GROUP_CHANNEL)
         return nyb_fail(err, NYB_INVALID,
                         "scale rule '%s' searches contiguous elements; an output channel of "

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <fenv.h>
 #include <math.h>
 
 #include "format/format.h"
@@ -225,9 +226,35 @@ static void an_unknown_name_lists_the_known_ones(void **state)
     assert_non_null(strstr(err.text, "eXmY"));
 }
 
+/* Codes are those of rounding to the nearest, whatever the caller's mode. */
+static void the_callers_rounding_mode_does_not_count(void **state)
+{
+    static const char *const names[] = {"int4", "int8", "e2m1", "e4m3fn", "e3m0", "bf16"};
+    const int former = fegetround();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const nyb_format *f = nyb_format_find(names[i]);
+
+        for (int k = -1000; k <= 1000; k++) {
+            const float x = (float)k * 0x1p-4f;
+            const unsigned want = nyb_format_encode(f, x, NYB_ROUND_NEAREST, 0, 1);
+
+            assert_int_equal(fesetround(FE_UPWARD), 0);
+            const unsigned up = nyb_format_encode(f, x, NYB_ROUND_NEAREST, 0, 1);
+            assert_int_equal(fesetround(FE_DOWNWARD), 0);
+            const unsigned down = nyb_format_encode(f, x, NYB_ROUND_NEAREST, 0, 1);
+            assert_int_equal(fesetround(former), 0);
+            assert_int_equal(up, want);
+            assert_int_equal(down, want);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_callers_rounding_mode_does_not_count),
         cmocka_unit_test(tables_are_the_published_ones),
         cmocka_unit_test(tables_follow_from_their_bit_fields),
         cmocka_unit_test(every_format_obeys_the_laws),

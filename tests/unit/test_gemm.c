@@ -222,6 +222,21 @@ static void a_convolution_and_its_plan_agree(void **state)
     assert_int_equal(nyb_matmul_f32_dw(context, dy, x, M, N, K, dw[1], NULL), NYB_OK);
     assert_memory_equal(dw[0], dw[1], sizeof dw[0]);
     nyb_plan_destroy(&plan);
+    /* Plans that nothing can be fed to. */
+    static const char *const pairs[][2] = {
+        {"f32", "int4"}, {"int4", "f32"}, {"bf16", "bf16"}, {"bf16", "int4"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const nyb_format *a = nyb_format_find(pairs[i][0]), *b = nyb_format_find(pairs[i][1]);
+        assert_int_equal(
+            nyb_plan_create(context, NYB_PLAN_Y, image, 1, 3, 3, 1, 1, a, b, &plan, NULL),
+            NYB_INVALID);
+        assert_int_equal(
+            nyb_plan_create_depthwise(context, NYB_PLAN_Y, image, 3, 3, 1, 1, a, b, &plan, NULL),
+            NYB_INVALID);
+    }
+    assert_int_equal(
+        nyb_plan_create(context, (nyb_plan_kind)77, image, 1, 3, 3, 1, 1, f32, f32, &plan, NULL),
+        NYB_INVALID);
     nyb_matrix_destroy(&qx);
     nyb_matrix_destroy(&qw);
 }

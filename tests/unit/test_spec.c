@@ -65,7 +65,8 @@ static void missing_parts_take_the_formats_defaults(void **state)
         {"bf16", "bf16/unit/tensor/nearest"},
         {"fp16", "fp16/unit/tensor/nearest"},
         {"e6m9", "e6m9/unit/tensor/nearest"},
-        {"bf16/absmax", "bf16/absmax/tensor/nearest"},
+        {"fp16/absmax", "fp16/absmax/tensor/nearest"},
+        {"e8m0", "e8m0/unit/tensor/nearest"},
         {"e3m0/hindsight/tensor/stochastic:32", "e3m0/hindsight/tensor/stochastic:32"},
         {"e3m0/absmax/tensor/flush:32", "e3m0/absmax/tensor/flush"},
         {"f32", "f32"},
@@ -92,6 +93,8 @@ static void bad_texts_say_what_is_wrong(void **state)
         const char *says;
     } cases[] = {
         {"int9", NYB_UNKNOWN, "int4"},
+        {"bf16/absmax", NYB_INVALID, "'unit'"},
+        {"e8m3/absmax/block32", NYB_INVALID, "'unit'"},
         {"e9m3", NYB_INVALID, "X 1..8"},
         {"int4/maxabs", NYB_UNKNOWN, "hindsight_pow2"},
         {"int4/absmax/rows", NYB_UNKNOWN, "tensor"},

@@ -70,9 +70,19 @@ static void ratios_behave(void **state)
     assert_true(nyb_vrr_chunked(9, 5, 100, 64) == nyb_vrr(9, 5, 64) * nyb_vrr(9, 9, 2));
 }
 
+static void lengths_have_a_limit(void **state)
+{
+    (void)state;
+    assert_true(isnan(nyb_vrr(10, 5, UINT64_MAX)));
+    assert_true(isnan(nyb_vrr_chunked(10, 5, UINT64_MAX, 64)));
+    assert_int_equal(nyb_vrr_mantissa(5, UINT64_MAX, 0, NYB_VRR_LEVELS), 0);
+    assert_int_equal(nyb_vrr_mantissa(5, 0, 0, NYB_VRR_LEVELS), 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lengths_have_a_limit),
         cmocka_unit_test(ratios_are_those_of_the_oracle),
         cmocka_unit_test(mantissas_are_those_of_the_oracle),
         cmocka_unit_test(ratios_behave),
