@@ -111,9 +111,9 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss,
                                                  nyb_error *err);
 
 /* One step on the caller's batch: x [batch][h][w][c], labels [batch], each below the model's
- * classes; *loss: their mean, before the update. For programs with their own loop, and for
- * benchmarks. The learning rate is that of the schedule; of a run without data, which has no
- * epochs, options.lr: neither schedule nor warm-up nor FNT; or what nyb_train_set_lr says.
+ * classes; *loss, unless loss is NULL: their mean, before the update. For programs with their own
+ * loop, and for benchmarks. The learning rate is that of the schedule; of a run without data, which
+ * has no epochs, options.lr: neither schedule nor warm-up nor FNT; or what nyb_train_set_lr says.
  * NYB_INVALID for labels; NYB_NONFINITE where the recipe stops at NaN and infinities,
  * the weights are then those before. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *x,

@@ -51,6 +51,12 @@ static inline bool nyb_mul_size(size_t a, size_t b, size_t *product)
     return !__builtin_mul_overflow(a, b, product);
 }
 
+/* What public functions say to a NULL where there must be none. */
+NYB_MUST_CHECK static inline nyb_status nyb_check_pointers(bool all, nyb_error *err)
+{
+    return all ? NYB_OK : nyb_fail(err, NYB_INVALID, "an argument is NULL");
+}
+
 /* 64-byte aligned, zeroed memory, or NULL. All heap memory of the library comes from here, so that
  * tests can count and fail allocations. n_bytes 0 gives a unique pointer. Free with nyb_free. */
 void *nyb_alloc(size_t n_bytes);

@@ -108,11 +108,13 @@ static const nyb_data_source *find_source(const char *spec, const char **rest)
 nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err)
 {
     const char *rest = "";
-    const nyb_data_source *source = find_source(spec, &rest);
+    const nyb_data_source *source;
     nyb_error why = {0};
     nyb_data *d;
 
     *data = NULL;
+    NYB_TRY(nyb_check_pointers(spec, err));
+    source = find_source(spec, &rest);
     if (!source) {
         char list[256] = "";
         size_t at = 0;

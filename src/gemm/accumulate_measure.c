@@ -154,8 +154,7 @@ nyb_status nyb_accum_measure(nyb_context *context, const nyb_accum *accums, size
                              const nyb_spec *a, const nyb_spec *b, size_t n, uint64_t seed,
                              nyb_accum_loss *losses, nyb_error *err)
 {
-    if (!context || !accums || !a || !b || !losses)
-        return nyb_fail(err, NYB_INVALID, "an argument is NULL");
+    NYB_TRY(nyb_check_pointers(context && accums && a && b && losses, err));
     NYB_TRY(nyb_spec_check(a, err));
     NYB_TRY(nyb_spec_check(b, err));
     for (size_t j = 0; j < n_accums; j++)

@@ -175,15 +175,10 @@ static nyb_conv_shape linear(size_t m, size_t n, size_t k)
         .n = 1, .h = 1, .w = m, .c = k, .o = n, .r = 1, .s = 1, .stride = 1, .pad = 0};
 }
 
-static nyb_status check_pointers(bool all, nyb_error *err)
-{
-    return all ? NYB_OK : nyb_fail(err, NYB_INVALID, "an argument is NULL");
-}
-
 nyb_status nyb_matmul_y(nyb_context *context, const nyb_matrix *x, const nyb_matrix *w,
                         const float *bias, float *y, nyb_error *err)
 {
-    NYB_TRY(check_pointers(context && x && w && y, err));
+    NYB_TRY(nyb_check_pointers(context && x && w && y, err));
     if (x->packed.cols != w->packed.cols)
         return nyb_fail(err, NYB_SHAPE, "x has %zu columns, w has %zu", x->packed.cols,
                         w->packed.cols);
@@ -195,7 +190,7 @@ nyb_status nyb_matmul_y(nyb_context *context, const nyb_matrix *x, const nyb_mat
 nyb_status nyb_matmul_dx(nyb_context *context, const nyb_matrix *dy, const nyb_matrix *w, float *dx,
                          nyb_error *err)
 {
-    NYB_TRY(check_pointers(context && dy && w && dx, err));
+    NYB_TRY(nyb_check_pointers(context && dy && w && dx, err));
     if (dy->packed.cols != w->packed.rows)
         return nyb_fail(err, NYB_SHAPE, "dy has %zu columns, w has %zu rows", dy->packed.cols,
                         w->packed.rows);
@@ -207,7 +202,7 @@ nyb_status nyb_matmul_dx(nyb_context *context, const nyb_matrix *dy, const nyb_m
 nyb_status nyb_matmul_dw(nyb_context *context, const nyb_matrix *dy, const nyb_matrix *x, float *dw,
                          nyb_error *err)
 {
-    NYB_TRY(check_pointers(context && dy && x && dw, err));
+    NYB_TRY(nyb_check_pointers(context && dy && x && dw, err));
     if (dy->packed.rows != x->packed.rows)
         return nyb_fail(err, NYB_SHAPE, "dy has %zu rows, x has %zu", dy->packed.rows,
                         x->packed.rows);
@@ -219,7 +214,7 @@ nyb_status nyb_matmul_dw(nyb_context *context, const nyb_matrix *dy, const nyb_m
 nyb_status nyb_matmul_f32_y(nyb_context *context, const float *x, const float *w, const float *bias,
                             size_t m, size_t n, size_t k, float *y, nyb_error *err)
 {
-    NYB_TRY(check_pointers(context && x && w && y, err));
+    NYB_TRY(nyb_check_pointers(context && x && w && y, err));
     const nyb_conv_shape shape = linear(m, n, k);
     return multiply(context, NYB_PRODUCT_FWD, &shape, &(nyb_operand){.real = x},
                     &(nyb_operand){.real = w}, bias, y, err);
@@ -228,7 +223,7 @@ nyb_status nyb_matmul_f32_y(nyb_context *context, const float *x, const float *w
 nyb_status nyb_matmul_f32_dx(nyb_context *context, const float *dy, const float *w, size_t m,
                              size_t n, size_t k, float *dx, nyb_error *err)
 {
-    NYB_TRY(check_pointers(context && dy && w && dx, err));
+    NYB_TRY(nyb_check_pointers(context && dy && w && dx, err));
     const nyb_conv_shape shape = linear(m, n, k);
     return multiply(context, NYB_PRODUCT_DX, &shape, &(nyb_operand){.real = dy},
                     &(nyb_operand){.real = w}, NULL, dx, err);
@@ -237,7 +232,7 @@ nyb_status nyb_matmul_f32_dx(nyb_context *context, const float *dy, const float 
 nyb_status nyb_matmul_f32_dw(nyb_context *context, const float *dy, const float *x, size_t m,
                              size_t n, size_t k, float *dw, nyb_error *err)
 {
-    NYB_TRY(check_pointers(context && dy && x && dw, err));
+    NYB_TRY(nyb_check_pointers(context && dy && x && dw, err));
     const nyb_conv_shape shape = linear(m, n, k);
     return multiply(context, NYB_PRODUCT_DW, &shape, &(nyb_operand){.real = dy},
                     &(nyb_operand){.real = x}, NULL, dw, err);
@@ -272,7 +267,7 @@ nyb_status nyb_convolve_y(nyb_context *context, const nyb_matrix *x, nyb_image i
 {
     nyb_conv_shape shape = shape_of(image, o, r, s, stride, pad);
 
-    NYB_TRY(check_pointers(context && x && w && y, err));
+    NYB_TRY(nyb_check_pointers(context && x && w && y, err));
     NYB_TRY(nyb_conv_shape_check(&shape, err));
     if (!holds(x, image.n * image.h * image.w, image.c))
         return nyb_fail(err, NYB_SHAPE, "x is %zu x %zu, images of %zux%zux%zux%zu need %zu x %zu",
@@ -339,7 +334,7 @@ nyb_status nyb_plan_create_accum(nyb_context *context, nyb_plan_kind kind, nyb_i
     const nyb_conv_shape shape = shape_of(image, o, r, s, stride, pad);
 
     *plan = NULL;
-    NYB_TRY(check_pointers(context && a && b, err));
+    NYB_TRY(nyb_check_pointers(context && a && b, err));
     NYB_TRY(check_plan(kind, a, b, err));
     nyb_plan *p = nyb_alloc(sizeof *p);
     if (!p)
@@ -364,7 +359,7 @@ nyb_status nyb_plan_create_depthwise(nyb_context *context, nyb_plan_kind kind, n
     const nyb_conv_shape shape = shape_of(image, image.c, r, s, stride, pad);
 
     *plan = NULL;
-    NYB_TRY(check_pointers(context && a && b, err));
+    NYB_TRY(nyb_check_pointers(context && a && b, err));
     NYB_TRY(check_plan(kind, a, b, err));
     nyb_plan *p = nyb_alloc(sizeof *p);
     if (!p)

@@ -48,8 +48,7 @@ static nyb_status check(const nyb_block_matrix *m, const char *name, nyb_error *
 
 static nyb_status check_pair(const nyb_block_matrix *x, const nyb_block_matrix *w, nyb_error *err)
 {
-    if (!x || !w || !x->format || !w->format || !x->codes || !w->codes)
-        return nyb_fail(err, NYB_INVALID, "an argument is NULL");
+    NYB_TRY(nyb_check_pointers(x && w && x->format && w->format && x->codes && w->codes, err));
     if (x->cols != w->cols)
         return nyb_fail(err, NYB_SHAPE, "x has %zu columns, w has %zu", x->cols, w->cols);
     if (x->block != w->block)
@@ -119,8 +118,7 @@ nyb_status nyb_matmul_blocks(nyb_context *context, const nyb_block_matrix *x,
 {
     nyb_group_conv *conv;
 
-    if (!context || !y)
-        return nyb_fail(err, NYB_INVALID, "an argument is NULL");
+    NYB_TRY(nyb_check_pointers(context && y, err));
     NYB_TRY(check_pair(x, w, err));
     const nyb_conv_shape shape = {
         .n = 1, .h = 1, .w = x->rows, .c = x->cols, .o = w->rows, .r = 1, .s = 1, .stride = 1};

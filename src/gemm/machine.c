@@ -56,8 +56,7 @@ nyb_status nyb_peak_create(nyb_context *context, const nyb_format *a, const nyb_
     nyb_status status;
 
     *peak = NULL;
-    if (!context || !a || !b)
-        return nyb_fail(err, NYB_INVALID, "an argument is NULL");
+    NYB_TRY(nyb_check_pointers(context && a && b, err));
     if (k == 0 || k % NYB_TILE_STEP || k >= 4096)
         return nyb_fail(err, NYB_INVALID, "k %zu is no multiple of %d below 4096", k,
                         NYB_TILE_STEP);

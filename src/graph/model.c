@@ -16,9 +16,11 @@ const char *nyb_slot_name(nyb_slot slot)
 
 nyb_status nyb_model_create(const char *name, nyb_model **model, nyb_error *err)
 {
-    nyb_model *m = nyb_alloc(sizeof *m);
+    nyb_model *m;
 
     *model = NULL;
+    NYB_TRY(nyb_check_pointers(name, err));
+    m = nyb_alloc(sizeof *m);
     if (!m)
         return nyb_fail(err, NYB_MEMORY, "model '%s': out of memory", name);
     m->name = nyb_strdup(name);
@@ -101,7 +103,7 @@ static nyb_value append(nyb_model *m, const char *op_name, const char *name, con
     nyb_layer *layer;
     bool nonneg = true, trained = op && op->n_params > 0;
 
-    if (m->failure.status != NYB_OK)
+    if (!m || m->failure.status != NYB_OK)
         return -1;
     if (!name) {
         snprintf(made, sizeof made, "%s%d", op_name, m->n_layers);
@@ -156,7 +158,7 @@ nyb_value nyb_input(nyb_model *m, size_t h, size_t w, size_t c, int nonneg)
     nyb_layer *layer;
     size_t n = 0;
 
-    if (m->failure.status != NYB_OK)
+    if (!m || m->failure.status != NYB_OK)
         return -1;
     if (m->n_layers) {
         nyb_fail(&m->failure, NYB_STATE, "model '%s': a second input", m->name);
@@ -180,12 +182,20 @@ nyb_value nyb_input(nyb_model *m, size_t h, size_t w, size_t c, int nonneg)
     return m->n_layers++;
 }
 
-/* One group, or as many as channels and outputs. */
-static bool check_groups(nyb_model *m, nyb_value x, const char *name, const nyb_conv2d_options *o)
+/* There are options; one group, or as many as channels and outputs. */
+static bool check_options(nyb_model *m, nyb_value x, const char *name, const nyb_conv2d_options *o)
 {
-    const size_t c = x >= 0 && x < m->n_layers ? m->layers[x].shape.c : o->groups;
+    size_t c;
 
-    if (o->groups <= 1 || (o->groups == c && o->groups == o->out) || m->failure.status != NYB_OK)
+    if (!m || m->failure.status != NYB_OK)
+        return false;
+    if (!o) {
+        nyb_fail(&m->failure, NYB_INVALID, "layer '%s': the options are NULL",
+                 name ? name : "conv2d");
+        return false;
+    }
+    c = x >= 0 && x < m->n_layers ? m->layers[x].shape.c : o->groups;
+    if (o->groups <= 1 || (o->groups == c && o->groups == o->out))
         return true;
     nyb_fail(&m->failure, NYB_INVALID,
              "layer '%s': %zu groups from %zu to %zu channels; possible are 1 group, or as many as "
@@ -196,14 +206,13 @@ static bool check_groups(nyb_model *m, nyb_value x, const char *name, const nyb_
 
 nyb_value nyb_conv2d(nyb_model *m, nyb_value x, const char *name, const nyb_conv2d_options *o)
 {
+    if (!check_options(m, x, name, o))
+        return -1;
     const nyb_attr attr = {.out = o->out,
                            .kernel = o->kernel,
                            .stride = o->stride,
                            .pad = o->pad,
                            .bias = o->bias != 0};
-
-    if (!check_groups(m, x, name, o))
-        return -1;
     return append(m, o->groups > 1 ? "depthwise_conv2d" : "conv2d", name, &attr, x, 0,
                   o->shortcut != 0);
 }
@@ -258,6 +267,7 @@ nyb_status nyb_model_finish(nyb_model *m, nyb_value logits, nyb_error *err)
 {
     nyb_shape s;
 
+    NYB_TRY(nyb_check_pointers(m, err));
     if (m->failure.status == NYB_OK && (logits < 1 || logits >= m->n_layers))
         nyb_fail(&m->failure, NYB_INVALID, "model '%s': the logits are no layer of it", m->name);
     if (m->failure.status == NYB_OK) {

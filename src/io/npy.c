@@ -325,6 +325,7 @@ nyb_status nyb_npy_save(const char *path, const char *dtype, const void *data, i
     nyb_atomic_file *file;
     size_t n = 1, n_bytes;
 
+    NYB_TRY(nyb_check_pointers(path && (dims || n_dims == 0), err));
     if (!type)
         return nyb_fail(err, NYB_INVALID, "%s: no npy dtype '%s'", path, dtype);
     if (n_dims < 0 || n_dims > NYB_NPY_DIMS)
@@ -334,6 +335,7 @@ nyb_status nyb_npy_save(const char *path, const char *dtype, const void *data, i
             return nyb_fail(err, NYB_LIMIT, "%s: the array is too large to address", path);
     if (!nyb_mul_size(n, type->n_bytes, &n_bytes))
         return nyb_fail(err, NYB_LIMIT, "%s: the array is too large to address", path);
+    NYB_TRY(nyb_check_pointers(data || n == 0, err));
     NYB_TRY(nyb_atomic_open(path, &file, err));
     FILE *out = nyb_atomic_stream(file);
     size_t n_header = print_header(header_text, sizeof header_text, type, n_dims, dims);

@@ -120,6 +120,7 @@ static nyb_status load(nyb_recipe *recipe, const char *name_or_file, int depth, 
 nyb_status nyb_recipe_create(const char *name_or_file, nyb_recipe **recipe, nyb_error *err)
 {
     *recipe = NULL;
+    NYB_TRY(nyb_check_pointers(name_or_file, err));
     nyb_recipe *r = nyb_alloc(sizeof *r);
     if (!r)
         return nyb_fail(err, NYB_MEMORY, "no memory for a recipe");
@@ -150,6 +151,7 @@ static bool is_description(const char *key)
 
 nyb_status nyb_recipe_set(nyb_recipe *recipe, const char *key, const char *value, nyb_error *err)
 {
+    NYB_TRY(nyb_check_pointers(recipe && key && value, err));
     nyb_recipe changed = *recipe;
     NYB_TRY(nyb_recipe_set_field(&changed, key, value, err));
     NYB_TRY(nyb_recipe_check_rows(&changed, err));

@@ -79,6 +79,7 @@ nyb_status nyb_train_create(nyb_context *context, const nyb_model *model, const 
     nyb_status status;
 
     *train = NULL;
+    NYB_TRY(nyb_check_pointers(context && model && recipe && options, err));
     NYB_TRY(nyb_train_options_check(options, err));
     t = nyb_alloc(sizeof *t);
     if (!t)
@@ -112,6 +113,7 @@ void nyb_train_destroy(nyb_train **train)
 
 nyb_status nyb_train_resume(nyb_train *t, const char *dir, nyb_error *err)
 {
+    NYB_TRY(nyb_check_pointers(t && dir, err));
     NYB_TRY(nyb_state_load(t, dir, err));
     t->home = nyb_folder_of(dir);
     return NYB_OK;
@@ -407,6 +409,7 @@ nyb_status nyb_train_get_tensor(const nyb_train *t, const char *name, float *val
 {
     nyb_param *p = NULL;
 
+    NYB_TRY(nyb_check_pointers(t && name && values, err));
     NYB_TRY(find_tensor(t, name, n, &p, err));
     nyb_param_export(p, p->value, values);
     return NYB_OK;
@@ -417,6 +420,7 @@ nyb_status nyb_train_set_tensor(nyb_train *t, const char *name, const float *val
 {
     nyb_param *p = NULL;
 
+    NYB_TRY(nyb_check_pointers(t && name && values, err));
     NYB_TRY(find_tensor(t, name, n, &p, err));
     nyb_param_import(p, values, p->value);
     const int gemm = t->model->layers[p->layer].gemm;

@@ -165,6 +165,7 @@ nyb_status nyb_train_options_check(const nyb_train_options *options, nyb_error *
 nyb_status nyb_train_option_set(nyb_train_options *options, const char *key, const char *value,
                                 nyb_error *err)
 {
+    NYB_TRY(nyb_check_pointers(options && key && value, err));
     for (size_t i = 0; i < N_FIELDS; i++) {
         char *at = (char *)options + fields[i].offset;
 

@@ -214,11 +214,12 @@ nyb_status nyb_train_update(nyb_train *t, float rate, double *loss, double *n_co
 nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, double *loss,
                           nyb_error *err)
 {
-    nyb_graph *g = t->graph;
-    const size_t classes = nyb_model_classes(t->model);
-    double n_correct;
+    double mean, n_correct;
     nyb_status status;
 
+    NYB_TRY(nyb_check_pointers(t && x && labels, err));
+    nyb_graph *g = t->graph;
+    const size_t classes = nyb_model_classes(t->model);
     for (size_t i = 0; i < g->batch; i++)
         if (labels[i] < 0 || (size_t)labels[i] >= classes)
             return nyb_fail(err, NYB_INVALID, "label %d of sample %zu is not in 0..%zu",
@@ -229,8 +230,8 @@ nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, d
     nyb_train_trace_part(t, NYB_TRAIN_PART_INPUT);
     memcpy(g->input, x, g->batch * nyb_shape_size(g->model->layers[0].shape) * sizeof *x);
     memcpy(g->labels, labels, g->batch * sizeof *labels);
-    status = nyb_train_update(t, isnan(t->own_rate) ? nyb_train_rate(t) : (float)t->own_rate, loss,
-                              &n_correct, err);
+    status = nyb_train_update(t, isnan(t->own_rate) ? nyb_train_rate(t) : (float)t->own_rate,
+                              loss ? loss : &mean, &n_correct, err);
     nyb_graph_trace(g, n_parts);
     g->trace_fn = NULL;
     return status;

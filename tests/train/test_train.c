@@ -877,6 +877,46 @@ static void wrong_labels_and_states_are_refused(void **state)
     fixture_free(&f);
 }
 
+static void nulls_are_refused(void **state)
+{
+    static float x[16 * 784];
+    static int32_t labels[16];
+    nyb_error err = {0};
+    double loss = 0;
+    nyb_train *t;
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "mlp:32", "luq", NULL, 16, 32);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(nyb_train_create(i == 0 ? NULL : f.context, i == 1 ? NULL : f.model,
+                                          i == 2 ? NULL : f.recipe, f.data,
+                                          i == 3 ? NULL : &f.options, &t, &err),
+                         NYB_INVALID);
+        assert_null(t);
+        assert_non_null(strstr(err.text, "NULL"));
+    }
+    fixture_start(&f);
+    assert_int_equal(nyb_train_step(NULL, x, labels, &loss, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_step(f.train, NULL, labels, &loss, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_step(f.train, x, NULL, &loss, &err), NYB_INVALID);
+    assert_int_equal(f.train->progress.step, 0);
+    assert_int_equal(nyb_train_step(f.train, x, labels, NULL, &err), NYB_OK);
+    assert_int_equal(f.train->progress.step, 1);
+    assert_int_equal(nyb_train_resume(NULL, "/tmp", &err), NYB_INVALID);
+    assert_int_equal(nyb_train_resume(f.train, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_load_model(NULL, "/tmp", &err), NYB_INVALID);
+    assert_int_equal(nyb_train_load_model(f.train, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_get_tensor(NULL, "fc2.bias", x, 10, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_get_tensor(f.train, NULL, x, 10, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_get_tensor(f.train, "fc2.bias", NULL, 10, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_set_tensor(NULL, "fc2.bias", x, 10, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_set_tensor(f.train, NULL, x, 10, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_set_tensor(f.train, "fc2.bias", NULL, 10, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_set_tensor(f.train, "fc2.bias", x, 10, &err), NYB_OK);
+    fixture_free(&f);
+}
+
 /* An all-zero batch: zero scales everywhere must give finite losses, no NaN. */
 static void zeros_are_harmless(void **state)
 {
@@ -934,6 +974,7 @@ int main(void)
         cmocka_unit_test(infinite_gradients_are_skipped),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(wrong_labels_and_states_are_refused),
+        cmocka_unit_test(nulls_are_refused),
         cmocka_unit_test(zeros_are_harmless),
     };
 

@@ -419,6 +419,7 @@ static void bad_specs_are_refused(void **state)
         const char *says;
     } known[] = {
         {"mnist", NYB_UNKNOWN, "fashion-mnist"},
+        {NULL, NYB_INVALID, "NULL"},
         {"", NYB_UNKNOWN, "synthetic"},
         {"idxx:/tmp", NYB_UNKNOWN, "idx"},
         {"idx", NYB_INVALID, "idx:DIR"},

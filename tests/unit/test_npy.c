@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <nybble/io.h>
+
 #include "io/io.h"
 
 /* numpy.save of int16 [[1, -2], [3, 4]], as NumPy 1.24 writes it. */
@@ -250,6 +252,26 @@ static void saving_refuses_nonsense(void **state)
     assert_non_null(strstr(err.text, "/no/such/folder/x.npy: No such file or directory"));
 }
 
+static void nulls_are_refused(void **state)
+{
+    const size_t dims[2] = {1, 0};
+    const unsigned char byte = 0;
+    const float x = 0;
+    nyb_error err = {0};
+
+    (void)state;
+    assert_int_equal(nyb_array_save(NULL, &x, 1, dims, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "NULL"));
+    assert_int_equal(nyb_array_save(path, NULL, 1, dims, &err), NYB_INVALID);
+    assert_int_equal(nyb_array_save(path, &x, 1, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_array_save(path, NULL, 0, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_array_save_bytes(NULL, &byte, 1, dims, &err), NYB_INVALID);
+    assert_int_equal(nyb_array_save_bytes(path, NULL, 1, dims, &err), NYB_INVALID);
+    assert_int_equal(nyb_array_save_bytes(path, &byte, 1, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_array_save(path, NULL, 2, dims, &err), NYB_OK); /* no elements */
+    assert_int_equal(nyb_array_save(path, &x, 0, NULL, &err), NYB_OK);   /* a scalar */
+}
+
 static void no_memory_is_an_error(void **state)
 {
     nyb_status status = NYB_MEMORY;
@@ -297,6 +319,7 @@ int main(void)
         cmocka_unit_test(every_dtype_comes_back),
         cmocka_unit_test(the_file_is_what_numpy_writes),
         cmocka_unit_test(saving_refuses_nonsense),
+        cmocka_unit_test(nulls_are_refused),
         cmocka_unit_test(no_memory_is_an_error),
     };
 

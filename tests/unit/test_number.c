@@ -108,6 +108,23 @@ static void the_locale_does_not_matter(void **state)
     comma_end(folder);
 }
 
+static void nulls_are_no_options(void **state)
+{
+    nyb_train_options options, before;
+    nyb_error err = {0};
+
+    (void)state;
+    memset(&options, 0, sizeof options);
+    nyb_train_defaults(&options);
+    memcpy(&before, &options, sizeof before);
+    assert_int_equal(nyb_train_option_set(NULL, "lr", "1", &err), NYB_INVALID);
+    assert_int_equal(nyb_train_option_set(&options, NULL, "1", &err), NYB_INVALID);
+    assert_int_equal(nyb_train_option_set(&options, "lr", NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_option_set(&options, "schedule", NULL, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "NULL"));
+    assert_memory_equal(&options, &before, sizeof before);
+}
+
 static void progress_is_read_whole_or_not_at_all(void **state)
 {
     static const char old[] = "step=7 loss_sum=0x1.8p+1 correct=0x1p+3 samples=32 skipped=1 "
@@ -155,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_number_is_read_and_printed),
         cmocka_unit_test(the_locale_does_not_matter),
+        cmocka_unit_test(nulls_are_no_options),
         cmocka_unit_test(progress_is_read_whole_or_not_at_all),
     };
 

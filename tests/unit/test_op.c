@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <nybble/model.h>
+
 #include "../golden/ops.h"
 #include "bf16.h"
 #include "op/common.h"
@@ -692,6 +694,49 @@ static void a_layer_without_bias_has_no_bias(void **state)
     assert_int_equal(nyb_op_find("linear")->param_size(&attr, &image, 1), 0);
 }
 
+/* ---- layers of a model ---- */
+
+static void no_model_has_no_layers(void **state)
+{
+    const nyb_conv2d_options options = {.out = 4, .kernel = 1, .stride = 1};
+    nyb_error err = {0};
+
+    (void)state;
+    assert_int_equal(nyb_input(NULL, 4, 4, 1, 0), -1);
+    assert_int_equal(nyb_conv2d(NULL, 0, "conv", &options), -1);
+    assert_int_equal(nyb_conv2d(NULL, 0, "conv", NULL), -1);
+    assert_int_equal(nyb_linear(NULL, 0, "fc", 4, 1), -1);
+    assert_int_equal(nyb_batchnorm(NULL, 0, "bn"), -1);
+    assert_int_equal(nyb_relu(NULL, 0), -1);
+    assert_int_equal(nyb_add(NULL, 0, 0), -1);
+    assert_int_equal(nyb_maxpool(NULL, 0, 2, 2, 0), -1);
+    assert_int_equal(nyb_avgpool(NULL, 0, 2, 2, 0), -1);
+    assert_int_equal(nyb_global_avgpool(NULL, 0), -1);
+    assert_int_equal(nyb_flatten(NULL, 0), -1);
+    assert_int_equal(nyb_model_finish(NULL, 0, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "NULL"));
+}
+
+static void a_model_without_a_name_or_options_is_refused(void **state)
+{
+    nyb_model *model = (nyb_model *)&model;
+    nyb_error err = {0};
+
+    (void)state;
+    assert_int_equal(nyb_model_create(NULL, &model, &err), NYB_INVALID);
+    assert_null(model);
+    assert_non_null(strstr(err.text, "NULL"));
+    assert_int_equal(nyb_model_create("net", &model, &err), NYB_OK);
+    const nyb_value x = nyb_input(model, 4, 4, 1, 0);
+    assert_int_equal(nyb_conv2d(model, x, "stem", NULL), -1);
+    assert_int_equal(nyb_conv2d(model, x, NULL, NULL), -1);
+    assert_int_equal(nyb_relu(model, x), -1); /* as every call after a failure */
+    assert_int_equal(nyb_model_finish(model, x, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "'stem'"));
+    assert_non_null(strstr(err.text, "NULL"));
+    nyb_model_destroy(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -716,6 +761,8 @@ int main(void)
         cmocka_unit_test(every_operator_is_found_by_its_name),
         cmocka_unit_test(bad_shapes_are_refused),
         cmocka_unit_test(a_layer_without_bias_has_no_bias),
+        cmocka_unit_test(no_model_has_no_layers),
+        cmocka_unit_test(a_model_without_a_name_or_options_is_refused),
     };
     int failed;
 

@@ -388,6 +388,8 @@ static void bad_arguments_are_refused(void **state)
         NYB_LIMIT);
     assert_int_equal(nyb_quantize(context, &s, x, 1, SIZE_MAX, 0, 0, 0, NULL, NULL, NULL, &err),
                      NYB_LIMIT);
+    assert_int_equal(nyb_quant_group_count(NULL, 2, 2), 0);
+    assert_int_equal(nyb_quant_group_count(&(nyb_spec){0}, 2, 2), 0);
 }
 
 static void a_failing_allocation_is_reported(void **state)

@@ -301,6 +301,22 @@ static void test_unknown_recipe(void **state)
     assert_int_equal(nyb_recipe_create("lug", &r, NULL), NYB_UNKNOWN);
 }
 
+static void test_nulls(void **state)
+{
+    (void)state;
+    nyb_error err = {0};
+    nyb_recipe *r = NULL;
+    assert_int_equal(nyb_recipe_create(NULL, &r, &err), NYB_INVALID);
+    assert_null(r);
+    assert_non_null(strstr(err.text, "NULL"));
+    assert_int_equal(nyb_recipe_create("luq", &r, NULL), NYB_OK);
+    assert_int_equal(nyb_recipe_set(NULL, "edges", "f32", &err), NYB_INVALID);
+    assert_int_equal(nyb_recipe_set(r, NULL, "f32", &err), NYB_INVALID);
+    assert_int_equal(nyb_recipe_set(r, "edges", NULL, &err), NYB_INVALID);
+    assert_string_equal(nyb_recipe_name(r), "luq");
+    nyb_recipe_destroy(&r);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -443,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_set_errors),
         cmocka_unit_test(test_impossible_operands),
         cmocka_unit_test(test_unknown_recipe),
+        cmocka_unit_test(test_nulls),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_file_checks_at_the_end),
