@@ -16,7 +16,10 @@ struct nyb_data_info;
 
 /* Opens "fashion-mnist", "idx:DIR", "cifar10:DIR", "cifar100:DIR", "synthetic[:key=value,...]"
  * (keys h w c classes train test seed). Reads train and test parts whole, checks them against each
- * other, and computes per-channel mean and standard deviation of the training pixels / 255. */
+ * other, and computes per-channel mean and standard deviation of the training pixels / 255.
+ * NYB_UNKNOWN for sources and keys that do not exist, NYB_INVALID for NULL, a missing DIR and
+ * values out of their range, NYB_IO, NYB_CORRUPT, NYB_SHAPE for images of more than 4 channels and
+ * other numbers of classes than 2 .. 256, NYB_LIMIT, NYB_MEMORY; *data is then NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err);
 /* Data of the caller's, which are copied: pixels [n][h][w][c], labels [n], below info->classes. Of
  * info name (at most 63 bytes; NULL: "memory"), h, w, c, classes, n_train and n_test count. Means
@@ -33,13 +36,14 @@ NYB_API const char *nyb_data_source_name(size_t i);
 NYB_API const char *nyb_data_source_about(size_t i);
 
 typedef struct nyb_data_info {
-    const char *name;
+    const char *name; /* "idx"; what get_info gives lives until nyb_data_close */
     size_t n_train, n_test, h, w, c, classes;
     float mean[4], std[4]; /* per channel, c <= 4, of training pixels / 255 */
 } nyb_data_info;
 NYB_API void nyb_data_get_info(const nyb_data *data, nyb_data_info *info);
 
-/* Keeps only the first n training (test) samples; 0 keeps all. */
+/* Keeps only the first n training (test) samples, for good; 0 keeps all. Not while there is a run
+ * (nyb_train_create) on these data: its loaders are reading them. */
 NYB_API void nyb_data_limit(nyb_data *data, size_t n_train, size_t n_test);
 
 #ifdef __cplusplus

@@ -11,7 +11,8 @@
 extern "C" {
 #endif
 
-/* An immutable record; all of them are in one list. value(code) = decode(code) * scale. */
+/* An immutable record, for good. value(code) = decode(code) * scale; of int4m and uint4m
+ * decode(code) * factor * scale, the factor a small integer that 16 codes of a row share. */
 typedef struct nyb_format nyb_format;
 
 /* How a real value goes to its grid. X(constant, word, sentence)
@@ -35,8 +36,10 @@ NYB_API size_t nyb_format_count(void);
 NYB_API const nyb_format *nyb_format_at(size_t i);
 
 /* NULL if no format has this name. Beside the list there are generic ones: eXmY or eXmYbB is a
- * sign, X exponent bits (1..8), Y mantissa bits (0..23; 1 + X + Y <= 32) and a bias B (default
- * 2^(X-1) - 1), with subnormals, without Inf and NaN. A name always gives the same record. */
+ * sign, X exponent bits (1..8), Y mantissa bits (0..23) and a bias B (0 .. 150 - Y, from 127 on
+ * if X = 8; default 2^(X-1) - 1), with subnormals. X = 8 with a bias of 127 has f32's top exponent,
+ * Inf and NaN; others have neither. Names of the list win, and need not follow this rule: e1m2 has
+ * a bias of 1. A name always gives the same record. */
 NYB_API const nyb_format *nyb_format_find(const char *name);
 
 /* As find, but a failure (NYB_UNKNOWN, NYB_INVALID, NYB_MEMORY) says what is possible. */
@@ -52,8 +55,8 @@ NYB_API float nyb_format_decode(const nyb_format *format, unsigned code);
 /* The code of x at scale 1; f32 gives 0. Rounding `stochastic` goes away from zero if r23 (23
  * random bits) plus floor(2^23 f) reaches 2^23, f the position of |x| between its neighbours; other
  * roundings do not read r23. What is beyond the largest value becomes that value if `saturate`,
- * else the code of Inf, or of NaN, of formats that have one. NaN becomes NaN, or 0 where there is
- * none. */
+ * else the code of Inf, or of NaN, of formats that have one. NaN becomes NaN, or what 0 becomes
+ * where there is none. */
 NYB_API unsigned nyb_format_encode(const nyb_format *format, float x, nyb_rounding rounding,
                                    uint32_t r23, int saturate);
 /* Largest finite magnitude at scale 1 that an encoder produces. */

@@ -8,14 +8,16 @@
 extern "C" {
 #endif
 
-/* A matrix of codes at rest: 4-bit codes packed two to a byte, and one scale. */
+/* A matrix of codes at rest: 4-bit codes packed two to a byte, and one scale; of int4m and uint4m
+ * also a factor for each 16 codes of a row. */
 typedef struct nyb_matrix nyb_matrix;
 
 /* NYB_OK if such matrices can be packed: formats of at most 8 bits, one scale, no mix, no offset.
  * Else NYB_INVALID and why not: what nyb_quantize makes of them are values. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_check(const nyb_spec *spec, nyb_error *err);
 /* Quantizes and packs a row-major rows x cols array; seed, step, draw as in nyb_quantize.
- * On failure *matrix is NULL. */
+ * NYB_INVALID for NULL, for what nyb_matrix_check refuses and for draw, NYB_SHAPE without elements,
+ * NYB_LIMIT, NYB_MEMORY; *matrix is then NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec,
                                                     const float *x, size_t rows, size_t cols,
                                                     uint64_t seed, uint32_t step, uint32_t draw,
@@ -23,14 +25,17 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create(nyb_context *context, const 
 NYB_API void nyb_matrix_destroy(nyb_matrix **matrix);
 NYB_API size_t nyb_matrix_rows(const nyb_matrix *matrix);
 NYB_API size_t nyb_matrix_cols(const nyb_matrix *matrix);
-NYB_API size_t nyb_matrix_bytes(const nyb_matrix *matrix); /* of the packed codes */
-NYB_API float nyb_matrix_scale(const nyb_matrix *matrix);
+NYB_API size_t nyb_matrix_bytes(const nyb_matrix *matrix); /* of the packed codes and factors */
+NYB_API float nyb_matrix_scale(const nyb_matrix *matrix);  /* without factors */
 /* 0 outside the matrix. */
 NYB_API unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t col);
 
-/* The three products of a linear layer x [m][k], w [n][k], dy [m][n] (NYB_SHAPE otherwise):
+/* The three products of a linear layer x [m][k], w [n][k], dy [m][n]:
  *   y [m][n] = x w' (+ bias [n] or NULL);  dx [m][k] = dy w;  dw [n][k] = dy' x.
- * Exact integer sums where both formats are integers, then (float)sum * (scale_a * scale_b). */
+ * Where both formats are integers (nyb_format_is_integer): exact sums of code values times factors,
+ * then (float)sum * (scale_a * scale_b). Else the values, scales included, are summed as f32 arrays
+ * are below. bias is added to the result, rounded once more. NYB_INVALID for NULL, NYB_SHAPE for
+ * matrices that do not fit, NYB_LIMIT, NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_y(nyb_context *context, const nyb_matrix *x,
                                                const nyb_matrix *w, const float *bias, float *y,
                                                nyb_error *err);
@@ -39,7 +44,9 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_dx(nyb_context *context, const nyb_
 NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_dw(nyb_context *context, const nyb_matrix *dy,
                                                 const nyb_matrix *x, float *dw, nyb_error *err);
 
-/* The same three on f32 arrays in the canonical order (k ascending fmaf, chunks of 4096). */
+/* The same three on f32 arrays in the canonical order: sum = fmaf(a, b, sum) from +0, ascending
+ * along the contraction (k of y, n of dx, m of dw) in chunks of 4096, whose sums are then added in
+ * ascending order. Errors as above; NYB_SHAPE if m, n or k is 0. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_f32_y(nyb_context *context, const float *x,
                                                    const float *w, const float *bias, size_t m,
                                                    size_t n, size_t k, float *y, nyb_error *err);

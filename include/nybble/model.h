@@ -18,8 +18,9 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_model_create(const char *name, nyb_model *
 NYB_API void nyb_model_destroy(nyb_model **model);
 
 /* Every layer function returns the layer's output; after a failure it returns -1, and so does
- * every later one: only nyb_model_finish needs checking. Names are the PyTorch-style prefixes of
- * the parameters ("layer1.0.conv1" -> "layer1.0.conv1.weight") and are copied. */
+ * every later one: only nyb_model_finish needs checking. A NULL model gives -1, too; NULL options
+ * are a failure (NYB_INVALID). Names are the PyTorch-style prefixes of the parameters
+ * ("layer1.0.conv1" -> "layer1.0.conv1.weight") and are copied. */
 
 /* The input image, h x w x c, NHWC. nonneg: the data is declared to be >= 0. Call once, first. */
 NYB_API nyb_value nyb_input(nyb_model *model, size_t h, size_t w, size_t c, int nonneg);

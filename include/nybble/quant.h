@@ -82,7 +82,7 @@ NYB_API int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes);
 typedef struct nyb_quant_stats {
     uint64_t n, n_nan, n_inf;
     double amax;      /* largest finite |x|                         */
-    double scale;     /* value(code) = decode(code) * scale         */
+    double scale;     /* of the tensor, without factors (int4m, uint4m); 0: groups have their own */
     double zero;      /* fraction of x equal to 0                   */
     double underflow; /* fraction of x != 0 whose code is zero      */
     double clip;      /* fraction of x beyond the least and largest value of its group; NaN: not
@@ -93,10 +93,17 @@ typedef struct nyb_quant_stats {
 /* Quantizes a row-major rows x cols array with scales from its own statistics; groups and mixes run
  * along the columns.
  *   codes: rows*cols bytes, one code each (formats of at most 8 bits, no Householder mix, else
- *   NYB_INVALID), or NULL; values: rows*cols dequantized f32, a mix taken back, or NULL; stats: or
- *   NULL, scale 0 where there are several.
- * seed, step, draw select the random bits (NUMERICS 0.2, role 15, tensor 0); the same arguments
- * always give the same codes. NaN gives code 0, +-Inf the top code; both are counted in stats. */
+ *   NYB_INVALID), or NULL
+ *   values: rows*cols dequantized f32, a mix taken back, or NULL; may be x if stats is NULL
+ *   stats: or NULL
+ * seed, step, draw (below 256) select the random bits (NUMERICS 0.2, role 15, tensor 0); the same
+ * arguments always give the same codes.
+ * NaN is encoded as 0 is: code 0, but 7 of nf4 and 1 of binary, which has no 0, and the nearest to
+ * 0 where a rule has an offset. Inf becomes the largest value, -Inf the least (0 of uintN); if
+ * nothing is finite, the scale is 0. stats counts them; f32 copies them; what a mix combines with
+ * them is not finite either.
+ * NYB_INVALID for NULL, for specs that nyb_spec_parse would refuse and for draw; NYB_LIMIT,
+ * NYB_MEMORY. No rows or no columns are fine, and x may then be NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec,
                                                const float *x, size_t rows, size_t cols,
                                                uint64_t seed, uint32_t step, uint32_t draw,
@@ -106,13 +113,15 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_quantize(nyb_context *context, const nyb_s
 /* The same in its parts, whichever are not NULL; mixed values stay mixed:
  *   value = offset + (decode(code) * scale) * level
  * scales, offsets: one per group, nyb_quant_group_count of them, row after row of blocks or tiles;
- * of int4m and uint4m one per 16 codes of a row, factor included.
- * Not for f32 and Householder mixes (NYB_INVALID). */
+ * of int4m and uint4m one per 16 codes of a row, factor included (rounded: values, which are
+ * (decode(code) * factor) * scale, may differ in the last bit).
+ * Errors as above; also NYB_INVALID for f32 and Householder mixes. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec,
                                                       const float *x, size_t rows, size_t cols,
                                                       uint64_t seed, uint32_t step, uint32_t draw,
                                                       uint8_t *codes, float *values, float *scales,
                                                       float *offsets, float *level, nyb_error *err);
+/* 0 without elements, and if spec or its format is NULL. */
 NYB_API size_t nyb_quant_group_count(const nyb_spec *spec, size_t rows, size_t cols);
 
 #ifdef __cplusplus

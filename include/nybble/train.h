@@ -16,22 +16,26 @@ extern "C" {
 #endif
 
 /* Everything a run is made of besides model, data and recipe. Fill with nyb_train_defaults first.
- * The field table below serves command lines, config files and help. */
+ * The field table below serves command lines, config files and help. Ranges include their ends;
+ * beyond them nyb_train_option_set and nyb_train_create give NYB_INVALID. */
 typedef struct nyb_train_options {
-    int epochs;        /* FNT epochs of the recipe come on top */
-    int batch;         /* samples per step */
-    double lr;         /* base (peak) learning rate */
-    char schedule[16]; /* constant, step, linear, cosine; NYB_UNKNOWN else */
-    double warmup;     /* epochs of linear warm-up; fractions allowed */
-    double momentum;
-    int nesterov;
-    double weight_decay; /* not on batchnorm parameters and biases */
-    double label_smoothing;
-    double clip_norm; /* global gradient norm; 0: off */
+    int epochs;             /* 0 .. 10^6; FNT epochs of the recipe come on top */
+    int batch;              /* samples per step, 1 .. 2^20 */
+    double lr;              /* base (peak) learning rate, 0 .. 10^6 */
+    char schedule[16];      /* constant, step, linear, cosine; NYB_UNKNOWN else */
+    double warmup;          /* epochs of linear warm-up, 0 .. 10^6; fractions allowed */
+    double momentum;        /* 0 .. 1 */
+    int nesterov;           /* 0 or 1 */
+    double weight_decay;    /* 0 .. 1000; not on batchnorm parameters and biases */
+    double label_smoothing; /* 0 .. 0.999 */
+    double clip_norm;       /* global gradient norm, 0 .. 10^30; 0: off */
     uint64_t seed;
-    int augment_crop; /* pixels of padding before a random crop; 0: none */
-    int augment_flip;
-    int normalize;             /* (x - mean) / std; 0: x / 255, non-negative */
+    int augment_crop; /* pixels of padding before a random crop, 0 .. 64; 0: none */
+    int augment_flip; /* 0 or 1 */
+    /* 1: (x - mean) / std, NYB_INVALID with data for a model whose input is declared >= 0;
+     * 0: x / 255, non-negative */
+    int normalize;
+    /* the next four: 0 .. 10^18 */
     uint64_t checkpoint_every; /* steps; 0: at the end of each epoch */
     uint64_t telemetry_every;  /* steps between "quant" lines; 0: off */
     uint64_t log_every;        /* steps between "step" lines; 0: 50 */
@@ -43,6 +47,8 @@ NYB_API size_t nyb_train_option_count(void);
 NYB_API const char *nyb_train_option_key(size_t i); /* "weight-decay" */
 NYB_API const char *nyb_train_option_help(size_t i);
 NYB_API int nyb_train_option_is_flag(size_t i); /* takes 0/1; --key alone means 1 */
+/* NYB_UNKNOWN for a key or a schedule that does not exist, NYB_INVALID for NULL and for what is no
+ * number or out of range; options are then unchanged. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_option_set(nyb_train_options *options, const char *key,
                                                        const char *value, nyb_error *err);
 /* Returns what snprintf would, or -1 if i is not < nyb_train_option_count(). */
@@ -51,8 +57,10 @@ NYB_API int nyb_train_option_print(const nyb_train_options *options, size_t i, c
 
 /* A run: model, recipe and options bound to memory. Model, recipe and data stay the caller's and
  * must outlive the run; the recipe is copied. data may be NULL where there is nothing to run or
- * evaluate: nyb_train_step and what explains. NYB_INVALID, NYB_UNKNOWN for options out of their
- * ranges, NYB_SHAPE for data that do not fit the model. */
+ * evaluate: nyb_train_step and what explains. NYB_INVALID for NULL, for options out of their ranges
+ * and for operands that do not go together, NYB_UNKNOWN for a schedule that does not exist,
+ * NYB_SHAPE for data that do not fit the model or are fewer than a batch, NYB_STATE for a model
+ * that is not finished, NYB_LIMIT, NYB_MEMORY; *train is then NULL. */
 typedef struct nyb_train nyb_train;
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_create(nyb_context *context, const nyb_model *model,
                                                    const nyb_recipe *recipe, const nyb_data *data,
@@ -77,8 +85,8 @@ typedef int nyb_event_fn(void *user, const nyb_event *event);
 /* Trains to the end (or max_steps). dir: the run folder, created if missing, or NULL for none:
  * config.txt, metrics.jsonl, events.out.tfevents.*, model.safetensors, state.safetensors,
  * summary.json; those of an earlier run are removed, if this one is not resumed from there. config:
- * text stored as config.txt. NYB_STATE if another run writes to dir, NYB_NONFINITE as the recipe's
- * policy has it, NYB_INTERRUPTED if fn stopped it. */
+ * text stored as config.txt. NYB_STATE without data and if another run writes to dir, NYB_NONFINITE
+ * as the recipe's policy has it, NYB_INTERRUPTED if fn stopped it, NYB_IO, NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *dir,
                                                 const char *config, nyb_event_fn *fn, void *user,
                                                 nyb_error *err);
@@ -106,7 +114,7 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_save(nyb_train *train, const char *d
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_predict(nyb_train *train, const float *x, size_t n,
                                                     float *logits, nyb_error *err);
 
-/* Mean loss and accuracy (fraction) on the test part. */
+/* Mean loss and accuracy (fraction) on the test part. NYB_STATE without data. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss, double *accuracy,
                                                  nyb_error *err);
 
@@ -114,8 +122,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss,
  * classes; *loss, unless loss is NULL: their mean, before the update. For programs with their own
  * loop, and for benchmarks. The learning rate is that of the schedule; of a run without data, which
  * has no epochs, options.lr: neither schedule nor warm-up nor FNT; or what nyb_train_set_lr says.
- * NYB_INVALID for labels; NYB_NONFINITE where the recipe stops at NaN and infinities,
- * the weights are then those before. */
+ * NYB_INVALID for labels and NULL; NYB_NONFINITE where the recipe stops at NaN and infinities, the
+ * weights are then those before. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *x,
                                                  const int32_t *labels, double *loss,
                                                  nyb_error *err);
@@ -133,7 +141,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_batch(nyb_train *train, const float 
  */
 NYB_API void nyb_train_get_loading(const nyb_train *train, uint64_t *n_batches, double *seconds);
 
-/* One part of a step: a quantization, a product, an operator, or what comes around them. */
+/* One part of a step: a quantization, a product, an operator, or what comes around them. layer is
+ * the model's and lives as long; the other strings are for good. */
 typedef struct nyb_trace_line {
     char kind[64];      /* "encode", "gemm dx", "batchnorm+relu forward", "update" ... */
     const char *layer;  /* "layer1.0.conv1"; "" where there is none; so are the next four */
@@ -150,6 +159,7 @@ typedef struct nyb_trace_line {
 } nyb_trace_line;
 /* Parts of the step that comes next, in no order of time. */
 NYB_API size_t nyb_train_trace_count(const nyb_train *train);
+/* Beyond the last part all strings are "", the rest is 0 and NULL. */
 NYB_API void nyb_train_trace_at(const nyb_train *train, size_t i, nyb_trace_line *line);
 /* From now on nyb_train_step calls fn when part i begins, and thereby the former ends; with
  * nyb_train_trace_count when the last one ends. fn reads the clock, results do not change. NULL:
@@ -170,7 +180,8 @@ typedef struct nyb_train_summary {
 } nyb_train_summary;
 NYB_API void nyb_train_summarize(const nyb_train *train, nyb_train_summary *summary);
 
-/* What the graph compiler decided. One line per product of each GEMM layer. */
+/* What the graph compiler decided. One line per product of each GEMM layer. layer is the model's
+ * and lives as long; the other strings are for good. */
 typedef struct nyb_explain_line {
     const char *layer;   /* "layer1.0.conv1" */
     const char *product; /* "fwd", "dgrad", "wgrad", "fwd again" (recompute = products) */
@@ -181,6 +192,7 @@ typedef struct nyb_explain_line {
     uint64_t sum_length; /* products in the longest of its sums */
 } nyb_explain_line;
 NYB_API size_t nyb_train_explain_count(const nyb_train *train);
+/* Beyond the last line the strings are NULL, a and b "", the rest 0; so is the energy below. */
 NYB_API void nyb_train_explain_at(const nyb_train *train, size_t i, nyb_explain_line *line);
 /* Operations and energy of the product of line i. */
 NYB_API void nyb_train_energy_at(const nyb_train *train, size_t i, nyb_energy *energy);
@@ -200,7 +212,7 @@ NYB_API size_t nyb_train_tensor_count(const nyb_train *train);
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_tensor_at(const nyb_train *train, size_t i,
                                                       nyb_tensor_info *info, nyb_error *err);
 /* Reads and writes a parameter or buffer by name ("fc.weight"), in PyTorch's order (OIHW). n is the
- * number of floats; NYB_UNKNOWN, NYB_SHAPE. */
+ * number of floats; NYB_UNKNOWN, NYB_SHAPE, NYB_INVALID for NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_get_tensor(const nyb_train *train, const char *name,
                                                        float *values, size_t n, nyb_error *err);
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_set_tensor(nyb_train *train, const char *name,
