@@ -71,6 +71,10 @@ static int compare(const char *full, const float *want, int n_dims, const size_t
         cli_error(full, "its shape is (%s), not (%s)", a, b);
         return CLI_FAILURE;
     }
+    if (got->rounded) {
+        cli_error(full, "some of its numbers are not f32, as those of the folder are");
+        return CLI_FAILURE;
+    }
     for (int d = 1; d < n_dims; d++)
         per_case *= dims[d];
     for (size_t i = 0; i < got->n; i++)

@@ -173,9 +173,12 @@ static int write_format(vectors *v, const nyb_format *f, const input *in)
     b->in = in;
     fill(in, b->x);
     snprintf(text, sizeof text, "%s/absmax/%s", nyb_format_name(f), in->word);
-    if (nyb_spec_parse(text, &any, &err) != NYB_OK) { /* not with these groups (int4m) */
-        free(b);
-        return CLI_OK;
+    if (nyb_spec_parse(text, &any, &err) != NYB_OK) { /* a format that needs no scale */
+        snprintf(text, sizeof text, "%s/unit/%s", nyb_format_name(f), in->word);
+        if (nyb_spec_parse(text, &any, &err) != NYB_OK) { /* not with these groups (int4m) */
+            free(b);
+            return CLI_OK;
+        }
     }
     b->n_groups = nyb_quant_group_count(&any, in->rows, in->cols);
     b->parts = cli_alloc(CASES_MAX * b->n_groups * PARTS, sizeof *b->parts);

@@ -18,6 +18,7 @@ typedef struct nyb_array {
     size_t dims[NYB_ARRAY_DIMS];
     size_t n; /* product of dims */
     float *values;
+    int rounded; /* nyb_array_load: some number of the file is not an f32 */
 } nyb_array;
 
 /* Reads a .npy file of b1, i1, u1, i2, u2, f2, i4, u4, f4, i8, u8 or f8 (little endian, C order),

@@ -94,7 +94,7 @@ typedef struct nyb_quant_stats {
  * along the columns.
  *   codes: rows*cols bytes, one code each (formats of at most 8 bits, no Householder mix, else
  *   NYB_INVALID), or NULL
- *   values: rows*cols dequantized f32, a mix taken back, or NULL; may be x if stats is NULL
+ *   values: rows*cols dequantized f32, a mix taken back, or NULL; may be x
  *   stats: or NULL
  * seed, step, draw (below 256) select the random bits (NUMERICS 0.2, role 15, tensor 0); the same
  * arguments always give the same codes.

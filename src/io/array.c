@@ -4,6 +4,25 @@
 
 _Static_assert(NYB_ARRAY_DIMS == NYB_NPY_DIMS, "public and internal arrays have the same rank");
 
+/* Whether f32 lacks some of the numbers. */
+static int is_rounded(const nyb_npy *npy, const float *values)
+{
+#define COMPARE(word, type)                                                                        \
+    if (strcmp(npy->dtype, word) == 0)                                                             \
+        for (size_t i = 0; i < npy->n; i++) {                                                      \
+            const long double from = ((const type *)npy->data)[i];                                 \
+            if (from == from && (long double)values[i] != from)                                    \
+                return 1;                                                                          \
+        }
+    COMPARE("i4", int32_t)
+    COMPARE("u4", uint32_t)
+    COMPARE("i8", int64_t)
+    COMPARE("u8", uint64_t)
+    COMPARE("f8", double)
+#undef COMPARE
+    return 0;
+}
+
 nyb_status nyb_array_load(const char *path, nyb_array *array, nyb_error *err)
 {
     *array = (nyb_array){0};
@@ -16,6 +35,7 @@ nyb_status nyb_array_load(const char *path, nyb_array *array, nyb_error *err)
         memcpy(array->dims, npy.dims, sizeof array->dims);
         array->n = npy.n;
         array->values = values;
+        array->rounded = is_rounded(&npy, values);
     }
     nyb_npy_free(&npy);
     return status;

@@ -122,6 +122,10 @@ npy print q.npy
 prints "2,3: 0 1 -2 3 7 -7"
 npy print c.npy
 prints "2,3: 0 1 14 3 7 9"
+for codes in ./q.npy "$work/q.npy" ../"$(basename "$work")"/new.npy; do # one file under two names
+    run 2 quantize int4/absmax x.npy "$(basename "$codes")" --codes "$codes"
+    says "--codes"
+done
 # LUQ's grid, to nearest: halves go up, 1.5 is the boundary of an octave
 npy write g.npy 8 64 1 0.4 0.5 1.5 -3 48 -0.25
 run 0 quantize e3m0/absmax/tensor/nearest g.npy q.npy --codes c.npy

@@ -47,6 +47,21 @@ broken sums/x.npy
 broken sums/y.npy
 grep -q ' in [a-z0-9/]*$' "$work/err" || fail "the case is not named: $(cat "$work/err")"
 
+# numbers that f32 would round to the right ones
+cp "$work/golden/blocks/y.npy" "$work/y.npy"
+python3 - "$work/golden/blocks/y.npy" <<'END'
+import ast, array, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<H", data[8:10])[0]
+header, values = data[10:10 + n].decode(), array.array("f", data[10 + n:])
+header = header.replace("<f4", "<f8").encode()
+near = array.array("d", (x * (1 + 1e-9) for x in values))
+open(sys.argv[1], "wb").write(data[:10] + header + near.tobytes())
+END
+run 1 vectors --check golden
+says "blocks/y.npy" "not f32"
+mv "$work/y.npy" "$work/golden/blocks/y.npy"
+
 # the index and both numbers are named
 cp "$work/golden/formats/int4.values.npy" "$work/int4.npy"
 npy write golden/formats/int4.values.npy 16 0 1 2 3 4 5 6 7 -8 -7 -6 -5 -4 -3.5 -2 -1
