@@ -6,8 +6,8 @@ const nyb_recipe_record nyb_recipe_hfp8 = {
     .source = "Sun et al.: Hybrid 8-bit Floating Point (HFP8) Training and Inference for "
               "Deep Neural Networks, NeurIPS 2019",
     .differs = "the published \"bias of 4\" is a total exponent bias of 11; dynamic loss "
-               "scaling of the usual kind; first and last layer have fp16 operands; updates "
-               "in f32 (--set update=e6m9 for 1-6-9)",
+               "scaling also steps back where a gradient exceeds FP8's range; first and last "
+               "layer have fp16 operands; updates in f32 (--set update=e6m9 for 1-6-9)",
     .fields = "fwd.x       = e4m3b11/unit\n"
               "fwd.w       = e4m3b11/unit\n"
               "dgrad.dy    = e5m2/unit\n"

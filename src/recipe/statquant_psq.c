@@ -6,8 +6,9 @@ const nyb_recipe_record nyb_recipe_statquant_psq = {
              "gradients",
     .source = "Chen, Gai, Yao, Mahoney, Gonzalez: A Statistical Framework for Low-bitwidth "
               "Training of Deep Neural Networks (StatQuant), NeurIPS 2020, arXiv:2010.14298",
-    .differs = "zero is always on the grid (the published activation quantizer moves it); "
-               "ranges of evaluation come from each batch; sums are exact",
+    .differs = "zero is always on the grids of weights, inputs and dW's gradients (the "
+               "published activation quantizer moves it); ranges of evaluation come from each "
+               "batch; sums are exact; batch normalisation is f32",
     .fields = "fwd.x    = uint8/ptq\n"
               "fwd.w    = uint8/ptq\n"
               "dgrad.dy = uint4/psq/row/stochastic\n"
