@@ -155,8 +155,7 @@ static void encode_nybbles(uint32_t cpu, const nyb_grouped *g, size_t first, siz
         } else {
             ragged_block(p, kernel, &steps, &at, codes);
         }
-        for (size_t i = 0; i < NYB_BLOCK_BYTES; i++)
-            out[i] = (uint8_t)(codes[i] | codes[NYB_BLOCK_BYTES + i] << 4);
+        nyb_packed_join(codes, out);
     }
 }
 
@@ -187,8 +186,7 @@ static void flat_nybbles(uint32_t cpu, const nyb_grouped *g, size_t first, size_
             kernel->codes_128(&steps, last, codes);
             memset(codes + (n - at), 0, BLOCK - (n - at));
         }
-        for (size_t i = 0; i < NYB_BLOCK_BYTES; i++)
-            out[i] = (uint8_t)(codes[i] | codes[NYB_BLOCK_BYTES + i] << 4);
+        nyb_packed_join(codes, out);
     }
 }
 

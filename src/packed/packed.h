@@ -28,6 +28,14 @@
 #define NYB_BLOCK_BYTES 64
 #define NYB_PITCH       16
 
+/* A block of codes of 4 bits, in order, to its bytes. */
+static inline void nyb_packed_join(const uint8_t codes[NYB_BLOCK_CODES],
+                                   uint8_t bytes[NYB_BLOCK_BYTES])
+{
+    for (size_t i = 0; i < NYB_BLOCK_BYTES; i++)
+        bytes[i] = (uint8_t)(codes[i] | codes[NYB_BLOCK_BYTES + i] << 4);
+}
+
 /* What the codes of some rows are worth: offset + (units[code] * format->unit) * scale, each
  * rounded; nothing is added where offset is 0. */
 typedef struct nyb_line {

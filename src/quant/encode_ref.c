@@ -49,20 +49,17 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
 {
     const bool nybbles = spec->format->bits == 4;
     uint32_t r23[NYB_BLOCK_CODES] = {0};
+    uint8_t block[NYB_BLOCK_CODES];
 
     for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
         if (nyb_rounding_draws(spec->rounding))
             draw(spec, stream, first + i, r23);
-        for (size_t j = 0; j < NYB_BLOCK_CODES; j++) {
-            unsigned code = nyb_encode_one(spec, inv_scale, x[i + j], r23[j]);
-
-            if (!nybbles)
-                codes[i + j] = (uint8_t)code;
-            else if (j < NYB_BLOCK_BYTES)
-                codes[i / 2 + j] = (uint8_t)code;
-            else
-                codes[i / 2 + j - NYB_BLOCK_BYTES] |= (uint8_t)(code << 4);
-        }
+        for (size_t j = 0; j < NYB_BLOCK_CODES; j++)
+            block[j] = (uint8_t)nyb_encode_one(spec, inv_scale, x[i + j], r23[j]);
+        if (nybbles)
+            nyb_packed_join(block, codes + i / 2);
+        else
+            memcpy(codes + i, block, sizeof block);
     }
     return true;
 }

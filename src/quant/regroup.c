@@ -36,12 +36,10 @@ static void store_block(const nyb_packed *p, const uint8_t codes[BLOCK], size_t 
 {
     uint8_t *out = p->codes + (p->format->bits == 4 ? flat / 2 : flat);
 
-    if (p->format->bits != 4) {
+    if (p->format->bits == 4)
+        nyb_packed_join(codes, out);
+    else
         memcpy(out, codes, BLOCK);
-        return;
-    }
-    for (size_t i = 0; i < NYB_BLOCK_BYTES; i++)
-        out[i] = (uint8_t)(codes[i] | codes[NYB_BLOCK_BYTES + i] << 4);
 }
 
 /* ---- any pitch: code by code ------------------------------------------------------------------
