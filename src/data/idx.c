@@ -70,8 +70,9 @@ static nyb_status load(const char *dir, const char *name, int n_dims, size_t dim
     return status;
 }
 
-static nyb_status load_part(const char *dir, const char *images, const char *labels, size_t *h,
-                            size_t *w, nyb_part *part, nyb_error *err)
+/* size: height and width of the part's images. */
+static nyb_status load_part(const char *dir, const char *images, const char *labels, size_t size[2],
+                            nyb_part *part, nyb_error *err)
 {
     size_t dims[3] = {0, 0, 0}, n_labels[3] = {0, 0, 0};
 
@@ -80,23 +81,30 @@ static nyb_status load_part(const char *dir, const char *images, const char *lab
     if (dims[0] != n_labels[0])
         return nyb_fail(err, NYB_CORRUPT, "%s has %zu images, %s has %zu labels", images, dims[0],
                         labels, n_labels[0]);
-    if ((*h || *w) && (*h != dims[1] || *w != dims[2]))
-        return nyb_fail(err, NYB_CORRUPT, "training images are %zux%zu, test images %zux%zu", *h,
-                        *w, dims[1], dims[2]);
+    if (dims[1] == 0 || dims[2] == 0)
+        return nyb_fail(err, NYB_CORRUPT, "%s has images of %zux%zu pixels", images, dims[1],
+                        dims[2]);
     part->n = dims[0];
-    *h = dims[1];
-    *w = dims[2];
+    size[0] = dims[1];
+    size[1] = dims[2];
     return NYB_OK;
 }
 
 static nyb_status open_dir(const char *dir, nyb_data *d, nyb_error *err)
 {
+    size_t train[2] = {0, 0}, test[2] = {0, 0};
+
     if (!*dir)
         return nyb_fail(err, NYB_INVALID, "want idx:DIR");
-    NYB_TRY(load_part(dir, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", &d->h, &d->w,
-                      &d->train, err));
-    NYB_TRY(load_part(dir, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", &d->h, &d->w,
-                      &d->test, err));
+    NYB_TRY(load_part(dir, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", train, &d->train,
+                      err));
+    NYB_TRY(
+        load_part(dir, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", test, &d->test, err));
+    if (train[0] != test[0] || train[1] != test[1])
+        return nyb_fail(err, NYB_CORRUPT, "training images are %zux%zu, test images %zux%zu",
+                        train[0], train[1], test[0], test[1]);
+    d->h = train[0];
+    d->w = train[1];
     d->c = 1;
     for (size_t i = 0; i < d->train.n; i++)
         d->classes = nyb_max(d->classes, (size_t)d->train.labels[i] + 1);

@@ -231,6 +231,34 @@ static void a_set_without_images_is_refused(void **state)
     folder_remove(&f);
 }
 
+/* Headers alone, which promise no pixels: of images without height or width, in one part or both.
+ */
+static void images_of_no_size_are_refused(void **state)
+{
+    static const uint32_t sizes[][4] = {{0, 0, 6, 4}, {0, 4, 6, 4}, {6, 0, 6, 4},
+                                        {6, 4, 0, 0}, {6, 4, 6, 0}, {0, 0, 0, 0}};
+    folder f;
+    idx_set s;
+
+    (void)state;
+    folder_make(&f);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const uint32_t *z = sizes[i];
+        nyb_data *data;
+        nyb_error err = {0};
+
+        idx_set_make(&s);
+        s.n[0] = idx_make(s.file[0], 3, (const uint32_t[]){N_TRAIN, z[0], z[1]}, 1, 251);
+        s.n[2] = idx_make(s.file[2], 3, (const uint32_t[]){N_TEST, z[2], z[3]}, 9, 251);
+        idx_set_write(&f, &s);
+        assert_int_equal(open_idx(&f, &data, &err), NYB_CORRUPT);
+        assert_null(data);
+        assert_non_null(strstr(err.text, z[0] && z[1] ? "t10k-images" : "train-images"));
+        assert_non_null(strstr(err.text, "pixels"));
+    }
+    folder_remove(&f);
+}
+
 static void fashion_mnist_is_found_under_the_root(void **state)
 {
     folder root, f;
@@ -521,6 +549,7 @@ int main(void)
         cmocka_unit_test(absurd_dimensions_are_refused),
         cmocka_unit_test(missing_and_truncated_files_are_named),
         cmocka_unit_test(a_set_without_images_is_refused),
+        cmocka_unit_test(images_of_no_size_are_refused),
         cmocka_unit_test(fashion_mnist_is_found_under_the_root),
         cmocka_unit_test(cifar_planes_become_pixels),
         cmocka_unit_test(damaged_cifar_is_refused),
