@@ -131,6 +131,60 @@ char *cli_job_config(const cli_job *job)
     return text;
 }
 
+static const char *const spec_keys[] = {"data", "limit-train", "limit-test", "model"};
+#define N_SPEC_KEYS (sizeof spec_keys / sizeof spec_keys[0])
+
+static size_t key_count(void)
+{
+    return N_SPEC_KEYS + nyb_train_option_count() + nyb_recipe_field_count();
+}
+
+/* The i-th key of a config.txt, without RECIPE_PREFIX. */
+static const char *key_at(size_t i, bool *of_recipe)
+{
+    const size_t n_fixed = N_SPEC_KEYS + nyb_train_option_count();
+    *of_recipe = i >= n_fixed;
+    if (i < N_SPEC_KEYS)
+        return spec_keys[i];
+    return *of_recipe ? nyb_recipe_field_key(i - n_fixed) : nyb_train_option_key(i - N_SPEC_KEYS);
+}
+
+/* Which of the keys this is; key_count() if it is none. */
+static size_t find_key(const char *key)
+{
+    bool wanted = strncmp(key, RECIPE_PREFIX, strlen(RECIPE_PREFIX)) == 0, of_recipe;
+    if (wanted)
+        key += strlen(RECIPE_PREFIX);
+    for (size_t i = 0; i < key_count(); i++)
+        if (strcmp(key_at(i, &of_recipe), key) == 0 && of_recipe == wanted)
+            return i;
+    return key_count();
+}
+
+/* Whether every config.txt has this key: all but parts of others, and texts that may be empty. */
+static bool is_always_there(size_t i)
+{
+    bool of_recipe;
+    const char *key = key_at(i, &of_recipe);
+    if (!of_recipe)
+        return true;
+    return !nyb_recipe_field_is_part(i - N_SPEC_KEYS - nyb_train_option_count()) &&
+           strcmp(key, "about") != 0 && strcmp(key, "source") != 0 && strcmp(key, "differs") != 0;
+}
+
+static int check_keys(const bool *seen, const char *path)
+{
+    for (size_t i = 0; i < key_count(); i++) {
+        bool of_recipe;
+        const char *key = key_at(i, &of_recipe);
+        if (seen[i] || !is_always_there(i))
+            continue;
+        cli_error(path, "the line %s%s = ... is missing", of_recipe ? RECIPE_PREFIX : "", key);
+        return CLI_FAILURE;
+    }
+    return CLI_OK;
+}
+
 /* The whole file as a string in *text, or false with errno. */
 static bool read_text(const char *path, char **text)
 {
@@ -180,7 +234,32 @@ static nyb_status apply_line(cli_job *job, const char *key, const char *value, c
     return NYB_OK;
 }
 
-static int read_lines(cli_job *job, const char *path)
+/* Cuts a line at its " = ", notes its key and applies it; false after reporting what is wrong. */
+static bool read_line(cli_job *job, const char *path, int number, char *line, bool *seen,
+                      const char **name)
+{
+    nyb_error err;
+    char *equals = strstr(line, " = ");
+    if (!equals) {
+        cli_error(path, "line %d is not of the form key = value", number);
+        return false;
+    }
+    *equals = 0;
+    size_t key = find_key(line);
+    if (key < key_count() && seen[key]) {
+        cli_error(path, "line %d: %s is there a second time", number, line);
+        return false;
+    }
+    if (key < key_count())
+        seen[key] = true;
+    if (apply_line(job, line, equals + 3, name, &err) != NYB_OK) {
+        cli_error(path, "line %d: %s", number, err.text);
+        return false;
+    }
+    return true;
+}
+
+static int read_lines(cli_job *job, const char *path, bool *seen)
 {
     nyb_error err;
     const char *name = NULL;
@@ -190,26 +269,13 @@ static int read_lines(cli_job *job, const char *path)
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
-        if (*line == 0 || *line == '#')
-            continue;
-        char *equals = strstr(line, " = ");
-        if (!equals) {
-            cli_error(path, "line %d is not of the form key = value", number);
+        if (*line && *line != '#' && !read_line(job, path, number, line, seen, &name))
             return CLI_FAILURE;
-        }
-        *equals = 0;
-        if (apply_line(job, line, equals + 3, &name, &err) != NYB_OK) {
-            cli_error(path, "line %d: %s", number, err.text);
-            return CLI_FAILURE;
-        }
     }
-    if (!job->data_spec || !job->model_spec || !name) {
-        cli_error(path, "data, model or recipe.name is missing");
-        return CLI_FAILURE;
-    }
-    if (nyb_recipe_set(job->recipe, "name", name, &err) != NYB_OK)
+    int exit_status = check_keys(seen, path);
+    if (exit_status == CLI_OK && nyb_recipe_set(job->recipe, "name", name, &err) != NYB_OK)
         return cli_fail(path, &err);
-    return CLI_OK;
+    return exit_status;
 }
 
 int cli_job_read_config(cli_job *job, const char *dir)
@@ -229,7 +295,10 @@ int cli_job_read_config(cli_job *job, const char *dir)
     nyb_train_defaults(&job->options);
     if (nyb_recipe_create("f32", &job->recipe, &err) != NYB_OK)
         return cli_fail(path, &err);
-    return read_lines(job, path);
+    bool *seen = cli_alloc(key_count(), sizeof *seen);
+    int exit_status = read_lines(job, path, seen);
+    free(seen);
+    return exit_status;
 }
 
 /* ---- lists for help texts ----------------------------------------------------------------- */

@@ -166,6 +166,28 @@ nyb_status nyb_recipe_set(nyb_recipe *recipe, const char *key, const char *value
     return NYB_OK;
 }
 
+nyb_status nyb_recipe_sha256(const nyb_recipe *recipe, char hex[65], nyb_error *err)
+{
+    nyb_recipe plain;
+    nyb_sha256 sha;
+    NYB_TRY(nyb_recipe_init(&plain, err));
+    nyb_sha256_begin(&sha);
+    for (size_t i = 0; i < nyb_recipe_field_count(); i++) {
+        const char *key = nyb_recipe_field_key(i);
+        char value[256], usual[256], line[400];
+        if (nyb_recipe_field_is_part(i) || is_description(key) || strcmp(key, "recompute") == 0)
+            continue;
+        nyb_recipe_field_print(recipe, i, value, sizeof value);
+        nyb_recipe_field_print(&plain, i, usual, sizeof usual);
+        if (strcmp(value, usual) == 0)
+            continue;
+        snprintf(line, sizeof line, "%s = %s\n", key, value);
+        nyb_sha256_add(&sha, line, strlen(line));
+    }
+    nyb_sha256_end(&sha, hex);
+    return NYB_OK;
+}
+
 const char *nyb_recipe_name(const nyb_recipe *recipe)
 {
     return recipe->name;

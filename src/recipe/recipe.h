@@ -160,6 +160,11 @@ NYB_MUST_CHECK nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *
 /* The part of it that holds after each change of a key: operands, not yet whole products. */
 NYB_MUST_CHECK nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_error *err);
 
+/* SHA-256 of what decides results: "key = value" lines of the fields that f32 has otherwise, so
+ * that a key which a later version adds changes no older hash. Names and texts do not count, nor
+ * does `recompute`: the same bits. */
+NYB_MUST_CHECK nyb_status nyb_recipe_sha256(const nyb_recipe *recipe, char hex[65], nyb_error *err);
+
 /* ---- text.c: recipe files ----------------------------------------------------------------- */
 
 /* Applies `key = value` lines; where names the text in errors ("my.recipe"). A `base` line is

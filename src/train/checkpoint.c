@@ -78,7 +78,7 @@ nyb_status nyb_weights_sha256(const nyb_graph *g, char hex[65], nyb_error *err)
 typedef struct bundle {
     nyb_st_tensor *tensors;
     size_t n, n_capacity;
-    nyb_st_meta *meta; /* room for six and one per parameter */
+    nyb_st_meta *meta; /* room for seven and one per parameter */
     size_t n_meta;
     bool failed; /* out of memory */
 } bundle;
@@ -151,7 +151,7 @@ static nyb_status bundle_begin(bundle *b, const nyb_train *t, nyb_error *err)
     *b = (bundle){0};
     b->n_capacity = (size_t)g->n_params * 3 + (size_t)g->model->n_gemms * (NYB_SLOTS + 2);
     b->tensors = nyb_alloc(b->n_capacity * sizeof *b->tensors);
-    b->meta = nyb_alloc((6 + (size_t)g->n_params) * sizeof *b->meta);
+    b->meta = nyb_alloc((7 + (size_t)g->n_params) * sizeof *b->meta);
     if (!b->tensors || !b->meta) {
         bundle_free(b);
         return nyb_fail(err, NYB_MEMORY, "out of memory while saving");
@@ -237,10 +237,11 @@ static nyb_slot_state *slot_of(const nyb_graph *g, int layer, nyb_slot slot)
 nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
 {
     const nyb_graph *g = t->graph;
-    char progress[NYB_PROGRESS_BYTES], seed[32], batch[32];
+    char progress[NYB_PROGRESS_BYTES], seed[32], batch[32], recipe[65];
     nyb_status status;
     bundle b;
 
+    NYB_TRY(nyb_recipe_sha256(&t->recipe, recipe, err));
     NYB_TRY(bundle_begin(&b, t, err));
     for (int i = 0; i < g->n_params; i++) {
         const nyb_param *p = &g->params[i];
@@ -259,6 +260,7 @@ nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err)
     nyb_progress_print(&t->progress, progress);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)g->seed);
     snprintf(batch, sizeof batch, "%d", t->options.batch);
+    put_meta(&b, "recipe_sha256", recipe);
     put_meta(&b, "seed", seed);
     put_meta(&b, "batch", batch);
     put_meta(&b, "progress", progress);
@@ -331,6 +333,22 @@ static void forget_codes(nyb_graph *g)
     memset(g->weight_scale, 0, (size_t)g->model->n_gemms * sizeof *g->weight_scale);
 }
 
+/* The name alone could stand for other fields than it did. */
+static nyb_status check_recipe(const nyb_train *t, const nyb_st_file *file, nyb_error *err)
+{
+    const char *found = nyb_st_meta_find(file, "recipe_sha256");
+    char want[65];
+
+    NYB_TRY(check_meta(file, "recipe", t->recipe.name, err));
+    NYB_TRY(nyb_recipe_sha256(&t->recipe, want, err));
+    if (found && strcmp(found, want) != 0)
+        return nyb_fail(
+            err, NYB_INVALID,
+            "the state was made with another recipe of the name '%s': its fields differ",
+            t->recipe.name);
+    return NYB_OK;
+}
+
 static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *err)
 {
     const char *progress = nyb_st_meta_find(file, "progress");
@@ -346,7 +364,7 @@ static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *e
                         (unsigned long long)g->seed);
     snprintf(batch, sizeof batch, "%d", t->options.batch);
     NYB_TRY(check_meta(file, "model", t->model->name, err));
-    NYB_TRY(check_meta(file, "recipe", t->recipe.name, err));
+    NYB_TRY(check_recipe(t, file, err));
     NYB_TRY(check_meta(file, "batch", batch, err));
     forget_codes(g);
     for (int i = 0; i < g->n_params; i++) {

@@ -194,6 +194,32 @@ echo "nonsense = 1" >>"$work/cut/config.txt"
 run 1 eval cut
 says "config.txt" "nonsense"
 
+# A config.txt that lost lines, or has one twice, would be another run under the old name.
+run 0 train $base --out part --quiet --max-steps 10
+cp -r "$work/part" "$work/edited"
+sed -i '/^recipe.name/q' "$work/edited/config.txt"
+run 1 train --resume edited --quiet
+says "edited/config.txt" "recipe.fwd.x" "missing"
+run 1 eval edited
+for key in $(sed -n 's/^\([a-z][^ ]*\) = .*/\1/p' "$work/part/config.txt"); do
+    cp "$work/part/config.txt" "$work/edited/config.txt"
+    grep "^$key = " "$work/part/config.txt" >>"$work/edited/config.txt"
+    run 1 train --resume edited --quiet
+    says "edited/config.txt" "$key" "second time"
+    case $key in recipe.about | recipe.source | recipe.differs) continue ;; esac
+    grep -v "^$key = " "$work/part/config.txt" >"$work/edited/config.txt"
+    run 1 train --resume edited --quiet
+    says "edited/config.txt" "$key" "missing"
+done
+sed 's/^recipe.wgrad.dy.samples = .*/recipe.wgrad.dy.samples = 3/' "$work/part/config.txt" \
+    >"$work/edited/config.txt"
+run 1 train --resume edited --quiet
+says "edited" "another recipe" "luq+edges=recipe"
+sed 's/^recipe.recompute = .*/recipe.recompute = products/; s/^recipe.about = .*/recipe.about = x/' \
+    "$work/part/config.txt" >"$work/edited/config.txt"
+run 0 train --resume edited --quiet
+same "$(sha "$work/edited")" "$(sha "$work/a")" "weights of a run with another recipe.recompute"
+
 # A file may not grow past 8 KiB, as on a full disk: the failure is told, the old checkpoint lives.
 run 0 train $long --out full --quiet --max-steps 20 --checkpoint-every 20
 before=$(sha256sum <"$work/full/state.safetensors")

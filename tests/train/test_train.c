@@ -424,10 +424,14 @@ static void states_of_other_runs_are_refused(void **state)
     static const struct {
         const char *recipe, *model, *says;
         int batch;
-    } others[] = {{"luq", "mlp:32", NULL, 16},
-                  {"luq_naive", "mlp:32", "luq_naive", 16},
-                  {"luq", "mlp:33", "", 16},
-                  {"luq", "mlp:32", "'8'", 8}};
+        const char *sets[4];
+    } others[] = {{"luq", "mlp:32", NULL, 16, {0}},
+                  {"luq", "mlp:32", NULL, 16, {"recompute=products", "about=x", "name=luq"}},
+                  {"luq_naive", "mlp:32", "luq_naive", 16, {0}},
+                  {"luq", "mlp:32", "another recipe", 16, {"wgrad.dy.samples=3", "name=luq"}},
+                  {"luq", "mlp:32", "another recipe", 16, {"finish.lr=0.5", "name=luq"}},
+                  {"luq", "mlp:33", "", 16, {0}},
+                  {"luq", "mlp:32", "'8'", 8, {0}}};
 
     (void)state;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
@@ -442,12 +446,13 @@ static void states_of_other_runs_are_refused(void **state)
                              NYB_OK);
             fixture_free(&f);
         }
-        fixture_init(&f, "auto", 1, others[i].model, others[i].recipe, NULL, others[i].batch, 32);
+        fixture_init(&f, "auto", 1, others[i].model, others[i].recipe, others[i].sets,
+                     others[i].batch, 32);
         fixture_start(&f);
         status = nyb_train_resume(f.train, fixture_folder, &err);
-        assert_true((status == NYB_OK) == (i == 0));
-        assert_true(i == 0 || strstr(err.text, others[i].says));
-        assert_int_equal(f.train->progress.step, i == 0 ? 2 : 0);
+        assert_true((status == NYB_OK) == !others[i].says);
+        assert_true(!others[i].says || strstr(err.text, others[i].says));
+        assert_int_equal(f.train->progress.step, others[i].says ? 0 : 2);
         fixture_free(&f);
     }
 }
