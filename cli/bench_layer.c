@@ -150,7 +150,7 @@ static int run(nyb_context *context, const bench_values *v, const char *what,
         return exit_status;
     }
     add_sum(&b);
-    json_object_set_new(extra, "recipe", json_string(v->recipe));
+    json_object_set_new(extra, "recipe", cli_json_string(v->recipe));
     json_object_set_new(extra, "limits", bench_limits_json(&b.limits));
     return bench_report(context, what, b.lines, b.n, v->json, extra);
 }

@@ -48,12 +48,12 @@ static int measure_step(cli_job *job, const cli_input *input, const bench_values
     }
     nyb_train_summary summary;
     nyb_train_summarize(job->train, &summary);
-    json_t *extra =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "model", job->model_spec, "recipe",
-                  nyb_recipe_name(job->recipe), "input", v->input, "batch", (json_int_t)batch,
-                  "saved_activation_bytes", (json_int_t)summary.saved_activation_bytes,
-                  "arena_bytes", (json_int_t)summary.arena_bytes, "step_bytes",
-                  (json_int_t)(summary.arena_bytes - 3 * sizeof(float) * summary.n_parameters));
+    json_t *extra = json_pack(
+        "{s:o, s:o, s:s, s:I, s:I, s:I, s:I}", "model", cli_json_string(job->model_spec), "recipe",
+        cli_json_string(nyb_recipe_name(job->recipe)), "input", v->input, "batch",
+        (json_int_t)batch, "saved_activation_bytes", (json_int_t)summary.saved_activation_bytes,
+        "arena_bytes", (json_int_t)summary.arena_bytes, "step_bytes",
+        (json_int_t)(summary.arena_bytes - 3 * sizeof(float) * summary.n_parameters));
     if (split) {
         json_object_set_new(extra, "split", bench_split_json(split));
         json_object_set_new(extra, "limits", bench_limits_json(&limits));

@@ -43,11 +43,20 @@ static bool is_same(const json_t *a, const json_t *b)
            json_equal(json_object_get(a, "seed"), json_object_get(b, "seed"));
 }
 
+/* The record's text is this one, as JSON has it. */
+static bool has_text(const json_t *record, const char *key, const char *text)
+{
+    json_t *wanted = cli_json_string(text);
+    bool has = json_equal(json_object_get(record, key), wanted);
+    json_decref(wanted);
+    return has;
+}
+
 bool board_record_is(const json_t *record, const board_job *job)
 {
     return is_record(record) && !board_record_is_time(record) &&
-           strcmp(text_of(record, "model"), job->model->spec) == 0 &&
-           strcmp(text_of(record, "recipe"), job->recipe->label) == 0 &&
+           has_text(record, "model", job->model->spec) &&
+           has_text(record, "recipe", job->recipe->label) &&
            strcmp(text_of(record, "hash"), job->hash) == 0 &&
            json_integer_value(json_object_get(record, "seed")) == (json_int_t)job->seed;
 }

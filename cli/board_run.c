@@ -95,12 +95,13 @@ static int claim(const char *dir)
 
 json_t *board_describe_job(const board_campaign *c, const board_job *job)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:s}", "model",
-                     job->model->spec, "recipe", job->recipe->label, "hash", job->hash, "setup",
-                     job->model->setup, "seed", (json_int_t)job->seed, "changes", job->recipe->text,
-                     "version", nyb_version(), "commit", c->commit, "machine", c->machine,
-                     "threads", (json_int_t)nyb_context_threads(c->job.context), "cpu",
-                     nyb_context_cpu(c->job.context));
+    return json_pack(
+        "{s:o, s:o, s:s, s:o, s:I, s:o, s:s, s:o, s:o, s:I, s:s}", "model",
+        cli_json_string(job->model->spec), "recipe", cli_json_string(job->recipe->label), "hash",
+        job->hash, "setup", cli_json_string(job->model->setup), "seed", (json_int_t)job->seed,
+        "changes", cli_json_string(job->recipe->text), "version", nyb_version(), "commit",
+        cli_json_string(c->commit), "machine", cli_json_string(c->machine), "threads",
+        (json_int_t)nyb_context_threads(c->job.context), "cpu", nyb_context_cpu(c->job.context));
 }
 
 /* Engines that multiply the codes themselves. */
@@ -170,7 +171,7 @@ static json_t *describe_result(const board_campaign *c, const board_job *job, co
                   cli_json_real(s.samples_per_s)));
     if (diverged) {
         const char *why = status == NYB_NONFINITE ? err->text : "the loss at the end is no number";
-        json_object_set_new(record, "why", json_string(why));
+        json_object_set_new(record, "why", cli_json_string(why));
         return record;
     }
     json_object_update_new(record, json_pack("{s:f, s:f, s:s}", "test_acc", s.test_acc, "test_loss",

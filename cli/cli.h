@@ -111,6 +111,9 @@ int cli_close_output(void);
 int cli_print_json(json_t *json);
 /* A number; null if it is NaN or infinite, which JSON has not (and json_pack would fail on). */
 json_t *cli_json_real(double value);
+/* A string of any bytes; those that are not UTF-8 become U+FFFD (json_string and json_pack's s
+ * would fail). For what users name: data, models, recipes, files, machines. */
+json_t *cli_json_string(const char *text);
 /* The text as a JSON number if it is one, else as a string. */
 json_t *cli_json_value(const char *text);
 

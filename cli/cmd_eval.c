@@ -31,8 +31,9 @@ static int evaluate(cli_job *job, const char *dir, bool json)
     nyb_data_get_info(job->data, &info);
     if (json)
         return cli_print_json(
-            json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:s}", "model", job->model_spec, "data",
-                      job->data_spec, "recipe", nyb_recipe_name(job->recipe), "samples",
+            json_pack("{s:o, s:o, s:o, s:I, s:o, s:o, s:s}", "model",
+                      cli_json_string(job->model_spec), "data", cli_json_string(job->data_spec),
+                      "recipe", cli_json_string(nyb_recipe_name(job->recipe)), "samples",
                       (json_int_t)info.n_test, "test_acc", cli_json_real(accuracy), "test_loss",
                       cli_json_real(loss), "cpu", nyb_context_cpu(job->context)));
     const char *const headers[] = {"model", "recipe", "data", "samples", "accuracy", "loss"};

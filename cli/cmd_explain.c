@@ -53,7 +53,7 @@ static json_t *plan_json(const nyb_train *train)
         fclose(out);
     }
     for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n"))
-        json_array_append_new(lines, json_string(line));
+        json_array_append_new(lines, cli_json_string(line));
     free(text);
     return lines;
 }
@@ -63,8 +63,8 @@ static int print_json(const cli_job *job, bool plan)
     nyb_train_summary s;
     nyb_train_summarize(job->train, &s);
     json_t *json = totals(&s), *lines = json_array();
-    json_object_set_new(json, "model", json_string(job->model_spec));
-    json_object_set_new(json, "recipe", json_string(nyb_recipe_name(job->recipe)));
+    json_object_set_new(json, "model", cli_json_string(job->model_spec));
+    json_object_set_new(json, "recipe", cli_json_string(nyb_recipe_name(job->recipe)));
     json_object_set_new(json, "batch", json_integer(job->options.batch));
     for (size_t i = 0; i < nyb_train_explain_count(job->train); i++) {
         nyb_explain_line l;
@@ -242,10 +242,11 @@ static int print_energy_json(const cli_job *job)
                                          l.product, "a", l.a, "b", l.b, "engine", l.engine));
         json_array_append_new(lines, line);
     }
-    return cli_print_json(json_pack(
-        "{s:s, s:s, s:i, s:o, s:o, s:o, s:s}", "model", job->model_spec, "recipe",
-        nyb_recipe_name(job->recipe), "batch", job->options.batch, "picojoules_of_operations",
-        table_json(), "lines", lines, "step", energy_json(&step), "notes", energy_notes));
+    return cli_print_json(
+        json_pack("{s:o, s:o, s:i, s:o, s:o, s:o, s:s}", "model", cli_json_string(job->model_spec),
+                  "recipe", cli_json_string(nyb_recipe_name(job->recipe)), "batch",
+                  job->options.batch, "picojoules_of_operations", table_json(), "lines", lines,
+                  "step", energy_json(&step), "notes", energy_notes));
 }
 
 static int explain(const cli_job *job, const values *v)

@@ -128,7 +128,7 @@ static int show_json(const nyb_recipe *recipe)
         nyb_recipe_field_print(recipe, i, text, sizeof text);
         if (*text)
             json_object_set_new(json, nyb_recipe_field_key(i),
-                                i < 4 ? json_string(text) : cli_json_value(text));
+                                i < 4 ? cli_json_string(text) : cli_json_value(text));
     }
     return cli_print_json(json);
 }

@@ -49,11 +49,12 @@ static const cli_option options[] = {
 static int report_json(const cli_job *job, const nyb_train_summary *s)
 {
     json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:I, s:s}", "model", job->model_spec, "data",
-        job->data_spec, "recipe", nyb_recipe_name(job->recipe), "step", (json_int_t)s->step,
-        "epochs", job->options.epochs, "batch", job->options.batch, "seed",
-        (json_int_t)job->options.seed, "threads", (json_int_t)nyb_context_threads(job->context),
-        "cpu", nyb_context_cpu(job->context));
+        "{s:o, s:o, s:o, s:I, s:i, s:i, s:I, s:I, s:s}", "model", cli_json_string(job->model_spec),
+        "data", cli_json_string(job->data_spec), "recipe",
+        cli_json_string(nyb_recipe_name(job->recipe)), "step", (json_int_t)s->step, "epochs",
+        job->options.epochs, "batch", job->options.batch, "seed", (json_int_t)job->options.seed,
+        "threads", (json_int_t)nyb_context_threads(job->context), "cpu",
+        nyb_context_cpu(job->context));
     json_object_update_new(
         json, json_pack("{s:o, s:o, s:o, s:o}", "test_acc", cli_json_real(s->test_acc), "test_loss",
                         cli_json_real(s->test_loss), "seconds", cli_json_real(s->seconds),

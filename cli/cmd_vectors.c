@@ -42,9 +42,9 @@ static int all(vectors *v)
 static int report(const vectors *v, bool json)
 {
     if (json)
-        return cli_print_json(json_pack("{s:s, s:b, s:I, s:I}", "dir", v->dir, "checked", v->check,
-                                        "files", (json_int_t)v->n_files, "numbers",
-                                        (json_int_t)v->n_numbers));
+        return cli_print_json(json_pack("{s:o, s:b, s:I, s:I}", "dir", cli_json_string(v->dir),
+                                        "checked", v->check, "files", (json_int_t)v->n_files,
+                                        "numbers", (json_int_t)v->n_numbers));
     printf("%s: %llu files, %llu numbers%s\n", v->dir, (unsigned long long)v->n_files,
            (unsigned long long)v->n_numbers, v->check ? ", all as computed here" : "");
     return cli_close_output();

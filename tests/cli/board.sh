@@ -192,6 +192,13 @@ printf 'base = luq\nfwd.x = int8\n' >"$work/mine.recipe"
 run 0 bench recipes $common --recipes ./mine.recipe+edges=f32,f32 --out files --json
 same "$(json "$work/out" 'sorted(r["recipe"] for r in j["tables"][0]["rows"])')" \
     "['f32', 'mine+edges=f32']" "recipe files"
+cp "$work/mine.recipe" "$work/"$'\xfc.recipe'
+for trained in 2 0; do
+    run 0 bench recipes $common --recipes ./$'\xfc.recipe' --out latin --machine $'\xfc' --json
+    same "$(json "$work/out" 'ascii([(r["recipe"], r["seeds"]) for r in j["tables"][0]["rows"]])')" \
+        "[('\\ufffd', 2)]" "a recipe that is not UTF-8"
+    same "$(grep -c samples/s "$work/err")" $trained "runs of a recipe that is not UTF-8"
+done
 run 0 bench recipes $common --recipes luq+dgrad.dy=int4/absmax/tensor/stochastic --out files --seeds 1
 [ -e "$work/files/mlp:32/luq+dgrad.dy=int4_absmax_tensor_stochastic/seed1/result.json" ] ||
     fail "the folder of a recipe with slashes"

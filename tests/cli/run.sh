@@ -93,6 +93,11 @@ is_json
 run 0 recipe show luq --set wgrad.dy.samples=2 --set dgrad.dy.scale=hindsight --json
 same "$(json "$work/out" 'j["wgrad.dy.samples"], j["dgrad.dy"]')" \
     "(2, 'e3m0/hindsight/tensor/stochastic')" "--set"
+for key in name about source differs; do
+    run 0 recipe show luq --set "$key"=$'\xc3\xa4 \xed\xa0\x80 \xf0\x9f\x98\x80 \xe2\x82' --json
+    same "$(json "$work/out" "ascii(j['$key'])")" \
+        "'\\xe4 \\ufffd\\ufffd\\ufffd \\U0001f600 \\ufffd\\ufffd'" "$key that is not UTF-8"
+done
 run 2 recipe show lug
 says "lug" "luq_naive"
 run 2 recipe show luq --set wgrad.dy.sample=2

@@ -136,6 +136,23 @@ run 0 train --data idx:images --model mlp:16 --batch 16 --epochs 2 --out files -
     fail "a run does not go on from another folder: $(cat "$work/err")"
 (cd / && "$nybble" eval "$work/files") >"$work/out" 2>"$work/err" || fail "eval from another folder"
 
+# Names in bytes that are not UTF-8: U+FFFD in JSON.
+latin=$'Bilder-\xfc'
+mv "$work/images" "$work/$latin"
+run 0 train --data "idx:$latin" --model mlp:16 --batch 16 --epochs 1 --out latin --json \
+    --set $'name=\xe4\xc3\xa4'
+is_json
+same "$(json "$work/out" 'ascii([j["data"], j["recipe"]])')" "['idx:Bilder-\\ufffd', '\\ufffd\\xe4']" \
+    "names that are not UTF-8"
+run 0 eval latin --json
+is_json
+run 0 explain --model mlp:16 --set $'name=\xff' --json
+is_json
+run 0 explain --model mlp:16 --set $'name=\xff' --energy --json
+is_json
+run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --set $'name=\xff' --json
+is_json
+
 # ---- recipes, options --------------------------------------------------------------------------
 printf 'base = luq\nedges = recipe\nwgrad.dy.samples = 2\nfinish.epochs = 1\n' >"$work/two.recipe"
 run 0 train --data $data --model mlp:32 --recipe ./two.recipe --batch 32 --epochs 1 --out two --json
