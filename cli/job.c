@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "job.h"
 
@@ -188,7 +189,10 @@ static int check_keys(const bool *seen, const char *path)
 /* The whole file as a string in *text, or false with errno. */
 static bool read_text(const char *path, char **text)
 {
-    FILE *in = fopen(path, "rb");
+    struct stat st;
+    bool is_file = stat(path, &st) != 0 || S_ISREG(st.st_mode); /* else it may never end */
+    FILE *in = is_file ? fopen(path, "rb") : NULL;
+    errno = is_file ? errno : EINVAL;
     if (!in)
         return false;
     char *bytes = cli_alloc(CONFIG_MAX_BYTES + 1, 1);

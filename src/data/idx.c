@@ -6,12 +6,16 @@
 #include "data/parse.h"
 #include "io/io.h"
 
-nyb_status nyb_idx_parse(const uint8_t *bytes, size_t n_bytes, int n_dims, const char *what,
-                         size_t dims[3], const uint8_t **data, nyb_error *err)
+#define HEADER_MAX 16   /* bytes, of three dimensions */
+#define SLACK      4096 /* bytes beyond what a header promises that are read, to say how many */
+
+/* The header in the file's first n_bytes; *n: the bytes of data that it promises. */
+static nyb_status parse_header(const uint8_t *bytes, size_t n_bytes, int n_dims, const char *what,
+                               size_t dims[3], size_t *n, nyb_error *err)
 {
     const size_t n_header = 4 + 4 * (size_t)n_dims;
-    size_t n = 1;
 
+    *n = 1;
     if (n_bytes < n_header)
         return nyb_fail(err, NYB_CORRUPT, "%s has %zu bytes, fewer than an IDX header (%zu)", what,
                         n_bytes, n_header);
@@ -24,9 +28,19 @@ nyb_status nyb_idx_parse(const uint8_t *bytes, size_t n_bytes, int n_dims, const
         const uint8_t *b = bytes + 4 + 4 * i;
 
         dims[i] = (size_t)b[0] << 24 | (size_t)b[1] << 16 | (size_t)b[2] << 8 | b[3];
-        if (!nyb_mul_size(n, dims[i], &n))
+        if (!nyb_mul_size(*n, dims[i], n))
             return nyb_fail(err, NYB_LIMIT, "%s: its dimensions overflow", what);
     }
+    return NYB_OK;
+}
+
+nyb_status nyb_idx_parse(const uint8_t *bytes, size_t n_bytes, int n_dims, const char *what,
+                         size_t dims[3], const uint8_t **data, nyb_error *err)
+{
+    const size_t n_header = 4 + 4 * (size_t)n_dims;
+    size_t n;
+
+    NYB_TRY(parse_header(bytes, n_bytes, n_dims, what, dims, &n, err));
     if (n != n_bytes - n_header)
         return nyb_fail(err, NYB_CORRUPT, "%s: the header promises %zu bytes, the file has %zu",
                         what, n, n_bytes - n_header);
@@ -35,15 +49,38 @@ nyb_status nyb_idx_parse(const uint8_t *bytes, size_t n_bytes, int n_dims, const
 }
 
 /* dir/name or dir/name.gz, whichever is there. */
-static nyb_status read_either(const char *dir, const char *name, uint8_t **bytes, size_t *n_bytes,
-                              char path[NYB_DATA_PATH], nyb_error *err)
+static nyb_status find_either(const char *dir, const char *name, char path[NYB_DATA_PATH],
+                              nyb_error *err)
 {
     NYB_TRY(nyb_data_path(dir, name, "", path, err));
     if (access(path, F_OK))
         NYB_TRY(nyb_data_path(dir, name, ".gz", path, err));
     if (access(path, F_OK))
         return nyb_fail(err, NYB_IO, "folder '%s' has neither %s nor %s.gz", dir, name, name);
-    return nyb_file_read(path, NYB_DATA_MAX_BYTES, bytes, n_bytes, err);
+    return NYB_OK;
+}
+
+/* The whole file, but not much more than its header promises. */
+static nyb_status read_promised(const char *path, int n_dims, uint8_t **bytes, size_t *n_bytes,
+                                nyb_error *err)
+{
+    const size_t n_header = 4 + 4 * (size_t)n_dims;
+    size_t max_bytes = NYB_DATA_MAX_BYTES, dims[3], n = 0;
+    uint8_t head[HEADER_MAX];
+    nyb_error why = {0};
+    nyb_status status;
+
+    /* a file that is shorter, or cannot be read, is small or tells why */
+    if (nyb_file_read_head(path, head, n_header) == n_header) {
+        NYB_TRY(parse_header(head, n_header, n_dims, path, dims, &n, err));
+        max_bytes = nyb_min(n, NYB_DATA_MAX_BYTES - SLACK) + SLACK;
+    }
+    status = nyb_file_read(path, max_bytes, bytes, n_bytes, &why);
+    if (status == NYB_LIMIT)
+        return nyb_fail(err, status, "the header promises %zu bytes: %.400s", n, why.text);
+    if (status != NYB_OK && err)
+        *err = why;
+    return status;
 }
 
 /* One file of n_dims dimensions; *copy is nyb_alloc memory. */
@@ -56,7 +93,8 @@ static nyb_status load(const char *dir, const char *name, int n_dims, size_t dim
     char path[NYB_DATA_PATH];
     nyb_status status;
 
-    NYB_TRY(read_either(dir, name, &bytes, &n_bytes, path, err));
+    NYB_TRY(find_either(dir, name, path, err));
+    NYB_TRY(read_promised(path, n_dims, &bytes, &n_bytes, err));
     status = nyb_idx_parse(bytes, n_bytes, n_dims, path, dims, &data, err);
     if (status == NYB_OK) {
         n_data = n_bytes - (size_t)(data - bytes);

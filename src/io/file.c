@@ -8,6 +8,10 @@
 
 #include "io/io.h"
 
+/* What a gzip file may inflate to: data of any use are hardly ever denser. */
+#define GZ_SMALL ((size_t)1 << 26) /* bytes: so many in any case */
+#define GZ_TIMES 128
+
 /* Bytes that grow up to a limit, always with room for the final 0 byte. */
 typedef struct buffer {
     uint8_t *bytes;
@@ -39,18 +43,51 @@ static nyb_status too_large(const char *path, size_t max_bytes, nyb_error *err)
     return nyb_fail(err, NYB_LIMIT, "%s: larger than the %zu bytes allowed here", path, max_bytes);
 }
 
-static nyb_status read_all(int fd, const char *path, size_t max_raw, size_t max_bytes, buffer *b,
-                           nyb_error *err)
+/* Opens a regular file: a pipe or device may never end. O_NONBLOCK: nor does opening a pipe wait.
+ */
+static nyb_status open_regular(const char *path, int *fd, size_t *n_bytes, nyb_error *err)
 {
     struct stat st;
 
-    if (fstat(fd, &st) != 0)
-        return nyb_fail(err, NYB_IO, "cannot read %s: %s", path, strerror(errno));
-    if (S_ISDIR(st.st_mode))
-        return nyb_fail(err, NYB_IO, "cannot read %s: it is a folder", path);
-    if (S_ISREG(st.st_mode) && (uintmax_t)st.st_size > max_raw)
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0 || fstat(*fd, &st) != 0) {
+        nyb_fail(err, NYB_IO, "cannot read %s: %s", path, strerror(errno));
+    } else if (S_ISREG(st.st_mode)) {
+        *n_bytes = (size_t)st.st_size;
+        return NYB_OK;
+    } else {
+        nyb_fail(err, NYB_IO, "cannot read %s: it is a %s", path,
+                 S_ISDIR(st.st_mode) ? "folder" : "pipe or a device, not a file");
+    }
+    if (*fd >= 0)
+        close(*fd);
+    return NYB_IO;
+}
+
+size_t nyb_file_read_head(const char *path, uint8_t *head, size_t n_bytes)
+{
+    size_t n;
+    int fd, got;
+
+    if (open_regular(path, &fd, &n, NULL) != NYB_OK)
+        return 0;
+    gzFile in = gzdopen(fd, "rb");
+    if (!in) {
+        close(fd);
+        return 0;
+    }
+    got = gzread(in, head, (unsigned)n_bytes);
+    gzclose(in);
+    return got > 0 ? (size_t)got : 0;
+}
+
+/* n: the file's size as the system has it. */
+static nyb_status read_all(int fd, size_t n, const char *path, size_t max_raw, size_t max_bytes,
+                           buffer *b, nyb_error *err)
+{
+    if (n > max_raw)
         return too_large(path, max_bytes, err);
-    NYB_TRY(buffer_grow(b, S_ISREG(st.st_mode) ? (size_t)st.st_size + 1 : 0, max_raw, path, err));
+    NYB_TRY(buffer_grow(b, n + 1, max_raw, path, err));
     for (;;) {
         if (b->n > max_raw)
             return too_large(path, max_bytes, err);
@@ -123,10 +160,16 @@ static nyb_status gunzip(const char *path, size_t max_bytes, buffer *b, nyb_erro
 {
     z_stream z = {0};
     buffer out = {0};
+    const size_t enough = nyb_max(b->n * GZ_TIMES, GZ_SMALL);
 
     if (inflateInit2(&z, 15 + 16) != Z_OK)
         return nyb_fail(err, NYB_MEMORY, "%s: out of memory in zlib", path);
-    nyb_status status = inflate_all(&z, path, max_bytes, b, &out, err);
+    nyb_status status = inflate_all(&z, path, nyb_min(max_bytes, enough), b, &out, err);
+    if (status == NYB_LIMIT && enough < max_bytes)
+        nyb_fail(err, NYB_LIMIT,
+                 "%s: its %zu bytes inflate to more than %zu, %d times as many; if that is right, "
+                 "gunzip it first",
+                 path, b->n, enough, (int)(enough / b->n));
     inflateEnd(&z);
     nyb_free(b->bytes);
     *b = out;
@@ -140,13 +183,13 @@ nyb_status nyb_file_read(const char *path, size_t max_bytes, uint8_t **bytes, si
 
     *bytes = NULL;
     *n_bytes = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return nyb_fail(err, NYB_IO, "cannot read %s: %s", path, strerror(errno));
+    size_t n;
+    int fd;
+    NYB_TRY(open_regular(path, &fd, &n, err));
     /* A gzip file may be a little larger than its content: 5 bytes in 16 KB, and a header. */
     size_t slack = max_bytes / 1024 + 4096;
     size_t max_raw = max_bytes < SIZE_MAX - slack ? max_bytes + slack : SIZE_MAX;
-    nyb_status status = read_all(fd, path, max_raw, max_bytes, &b, err);
+    nyb_status status = read_all(fd, n, path, max_raw, max_bytes, &b, err);
     close(fd);
     if (status == NYB_OK && b.n >= 2 && b.bytes[0] == 0x1f && b.bytes[1] == 0x8b)
         status = gunzip(path, max_bytes, &b, err);

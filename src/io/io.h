@@ -21,9 +21,13 @@ void nyb_atomic_abort(nyb_atomic_file **file);
 #define NYB_FILE_MAX ((size_t)1 << 34) /* bytes: the largest array or model file that is read */
 
 /* The whole file in nyb_alloc memory; a final 0 byte is appended (not counted). Files above
- * max_bytes are NYB_LIMIT. A .gz file (by content) is inflated, to at most max_bytes. */
+ * max_bytes are NYB_LIMIT. A .gz file (by content) is inflated, to at most max_bytes, and to no
+ * more than 128 times its size if that is above 64 MiB. Pipes and devices are NYB_IO. */
 NYB_MUST_CHECK nyb_status nyb_file_read(const char *path, size_t max_bytes, uint8_t **bytes,
                                         size_t *n_bytes, nyb_error *err);
+
+/* The first bytes of that; how many there are, 0 if nyb_file_read would fail on them. */
+size_t nyb_file_read_head(const char *path, uint8_t *head, size_t n_bytes);
 
 /* ---- .npy (version 1.0 and 2.0, little endian, C order) ----------------------------------- */
 

@@ -117,7 +117,13 @@ says "bad.recipe:2" "edges"
 run 1 recipe show ./none.recipe
 says "none.recipe"
 
+mkfifo "$work/pipe.recipe"
+run 1 recipe show ./pipe.recipe
+says "pipe.recipe" "a pipe or a device"
+
 # ---- quantize ----------------------------------------------------------------------------------
+run 1 quantize int4 /dev/zero q.npy
+says "/dev/zero" "a pipe or a device"
 npy write x.npy 2,3 0 1 -2.5 3.4 7 -7
 run 0 quantize int4/absmax x.npy q.npy --codes c.npy --json
 is_json

@@ -210,6 +210,10 @@ says "model.safetensors"
 echo "nonsense = 1" >>"$work/cut/config.txt"
 run 1 eval cut
 says "config.txt" "nonsense"
+rm "$work/cut/config.txt"
+mkfifo "$work/cut/config.txt"
+run 1 eval cut
+says "config.txt" "not a config.txt"
 
 # A config.txt that lost lines, or has one twice, would be another run under the old name.
 run 0 train $base --out part --quiet --max-steps 10

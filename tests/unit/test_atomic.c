@@ -217,9 +217,19 @@ static void reading_names_what_is_wrong(void **state)
     assert_null(bytes);
     assert_int_equal(n, 0);
     assert_int_equal(nyb_file_read(folder, 10, &bytes, &n, &err), NYB_IO);
-    assert_int_equal(nyb_file_read("/dev/zero", 1000000, &bytes, &n, &err), NYB_LIMIT);
-    assert_non_null(strstr(err.text, "/dev/zero: larger than the 1000000 bytes"));
-    assert_int_equal(nyb_file_read("/dev/null", 0, &bytes, &n, &err), NYB_OK);
+    assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+    const char *endless[] = {"/dev/zero", "/dev/null", in_folder("pipe")};
+    for (int i = 0; i < 3; i++) {
+        uint8_t head[4];
+        assert_int_equal(nyb_file_read(endless[i], 1000000, &bytes, &n, &err), NYB_IO);
+        assert_non_null(strstr(err.text, endless[i]));
+        assert_non_null(strstr(err.text, "a pipe or a device"));
+        assert_null(bytes);
+        assert_int_equal(nyb_file_read_head(endless[i], head, 4), 0);
+    }
+    unlink(in_folder("pipe"));
+    write_text(in_folder("a"), "", NYB_OK);
+    assert_int_equal(nyb_file_read(in_folder("a"), 0, &bytes, &n, &err), NYB_OK);
     assert_int_equal(n, 0);
     nyb_free(bytes);
     write_text(in_folder("a"), "0123456789", NYB_OK);
@@ -265,6 +275,11 @@ static void gzip_is_recognized_by_content(void **state)
     write_gz(in_folder("a"), "wb", 1000);
     write_gz(in_folder("a"), "ab", 1000); /* two members, one text */
     assert_gz(in_folder("a"), 2000, 1000);
+    uint8_t head[3000];
+    assert_int_equal(nyb_file_read_head(in_folder("a"), head, 1500), 1500);
+    assert_int_equal(head[1200], 200 * 200 >> 7 & 255);
+    assert_int_equal(nyb_file_read_head(in_folder("a"), head, 3000), 2000);
+    assert_int_equal(nyb_file_read_head(in_folder("none"), head, 3), 0);
 }
 
 static void damaged_gzip_is_an_error(void **state)
@@ -303,6 +318,7 @@ static void a_small_bomb_does_not_explode(void **state)
 {
     uint8_t *bytes;
     size_t n;
+    nyb_error err;
 
     (void)state;
     gzFile z = gzopen(in_folder("a"), "wb9");
@@ -311,6 +327,16 @@ static void a_small_bomb_does_not_explode(void **state)
         gzwrite(z, zeros, sizeof zeros);
     gzclose(z);
     assert_int_equal(nyb_file_read(in_folder("a"), 100000, &bytes, &n, NULL), NYB_LIMIT);
+    assert_null(bytes);
+    assert_int_equal(nyb_file_read(in_folder("a"), NYB_FILE_MAX, &bytes, &n, NULL), NYB_OK);
+    assert_int_equal(n, 200 * sizeof zeros);
+    nyb_free(bytes);
+    z = gzopen(in_folder("a"), "wb1");
+    for (size_t i = 0; i <= ((size_t)64 << 20) / sizeof zeros; i++) /* a block above 64 MiB */
+        gzwrite(z, zeros, sizeof zeros);
+    gzclose(z);
+    assert_int_equal(nyb_file_read(in_folder("a"), NYB_FILE_MAX, &bytes, &n, &err), NYB_LIMIT);
+    assert_non_null(strstr(err.text, "inflate to more than 67108864"));
     assert_null(bytes);
 }
 

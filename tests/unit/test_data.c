@@ -231,6 +231,39 @@ static void a_set_without_images_is_refused(void **state)
     folder_remove(&f);
 }
 
+/* What stands behind the promised bytes is not read to its end: were it, its damage would be told.
+ */
+static void a_file_is_read_as_far_as_its_header_promises(void **state)
+{
+    static uint8_t bomb[1 << 20], gz[1 << 20];
+    folder f;
+    idx_set s;
+    nyb_data *data;
+    nyb_error err = {0};
+    char path[160];
+
+    (void)state;
+    folder_make(&f);
+    idx_set_make(&s);
+    idx_set_write(&f, &s);
+    folder_remove_file(&f, idx_names[0]);
+    memcpy(bomb, s.file[0], s.n[0]);
+    folder_write_gz(&f, "train-images-idx3-ubyte.gz", bomb, sizeof bomb);
+    folder_path(&f, "train-images-idx3-ubyte.gz", path);
+    FILE *in = fopen(path, "rb");
+    size_t n = fread(gz, 1, sizeof gz, in);
+    fclose(in);
+    gz[n - 5] ^= 1; /* the CRC */
+    folder_write(&f, "train-images-idx3-ubyte.gz", gz, n);
+    assert_int_equal(open_idx(&f, &data, &err), NYB_LIMIT);
+    assert_non_null(strstr(err.text, "promises 288 bytes"));
+    assert_null(data);
+    folder_write(&f, idx_names[0], bomb, sizeof bomb);
+    assert_int_equal(open_idx(&f, &data, &err), NYB_LIMIT);
+    assert_non_null(strstr(err.text, "promises 288 bytes"));
+    folder_remove(&f);
+}
+
 /* Headers alone, which promise no pixels: of images without height or width, in one part or both.
  */
 static void images_of_no_size_are_refused(void **state)
@@ -549,6 +582,7 @@ int main(void)
         cmocka_unit_test(absurd_dimensions_are_refused),
         cmocka_unit_test(missing_and_truncated_files_are_named),
         cmocka_unit_test(a_set_without_images_is_refused),
+        cmocka_unit_test(a_file_is_read_as_far_as_its_header_promises),
         cmocka_unit_test(images_of_no_size_are_refused),
         cmocka_unit_test(fashion_mnist_is_found_under_the_root),
         cmocka_unit_test(cifar_planes_become_pixels),
