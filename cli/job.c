@@ -8,10 +8,29 @@
 #define CONFIG_MAX_BYTES (1u << 20)
 #define RECIPE_PREFIX    "recipe."
 
+static bool has_control(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ')
+            return true;
+    return false;
+}
+
+/* A spec is a line of config.txt. */
+static int check_spec(const char *option, const char *spec)
+{
+    if (!has_control(spec))
+        return CLI_OK;
+    cli_error(option, "its value contains a control character");
+    return CLI_USAGE;
+}
+
 int cli_job_set_options(cli_job *job, const cli_args *args)
 {
     nyb_error err;
     const cli_model *record;
+    if (check_spec("--model", job->model_spec) != CLI_OK)
+        return CLI_USAGE;
     if (cli_model_find(job->model_spec, &record, &err) != NYB_OK)
         return cli_fail_argument("--model", &err);
     nyb_train_defaults(&job->options);
@@ -44,6 +63,8 @@ int cli_job_open_data(cli_job *job, cli_input *input)
 {
     nyb_error err;
     nyb_data_info info;
+    if (check_spec("--data", job->data_spec) != CLI_OK)
+        return CLI_USAGE;
     if (nyb_data_open(job->data_spec, &job->data, &err) != NYB_OK)
         return cli_fail_argument("--data", &err);
     nyb_data_limit(job->data, job->limit_train, job->limit_test);
@@ -85,12 +106,12 @@ int cli_job_parse_input(const cli_job *job, const char *text, size_t classes, cl
 /* ---- config.txt --------------------------------------------------------------------------- */
 
 /* SOURCE:PATH with the path from the root on, so that a run goes on wherever it is resumed; other
- * specs as they are. */
+ * specs, and where a folder's name would break the line, as they are. */
 static void print_data(const char *spec, FILE *out)
 {
     const char *colon = strchr(spec, ':');
     char *path = colon ? realpath(colon + 1, NULL) : NULL;
-    if (path)
+    if (path && !has_control(path))
         fprintf(out, "data = %.*s:%s\n", (int)(colon - spec), spec, path);
     else
         fprintf(out, "data = %s\n", spec);

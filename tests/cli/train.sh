@@ -136,6 +136,21 @@ run 0 train --data idx:images --model mlp:16 --batch 16 --epochs 2 --out files -
     fail "a run does not go on from another folder: $(cat "$work/err")"
 (cd / && "$nybble" eval "$work/files") >"$work/out" 2>"$work/err" || fail "eval from another folder"
 
+# A control character would break the lines of config.txt.
+line=$'a\nb'
+mkdir "$work/$line"
+cp -r "$work/images" "$work/$line/"
+run 2 train --data "idx:$line/images" --model mlp:16 --epochs 0 --out never
+says "--data" "control character"
+run 2 train --data idx:images --model mlp:16$'\t' --epochs 0 --out never
+says "--model" "control character"
+run 2 eval files --data $'idx:\x01'
+says "--data" "control character"
+[ -e "$work/never" ] && fail "a control character made a folder"
+(cd "$work/$line" && "$nybble" train --data idx:images --model mlp:16 --batch 16 --epochs 1 --out run \
+    --quiet && "$nybble" eval run) >"$work/out" 2>"$work/err" ||
+    fail "a run in a folder with a newline: $(cat "$work/err")"
+
 # Names in bytes that are not UTF-8: U+FFFD in JSON.
 latin=$'Bilder-\xfc'
 mv "$work/images" "$work/$latin"
