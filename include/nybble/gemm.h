@@ -22,11 +22,20 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create(nyb_context *context, const 
                                                     const float *x, size_t rows, size_t cols,
                                                     uint64_t seed, uint32_t step, uint32_t draw,
                                                     nyb_matrix **matrix, nyb_error *err);
+/* A matrix of the caller's codes [rows][cols], a byte each, which are worth decode(code) * scale.
+ * NYB_INVALID for NULL, formats without matrices and those with factors (int4m, uint4m), codes that
+ * do not exist, a scale that is not finite; NYB_SHAPE, NYB_LIMIT, NYB_MEMORY. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create_codes(const nyb_format *format,
+                                                          const uint8_t *codes, size_t rows,
+                                                          size_t cols, float scale,
+                                                          nyb_matrix **matrix, nyb_error *err);
 NYB_API void nyb_matrix_destroy(nyb_matrix **matrix);
 NYB_API size_t nyb_matrix_rows(const nyb_matrix *matrix);
 NYB_API size_t nyb_matrix_cols(const nyb_matrix *matrix);
 NYB_API size_t nyb_matrix_bytes(const nyb_matrix *matrix); /* of the packed codes and factors */
 NYB_API float nyb_matrix_scale(const nyb_matrix *matrix);  /* without factors */
+/* What it is worth: values [rows][cols]. */
+NYB_API void nyb_matrix_decode(const nyb_matrix *matrix, float *values);
 /* 0 outside the matrix. */
 NYB_API unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t col);
 

@@ -1,6 +1,8 @@
 /* The public products of matrices and images: checks, a plan, a run. */
 #include <nybble/gemm.h>
 
+#include <math.h>
+
 #include "gemm/depthwise.h"
 #include "quant/round.h"
 
@@ -19,19 +21,25 @@ nyb_status nyb_matrix_check(const nyb_spec *spec, nyb_error *err)
     return nyb_spec_check_tensor(spec, err);
 }
 
-static nyb_status check_matrix(const nyb_context *context, const nyb_spec *spec, const float *x,
-                               size_t rows, size_t cols, uint32_t draw, nyb_error *err)
+static nyb_status check_size(const nyb_format *format, size_t rows, size_t cols, nyb_error *err)
 {
     size_t n;
 
-    if (!context || !x)
-        return nyb_fail(err, NYB_INVALID, "the %s is NULL", context ? "array" : "context");
-    NYB_TRY(nyb_matrix_check(spec, err));
     if (rows == 0 || cols == 0)
         return nyb_fail(err, NYB_SHAPE, "a matrix of %zu x %zu has no elements", rows, cols);
     if (!nyb_mul_size(rows, cols, &n) || n > SIZE_MAX / 64 ||
-        nyb_packed_bytes(spec->format, rows, cols) == 0)
+        nyb_packed_bytes(format, rows, cols) == 0)
         return nyb_fail(err, NYB_LIMIT, "%zu x %zu elements are too many", rows, cols);
+    return NYB_OK;
+}
+
+static nyb_status check_matrix(const nyb_context *context, const nyb_spec *spec, const float *x,
+                               size_t rows, size_t cols, uint32_t draw, nyb_error *err)
+{
+    if (!context || !x)
+        return nyb_fail(err, NYB_INVALID, "the %s is NULL", context ? "array" : "context");
+    NYB_TRY(nyb_matrix_check(spec, err));
+    NYB_TRY(check_size(spec->format, rows, cols, err));
     if (draw > UINT8_MAX)
         return nyb_fail(err, NYB_INVALID, "draw %u is not below 256", (unsigned)draw);
     return NYB_OK;
@@ -92,6 +100,57 @@ nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec, const f
     return NYB_OK;
 }
 
+/* The largest code of the bytes. */
+static uint8_t largest_code(const uint8_t *codes, size_t n)
+{
+    uint8_t largest = 0;
+
+    for (size_t i = 0; i < n; i++)
+        largest = codes[i] > largest ? codes[i] : largest;
+    return largest;
+}
+
+static nyb_status check_codes(const nyb_format *format, const uint8_t *codes, size_t rows,
+                              size_t cols, float scale, nyb_error *err)
+{
+    NYB_TRY(nyb_check_pointers(format && codes, err));
+    if (format->grid == NYB_GRID_REAL || format->bits > 8 || format->multiples)
+        return nyb_fail(err, NYB_INVALID, "format '%s' has no matrices of bare codes",
+                        format->name);
+    NYB_TRY(check_size(format, rows, cols, err));
+    if (!isfinite(scale))
+        return nyb_fail(err, NYB_INVALID, "a scale of %g", (double)scale);
+    if (largest_code(codes, rows * cols) >= format->n_codes)
+        return nyb_fail(err, NYB_INVALID, "format '%s' has no code %u", format->name,
+                        (unsigned)largest_code(codes, rows * cols));
+    return NYB_OK;
+}
+
+nyb_status nyb_matrix_create_codes(const nyb_format *format, const uint8_t *codes, size_t rows,
+                                   size_t cols, float scale, nyb_matrix **matrix, nyb_error *err)
+{
+    *matrix = NULL;
+    NYB_TRY(check_codes(format, codes, rows, cols, scale, err));
+    nyb_matrix *m = nyb_alloc(sizeof *m);
+    uint8_t *packed = nyb_alloc(nyb_packed_bytes(format, rows, cols));
+    if (!m || !packed) {
+        nyb_free(m);
+        nyb_free(packed);
+        return nyb_fail(err, NYB_MEMORY, "no memory for a matrix of %zu x %zu", rows, cols);
+    }
+    m->packed = (nyb_packed){.format = format,
+                             .rows = rows,
+                             .cols = cols,
+                             .pitch = nyb_packed_pitch(cols),
+                             .scale = scale,
+                             .codes = packed};
+    for (size_t row = 0; row < rows; row++)
+        for (size_t col = 0; col < cols; col++)
+            nyb_packed_set(&m->packed, row, col, codes[row * cols + col]);
+    *matrix = m;
+    return NYB_OK;
+}
+
 void nyb_matrix_destroy(nyb_matrix **matrix)
 {
     if (!*matrix)
@@ -119,6 +178,11 @@ size_t nyb_matrix_bytes(const nyb_matrix *matrix)
 float nyb_matrix_scale(const nyb_matrix *matrix)
 {
     return matrix->packed.scale;
+}
+
+void nyb_matrix_decode(const nyb_matrix *matrix, float *values)
+{
+    nyb_packed_decode(&matrix->packed, values);
 }
 
 unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t col)

@@ -40,7 +40,7 @@ for example in "$source"/examples/*.c; do
         exit 1
     fi
     for how in c c++ static; do
-        "$root/$name-$how" >"$root/$name-$how.txt" ||
+        "$root/$name-$how" "$root/run" >"$root/$name-$how.txt" ||
             { echo "$name-$how failed"; cat "$root/$name-$how.txt"; exit 1; }
     done
     echo "$name: built and run as C11, as C++ and static"

@@ -55,6 +55,52 @@ static double unit(const char *name, const nyb_matrix *m, size_t row, size_t col
     return (double)nyb_format_decode(nyb_format_find(name), nyb_matrix_code(m, row, col));
 }
 
+/* Codes and a scale make the matrix that quantizing made. */
+static void a_matrix_may_be_made_of_codes(void **state)
+{
+    static const char *const specs[] = {"int4", "e3m0", "uint2/absmax", "e2m1", "int8", "e4m3fn"};
+    uint8_t codes[M * K];
+    float values[M * K], again[M * K], y[2][M * N];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        nyb_matrix *made = matrix(specs[i], x, M, K), *copy, *w4 = matrix("int4", w, N, K);
+        nyb_spec spec;
+
+        assert_int_equal(nyb_spec_parse(specs[i], &spec, NULL), NYB_OK);
+        for (size_t k = 0; k < M * K; k++)
+            codes[k] = (uint8_t)nyb_matrix_code(made, k / K, k % K);
+        assert_int_equal(
+            nyb_matrix_create_codes(spec.format, codes, M, K, nyb_matrix_scale(made), &copy, NULL),
+            NYB_OK);
+        nyb_matrix_decode(made, values);
+        nyb_matrix_decode(copy, again);
+        assert_memory_equal(values, again, sizeof values);
+        assert_true(again[3] == nyb_format_decode(spec.format, codes[3]) * nyb_matrix_scale(made));
+        assert_int_equal(nyb_matmul_y(context, made, w4, NULL, y[0], NULL), NYB_OK);
+        assert_int_equal(nyb_matmul_y(context, copy, w4, NULL, y[1], NULL), NYB_OK);
+        assert_memory_equal(y[0], y[1], sizeof y[0]);
+        nyb_matrix_destroy(&made);
+        nyb_matrix_destroy(&copy);
+        nyb_matrix_destroy(&w4);
+    }
+    nyb_matrix *m;
+    const nyb_format *int4 = nyb_format_find("int4");
+    codes[5] = 16;
+    assert_int_equal(nyb_matrix_create_codes(int4, codes, M, K, 1, &m, NULL), NYB_INVALID);
+    assert_null(m);
+    memset(codes, 1, sizeof codes);
+    assert_int_equal(nyb_matrix_create_codes(int4, codes, M, K, NAN, &m, NULL), NYB_INVALID);
+    assert_int_equal(nyb_matrix_create_codes(int4, codes, 0, K, 1, &m, NULL), NYB_SHAPE);
+    assert_int_equal(nyb_matrix_create_codes(int4, codes, SIZE_MAX / 2, K, 1, &m, NULL), NYB_LIMIT);
+    assert_int_equal(nyb_matrix_create_codes(int4, NULL, M, K, 1, &m, NULL), NYB_INVALID);
+    assert_int_equal(nyb_matrix_create_codes(NULL, codes, M, K, 1, &m, NULL), NYB_INVALID);
+    assert_int_equal(nyb_matrix_create_codes(nyb_format_find("bf16"), codes, M, K, 1, &m, NULL),
+                     NYB_INVALID);
+    assert_int_equal(nyb_matrix_create_codes(nyb_format_find("int4m"), codes, M, K, 1, &m, NULL),
+                     NYB_INVALID);
+}
+
 static void a_matrix_is_what_quantize_says(void **state)
 {
     uint8_t codes[M * K];
@@ -503,6 +549,7 @@ static void memory_failures_leak_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_matrix_may_be_made_of_codes),
         cmocka_unit_test(a_matrix_is_what_quantize_says),
         cmocka_unit_test(a_matrix_takes_every_rule_of_one_scale),
         cmocka_unit_test(products_are_exact_sums),
