@@ -39,7 +39,14 @@ static nyb_status encode_again(void *arg, nyb_error *err)
 nyb_status bench_operand_open(bench_operand *o, nyb_context *context, const nyb_spec *spec,
                               size_t rows, size_t cols, uint64_t seed, nyb_error *err)
 {
+    nyb_error why;
     *o = (bench_operand){.context = context, .spec = *spec, .rows = rows, .cols = cols};
+    if (!bench_is_real(spec) && nyb_matrix_check(spec, &why) != NYB_OK)
+        return nyb_fail(
+            err, NYB_INVALID,
+            "operands of one scale are timed, `nybble bench step` and `nybble matmul` do "
+            "all: %s",
+            why.text);
     o->x = bench_make_values(rows, cols, seed);
     return bench_is_real(spec) ? NYB_OK : encode(o, err);
 }

@@ -124,8 +124,8 @@ const cli_verb cli_verb_bench = {
     .description =
         "gemm: one packed product, x (m, k) by w (n, k). quant: scale and encode of x (m, k), "
         "memory for the result included, and a pure read of x. linear, conv: quantization and the "
-        "three products of a "
-        "layer. step: a whole training step of a model; --split and --layers show where its time "
+        "three products of a layer. Operands of these four have one scale each. step: a whole "
+        "training step of a model; --split and --layers show where its time "
         "goes, --split also what loading batches takes beside it. machine: bandwidths and peaks, "
         "which the shares of the others refer to. recipes: a "
         "leaderboard of whole "

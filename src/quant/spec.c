@@ -254,7 +254,8 @@ nyb_status nyb_spec_check_tensor(const nyb_spec *spec, nyb_error *err)
         return NYB_OK;
     if (spec->group != NYB_GROUP_TENSOR || spec->mix != NYB_MIX_NONE)
         return nyb_fail(err, NYB_INVALID,
-                        "group '%s' and mix '%s' have no packed codes; only 'tensor' and 'none' do",
+                        "codes of one scale are packed here: group 'tensor' and mix 'none', not "
+                        "'%s' and '%s'",
                         group_word(spec->group), nyb_mix_word(spec->mix));
     if (spec->scale->affine || spec->scale->level)
         return nyb_fail(err, NYB_INVALID, "scale rule '%s' is more than a scale for packed codes",

@@ -403,6 +403,12 @@ run 0 bench conv --n 1 --h 4 --c 16 --o 16 --kernel 1 --pad 0 --time 1 --rival n
 grep -q quantize "$work/out" && fail "bench conv quantizes f32"
 run 2 bench conv --h 2 --kernel 5 --pad 1
 says "kernel" "5"
+for spec in "linear --recipe mxfp4" "conv --recipe nvfp4" "linear --recipe luq_block32" \
+    "gemm --a e2m1/e8m0/block32" "gemm --b e2m1/e8m0/block32" "quant --a e2m1/e8m0/block32" \
+    "linear --recipe statquant_bhq"; do
+    run 1 bench $spec --m 32 --n 32 --k 32 --c 32 --o 32 --h 4 --time 1
+    says "operands of one scale" "bench step" "matmul"
+done
 run 2 bench conv --h 0
 says "--h"
 run 2 bench gemm --rival blas
