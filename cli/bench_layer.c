@@ -139,7 +139,7 @@ static int run(nyb_context *context, const bench_values *v, const char *what,
     bench_limits_init(&b.limits, context, v);
     if (nyb_recipe_create(v->recipe, &recipe, &err) != NYB_OK) {
         json_decref(extra);
-        return cli_fail_argument("--recipe", &err);
+        return cli_fail_recipe("--recipe", v->recipe, &err);
     }
     int exit_status = cli_apply_sets(recipe, &v->set);
     if (exit_status == CLI_OK && measure(&b, recipe, &err) != NYB_OK)

@@ -51,7 +51,8 @@ int bench_quant(nyb_context *context, const bench_values *v)
     if (bench_parse_spec("--a", v->a, &spec) != CLI_OK)
         return CLI_USAGE;
     if (bench_is_real(&spec)) {
-        cli_error("bench quant", "f32 is not quantized: another --a is needed");
+        cli_error("bench quant",
+                  "codes of at most 8 bits are timed, %s has none: another --a is needed", v->a);
         return CLI_USAGE;
     }
     bench_operand a = {0};

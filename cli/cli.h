@@ -104,6 +104,8 @@ void cli_hint(const char *format, ...) NYB_PRINTF(1, 2);
  * out of its range) is a usage error; everything else, and every error while running, a failure. */
 int cli_fail_argument(const char *what, const nyb_error *err);
 int cli_fail(const char *what, const nyb_error *err);
+/* A failure of nyb_recipe_create with this name, and a hint. */
+int cli_fail_recipe(const char *what, const char *name, const nyb_error *err);
 
 /* Flushes stdout; CLI_OK, or CLI_FAILURE (reported) if anything written to it was lost. */
 int cli_close_output(void);

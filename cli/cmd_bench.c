@@ -37,7 +37,7 @@ static const cli_option options[] = {
     {"input", "CxHxW", "step: shape of the input (default: 3x32x32)", CLI_TEXT,
      offsetof(bench_values, input), 0, 0},
     {"classes", "N", "step: number of classes (default: 10)", CLI_SIZE,
-     offsetof(bench_values, classes), 1, 1000000},
+     offsetof(bench_values, classes), 2, 1000000},
     {"split", NULL, "step: where the time goes, by kind of work", CLI_FLAG,
      offsetof(bench_values, split), 0, 0},
     {"layers", NULL, "step: where the time goes, layer by layer", CLI_FLAG,

@@ -1,4 +1,6 @@
 /* nybble eval DIR: accuracy of a trained model on the test part. */
+#include <string.h>
+
 #include "job.h"
 #include "verbs.h"
 
@@ -19,12 +21,32 @@ static const cli_option options[] = {
     {0},
 };
 
+/* Where weights do not fit, images of another size may be why. */
+static void compare_data(const cli_job *job)
+{
+    nyb_data *own;
+    nyb_data_info a, b;
+    if (strcmp(job->data_spec, job->own_data_spec) == 0 ||
+        nyb_data_open(job->own_data_spec, &own, NULL) != NYB_OK)
+        return;
+    nyb_data_get_info(own, &a);
+    nyb_data_get_info(job->data, &b);
+    nyb_data_close(&own);
+    if (a.h != b.h || a.w != b.w || a.c != b.c || a.classes != b.classes)
+        cli_hint("the run's images are %zux%zux%zu (CxHxW) of %zu classes, those of --data "
+                 "%zux%zux%zu of %zu",
+                 a.c, a.h, a.w, a.classes, b.c, b.h, b.w, b.classes);
+}
+
 static int evaluate(cli_job *job, const char *dir, bool json)
 {
     nyb_error err;
     double loss, accuracy;
-    if (nyb_train_load_model(job->train, dir, &err) != NYB_OK)
-        return cli_fail(dir, &err);
+    if (nyb_train_load_model(job->train, dir, &err) != NYB_OK) {
+        int exit_status = cli_fail(dir, &err);
+        compare_data(job);
+        return exit_status;
+    }
     if (nyb_train_eval(job->train, &loss, &accuracy, &err) != NYB_OK)
         return cli_fail("eval", &err);
     nyb_data_info info;

@@ -20,7 +20,7 @@ static const cli_option options[] = {
      CLI_LIST, offsetof(values, set), 0, 0},
     {"input", "CxHxW", "shape of the input (default: 1x28x28)", CLI_TEXT, offsetof(values, input),
      0, 0},
-    {"classes", "N", "number of classes (default: 10)", CLI_SIZE, offsetof(values, classes), 1,
+    {"classes", "N", "number of classes (default: 10)", CLI_SIZE, offsetof(values, classes), 2,
      1000000},
     {"energy", NULL, "operations and picojoules of each product instead, by a published table",
      CLI_FLAG, offsetof(values, energy), 0, 0},

@@ -164,7 +164,8 @@ const cli_verb cli_verb_format = {
         "engine are small integers times one unit: their products are summed exactly in int32. "
         "Products with any other format run on the f32 engine. Beside those of the list there are "
         "generic formats: eXmY or eXmYbB has a sign, X exponent bits (1..8), Y mantissa bits "
-        "(0..23) and the bias B (default 2^(X-1)-1); subnormals, neither Inf nor NaN, saturating.",
+        "(0..23) and the bias B (default 2^(X-1)-1); subnormals, saturating, neither Inf nor NaN "
+        "except with X 8 and B 127, where the top exponent is theirs.",
     .example = "  nybble format show e3m0\n  nybble format show e6m9\n",
     .options = options,
     .min_args = 1,

@@ -172,16 +172,25 @@ static void transpose(const float *b, size_t k, size_t n, float *bt)
             bt[j * k + i] = b[i * n + j];
 }
 
+static bool is_matrix(const char *name, const nyb_array *x)
+{
+    if (x->n_dims == 2 && x->n > 0)
+        return true;
+    cli_error("matmul", "%s has %d dimension%s and %zu elements; a matrix is needed, not empty",
+              name, x->n_dims, x->n_dims == 1 ? "" : "s", x->n);
+    return false;
+}
+
 static int multiply(product *p, const nyb_array *a, const nyb_array *b, const char *out,
                     const values *v)
 {
     nyb_error err;
-    if (a->n_dims != 2 || b->n_dims != 2 || a->dims[1] != b->dims[0]) {
+    if (!is_matrix("A", a) || !is_matrix("B", b))
+        return CLI_FAILURE;
+    if (a->dims[1] != b->dims[0]) {
         cli_error("matmul",
-                  "shapes do not agree: A must be (M, K), B (K, N); here %d and %d "
-                  "dimensions, %zu and %zu in the contraction",
-                  a->n_dims, b->n_dims, a->n_dims == 2 ? a->dims[1] : 0,
-                  b->n_dims > 0 ? b->dims[0] : 0);
+                  "shapes do not agree: A must be (M, K), B (K, N); here (%zu, %zu) and (%zu, %zu)",
+                  a->dims[0], a->dims[1], b->dims[0], b->dims[1]);
         return CLI_FAILURE;
     }
     p->m = a->dims[0];

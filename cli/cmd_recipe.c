@@ -138,7 +138,7 @@ static int show(const char *name, const values *v)
     nyb_error err;
     nyb_recipe *recipe;
     if (nyb_recipe_create(name, &recipe, &err) != NYB_OK)
-        return cli_fail_argument("recipe", &err);
+        return cli_fail_recipe("recipe", name, &err);
     int exit_status = cli_apply_sets(recipe, &v->set);
     if (exit_status == CLI_OK && v->json) {
         exit_status = show_json(recipe);

@@ -50,7 +50,7 @@ int cli_job_open_recipe(cli_job *job, const cli_list *sets)
 {
     nyb_error err;
     if (nyb_recipe_create(job->recipe_spec, &job->recipe, &err) != NYB_OK)
-        return cli_fail_argument("--recipe", &err);
+        return cli_fail_recipe("--recipe", job->recipe_spec, &err);
     return cli_apply_sets(job->recipe, sets);
 }
 
@@ -242,6 +242,7 @@ static nyb_status apply_line(cli_job *job, const char *key, const char *value, c
         return nyb_recipe_set(job->recipe, key, value, err);
     }
     if (strcmp(key, "data") == 0) {
+        job->own_data_spec = value;
         job->data_spec = job->data_spec ? job->data_spec : value;
         return NYB_OK;
     }

@@ -8,7 +8,8 @@
 typedef struct cli_job {
     /* what was asked for; not owned, except what read_config points into config */
     const char *data_spec, *model_spec, *recipe_spec, *cpu;
-    size_t threads; /* 0: one per CPU */
+    const char *own_data_spec; /* of config.txt; data_spec may be another */
+    size_t threads;            /* 0: one per CPU */
     size_t limit_train, limit_test;
     nyb_train_options options;
     char *config; /* content of a config.txt, cut into lines */

@@ -25,10 +25,26 @@ int cli_apply_sets(nyb_recipe *recipe, const cli_list *sets)
     return CLI_OK;
 }
 
+int cli_fail_recipe(const char *what, const char *name, const nyb_error *err)
+{
+    int exit_status = cli_fail_argument(what, err);
+    const char *plus = strchr(name, '+');
+    if (plus && strchr(plus, '=')) /* a name as tables have it */
+        cli_hint("keys are changed by --set: %.*s --set %s", (int)(plus - name), name, plus + 1);
+    else if (err->status == NYB_UNKNOWN)
+        cli_hint("nybble recipe list");
+    return exit_status;
+}
+
 int cli_open_context(const char *cpu, size_t n_threads, nyb_context **context)
 {
     nyb_error err;
-    if (nyb_context_create(cpu, n_threads, context, &err) != NYB_OK)
+    if (nyb_context_create(cpu, n_threads, context, &err) == NYB_OK)
+        return CLI_OK;
+    static const char variable[] = "NYBBLE_CPU: "; /* where the word came from */
+    const size_t n = sizeof variable - 1;
+    if (strncmp(err.text, variable, n) != 0)
         return cli_fail_argument("--cpu", &err);
-    return CLI_OK;
+    cli_error("NYBBLE_CPU", "%s", err.text + n);
+    return CLI_USAGE;
 }

@@ -16,7 +16,8 @@ static nyb_value build(const void *family, nyb_model *model, const cli_input *in
     const size_t layers = sizes[0], channels = sizes[1];
     if (n != 2 || layers > LAYERS_MAX) {
         nyb_fail(err, NYB_INVALID,
-                 "plain:%.60s: layers in 1..%d and channels in 1..%d are needed, as plain:4,64",
+                 "plain:%.60s: two numbers are needed, layers in 1..%d and channels in 1..%d, as "
+                 "plain:4,64",
                  rest, LAYERS_MAX, CHANNELS_MAX);
         return -1;
     }

@@ -302,7 +302,17 @@ static nyb_status parse_format(const char *word, nyb_accum *accum, nyb_error *er
             return NYB_OK;
         }
     }
-    return nyb_format_parse(word, &accum->format, err);
+    nyb_error why;
+    const nyb_status status = nyb_format_parse(word, &accum->format, &why);
+
+    if (status == NYB_UNKNOWN)
+        return nyb_fail(
+            err, status,
+            "no accumulator is named '%.60s'; there are f32, int2 .. int8, int12, int16, "
+            "and floating formats: fp16, bf16, dlfloat16 ..., any eXmY or eXmYbB with X "
+            "1..8, Y 1..21",
+            word);
+    return status == NYB_OK ? NYB_OK : nyb_fail(err, status, "%s", why.text);
 }
 
 /* The whole of a word as a number from 1 on; 0 if it is none. */

@@ -51,7 +51,7 @@ done
 run 2 info --cpu avx3
 says "avx3" "avx512vnni"
 NYBBLE_CPU=avx3 run 2 info
-says "avx3" "avx512vnni"
+says "nybble: NYBBLE_CPU: cpu 'avx3'" "avx512vnni"
 (cd "$work" && "$nybble" format list >/dev/full 2>err) && fail "a full disk went unnoticed"
 grep -q "standard output" "$work/err" || fail "no word of the full disk"
 
@@ -99,7 +99,11 @@ for key in name about source differs; do
         "'\\xe4 \\ufffd\\ufffd\\ufffd \\U0001f600 \\ufffd\\ufffd'" "$key that is not UTF-8"
 done
 run 2 recipe show lug
-says "lug" "luq_naive"
+says "lug" "luq_naive" "hint: nybble recipe list"
+run 2 recipe show luq+edges=recipe
+says "luq --set edges=recipe"
+run 1 explain --model mlp --recipe luq+wgrad.dy.samples=2
+says "luq --set wgrad.dy.samples=2"
 run 2 recipe show luq --set wgrad.dy.sample=2
 says "wgrad.dy.samples"
 run 2 recipe show luq --set wgrad.dy.samples=0
@@ -253,7 +257,16 @@ run 0 matmul a.npy b.npy y.npy --a int8/hbfp/block16 --b int8/hbfp/block16
 npy print y.npy
 prints "2,2: -4 13 -35 -31"
 run 1 matmul a.npy a.npy y.npy
-says "shapes do not agree"
+says "shapes do not agree" "(2, 3) and (2, 3)"
+npy write line.npy 4 1 2 3 4
+npy write cube.npy 1,2,2 1 2 3 4
+npy write empty.npy 0,4
+for file in line cube empty; do
+    run 1 matmul $file.npy b.npy y.npy
+    says "A has" "a matrix is needed"
+    run 1 matmul a.npy $file.npy y.npy
+    says "B has" "a matrix is needed"
+done
 run 2 matmul a.npy b.npy y.npy --a int9
 says "--a" "int9"
 run 1 matmul a.npy none.npy y.npy
@@ -298,6 +311,9 @@ run 2 matmul sevens.npy column.npy y.npy --acc e3m0
 says "--acc" "e3m0" "fp16"
 
 # ---- accumulate --------------------------------------------------------------------------------
+run 2 accumulate --n 64 --accum int9
+says "int9" "int12" "int16" "eXmY"
+grep -q ternary "$work/err" && fail "an accumulator is listed that is refused"
 run 0 accumulate --n 64 --accum bf16,bf16/16,int8/16 --a int4/absmax --b int4/absmax
 matches accumulate
 run 0 accumulate --n 100,1000 --accum e6m9/64 --json
@@ -371,8 +387,10 @@ run 2 explain --model mlp:0
 says "mlp:0"
 for wrong in 0,16 4 4, 65,16 4,0 4,16x; do
     run 2 explain --model "plain:$wrong"
-    says "plain:$wrong" "channels"
+    says "plain:$wrong" "two numbers" "channels"
 done
+run 2 explain --model mlp --classes 1
+says "--classes 1" "2..1000000"
 run 2 explain --model resnet8:3
 says "resnet8"
 run 2 explain --model mlp --input 28x28
@@ -409,6 +427,8 @@ for spec in "linear --recipe mxfp4" "conv --recipe nvfp4" "linear --recipe luq_b
     run 1 bench $spec --m 32 --n 32 --k 32 --c 32 --o 32 --h 4 --time 1
     says "operands of one scale" "bench step" "matmul"
 done
+run 2 bench quant --a bf16
+says "bf16" "at most 8 bits"
 run 2 bench conv --h 0
 says "--h"
 run 2 bench gemm --rival blas

@@ -34,6 +34,8 @@ same "$(json "$work/out" '"%.6f" % j["test_acc"]')" "$(json "$work/a.json" '"%.6
     "accuracy of eval"
 run 0 eval a
 run 0 eval a --limit-test 10
+run 1 eval a --data synthetic:h=6,w=5,c=1,classes=4,train=64,test=32
+says "1x8x8 (CxHxW) of 4 classes" "1x6x5 of 4"
 run 0 train $base --quiet
 [ -s "$work/err" ] && fail "--quiet is not quiet"
 grep -q "$(sha "$work/a")" "$work/out" || fail "a run without --out has other weights"
