@@ -10,7 +10,7 @@ typedef struct vec {
     __m256 lo, hi;
 } vec;
 
-/* All ones in the lanes first .. 7 that lie below n. */
+/* All ones in the lanes below n. */
 static inline __m256i lanes_below(int n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

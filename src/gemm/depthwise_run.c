@@ -87,8 +87,6 @@ void nyb_depthwise_run_pixels(nyb_depthwise_job *job)
     nyb_pool_run(job->pool, band_task, job, job->plan->shape.n * job->plan->n_bands);
 }
 
-/* ---- dW -------------------------------------------------------------------------------------- */
-
 /* ---- dW in s8 -------------------------------------------------------------------------------- */
 
 /* Of a worker: x and dy of a task, sums of its tasks, and what these were before they could have

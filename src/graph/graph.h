@@ -57,7 +57,7 @@ const char *nyb_slot_name(nyb_slot slot);
 typedef struct nyb_slot_state {
     float rule[NYB_SCALE_STATE_MAX]; /* of the scale rule */
     float clip_mean;                 /* exponential mean of training's clips (fwd.x) */
-    float started;                   /* 1 once clip_mean holds a clip, else 0 */
+    float started; /* 1 once clip_mean holds a clip, or learned parameters have begun; else 0 */
 } nyb_slot_state;
 
 /* ---- a program: the steps of one mode ------------------------------------------------------- */

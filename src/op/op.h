@@ -45,10 +45,6 @@ typedef struct nyb_param_desc {
     bool decay; /* weight decay applies */
 } nyb_param_desc;
 
-/* One node with its memory. Pointers an operator does not use are NULL. Results never depend on the
- * context. saved may be NULL where no backward follows (evaluation); relu, add, batchnorm and
- * flatten may work in place, as far as backward_in allows. din NULL or dparam NULL: not computed.
- */
 /* What batchnorm does in the same pass where the graph fuses it with its neighbours (graph/fuse.c);
  * all zero: nothing. The bits are those of the operators one after the other. Channels are a
  * multiple of 16. */
@@ -74,6 +70,10 @@ typedef struct nyb_op_fused {
     float *coefs;
 } nyb_op_fused;
 
+/* One node with its memory. Pointers an operator does not use are NULL. Results never depend on the
+ * context. saved may be NULL where no backward follows (evaluation); relu, add, batchnorm and
+ * flatten may work in place, as far as backward_in allows. din NULL or dparam NULL: not computed.
+ */
 typedef struct nyb_op_args {
     const nyb_context *context;
     const nyb_attr *attr;

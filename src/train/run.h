@@ -64,12 +64,15 @@ struct nyb_train {
     double finish_acc; /* test accuracy as FNT trained: f32 activations; 0 without FNT */
 };
 
+/* ---- options.c ---- */
+
+/* Each field in its range (NYB_INVALID), a schedule that there is (NYB_UNKNOWN). */
+NYB_MUST_CHECK nyb_status nyb_train_options_check(const nyb_train_options *options, nyb_error *err);
+
 /* ---- step.c ---- */
 
 /* The learning rate and mode of the next update. */
 nyb_mode nyb_train_mode(const nyb_train *t);
-/* Each field in its range (NYB_INVALID), a schedule that there is (NYB_UNKNOWN). */
-NYB_MUST_CHECK nyb_status nyb_train_options_check(const nyb_train_options *options, nyb_error *err);
 float nyb_train_rate(const nyb_train *t);
 int nyb_train_epochs(const nyb_train *t); /* FNT included */
 uint64_t nyb_train_total_steps(const nyb_train *t);
