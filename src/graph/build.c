@@ -152,8 +152,7 @@ static int stores(nyb_builder *b, int layer)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
 
-    if (b->g->recipe.store == NYB_STORE_F32 || strcmp(l->op->name, "batchnorm") != 0 ||
-        !nyb_mode_trains(b->p->mode))
+    if (b->g->recipe.store == NYB_STORE_F32 || !l->op->stores_in || !nyb_mode_trains(b->p->mode))
         return -1;
     return nyb_build_buffer(b, "stored", layer, NYB_HOME_PLANNED, -1,
                             nyb_shape_size(nyb_build_shape(b, layer)) * sizeof(uint16_t));
@@ -166,7 +165,7 @@ static void forward_op(nyb_builder *b, int layer)
     nyb_step *s;
     size_t n_saved;
 
-    if (!strcmp(l->op->name, "flatten")) { /* the same memory under another shape */
+    if (l->op->is_view) {
         b->value[layer] = b->value[l->in[0]];
         return;
     }
@@ -188,18 +187,11 @@ static void forward_op(nyb_builder *b, int layer)
     b->p->n_steps++;
 }
 
-/* Gradients that pass unchanged: the first input takes over the output's buffer. */
-static bool passes_gradient(const nyb_op *op)
-{
-    return !strcmp(op->name, "add") || !strcmp(op->name, "flatten");
-}
-
 static void backward_op(nyb_builder *b, int layer)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
     const bool is_loss = layer == b->g->model->n_layers - 1;
-    bool alias =
-        passes_gradient(l->op) && b->g->model->layers[l->in[0]].trained && b->grad[l->in[0]] < 0;
+    bool alias = l->op->passes_on && b->g->model->layers[l->in[0]].trained && b->grad[l->in[0]] < 0;
     bool any = l->op->n_params > 0;
     nyb_step *s = nyb_build_step(b, NYB_STEP_BACKWARD, layer);
 

@@ -541,7 +541,7 @@ static bool rounds_gradient(const nyb_builder *b, int layer)
         return false;
     if (!strcmp(m->layers[x].op->name, "relu"))
         x = m->layers[x].in[0];
-    return x > 0 && count_readers(m, x) == 1 && !strcmp(m->layers[x].op->name, "batchnorm");
+    return x > 0 && count_readers(m, x) == 1 && m->layers[x].op->stores_in;
 }
 
 /* dX of samples that were reflected before they were rounded, to that of the samples. */

@@ -8,7 +8,7 @@ nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer)
     const nyb_layer *l = &b->g->model->layers[layer];
     const nyb_shape x = nyb_build_shape(b, l->in[0]);
 
-    if (!strcmp(l->op->name, "linear"))
+    if (l->op->of_rows)
         return (nyb_conv_shape){.n = 1,
                                 .h = 1,
                                 .w = nyb_shape_rows(x),
@@ -35,7 +35,7 @@ static nyb_view slot_view(const nyb_builder *b, int layer, nyb_slot slot, const 
 {
     const nyb_layer *l = &b->g->model->layers[layer];
     const nyb_conv_shape s = nyb_build_product_shape(b, layer);
-    const bool linear = !strcmp(l->op->name, "linear");
+    const bool linear = l->op->of_rows;
     const size_t filter = s.r * s.s * s.c, pixels = b->g->batch * l->shape.h * l->shape.w;
     nyb_view v = {0};
 

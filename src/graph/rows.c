@@ -127,7 +127,7 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
     const nyb_layer *l = &model->layers[layer];
     const nyb_row table[NYB_SLOTS] = {recipe->fwd_x,   recipe->fwd_w,    recipe->dgrad_dy,
                                       recipe->dgrad_w, recipe->wgrad_dy, recipe->wgrad_x};
-    const bool is_last = layer == model->last_gemm && !strcmp(l->op->name, "linear");
+    const bool is_last = layer == model->last_gemm && l->op->of_rows;
 
     memcpy(rows, table, sizeof table);
     if (layer == model->first_gemm || is_last)

@@ -51,6 +51,7 @@ const nyb_op nyb_op_add = {
     .about = "the sum of two tensors",
     .n_inputs = 2,
     .keeps_nonneg = true,
+    .passes_on = true,
     .shape = shape,
     .forward = forward,
     .backward = backward,

@@ -400,6 +400,7 @@ const nyb_op nyb_op_batchnorm = {
     .n_inputs = 1,
     .n_params = 2,
     .n_buffers = 2,
+    .stores_in = true,
     .params = {{"weight", NYB_INIT_ONE, false}, {"bias", NYB_INIT_ZERO, false}},
     .buffers = {{"running_mean", NYB_INIT_ZERO, false}, {"running_var", NYB_INIT_ONE, false}},
     .backward_in = true,

@@ -32,6 +32,7 @@ const nyb_op nyb_op_linear = {
     .n_params = 2,
     .params = {{"weight", NYB_INIT_HE_NORMAL, true}, {"bias", NYB_INIT_ZERO, false}},
     .is_gemm = true,
+    .of_rows = true,
     .backward_in = true,
     .shape = shape,
     .param_size = param_size,

@@ -108,6 +108,10 @@ typedef struct nyb_op {
     bool backward_out; /* backward reads out                          */
     bool makes_nonneg; /* output >= 0 whatever the input              */
     bool keeps_nonneg; /* output >= 0 if every input is               */
+    bool of_rows;      /* is_gemm: of a matrix, rows by columns (linear), not of images           */
+    bool is_view;      /* out is the memory of in[0] under another shape (flatten)               */
+    bool passes_on; /* din of each input is dout: the first one takes its buffer (add, flatten) */
+    bool stores_in; /* keeps in[0] for backward as the recipe's `store` says (batchnorm)       */
 
     NYB_MUST_CHECK nyb_status (*shape)(const nyb_attr *attr, const nyb_shape *in, nyb_shape *out,
                                        nyb_error *err);
