@@ -237,10 +237,10 @@ typedef struct round_job {
 static void range_task(void *arg, size_t row, size_t worker)
 {
     const round_job *job = arg;
-    float min, max;
+    float min = 0, max = 0;
 
     (void)worker;
-    job->mix->range(job->x + row * job->cols, job->cols, &min, &max);
+    job->kernel->range(job->x + row * job->cols, job->cols, &min, &max);
     const float range = max - min + MARGIN;
     job->range[row] = range <= FLT_MAX ? range : FLT_MAX;
 }
@@ -256,7 +256,7 @@ static void round_task(void *arg, size_t row, size_t worker)
     uint32_t r23[TASK_COLS];
 
     (void)worker;
-    job->mix->range(y, job->cols, &stats.min, &stats.max);
+    job->kernel->range(y, job->cols, &stats.min, &stats.max);
     nyb_scale_psq.group(spec->format, NULL, &stats, NULL, 0, &s);
     const bool draws = nyb_rounding_draws(spec->rounding);
     for (size_t col = 0; col < job->cols; col += TASK_COLS) {

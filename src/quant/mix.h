@@ -27,8 +27,6 @@ typedef struct nyb_mix_kernel {
     /* The same on `count` vectors one after another; element i of vector j is y[j * n + i]. */
     void (*along)(float *y, size_t n, size_t count, const float *signs, bool inverse);
 
-    /* Over finite elements; both 0 if there is none. */
-    void (*range)(const float *x, size_t n, float *min, float *max);
     /* With l, f_k the finite elements (others are 0) of the leader's and the followers' rows times
      * in, F = ((0 + f_1) + f_2) ...:  leader: ((l + F) * a) * out[0],
      * follower k: (f_k + (l * a - F * b)) * out[1]. Rows are ld floats apart; y may be x. */

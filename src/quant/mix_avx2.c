@@ -42,22 +42,6 @@ static inline vec vec_finite(vec v)
     return (vec){_mm256_and_ps(v.lo, is_finite(v.lo)), _mm256_and_ps(v.hi, is_finite(v.hi))};
 }
 
-static inline vec vec_min_finite(vec least, vec x)
-{
-    return (vec){
-        _mm256_blendv_ps(least.lo, _mm256_min_ps(x.lo, least.lo), is_finite(x.lo)),
-        _mm256_blendv_ps(least.hi, _mm256_min_ps(x.hi, least.hi), is_finite(x.hi)),
-    };
-}
-
-static inline vec vec_max_finite(vec most, vec x)
-{
-    return (vec){
-        _mm256_blendv_ps(most.lo, _mm256_max_ps(x.lo, most.lo), is_finite(x.lo)),
-        _mm256_blendv_ps(most.hi, _mm256_max_ps(x.hi, most.hi), is_finite(x.hi)),
-    };
-}
-
 #define MIX_RECORD nyb_mix_avx2
 #define MIX_NAME   "avx2"
 #define MIX_NEEDS  NYB_CPU_AVX2

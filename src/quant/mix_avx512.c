@@ -36,16 +36,6 @@ static inline vec vec_finite(vec v)
     return _mm512_maskz_mov_ps(is_finite(v), v);
 }
 
-static inline vec vec_min_finite(vec least, vec x)
-{
-    return _mm512_mask_min_ps(least, is_finite(x), x, least);
-}
-
-static inline vec vec_max_finite(vec most, vec x)
-{
-    return _mm512_mask_max_ps(most, is_finite(x), x, most);
-}
-
 #define MIX_RECORD nyb_mix_avx512
 #define MIX_NAME   "avx512"
 #define MIX_NEEDS  NYB_CPU_AVX512

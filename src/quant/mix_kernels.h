@@ -180,34 +180,6 @@ static void along(float *y, size_t n, size_t count, const float *signs, bool inv
             along_short(y, n, &f);
 }
 
-static void range(const float *x, size_t n, float *min, float *max)
-{
-    vec lo = vec_set(INFINITY), hi = vec_set(-INFINITY);
-    float lows[16], highs[16];
-    size_t i = 0;
-
-    for (; i + 16 <= n; i += 16) {
-        const vec v = vec_load(x + i);
-        lo = vec_min_finite(lo, v);
-        hi = vec_max_finite(hi, v);
-    }
-    vec_store(lows, lo);
-    vec_store(highs, hi);
-    for (int w = 8; w; w /= 2)
-        for (int j = 0; j < w; j++) {
-            lows[j] = lows[j + w] < lows[j] ? lows[j + w] : lows[j];
-            highs[j] = highs[j + w] > highs[j] ? highs[j + w] : highs[j];
-        }
-    for (; i < n; i++)
-        if (fabsf(x[i]) <= FLT_MAX) {
-            lows[0] = x[i] < lows[0] ? x[i] : lows[0];
-            highs[0] = x[i] > highs[0] ? x[i] : highs[0];
-        }
-    /* -0 and subnormals become +0, whichever of several zeros was found */
-    *min = lows[0] <= highs[0] ? lows[0] + 0.0f : 0.0f;
-    *max = lows[0] <= highs[0] ? highs[0] + 0.0f : 0.0f;
-}
-
 static ALWAYS_INLINE void reflect_tile(const nyb_mix_reflect *g, const float *x, size_t ld,
                                        size_t n, float *y)
 {
@@ -241,6 +213,5 @@ const nyb_mix_kernel MIX_RECORD = {
     .needs = MIX_NEEDS,
     .across = across,
     .along = along,
-    .range = range,
     .reflect = reflect,
 };

@@ -22,23 +22,6 @@ static inline vec vec_finite(vec v)
     return v;
 }
 
-/* Lanes of x that are not finite leave least as it is. */
-static inline vec vec_min_finite(vec least, vec x)
-{
-    LANES
-    if (fabsf(x.lane[i]) <= FLT_MAX && x.lane[i] < least.lane[i])
-        least.lane[i] = x.lane[i];
-    return least;
-}
-
-static inline vec vec_max_finite(vec most, vec x)
-{
-    LANES
-    if (fabsf(x.lane[i]) <= FLT_MAX && x.lane[i] > most.lane[i])
-        most.lane[i] = x.lane[i];
-    return most;
-}
-
 #define MIX_RECORD nyb_mix_ref
 #define MIX_NAME   "ref"
 #define MIX_NEEDS  0

@@ -206,42 +206,6 @@ static void every_variant_gives_the_same_bits(void **state)
     free(y);
 }
 
-/* ---- ranges ---------------------------------------------------------------------------------- */
-
-static void ranges_are_of_finite_elements(void **state)
-{
-    const float special[] = {NAN, INFINITY, -INFINITY, -NAN, FLT_MIN / 4, -FLT_MIN / 4, -0.0f};
-    float x[67];
-    const uint32_t former = nyb_cpu_fp_enter();
-
-    (void)state;
-    for (const nyb_mix_kernel *const *k = nyb_mix_kernels; *k; k++) {
-        float min = 9, max = 9;
-
-        if ((*k)->needs & ~machine)
-            continue;
-        (*k)->range(x, 0, &min, &max);
-        assert_true(min == 0 && max == 0);
-        (*k)->range(special, 4, &min, &max);
-        assert_true(min == 0 && max == 0);
-        (*k)->range(special, 7, &min, &max);
-        assert_int_equal(nyb_bits_of(min), 0);
-        assert_int_equal(nyb_bits_of(max), 0);
-        for (size_t n = 1; n <= 67; n++)
-            for (size_t at = 0; at < n; at++) {
-                for (size_t i = 0; i < n; i++)
-                    x[i] = i % 5 == 4 && i != at ? special[i % 4] : 2.0f;
-                x[at] = 5;
-                (*k)->range(x, n, &min, &max);
-                assert_true(max == 5 && min == (n > 1 ? 2.0f : 5.0f));
-                x[at] = -FLT_MAX;
-                (*k)->range(x, n, &min, &max);
-                assert_true(min == -FLT_MAX && max == (n > 1 ? 2.0f : -FLT_MAX));
-            }
-    }
-    nyb_cpu_fp_restore(former);
-}
-
 /* ---- lengths and signs ----------------------------------------------------------------------- */
 
 static void lengths_and_signs_are_those_of_the_mix(void **state)
@@ -317,7 +281,6 @@ int main(void)
         cmocka_unit_test(equals_the_matrix_product),
         cmocka_unit_test(is_orthogonal),
         cmocka_unit_test(every_variant_gives_the_same_bits),
-        cmocka_unit_test(ranges_are_of_finite_elements),
         cmocka_unit_test(lengths_and_signs_are_those_of_the_mix),
         cmocka_unit_test(nvidia_has_sixteen_fixed_signs),
         cmocka_unit_test(random_signs_change_with_the_stream),
