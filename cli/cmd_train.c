@@ -144,13 +144,6 @@ static bool model_is_quantized(const nyb_train *train)
     return false;
 }
 
-static uint64_t steps_of(const nyb_train *train)
-{
-    nyb_train_summary s;
-    nyb_train_summarize(train, &s);
-    return s.step;
-}
-
 static int train(cli_job *job, const char *dir, const values *v)
 {
     nyb_error err;
@@ -177,7 +170,6 @@ static int train(cli_job *job, const char *dir, const values *v)
                  job->model_spec);
     cli_progress progress;
     cli_progress_begin(&progress, v->quiet, job->options.log_every);
-    const uint64_t before = steps_of(job->train);
     nyb_status status = nyb_train_run(job->train, dir, config, cli_progress_event, &progress, &err);
     cli_progress_end(&progress);
     free(config);
@@ -185,7 +177,7 @@ static int train(cli_job *job, const char *dir, const values *v)
         return interrupted(dir);
     if (status != NYB_OK)
         return cli_fail("train", &err);
-    if (v->resume && steps_of(job->train) == before)
+    if (v->resume && !progress.has_first)
         cli_hint("the run in %s was finished already: nothing was left to do", dir);
     return report(job, v->json);
 }

@@ -142,8 +142,7 @@ static nyb_status copy_part(nyb_part *part, size_t n, size_t image, const uint8_
 {
     size_t n_bytes;
 
-    if (n > 0 && (!pixels || !labels))
-        return nyb_fail(err, NYB_INVALID, "the %s are NULL", pixels ? "labels" : "pixels");
+    NYB_TRY(nyb_check_pointers(n == 0 || (pixels && labels), err));
     if (!nyb_mul_size(n, image, &n_bytes))
         return nyb_fail(err, NYB_LIMIT, "%zu images of %zu bytes are too many", n, image);
     part->n = n;
@@ -184,8 +183,7 @@ nyb_status nyb_data_create(const nyb_data_info *info, const uint8_t *train_pixel
     nyb_data *d;
 
     *data = NULL;
-    if (!info)
-        return nyb_fail(err, NYB_INVALID, "the info is NULL");
+    NYB_TRY(nyb_check_pointers(info, err));
     d = nyb_alloc(sizeof *d);
     if (!d)
         return nyb_fail(err, NYB_MEMORY, "no memory for data");

@@ -209,6 +209,11 @@ static void free_programs(nyb_graph *g)
         nyb_program_free(&g->programs[i]);
 }
 
+void nyb_graph_forget_codes(nyb_graph *g)
+{
+    memset(g->weight_scale, 0, (size_t)g->model->n_gemms * sizeof *g->weight_scale);
+}
+
 void nyb_graph_destroy(nyb_graph **graph)
 {
     nyb_graph *g = *graph;

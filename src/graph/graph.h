@@ -343,6 +343,9 @@ void nyb_graph_backward(nyb_graph *graph, nyb_mode mode, uint32_t step);
 /* The first layer whose output holds a NaN or Inf when the forward program runs again on the same
  * input, or -1. Slow; for error messages. */
 int nyb_graph_find_nonfinite(nyb_graph *graph, nyb_mode mode, uint32_t step);
+/* The weights are others than those that were loaded as codes: each has a scale of its own again.
+ */
+void nyb_graph_forget_codes(nyb_graph *graph);
 
 /* requantize.c: the steps that rounded operands need. */
 void nyb_run_round(nyb_graph *graph, nyb_program *program, const nyb_step *s, bool training,

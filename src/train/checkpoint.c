@@ -327,12 +327,6 @@ static nyb_status check_meta(const nyb_st_file *file, const char *key, const cha
     return NYB_OK;
 }
 
-/* No weight has the scale of codes that it was loaded from. */
-static void forget_codes(nyb_graph *g)
-{
-    memset(g->weight_scale, 0, (size_t)g->model->n_gemms * sizeof *g->weight_scale);
-}
-
 /* The name alone could stand for other fields than it did. */
 static nyb_status check_recipe(const nyb_train *t, const nyb_st_file *file, nyb_error *err)
 {
@@ -366,7 +360,7 @@ static nyb_status load_state(nyb_train *t, const nyb_st_file *file, nyb_error *e
     NYB_TRY(check_meta(file, "model", t->model->name, err));
     NYB_TRY(check_recipe(t, file, err));
     NYB_TRY(check_meta(file, "batch", batch, err));
-    forget_codes(g);
+    nyb_graph_forget_codes(g);
     for (int i = 0; i < g->n_params; i++) {
         nyb_param *p = &g->params[i];
 
@@ -605,7 +599,7 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
 {
     nyb_graph *g = t->graph;
 
-    forget_codes(g);
+    nyb_graph_forget_codes(g);
     for (int i = 0; i < g->n_params; i++) {
         nyb_param *p = &g->params[i];
         nyb_row rows[NYB_SLOTS];

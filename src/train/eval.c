@@ -56,8 +56,7 @@ nyb_status nyb_train_predict(nyb_train *t, const float *x, size_t n, float *logi
     const size_t size = nyb_shape_size(g->model->layers[0].shape);
     static const int32_t no_labels[1] = {0};
 
-    if (n > 0 && (!x || !logits))
-        return nyb_fail(err, NYB_INVALID, "the array of %s is NULL", x ? "logits" : "samples");
+    NYB_TRY(nyb_check_pointers(n == 0 || (x && logits), err));
     for (size_t first = 0, now; first < n; first += now) {
         now = nyb_min(n - first, g->batch);
         fill_input(g, x + first * size, now, no_labels, 1);

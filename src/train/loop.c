@@ -281,7 +281,7 @@ static bool was_finished(const session *s)
     const nyb_train *t = s->t;
 
     return s->dir && t->progress.step >= nyb_train_total_steps(t) &&
-           nyb_folder_same(nyb_folder_of(s->dir), t->home) && nyb_folder_is_finished(s->dir);
+           nyb_train_is_at_home(t, s->dir) && nyb_folder_is_finished(s->dir);
 }
 
 static nyb_status run(session *s, nyb_error *err)
@@ -290,7 +290,7 @@ static nyb_status run(session *s, nyb_error *err)
 
     /* A run that ends before its first checkpoint can begin anew all the same; and a full disk
      * shows at once. */
-    if (s->report && !nyb_folder_same(nyb_folder_of(s->dir), t->home))
+    if (s->report && !nyb_train_is_at_home(t, s->dir))
         NYB_TRY(checkpoint(s, err));
     while (!is_over(s))
         NYB_TRY(run_epoch(s, err));

@@ -99,6 +99,13 @@ nyb_folder nyb_folder_of(const char *dir)
     return (nyb_folder){.known = true, .device = s.st_dev, .inode = s.st_ino};
 }
 
+bool nyb_train_is_at_home(const nyb_train *t, const char *dir)
+{
+    const nyb_folder here = nyb_folder_of(dir), home = t->home;
+
+    return here.known && home.known && here.device == home.device && here.inode == home.inode;
+}
+
 /* Two runs that wrote to one folder would leave a mixture of both. */
 static nyb_status lock_dir(const char *dir, int *lock, nyb_error *err)
 {
@@ -133,7 +140,7 @@ static void clear_dir(int lock)
 static nyb_status open_files(nyb_report *r, const char *dir, const char *config, nyb_error *err)
 {
     NYB_TRY(lock_dir(dir, &r->lock, err));
-    if (!nyb_folder_same(nyb_folder_of(dir), r->train->home)) {
+    if (!nyb_train_is_at_home(r->train, dir)) {
         clear_dir(r->lock);
         r->train->progress.n_metrics = 0;
     }
@@ -200,7 +207,7 @@ nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)
 
     NYB_TRY(make_dir(dir, err));
     status = lock_dir(dir, &lock, err);
-    if (!nyb_folder_same(nyb_folder_of(dir), t->home))
+    if (!nyb_train_is_at_home(t, dir))
         t->progress.n_metrics = 0; /* that file is another run's */
     if (status == NYB_OK)
         status = nyb_state_save(t, dir, err);

@@ -36,10 +36,6 @@ typedef struct nyb_folder {
 } nyb_folder;
 nyb_folder nyb_folder_of(const char *dir);    /* not known if there is none */
 bool nyb_folder_is_finished(const char *dir); /* it has the summary of a whole run */
-static inline bool nyb_folder_same(nyb_folder a, nyb_folder b)
-{
-    return a.known && b.known && a.device == b.device && a.inode == b.inode;
-}
 
 typedef struct nyb_report nyb_report;
 
@@ -63,6 +59,11 @@ struct nyb_train {
     void *trace_user;
     double finish_acc; /* test accuracy as FNT trained: f32 activations; 0 without FNT */
 };
+
+/* ---- report.c ---- */
+
+/* Whether the folder is t->home. */
+bool nyb_train_is_at_home(const nyb_train *t, const char *dir);
 
 /* ---- options.c ---- */
 

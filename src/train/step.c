@@ -206,7 +206,7 @@ nyb_status nyb_train_update(nyb_train *t, float rate, double *loss, double *n_co
     nyb_grad_clip(g, v.norm, t->options.clip_norm);
     nyb_train_trace_part(t, NYB_TRAIN_PART_UPDATE);
     update(t, rate);
-    memset(g->weight_scale, 0, (size_t)t->model->n_gemms * sizeof *g->weight_scale);
+    nyb_graph_forget_codes(g);
     t->progress.step++;
     return NYB_OK;
 }
@@ -239,8 +239,9 @@ nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, d
 
 nyb_status nyb_train_set_lr(nyb_train *t, double lr, nyb_error *err)
 {
-    if (!t || !(lr >= 0.0 && lr <= (double)FLT_MAX))
-        return nyb_fail(err, NYB_INVALID, t ? "a learning rate of %g" : "no run", lr);
+    NYB_TRY(nyb_check_pointers(t, err));
+    if (!(lr >= 0.0 && lr <= (double)FLT_MAX))
+        return nyb_fail(err, NYB_INVALID, "a learning rate of %g", lr);
     t->own_rate = lr;
     return NYB_OK;
 }

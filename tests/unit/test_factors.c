@@ -140,6 +140,15 @@ static void run(const char *cpu, nyb_product product, const nyb_conv_shape *shap
     nyb_context_destroy(&context);
 }
 
+/* Inputs, which are not negative, and weights. */
+static void fill(float *x, size_t n_x, float *w, size_t n_w)
+{
+    for (size_t i = 0; i < n_x; i++)
+        x[i] = fabsf(noise(i));
+    for (size_t i = 0; i < n_w; i++)
+        w[i] = noise(i + 9000);
+}
+
 /* A 3x3 convolution's three products against integer loops. */
 static void products_are_exact(void **state)
 {
@@ -150,10 +159,7 @@ static void products_are_exact(void **state)
 
     (void)state;
     assert_int_equal(nyb_conv_shape_check(&s, NULL), NYB_OK);
-    for (size_t i = 0; i < sizeof x / 4; i++)
-        x[i] = fabsf(noise(i));
-    for (size_t i = 0; i < sizeof w / 4; i++)
-        w[i] = noise(i + 9000);
+    fill(x, sizeof x / 4, w, sizeof w / 4);
     for (size_t i = 0; i < sizeof dy / 4; i++)
         dy[i] = noise(i + 90000);
     const nyb_packed px = encode("ref", 1, "uint4m/absmax/tensor/nearest", x, 126, 20);
@@ -254,10 +260,7 @@ static void few_rows_are_exact(void **state)
 
     (void)state;
     assert_int_equal(nyb_conv_shape_check(&s, NULL), NYB_OK);
-    for (size_t i = 0; i < sizeof x / 4; i++)
-        x[i] = fabsf(noise(i));
-    for (size_t i = 0; i < sizeof w / 4; i++)
-        w[i] = noise(i + 9000);
+    fill(x, sizeof x / 4, w, sizeof w / 4);
     for (size_t f = 0; f < sizeof specs / sizeof *specs; f++) {
         nyb_packed px = encode("ref", 1, specs[f][0], x, 5, 40);
         nyb_packed pw = encode("ref", 1, specs[f][1], w, 37, 40);
