@@ -7,10 +7,9 @@ const nyb_recipe_record nyb_recipe_ultralow = {
               "NeurIPS 2020",
     .differs = "dX takes the even phase and dW the odd one, GradScale is a power of two per "
                "layer that keeps the maximum in its octaves (the reviews name no more); first "
-               "and last layer in fp16; PACT clips start at the SAWB clip of the first batch; "
-               "the FP8 and fp16 gradients of the 1x1, first and last layers are not scaled "
-               "(--set loss_scale=dynamic scales them: without it most of a shortcut's small "
-               "gradients become 0)",
+               "and last layer in fp16; the FP8 and fp16 gradients of the 1x1, first and last "
+               "layers have dynamic loss scaling, as in HFP8; PACT clips start at the SAWB clip "
+               "of the first batch",
     .fields = "fwd.x          = int4/pact\n"
               "fwd.x.nonneg   = uint4\n"
               "fwd.w          = int4/sawb\n"
@@ -24,5 +23,7 @@ const nyb_recipe_record nyb_recipe_ultralow = {
               "wgrad.accum    = e6m9/64\n"
               "edges          = fp16\n"
               "shortcut       = fp8\n"
-              "pointwise      = fp8\n",
+              "pointwise      = fp8\n"
+              "loss_scale     = dynamic\n"
+              "nonfinite      = skip\n",
 };
