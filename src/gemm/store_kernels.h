@@ -32,8 +32,27 @@ static ALWAYS_INLINE const uint16_t *row_draws(const nyb_store_args *args, const
                : NULL;
 }
 
-#define STORE(name, type, lanes)                                                                   \
-    static void name(const type *sums, const nyb_store_args *args)                                 \
+/* Whole vectors of one scale: what nearly all outputs are. Each copy has its flags as constants. */
+#define STORE_WHOLE(name, type, lanes)                                                             \
+    static ALWAYS_INLINE void name##_whole(const type *sums, const nyb_store_args *args,           \
+                                           const float *bias, bool add, bool half, bool drawn)     \
+    {                                                                                              \
+        const vec scale = vec_set(args->scale);                                                    \
+        uint16_t room[LANES_ROOM];                                                                 \
+        for (size_t m = 0; m < args->rows; m++, sums += NYB_TILE_COLS) {                           \
+            void *const row = args->out[m];                                                        \
+            if (!row)                                                                              \
+                continue;                                                                          \
+            const uint16_t *const draws = drawn ? row_draws(args, row, room) : NULL;               \
+            for (size_t col = 0; col < args->n_valid; col += 16)                                   \
+                finish_lanes(vec_mul(lanes(sums + col), scale), bias ? bias + col : NULL, add,     \
+                             half, drawn ? draws + col : NULL, nyb_store_at(row, half, col), 16);  \
+        }                                                                                          \
+    }
+
+/* All that args can ask for. */
+#define STORE_ANY(name, type, lanes)                                                               \
+    static void name##_any(const type *sums, const nyb_store_args *args)                           \
     {                                                                                              \
         uint16_t room[LANES_ROOM];                                                                 \
         for (size_t m = 0; m < args->rows; m++, sums += NYB_TILE_COLS) {                           \
@@ -47,6 +66,24 @@ static ALWAYS_INLINE const uint16_t *row_draws(const nyb_store_args *args, const
             if (col < args->n_valid)                                                               \
                 store_lanes(lanes(sums + col), args, m, col, args->n_valid - col, draws);          \
         }                                                                                          \
+    }
+
+#define STORE(name, type, lanes)                                                                   \
+    STORE_WHOLE(name, type, lanes)                                                                 \
+    STORE_ANY(name, type, lanes)                                                                   \
+    static void name(const type *sums, const nyb_store_args *given)                                \
+    {                                                                                              \
+        const nyb_store_args args = *given; /* outputs could overlap the caller's */               \
+        if (args.n_valid % 16 > 0 || args.lines || (args.bias && (args.add || args.half)))         \
+            name##_any(sums, &args);                                                               \
+        else if (args.half && args.draws)                                                          \
+            name##_whole(sums, &args, NULL, false, true, true);                                    \
+        else if (args.half)                                                                        \
+            name##_whole(sums, &args, NULL, false, true, false);                                   \
+        else if (args.add)                                                                         \
+            name##_whole(sums, &args, NULL, true, false, false);                                   \
+        else                                                                                       \
+            name##_whole(sums, &args, args.bias, false, false, false);                             \
     }
 STORE(of_int, int32_t, vec_of_int)
 STORE(of_float, float, vec_load)
