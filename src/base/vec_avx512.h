@@ -65,22 +65,22 @@ static inline vec vec_load_bf16(const uint16_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
 }
 
-static inline vec cut_bf16(vec v, __m512i up)
+/* Cuts off what is below bf16 of `rounded`; NaNs of v stay such, quiet. */
+static inline vec cut_bf16(vec v, __m512i rounded)
 {
-    const __m512i bits = _mm512_castps_si512(v);
-    const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
-    const __m512i chosen = _mm512_mask_mov_epi32(_mm512_add_epi32(bits, up),
-                                                 _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
+    const __m512i kept = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q),
+                                              _mm512_castps_si512(v), _mm512_set1_epi32(0x400000));
 
-    return _mm512_castsi512_ps(_mm512_and_si512(chosen, _mm512_set1_epi32((int)0xffff0000)));
+    return _mm512_castsi512_ps(_mm512_and_si512(kept, _mm512_set1_epi32((int)0xffff0000)));
 }
 
 static inline vec vec_round_bf16(vec v)
 {
     const __m512i bits = _mm512_castps_si512(v);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+    const __m512i even = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
 
-    return cut_bf16(v, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    return cut_bf16(v, _mm512_mask_add_epi32(even, odd, bits, _mm512_set1_epi32(0x8000)));
 }
 
 static inline vec vec_draw_bf16(vec v, const uint16_t *draws)
@@ -89,7 +89,9 @@ static inline vec vec_draw_bf16(vec v, const uint16_t *draws)
     const __m128i lo = _mm_loadu_si128((const void *)draws);
     const __m128i hi = _mm_loadu_si128((const void *)(draws + 8));
 
-    return cut_bf16(v, _mm512_cvtepu16_epi32(_mm256_set_m128i(hi, lo)));
+    const __m512i up = _mm512_cvtepu16_epi32(_mm256_set_m128i(hi, lo));
+
+    return cut_bf16(v, _mm512_add_epi32(_mm512_castps_si512(v), up));
 }
 
 static inline void vec_store_bf16(uint16_t *p, vec v)

@@ -147,29 +147,37 @@ static ALWAYS_INLINE void put_sums(const nyb_depthwise_pixels *args, size_t i, s
     put(args, i, c + 16 * g, vec_mul(vec_of_ivec(s->wide[g]), vec_set(args->scale)), lanes);
 }
 
-/* WORDS channels from c on of all pixels, whose taps are so few that their products fit int16; r
- * and s are constants where this is inlined, so that weights stay in registers. */
+/* WORDS channels from c on of all pixels, whose taps are so few that their products fit int16; r, s
+ * and slide are constants where this is inlined, so that weights stay in registers. slide: what a
+ * column of taps sees, the one before it sees at the next pixel. */
 static ALWAYS_INLINE void window(const nyb_depthwise_pixels *args, bool x_unsigned, size_t c,
-                                 size_t r, size_t s)
+                                 size_t r, size_t s, bool slide)
 {
     const uint8_t *x = (const uint8_t *)args->x + c;
-    words w[9];
+    words w[9], seen[9];
 
     NYB_UNROLL
-    for (size_t tap = 0; tap < r * s; tap++)
+    for (size_t tap = 0; tap < r * s; tap++) {
         w[tap] = words_load((const int16_t *)args->w + c + (ptrdiff_t)(tap / s) * args->w_r +
                                 (ptrdiff_t)(tap % s) * args->w_s,
                             WORDS);
+        if (slide && tap % s > 0)
+            seen[tap] = words_of_bytes(x + (ptrdiff_t)(tap / s) * args->x_r +
+                                           (ptrdiff_t)(tap % s - 1) * args->x_s,
+                                       WORDS, x_unsigned);
+    }
     for (size_t i = 0; i < args->n; i++, x += args->x_step) {
         sums sum = {.part = words_zero()};
 
         NYB_UNROLL
-        for (size_t tap = 0; tap < r * s; tap++)
-            sum.part = words_add_products(sum.part,
-                                          words_of_bytes(x + (ptrdiff_t)(tap / s) * args->x_r +
-                                                             (ptrdiff_t)(tap % s) * args->x_s,
-                                                         WORDS, x_unsigned),
-                                          w[tap]);
+        for (size_t tap = 0; tap < r * s; tap++) {
+            seen[tap] = slide && tap % s + 1 < s
+                            ? seen[tap + 1]
+                            : words_of_bytes(x + (ptrdiff_t)(tap / s) * args->x_r +
+                                                 (ptrdiff_t)(tap % s) * args->x_s,
+                                             WORDS, x_unsigned);
+            sum.part = words_add_products(sum.part, seen[tap], w[tap]);
+        }
         NYB_UNROLL
         for (int g = 0; g < GROUPS; g++) {
             sum.wide[g] = ivec_add_words(ivec_zero(), sum.part, g);
@@ -183,22 +191,24 @@ static ALWAYS_INLINE void window(const nyb_depthwise_pixels *args, bool x_unsign
 static ALWAYS_INLINE size_t windows(const nyb_depthwise_pixels *args, bool x_unsigned)
 {
     const size_t n = args->channels / WORDS * WORDS, r = args->taps_r, s = args->taps_s;
+    const bool slides = r == 3 && s == 3 && args->x_step == args->x_s && args->n > 0;
 
     if (r < 1 || r > 3 || s < 1 || s > 3 || (int32_t)(r * s) > INT16_MAX / args->max_product)
         return 0;
-#define WINDOWS(rows, cols)                                                                        \
-    if (r == rows && s == cols)                                                                    \
+#define WINDOWS(rows, cols, slide)                                                                 \
+    if (r == rows && s == cols && slides == (slide))                                               \
         for (size_t c = 0; c < n; c += WORDS)                                                      \
-    window(args, x_unsigned, c, rows, cols)
-    WINDOWS(3, 3);
-    WINDOWS(3, 2);
-    WINDOWS(3, 1);
-    WINDOWS(2, 3);
-    WINDOWS(2, 2);
-    WINDOWS(2, 1);
-    WINDOWS(1, 3);
-    WINDOWS(1, 2);
-    WINDOWS(1, 1);
+    window(args, x_unsigned, c, rows, cols, slide)
+    WINDOWS(3, 3, true);
+    WINDOWS(3, 3, false);
+    WINDOWS(3, 2, false);
+    WINDOWS(3, 1, false);
+    WINDOWS(2, 3, false);
+    WINDOWS(2, 2, false);
+    WINDOWS(2, 1, false);
+    WINDOWS(1, 3, false);
+    WINDOWS(1, 2, false);
+    WINDOWS(1, 1, false);
 #undef WINDOWS
     return n;
 }
@@ -232,12 +242,14 @@ static ALWAYS_INLINE void pixels_bytes(const nyb_depthwise_pixels *args, bool x_
     }
 }
 
-static void pixels_s8(const nyb_depthwise_pixels *args)
+static void pixels_s8(const nyb_depthwise_pixels *given)
 {
-    if (args->x_unsigned)
-        pixels_bytes(args, true);
+    const nyb_depthwise_pixels args = *given; /* outputs could overlap the caller's */
+
+    if (args.x_unsigned)
+        pixels_bytes(&args, true);
     else
-        pixels_bytes(args, false);
+        pixels_bytes(&args, false);
 }
 
 #define TAPS 3 /* that share what they read */
