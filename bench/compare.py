@@ -347,11 +347,11 @@ class Comparer:
                 command = self.step_command("resnet18", recipe)
                 ours = self.json_of(command)
                 line = self.header(f"memory resnet18 3x32x32 batch 64 {recipe}", command)
-                line.update(kept_bytes=ours["saved_activation_bytes"],
+                line.update(saved_activation_bytes=ours["saved_activation_bytes"],
                             step_bytes=ours["step_bytes"],
                             rival_bytes={} if result is None else
                             {result["rival"] + " fp32": result["growth"]["bytes"]})
-                print(f"{line['what']}: kept {line['kept_bytes']}, planned for a step "
+                print(f"{line['what']}: kept {line['saved_activation_bytes']}, planned for a step "
                       f"{line['step_bytes']}, {line['rival_bytes']}")
                 self.write(line)
         except Failed as error:

@@ -218,7 +218,7 @@ static void print_csv(const void *arg, FILE *out)
 {
     const atlas *a = arg;
     unsigned columns[ATLAS_GEMMS];
-    fprintf(out, "model,base,accumulator,chunk,mantissa,gemms,runs,diverged,accuracy_mean,pairs,"
+    fprintf(out, "model,base,accumulator,chunk,mantissa,gemms,runs,diverged,test_acc_mean,pairs,"
                  "diff_mean,diff_se,beyond_2se,sum_length,vrr_mantissa,setup\n");
     for (size_t k = 0; k < a->n_tables; k++) {
         const atlas_table *t = &a->tables[k];
@@ -250,7 +250,7 @@ int atlas_write(const atlas *a, const char *dir)
 static json_t *cell_json(const atlas_cell *cell)
 {
     return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b}", "runs", (json_int_t)cell->n_runs,
-                     "diverged", (json_int_t)cell->n_diverged, "accuracy_mean",
+                     "diverged", (json_int_t)cell->n_diverged, "test_acc_mean",
                      cli_json_real(cell->mean), "pairs", (json_int_t)cell->n_pairs, "diff_mean",
                      cli_json_real(cell->diff), "diff_se", cli_json_real(cell->diff_se),
                      "beyond_2se", (int)cell->is_beyond);

@@ -353,10 +353,9 @@ static void print_markdown(const void *arg, FILE *out)
 static void print_csv(const void *arg, FILE *out)
 {
     const board_report *report = arg;
-    fprintf(out,
-            "model,recipe,engine,emulated,seeds,diverged,accuracy_mean,accuracy_sd,pairs,"
-            "diff_mean,diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,energy_pj,batch,"
-            "setup\n");
+    fprintf(out, "model,recipe,engine,emulated,seeds,diverged,test_acc_mean,test_acc_sd,pairs,"
+                 "diff_mean,diff_se,beyond_2se,samples_per_s,saved_activation_bytes,"
+                 "saved_quantized_bytes,energy_pj,batch,setup\n");
     for (size_t t = 0; t < report->n_tables; t++)
         for (size_t i = 0; i < report->tables[t].n_rows; i++) {
             const board_table *table = &report->tables[t];
@@ -401,11 +400,11 @@ static json_t *row_json(const board_row *row)
     return json_pack("{s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
                      "recipe", row->recipe, "engine", row->engine, "emulated", (int)row->emulated,
                      "seeds", (json_int_t)row->n_seeds, "diverged", (json_int_t)row->n_diverged,
-                     "accuracy_mean", cli_json_real(row->mean), "accuracy_sd",
+                     "test_acc_mean", cli_json_real(row->mean), "test_acc_sd",
                      cli_json_real(row->sd), "pairs", (json_int_t)row->n_pairs, "diff_mean",
                      cli_json_real(row->diff), "diff_se", cli_json_real(row->diff_se), "beyond_2se",
                      (int)row->is_beyond, "samples_per_s", cli_json_real(row->samples_per_s),
-                     "kept_bytes", cli_json_real(row->kept), "kept_code_bytes",
+                     "saved_activation_bytes", cli_json_real(row->kept), "saved_quantized_bytes",
                      cli_json_real(row->kept_quantized), "energy_pj", cli_json_real(row->energy));
 }
 

@@ -5,7 +5,7 @@
 #include "verbs.h"
 
 typedef struct values {
-    const char *a, *b, *acc, *cpu;
+    const char *a, *b, *accum, *cpu;
     size_t threads;
     uint64_t seed;
     bool json;
@@ -16,10 +16,10 @@ static const cli_option options[] = {
      0},
     {"b", "SPEC", "how B is quantized (default: f32, not at all)", CLI_TEXT, offsetof(values, b), 0,
      0},
-    {"acc", "FORMAT[/CHUNK][/ROUNDING]",
+    {"accum", "FORMAT[/CHUNK][/ROUNDING]",
      "format of the partial sums: e6m9/64, fp16, int16/32, e6m5/stochastic (default: f32, the "
      "engine's own)",
-     CLI_TEXT, offsetof(values, acc), 0, 0},
+     CLI_TEXT, offsetof(values, accum), 0, 0},
     {"seed", "N", "of the random bits of stochastic rounding (default: 0)", CLI_U64,
      offsetof(values, seed), 0, 0},
     CLI_CPU_OPTION(values),
@@ -148,15 +148,15 @@ static nyb_status multiply_as_specs_say(product *p, uint64_t seed, nyb_error *er
 
 static int report(const product *p, bool json)
 {
-    char a[96], b[96], acc[96], macs[32];
+    char a[96], b[96], accum[96], macs[32];
     nyb_spec_print(&p->a_spec, a, sizeof a);
     nyb_spec_print(&p->b_spec, b, sizeof b);
-    nyb_accum_print(&p->accum, acc, sizeof acc);
+    nyb_accum_print(&p->accum, accum, sizeof accum);
     double n_macs = (double)p->m * (double)p->n * (double)p->k;
     if (json)
         return cli_print_json(json_pack(
             "{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:f}", "m", (json_int_t)p->m, "n",
-            (json_int_t)p->n, "k", (json_int_t)p->k, "a", a, "b", b, "acc", acc, "engine",
+            (json_int_t)p->n, "k", (json_int_t)p->k, "a", a, "b", b, "accum", accum, "engine",
             p->engine, "kernel", p->kernel, "cpu", nyb_context_cpu(p->context), "threads",
             (json_int_t)nyb_context_threads(p->context), "seconds", p->seconds));
     printf("%zu x %zu x %zu (m n k), a %s, b %s\n", p->m, p->n, p->k, a, b);
@@ -233,7 +233,7 @@ static int run_with(product *p, const cli_args *args, const values *v)
 
 static int run(const cli_verb *verb, int argc, char **argv)
 {
-    values v = {.a = "f32", .b = "f32", .acc = "f32"};
+    values v = {.a = "f32", .b = "f32", .accum = "f32"};
     cli_args args;
     int exit_status = cli_parse(verb, argc, argv, &v, &args);
     if (exit_status != CLI_GO_ON)
@@ -244,8 +244,8 @@ static int run(const cli_verb *verb, int argc, char **argv)
         return cli_fail_argument("--a", &err);
     if (nyb_spec_parse(v.b, &p.b_spec, &err) != NYB_OK)
         return cli_fail_argument("--b", &err);
-    if (nyb_accum_parse(v.acc, &p.accum, &err) != NYB_OK)
-        return cli_fail_argument("--acc", &err);
+    if (nyb_accum_parse(v.accum, &p.accum, &err) != NYB_OK)
+        return cli_fail_argument("--accum", &err);
     exit_status = cli_open_context(v.cpu, v.threads, &p.context);
     if (exit_status != CLI_OK)
         return exit_status;
@@ -262,13 +262,13 @@ const cli_verb cli_verb_matmul = {
         "OUT (M, N) = A (M, K) x B (K, N). Operands are quantized and packed as SPEC says, then "
         "multiplied: with two integer formats on the s8 engine, where products of codes are summed "
         "exactly in int32 and the sum is scaled once, or, with blocks of one length, block by "
-        "block; else on the f32 engine. With --acc every "
+        "block; else on the f32 engine. With --accum every "
         "partial sum is rounded to FORMAT (clamped, if it is an integer), to nearest or "
         "stochastic, "
         "in chunks of CHUNK products whose sums are then added in order.",
     .example = "  nybble matmul x.npy w.npy y.npy --a uint4/sawb --b int4/sawb\n"
                "  nybble matmul x.npy w.npy y.npy --a e2m1/e8m0/block32 --b e2m1/e8m0/block32\n"
-               "  nybble matmul x.npy w.npy y.npy --a e5m2/unit --b e5m2/unit --acc e6m9/64\n",
+               "  nybble matmul x.npy w.npy y.npy --a e5m2/unit --b e5m2/unit --accum e6m9/64\n",
     .options = options,
     .min_args = 3,
     .max_args = 3,

@@ -46,38 +46,14 @@ static const cli_option options[] = {
     {0},
 };
 
-static int report_json(const cli_job *job, const nyb_train_summary *s)
-{
-    json_t *json = json_pack(
-        "{s:o, s:o, s:o, s:I, s:i, s:i, s:I, s:I, s:s}", "model", cli_json_string(job->model_spec),
-        "data", cli_json_string(job->data_spec), "recipe",
-        cli_json_string(nyb_recipe_name(job->recipe)), "step", (json_int_t)s->step, "epochs",
-        job->options.epochs, "batch", job->options.batch, "seed", (json_int_t)job->options.seed,
-        "threads", (json_int_t)nyb_context_threads(job->context), "cpu",
-        nyb_context_cpu(job->context));
-    json_object_update_new(
-        json, json_pack("{s:o, s:o, s:o, s:o}", "test_acc", cli_json_real(s->test_acc), "test_loss",
-                        cli_json_real(s->test_loss), "seconds", cli_json_real(s->seconds),
-                        "samples_per_s", cli_json_real(s->samples_per_s)));
-    if (s->test_acc_f32_activations > 0)
-        json_object_set_new(json, "test_acc_f32_activations",
-                            cli_json_real(s->test_acc_f32_activations));
-    json_object_update_new(
-        json, json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "saved_quantized_bytes",
-                        (json_int_t)s->saved_quantized_bytes, "saved_quantized_f32_bytes",
-                        (json_int_t)s->saved_quantized_f32_bytes, "saved_activation_bytes",
-                        (json_int_t)s->saved_activation_bytes, "arena_bytes",
-                        (json_int_t)s->arena_bytes, "parameters", (json_int_t)s->n_parameters,
-                        "weights_sha256", s->weights_sha256, "version", nyb_version()));
-    return cli_print_json(json);
-}
-
 static int report(const cli_job *job, bool json)
 {
     nyb_train_summary s;
     nyb_train_summarize(job->train, &s);
-    if (json)
-        return report_json(job, &s);
+    if (json) {
+        nyb_train_print_summary(job->train, stdout);
+        return cli_close_output();
+    }
     char kept[32], total[32], arena[32], time[32];
     const char *const headers[] = {"model",  "recipe",       "test acc",   "test loss",
                                    "time",   "samples/s",    "kept 4-bit", "kept in all",

@@ -100,6 +100,8 @@ def compared(keep):
     latest = {}
     for path in sorted(glob.glob("bench/results/*.jsonl")):
         for line in lines_of(path):
+            if "kept_bytes" in line:  # what lines called it that bench/compare.py wrote first
+                line["saved_activation_bytes"] = line.pop("kept_bytes")
             if keep(line):
                 latest[line["machine"], line["what"], line["threads"], line["cpu"]] = line
     return list(latest.values())
@@ -193,15 +195,15 @@ def more_threads():
 
 
 def memory():
-    lines = compared(lambda line: "kept_bytes" in line)
+    lines = compared(lambda line: "saved_activation_bytes" in line)
     if not lines:
         return "(no figures yet)\n"
     rows = []
     for line in lines:
         for name, n_bytes in line["rival_bytes"].items():
             rows.append([line["what"].partition(" ")[2], line["machine"], line["cpu"],
-                         f"{line['kept_bytes'] / 2**20:.1f}", f"{line['step_bytes'] / 2**20:.1f}",
-                         name, f"{n_bytes / 2**20:.1f}", f"{n_bytes / line['kept_bytes']:.1f}",
+                         f"{line['saved_activation_bytes'] / 2**20:.1f}", f"{line['step_bytes'] / 2**20:.1f}",
+                         name, f"{n_bytes / 2**20:.1f}", f"{n_bytes / line['saved_activation_bytes']:.1f}",
                          f"{n_bytes / line['step_bytes']:.1f}"])
     head = ["what", "machine", "ISA", "kept for backward, MiB", "planned for a step, MiB", "rival",
             "growth in a step, MiB", "growth / kept", "growth / planned"]
@@ -360,8 +362,9 @@ def board_csv(path):
     def quoted(text):
         return '"' + text.replace('"', '""') + '"'
 
-    out = ["model,recipe,engine,emulated,seeds,diverged,accuracy_mean,accuracy_sd,pairs,diff_mean,"
-           "diff_se,beyond_2se,samples_per_s,kept_bytes,kept_code_bytes,energy_pj,batch,setup"]
+    out = ["model,recipe,engine,emulated,seeds,diverged,test_acc_mean,test_acc_sd,pairs,diff_mean,"
+           "diff_se,beyond_2se,samples_per_s,saved_activation_bytes,saved_quantized_bytes,energy_pj,"
+           "batch,setup"]
     for (model, setup), rows, _, runs in board_tables(path):
         for row in rows:
             out.append(",".join([

@@ -22,7 +22,7 @@ struct nyb_data_info;
  * other numbers of classes than 2 .. 256, NYB_LIMIT, NYB_MEMORY; *data is then NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err);
 /* Data of the caller's, which are copied: pixels [n][h][w][c], labels [n], below info->classes. Of
- * info name (at most 63 bytes; NULL: "memory"), h, w, c, classes, n_train and n_test count. Means
+ * info name (NULL: "memory"), h, w, c, classes, n_train and n_test count. Means
  * and deviations are computed. NYB_INVALID for NULL, NYB_SHAPE, NYB_LIMIT for sizes (c 1..4,
  * classes 2..256), NYB_CORRUPT for labels that are too large and empty parts, NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_data_create(
@@ -36,7 +36,7 @@ NYB_API const char *nyb_data_source_name(size_t i);
 NYB_API const char *nyb_data_source_about(size_t i);
 
 typedef struct nyb_data_info {
-    const char *name; /* "idx"; what get_info gives lives until nyb_data_close */
+    const char *name; /* what it was opened as, "idx:DIR"; get_info's lives until nyb_data_close */
     size_t n_train, n_test, h, w, c, classes;
     float mean[4], std[4]; /* per channel, c <= 4, of training pixels / 255 */
 } nyb_data_info;

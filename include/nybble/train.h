@@ -179,6 +179,8 @@ typedef struct nyb_train_summary {
     char weights_sha256[65]; /* masters and BN buffers, by name, little endian */
 } nyb_train_summary;
 NYB_API void nyb_train_summarize(const nyb_train *train, nyb_train_summary *summary);
+/* What stands in summary.json: a JSON object that also names model, data, recipe and options. */
+NYB_API void nyb_train_print_summary(const nyb_train *train, FILE *out);
 
 /* What the graph compiler decided. One line per product of each GEMM layer. layer is the model's
  * and lives as long; the other strings are for good. */

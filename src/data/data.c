@@ -127,7 +127,11 @@ nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err)
     d = nyb_alloc(sizeof *d);
     if (!d)
         return nyb_fail(err, NYB_MEMORY, "data '%s': out of memory", spec);
-    snprintf(d->name, sizeof d->name, "%s", source->name);
+    d->name = nyb_strdup(spec);
+    if (!d->name) {
+        nyb_data_close(&d);
+        return nyb_fail(err, NYB_MEMORY, "data '%s': out of memory", spec);
+    }
     if (source->open(rest, d, &why) != NYB_OK || check(d, &why) != NYB_OK) {
         nyb_data_close(&d);
         return nyb_fail(err, why.status, "data '%s': %.400s", spec, why.text);
@@ -187,8 +191,9 @@ nyb_status nyb_data_create(const nyb_data_info *info, const uint8_t *train_pixel
     d = nyb_alloc(sizeof *d);
     if (!d)
         return nyb_fail(err, NYB_MEMORY, "no memory for data");
-    snprintf(d->name, sizeof d->name, "%s", info->name ? info->name : "memory");
-    status = copy_data(d, info, train_pixels, train_labels, test_pixels, test_labels, err);
+    d->name = nyb_strdup(info->name ? info->name : "memory");
+    status = d->name ? copy_data(d, info, train_pixels, train_labels, test_pixels, test_labels, err)
+                     : nyb_fail(err, NYB_MEMORY, "no memory for data");
     if (status != NYB_OK) {
         nyb_data_close(&d);
         return status;
@@ -204,6 +209,7 @@ void nyb_data_close(nyb_data **data)
 
     if (!d)
         return;
+    nyb_free(d->name);
     nyb_free(d->train.pixels);
     nyb_free(d->train.labels);
     nyb_free(d->test.pixels);

@@ -14,7 +14,7 @@ typedef struct nyb_part {
 } nyb_part;
 
 struct nyb_data {
-    char name[64];
+    char *name;
     size_t h, w, c, classes;
     nyb_part train, test;
     float mean[4], std[4];

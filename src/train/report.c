@@ -375,7 +375,8 @@ static void summary_fields(const nyb_train *t, nyb_json *j)
     nyb_train_summarize(t, &s);
     getrusage(RUSAGE_SELF, &usage);
     nyb_json_string(j, "model", t->model->name);
-    nyb_json_string(j, "data", t->data->name);
+    if (t->data)
+        nyb_json_string(j, "data", t->data->name);
     nyb_json_string(j, "recipe", t->recipe.name);
     nyb_json_int(j, "epochs", nyb_train_epochs(t));
     nyb_json_int(j, "batch", t->options.batch);
@@ -400,21 +401,27 @@ static void summary_fields(const nyb_train *t, nyb_json *j)
     nyb_json_string(j, "version", nyb_version());
 }
 
+void nyb_train_print_summary(const nyb_train *t, FILE *out)
+{
+    nyb_json j;
+
+    nyb_json_begin(&j, out, true);
+    nyb_json_object(&j, NULL);
+    summary_fields(t, &j);
+    nyb_json_end(&j);
+}
+
 nyb_status nyb_report_summary(const nyb_train *t, const char *dir, nyb_error *err)
 {
     char *path = join(dir, "summary.json");
     nyb_atomic_file *out = NULL;
     nyb_status status;
-    nyb_json j;
 
     if (!path)
         return nyb_fail(err, NYB_MEMORY, "out of memory");
     status = nyb_atomic_open(path, &out, err);
     if (status == NYB_OK) {
-        nyb_json_begin(&j, nyb_atomic_stream(out), true);
-        nyb_json_object(&j, NULL);
-        summary_fields(t, &j);
-        nyb_json_end(&j);
+        nyb_train_print_summary(t, nyb_atomic_stream(out));
         status = nyb_atomic_commit(&out, err);
     }
     nyb_free(path);

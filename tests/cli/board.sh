@@ -44,9 +44,9 @@ luq = "luq+wgrad.dy.samples=2"
 for name in ("f32", luq):
     both = [acc[name, 1], acc[name, 2]]
     for have in (rows[name], {k: float(v) for k, v in table[name].items()
-                              if k in ("accuracy_mean", "accuracy_sd")}):
-        assert math.isclose(have["accuracy_mean"], statistics.mean(both), rel_tol=1e-8)
-        assert math.isclose(have["accuracy_sd"], statistics.stdev(both), rel_tol=1e-8, abs_tol=1e-9)
+                              if k in ("test_acc_mean", "test_acc_sd")}):
+        assert math.isclose(have["test_acc_mean"], statistics.mean(both), rel_tol=1e-8)
+        assert math.isclose(have["test_acc_sd"], statistics.stdev(both), rel_tol=1e-8, abs_tol=1e-9)
 diffs = [acc[luq, s] - acc["f32", s] for s in (1, 2)]
 se = statistics.stdev(diffs) / math.sqrt(2)
 assert math.isclose(rows[luq]["diff_mean"], statistics.mean(diffs), rel_tol=1e-8)
@@ -79,7 +79,7 @@ lines[0]["saved_activation_bytes"] = 12345
 open(work + "/kept.jsonl", "w").writelines(json.dumps(line) + "\n" for line in lines)
 END
 run 0 bench recipes --out kept --import a.jsonl --import kept.jsonl --report-only --json
-same "$(json "$work/out" '[r["kept_bytes"] for r in j["tables"][0]["rows"]].count(12345)')" 1 "kept"
+same "$(json "$work/out" '[r["saved_activation_bytes"] for r in j["tables"][0]["rows"]].count(12345)')" 1 "kept"
 cat "$work/a.jsonl" "$work/kept.jsonl" >"$work/both.jsonl"
 python3 "$here/../../tools/readme_tables.py" --csv "$work/both.jsonl" |
     diff - "$work/kept/leaderboard.csv" || fail "tools/readme_tables.py reads other memory"
@@ -117,7 +117,7 @@ says "another definition" "luq"
 sed 's/"hash":"[0-9a-f]*"/"hash":"0123456789abcdef"/; s/"test_acc":[0-9.]*/"test_acc":0.125/' \
     "$work/import.jsonl" | grep '"f32"' | head -n 1 >"$work/later.jsonl"
 run 0 bench recipes --out none --import import.jsonl --import later.jsonl --report-only --json
-same "$(json "$work/out" '[r["accuracy_mean"] for r in j["tables"][0]["rows"] if r["recipe"] == "f32"]')" \
+same "$(json "$work/out" '[r["test_acc_mean"] for r in j["tables"][0]["rows"] if r["recipe"] == "f32"]')" \
     "[0.125]" "the later definition"
 cat "$work/import.jsonl" "$work/later.jsonl" "$work/import.jsonl" >"$work/union.jsonl"
 python3 "$here/../../tools/readme_tables.py" --csv "$work/union.jsonl" |
@@ -181,7 +181,7 @@ grep -q "begun anew" "$work/err" || fail "no word of the checkpoint"
 burst="bench recipes --data $data --models mlp:32 --batch 32 --epochs 1 --lr 1e6 --schedule constant
     --seeds 1,2 --recipes luq"
 run 0 $burst --out nan --json
-same "$(json "$work/out" '[(r["seeds"], r["diverged"], r["accuracy_mean"])
+same "$(json "$work/out" '[(r["seeds"], r["diverged"], r["test_acc_mean"])
     for r in j["tables"][0]["rows"]]')" "[(2, 2, None)]" "diverged runs"
 grep -q '| diverged |.*| 2, 2 diverged |' "$work/nan/leaderboard.md" || fail "diverged in Markdown"
 run 0 $burst --out nan

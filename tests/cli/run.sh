@@ -251,7 +251,7 @@ for spec in e2m1/e8m0/block32,e2m1/e8m0/block32:s8 e2m1/e4m3/block16,int4/absmax
     run 0 matmul a.npy b.npy y.npy --a "${pair%,*}" --b "${pair#*,}" --json
     same "$(json "$work/out" 'j["engine"]')" "${spec#*:}" "matmul of $pair"
 done
-run 0 matmul a.npy b.npy y.npy --a e2m1/e8m0/block32 --b e2m1/e8m0/block32 --acc fp16 --json
+run 0 matmul a.npy b.npy y.npy --a e2m1/e8m0/block32 --b e2m1/e8m0/block32 --accum fp16 --json
 same "$(json "$work/out" 'j["engine"]')" accumulate "blocks with an accumulator"
 run 0 matmul a.npy b.npy y.npy --a int8/hbfp/block16 --b int8/hbfp/block16
 npy print y.npy
@@ -275,18 +275,18 @@ says "none.npy"
 npy write long.npy 1,4 256 1 1 1
 npy write ones.npy 4,1 1 1 1 1
 for acc in bf16:256 bf16/2:258 f32:259; do
-    run 0 matmul long.npy ones.npy y.npy --acc "${acc%:*}" --json
-    same "$(json "$work/out" 'j["acc"], j["engine"]')" \
-        "('${acc%:*}', '$([ "$acc" = f32:259 ] && echo f32 || echo accumulate)')" "--acc"
+    run 0 matmul long.npy ones.npy y.npy --accum "${acc%:*}" --json
+    same "$(json "$work/out" 'j["accum"], j["engine"]')" \
+        "('${acc%:*}', '$([ "$acc" = f32:259 ] && echo f32 || echo accumulate)')" "--accum"
     npy print y.npy
     prints "1,1: ${acc#*:}"
 done
 # 256 + 1 stochastic: 256 or 258, by the seed; the same one again
 for seed in 0 1 2 3 4 5 6 7; do
-    run 0 matmul long.npy ones.npy y.npy --acc bf16/stochastic --seed "$seed"
+    run 0 matmul long.npy ones.npy y.npy --accum bf16/stochastic --seed "$seed"
     npy print y.npy
     cat "$work/out" >>"$work/drawn"
-    run 0 matmul long.npy ones.npy y.npy --acc bf16/stochastic --seed "$seed" --cpu ref --threads 3
+    run 0 matmul long.npy ones.npy y.npy --accum bf16/stochastic --seed "$seed" --cpu ref --threads 3
     npy print y.npy
     prints "$(tail -n 1 "$work/drawn")"
 done
@@ -295,20 +295,20 @@ same "$(sort -u "$work/drawn" | tr -d '\n')" "1,1: 2581,1: 2601,1: 262" "sums of
 npy write sevens.npy 1,3 7 7 7
 npy write column.npy 3,1 7 7 7
 for acc in int8:127 int8/2:147 int16:147; do
-    run 0 matmul sevens.npy column.npy y.npy --a int4/absmax --b int4/absmax --acc "${acc%:*}"
+    run 0 matmul sevens.npy column.npy y.npy --a int4/absmax --b int4/absmax --accum "${acc%:*}"
     npy print y.npy
     prints "1,1: ${acc#*:}"
 done
 # Factors count towards the largest sum: 300 products of 105 * 105 are more than fp16 holds.
 npy write row.npy 1,300 $(yes 1 | head -n 300)
 npy write col.npy 300,1 $(yes 1 | head -n 300)
-run 0 matmul row.npy col.npy y.npy --a int4m/absmax --b int4m/absmax --acc fp16
+run 0 matmul row.npy col.npy y.npy --a int4m/absmax --b int4m/absmax --accum fp16
 npy print y.npy
 prints "1,1: 4.12598"
-run 1 matmul sevens.npy column.npy y.npy --acc int8
+run 1 matmul sevens.npy column.npy y.npy --accum int8
 says "int8" "f32"
-run 2 matmul sevens.npy column.npy y.npy --acc e3m0
-says "--acc" "e3m0" "fp16"
+run 2 matmul sevens.npy column.npy y.npy --accum e3m0
+says "--accum" "e3m0" "fp16"
 
 # ---- accumulate --------------------------------------------------------------------------------
 run 2 accumulate --n 64 --accum int9

@@ -14,7 +14,8 @@ sha() {
 run 0 train $base --out a --telemetry-every 8 --log-every 4 --json
 is_json
 cp "$work/out" "$work/a.json"
-same "$(json "$work/a.json" 'j["weights_sha256"]')" "$(sha "$work/a")" "summary.json"
+cmp "$work/a.json" "$work/a/summary.json" || fail "--json is not summary.json"
+same "$(json "$work/a.json" 'j["data"], j["steps"]')" "('$data', 64)" "what it names"
 same "$(json "$work/a.json" 'j["recipe"]')" "luq+edges=recipe" "name of the recipe"
 for file in config.txt metrics.jsonl model.safetensors state.safetensors summary.json; do
     [ -s "$work/a/$file" ] || fail "$file is missing"
