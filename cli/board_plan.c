@@ -96,10 +96,26 @@ static char *describe_recipe(const nyb_recipe *recipe, const nyb_recipe *base)
     return text;
 }
 
+/* An entry is the name of its runs: a key that is there twice would give one recipe two names. */
+static int check_entry(const char *entry)
+{
+    for (const char *at = next_override(entry); *at; at = next_override(at + 1)) {
+        const size_t key = strcspn(at, "=") + 1;
+        for (const char *later = next_override(at + 1); *later; later = next_override(later + 1))
+            if (strncmp(at, later, key) == 0) {
+                cli_error("--recipes", "%.160s: %.*s is there twice", entry, (int)key - 2, at + 1);
+                return CLI_USAGE;
+            }
+    }
+    return CLI_OK;
+}
+
 /* "name+key=value+key=value" */
 static int open_entry(const char *entry, board_recipe *r)
 {
     nyb_error err;
+    if (check_entry(entry) != CLI_OK)
+        return CLI_USAGE;
     const char *end = next_override(entry);
     char *name = copy_word(entry, (size_t)(end - entry));
     nyb_status status = nyb_recipe_create(name, &r->recipe, &err);
@@ -225,8 +241,10 @@ static char *describe_setup(const board_request *request, const nyb_train_option
         if (!is_ignored(key) && (is_told(key) || strcmp(value, plain) != 0))
             fprintf(out, " --%s%s%s", key, nyb_train_option_is_flag(i) ? "=" : " ", value);
     }
-    for (size_t i = 0; i < request->sets.n; i++)
-        fprintf(out, " --set %s", request->sets.items[i]);
+    cli_list sets = request->sets;
+    cli_keep_last_sets(&sets);
+    for (size_t i = 0; i < sets.n; i++)
+        fprintf(out, " --set %s", sets.items[i]);
     if (fclose(out) != 0 || !text)
         return cli_alloc(1, 1);
     return text;

@@ -142,6 +142,8 @@ int cli_print_list(cli_table *table, json_t *list, bool json);
 
 /* Applies "key=value" texts; CLI_OK, or the exit status of a reported failure. */
 int cli_apply_sets(nyb_recipe *recipe, const cli_list *sets);
+/* Of texts with the same key, the last one alone remains. */
+void cli_keep_last_sets(cli_list *sets);
 /* n_threads 0: one per CPU. */
 int cli_open_context(const char *cpu, size_t n_threads, nyb_context **context);
 

@@ -25,6 +25,20 @@ int cli_apply_sets(nyb_recipe *recipe, const cli_list *sets)
     return CLI_OK;
 }
 
+void cli_keep_last_sets(cli_list *sets)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < sets->n; i++) {
+        const size_t key = strcspn(sets->items[i], "=") + 1;
+        bool again = false;
+        for (size_t j = i + 1; j < sets->n; j++)
+            again = again || strncmp(sets->items[i], sets->items[j], key) == 0;
+        if (!again)
+            sets->items[n++] = sets->items[i];
+    }
+    sets->n = n;
+}
+
 int cli_fail_recipe(const char *what, const char *name, const nyb_error *err)
 {
     int exit_status = cli_fail_argument(what, err);

@@ -26,10 +26,10 @@ NYB_API void nyb_recipe_destroy(nyb_recipe **recipe);
 
 /* key as `nybble recipe show` prints it ("wgrad.dy.samples"); an operand's key alone takes a whole
  * spec ("dgrad.dy" = "int4/absmax/tensor/stochastic"). The name of the recipe records the change
- * ("luq+wgrad.dy.samples=2"), unless key is one of name, about, source, differs. NYB_UNKNOWN for
- * keys and words that do not exist, NYB_INVALID for numbers out of their range and for operands
- * that cannot exist (two operands that do not go together are found when a model is compiled). The
- * recipe is unchanged on failure. */
+ * ("luq+wgrad.dy.samples=2"; of one key the last), unless key is one of name, about, source,
+ * differs. NYB_UNKNOWN for keys and words that do not exist, NYB_INVALID for numbers out of their
+ * range and for operands that cannot exist (two operands that do not go together are found when a
+ * model is compiled). The recipe is unchanged on failure. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_recipe_set(nyb_recipe *recipe, const char *key,
                                                  const char *value, nyb_error *err);
 

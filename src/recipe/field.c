@@ -566,6 +566,24 @@ int nyb_recipe_field_is_part(size_t i)
     return i < N_FIELDS && fields[i].is_part;
 }
 
+size_t nyb_recipe_field_find(const char *key)
+{
+    const nyb_field *f = find(key);
+    return f ? (size_t)(f - fields) : N_FIELDS;
+}
+
+bool nyb_recipe_field_undoes(size_t i, size_t earlier)
+{
+    const nyb_field *f = &fields[i], *g = &fields[earlier];
+    if (i == earlier)
+        return true;
+    /* the keys of one operand begin alike: fwd.x, fwd.x.format, fwd.x.nonneg */
+    const size_t n = strlen(f->key) - (f->kind == FIELD_FORMAT ? strlen(".format") : 0);
+    if ((f->kind != FIELD_SPEC && f->kind != FIELD_FORMAT) || strncmp(f->key, g->key, n) != 0)
+        return false;
+    return g->kind == FIELD_NONNEG || (f->kind == FIELD_SPEC && g->is_part);
+}
+
 /* ---- the whole ---------------------------------------------------------------------------- */
 
 nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err)

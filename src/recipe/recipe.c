@@ -149,19 +149,40 @@ static bool is_description(const char *key)
            strcmp(key, "differs") == 0;
 }
 
+/* Takes "+key=value" out of a name. Values have no '+'. */
+static void forget_change(char *name, const char *key)
+{
+    char change[80];
+    snprintf(change, sizeof change, "+%s=", key);
+    char *at = strstr(name, change);
+    if (!at)
+        return;
+    char *next = at + 1 + strcspn(at + 1, "+");
+    memmove(at, next, strlen(next) + 1);
+}
+
+/* The name says what was changed: what this change undoes, it says no more. */
+static void note_change(nyb_recipe *recipe, const char *key, const char *value)
+{
+    const size_t changed = nyb_recipe_field_find(key);
+    for (size_t i = 0; i < nyb_recipe_field_count(); i++)
+        if (nyb_recipe_field_undoes(changed, i))
+            forget_change(recipe->name, nyb_recipe_field_key(i));
+    size_t length = strlen(recipe->name);
+    int n = snprintf(recipe->name + length, sizeof recipe->name - length, "+%s=%s", key, value);
+    /* a name too long for its place says at least that it is not the whole truth */
+    if (n < 0 || (size_t)n >= sizeof recipe->name - length)
+        memcpy(recipe->name + nyb_min(length, sizeof recipe->name - 5), "+...", 5);
+}
+
 nyb_status nyb_recipe_set(nyb_recipe *recipe, const char *key, const char *value, nyb_error *err)
 {
     NYB_TRY(nyb_check_pointers(recipe && key && value, err));
     nyb_recipe changed = *recipe;
     NYB_TRY(nyb_recipe_set_field(&changed, key, value, err));
     NYB_TRY(nyb_recipe_check_rows(&changed, err));
-    if (!is_description(key)) {
-        size_t length = strlen(changed.name);
-        int n = snprintf(changed.name + length, sizeof changed.name - length, "+%s=%s", key, value);
-        /* a name too long for its place says at least that it is not the whole truth */
-        if (n < 0 || (size_t)n >= sizeof changed.name - length)
-            memcpy(changed.name + nyb_min(length, sizeof changed.name - 5), "+...", 5);
-    }
+    if (!is_description(key))
+        note_change(&changed, key, value);
     *recipe = changed;
     return NYB_OK;
 }

@@ -155,6 +155,11 @@ NYB_MUST_CHECK nyb_status nyb_recipe_init(nyb_recipe *recipe, nyb_error *err);
 /* Sets one key; checks words and ranges, not the combination. */
 NYB_MUST_CHECK nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key,
                                                const char *value, nyb_error *err);
+/* Whether setting field i makes it pointless that field `earlier` was set before: it is the same, a
+ * part of it, or `nonneg` of another format. */
+bool nyb_recipe_field_undoes(size_t i, size_t earlier);
+/* nyb_recipe_field_count() if no field is called so. */
+size_t nyb_recipe_field_find(const char *key);
 /* check.c: what single fields cannot know: whether every operand and product can exist. */
 NYB_MUST_CHECK nyb_status nyb_recipe_check(const nyb_recipe *recipe, nyb_error *err);
 /* The part of it that holds after each change of a key: operands, not yet whole products. */
@@ -167,8 +172,8 @@ NYB_MUST_CHECK nyb_status nyb_recipe_sha256(const nyb_recipe *recipe, char hex[6
 
 /* ---- text.c: recipe files ----------------------------------------------------------------- */
 
-/* Applies `key = value` lines; where names the text in errors ("my.recipe"). A `base` line is
- * handed to set_base, and must come first. */
+/* Applies `key = value` lines; each key once, and none that a later one undoes. where names the
+ * text in errors ("my.recipe"). A `base` line is handed to set_base, and must come first. */
 typedef nyb_status nyb_recipe_base_fn(nyb_recipe *recipe, const char *base, int depth,
                                       nyb_error *err);
 NYB_MUST_CHECK nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where,

@@ -3,6 +3,7 @@
 #include "recipe/recipe.h"
 
 #define LINE_MAX_BYTES 1200 /* above the longest field, `differs`, and its key */
+#define FIELDS_MAX     256  /* above nyb_recipe_field_count() */
 
 static bool is_blank(char c)
 {
@@ -41,9 +42,25 @@ static nyb_status fail_at(const char *where, int line, nyb_status status, nyb_er
     return status;
 }
 
+/* A key that is there twice, or undoes what an earlier line said, is a mistake. lines: where each
+ * key was, 0 if nowhere. */
+static nyb_status check_once(const char *key, int number, int *lines, nyb_error *err)
+{
+    const size_t field = nyb_recipe_field_find(key);
+    if (field >= FIELDS_MAX || field == nyb_recipe_field_count())
+        return NYB_OK; /* setting it fails */
+    for (size_t i = 0; i < nyb_recipe_field_count(); i++)
+        if (lines[i] && nyb_recipe_field_undoes(field, i))
+            return nyb_fail(err, NYB_CORRUPT, "%s %s %s of line %d", key,
+                            i == field ? "is there a second time, after" : "undoes",
+                            i == field ? "that" : nyb_recipe_field_key(i), lines[i]);
+    lines[field] = number;
+    return NYB_OK;
+}
+
 /* One line without its end. *first: nothing has been set yet. */
 static nyb_status apply_line(nyb_recipe *recipe, char *line, nyb_recipe_base_fn *set_base,
-                             int depth, bool *first, nyb_error *err)
+                             int depth, bool *first, int number, int *lines, nyb_error *err)
 {
     cut_comment(line);
     char *key = trim(line);
@@ -57,8 +74,10 @@ static nyb_status apply_line(nyb_recipe *recipe, char *line, nyb_recipe_base_fn 
     key = trim(key);
     bool was_first = *first;
     *first = false;
-    if (strcmp(key, "base") != 0 || !set_base)
+    if (strcmp(key, "base") != 0 || !set_base) {
+        NYB_TRY(check_once(key, number, lines, err));
         return nyb_recipe_set_field(recipe, key, value, err);
+    }
     if (!was_first)
         return nyb_fail(err, NYB_CORRUPT, "base must stand before every other key");
     /* the file's own name, set from its path before, survives its base's */
@@ -73,6 +92,7 @@ nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where, const ch
                                  nyb_recipe_base_fn *set_base, int depth, nyb_error *err)
 {
     bool first = true;
+    int lines[FIELDS_MAX] = {0};
     for (int number = 1; *text; number++) {
         char line[LINE_MAX_BYTES];
         size_t length = strcspn(text, "\n");
@@ -83,7 +103,7 @@ nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where, const ch
         } else {
             memcpy(line, text, length);
             line[length] = 0;
-            status = apply_line(recipe, line, set_base, depth, &first, err);
+            status = apply_line(recipe, line, set_base, depth, &first, number, lines, err);
         }
         if (status != NYB_OK)
             return fail_at(where, number, status, err);

@@ -60,6 +60,12 @@ END
 python3 "$here/../../tools/readme_tables.py" --csv "$work/a.jsonl" | diff - "$work/a/leaderboard.csv" ||
     fail "tools/readme_tables.py computes other figures"
 
+# a key that is set again, as one of a preset, is recorded once
+run 0 $board --set edges=int8 --set edges=recipe --out a --import a.jsonl --dry-run
+grep -q "^4 runs, 0 missing$" "$work/out" || fail "a key set again makes another setup"
+run 2 $board --out never --recipes luq+edges=recipe+edges=f32
+says "--recipes" "edges is there twice"
+
 run 0 $board --out times --import a.jsonl --times 1 --recipes luq_ref
 run 0 bench recipes --out times --import a.jsonl --report-only --json
 python3 - "$work" <<'END' || fail "--times"

@@ -93,6 +93,9 @@ is_json
 run 0 recipe show luq --set wgrad.dy.samples=2 --set dgrad.dy.scale=hindsight --json
 same "$(json "$work/out" 'j["wgrad.dy.samples"], j["dgrad.dy"]')" \
     "(2, 'e3m0/hindsight/tensor/stochastic')" "--set"
+# of one key, the last value is the recipe's, and the only one in its name
+run 0 recipe show luq --set edges=recipe --set wgrad.dy.samples=2 --set edges=int8 --json
+same "$(json "$work/out" 'j["edges"], j["name"]')" "('int8', 'luq+wgrad.dy.samples=2+edges=int8')" "a key set twice"
 for key in name about source differs; do
     run 0 recipe show luq --set "$key"=$'\xc3\xa4 \xed\xa0\x80 \xf0\x9f\x98\x80 \xe2\x82' --json
     same "$(json "$work/out" "ascii(j['$key'])")" \
@@ -120,6 +123,10 @@ run 2 recipe show ./bad.recipe
 says "bad.recipe:2" "edges"
 run 1 recipe show ./none.recipe
 says "none.recipe"
+
+printf 'base = luq\nedges = recipe\n\nedges = f32\n' >"$work/bad.recipe"
+run 1 recipe show ./bad.recipe
+says "bad.recipe:4" "edges" "line 2"
 
 mkfifo "$work/pipe.recipe"
 run 1 recipe show ./pipe.recipe

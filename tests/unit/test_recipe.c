@@ -245,8 +245,26 @@ static void test_name_records_changes(void **state)
     expect_set(r, "wgrad.dy.samples", "2");
     expect_set(r, "edges", "recipe");
     assert_string_equal(nyb_recipe_name(r), "luq+wgrad.dy.samples=2+edges=recipe");
-    for (int i = 0; i < 40; i++)
-        expect_set(r, "edges", "recipe");
+    expect_set(r, "wgrad.dy.samples", "4");
+    expect_set(r, "edges", "recipe");
+    assert_string_equal(nyb_recipe_name(r), "luq+wgrad.dy.samples=4+edges=recipe");
+    expect_set(r, "edges", "int8"); /* also in the middle, and what a whole operand undoes */
+    expect_set(r, "fwd.x.scale", "absmax");
+    expect_set(r, "fwd.x.nonneg", "uint5");
+    expect_set(r, "fwd.x.ste", "mask");
+    expect_set(r, "wgrad.dy.samples", "3");
+    expect_set(r, "fwd.x.format", "int5");
+    assert_string_equal(nyb_recipe_name(r), "luq+edges=int8+fwd.x.scale=absmax+fwd.x.ste=mask"
+                                            "+wgrad.dy.samples=3+fwd.x.format=int5");
+    expect_set(r, "fwd.x", "int8");
+    assert_string_equal(nyb_recipe_name(r),
+                        "luq+edges=int8+fwd.x.ste=mask+wgrad.dy.samples=3+fwd.x=int8");
+    for (size_t i = 4; i < nyb_recipe_field_count(); i++) {
+        char text[160];
+        nyb_recipe_field_print(r, i, text, sizeof text);
+        if (*text)
+            expect_set(r, nyb_recipe_field_key(i), text);
+    }
     assert_true(strlen(nyb_recipe_name(r)) < sizeof r->name);
     assert_string_equal(nyb_recipe_name(r) + strlen(nyb_recipe_name(r)) - 4, "+...");
     expect_set(r, "name", "mine");
@@ -411,6 +429,14 @@ static void test_file_errors(void **state)
     expect_file_error("edges = f32\nbase = luq\n", NYB_CORRUPT, WORDS(":2", "base"));
     expect_file_error("just words\n", NYB_CORRUPT, WORDS(":1", "key = value"));
     expect_file_error("finish.epochs = -1\n", NYB_INVALID, WORDS(":1", "0 .. 10000"));
+    expect_file_error("edges = f32\n\nedges = recipe\n", NYB_CORRUPT,
+                      WORDS(":3", "edges", "line 1"));
+    expect_file_error("fwd.x.scale = sawb\nfwd.x = int4\n", NYB_INVALID,
+                      WORDS(":1", "format first"));
+    expect_file_error("base = luq\nfwd.x.scale = absmax\nfwd.x = int8\n", NYB_CORRUPT,
+                      WORDS(":3", "fwd.x", "fwd.x.scale", "line 2"));
+    expect_file_error("base = luq\nwgrad.x.nonneg = uint5\nwgrad.x.format = int5\n", NYB_CORRUPT,
+                      WORDS(":3", "wgrad.x.nonneg"));
     char circle[160];
     snprintf(circle, sizeof circle, "base = %s\n", path_of("bad.recipe"));
     expect_file_error(circle, NYB_INVALID, WORDS("circle"));
