@@ -147,6 +147,15 @@ void cli_keep_last_sets(cli_list *sets);
 /* n_threads 0: one per CPU. */
 int cli_open_context(const char *cpu, size_t n_threads, nyb_context **context);
 
+/* A file that a verb reads or writes; path NULL: none. */
+typedef struct cli_file {
+    const char *name, *path; /* "OUT.npy", "--codes" */
+    bool is_input;
+} cli_file;
+/* Whether each file that is written is no other one of these, whatever its path says. CLI_OK, or
+ * CLI_USAGE after reporting it. Inputs first. */
+int cli_check_files(const cli_file *files, size_t n);
+
 /* ---- values (value.c) --------------------------------------------------------------------- */
 
 /* "CxHxW" */

@@ -246,6 +246,10 @@ static int run(const cli_verb *verb, int argc, char **argv)
         return cli_fail_argument("--b", &err);
     if (nyb_accum_parse(v.accum, &p.accum, &err) != NYB_OK)
         return cli_fail_argument("--accum", &err);
+    const cli_file files[] = {
+        {"A.npy", args.at[0], true}, {"B.npy", args.at[1], true}, {"OUT.npy", args.at[2], false}};
+    if (cli_check_files(files, sizeof files / sizeof files[0]) != CLI_OK)
+        return CLI_USAGE;
     exit_status = cli_open_context(v.cpu, v.threads, &p.context);
     if (exit_status != CLI_OK)
         return exit_status;

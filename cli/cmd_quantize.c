@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "verbs.h"
 
@@ -202,23 +201,6 @@ static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *
     return report(text, in, &stats, level, v->json);
 }
 
-/* One file under two names: that there is, or that would be written into one folder. */
-static bool same_file(const char *a, const char *b)
-{
-    struct stat of_a, of_b;
-    if (stat(a, &of_a) == 0 && stat(b, &of_b) == 0)
-        return of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
-    const char *end_a = strrchr(a, '/'), *end_b = strrchr(b, '/');
-    char *folder_a = strndup(end_a ? a : ".", end_a ? (size_t)(end_a - a) + 1 : 1);
-    char *folder_b = strndup(end_b ? b : ".", end_b ? (size_t)(end_b - b) + 1 : 1);
-    const bool same = strcmp(end_a ? end_a + 1 : a, end_b ? end_b + 1 : b) == 0 && folder_a &&
-                      folder_b && stat(folder_a, &of_a) == 0 && stat(folder_b, &of_b) == 0 &&
-                      of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
-    free(folder_a);
-    free(folder_b);
-    return same;
-}
-
 static int run(const cli_verb *verb, int argc, char **argv)
 {
     values v = {0};
@@ -234,19 +216,13 @@ static int run(const cli_verb *verb, int argc, char **argv)
         cli_error("--codes", "%s has no codes", nyb_format_name(spec.format));
         return CLI_USAGE;
     }
-    const struct {
-        const char *option, *path;
-    } files[] = {{"values", args.at[2]},
-                 {"--codes", v.codes},
-                 {"--scales", v.scales},
-                 {"--offsets", v.offsets}};
-    for (size_t i = 1; i < sizeof files / sizeof files[0]; i++)
-        for (size_t j = 0; files[i].path && j < i; j++)
-            if (files[j].path && same_file(files[i].path, files[j].path)) {
-                cli_error(files[i].option, "'%s' is where the %s go", files[i].path,
-                          files[j].option);
-                return CLI_USAGE;
-            }
+    const cli_file files[] = {{"IN.npy", args.at[1], true},
+                              {"OUT.npy", args.at[2], false},
+                              {"--codes", v.codes, false},
+                              {"--scales", v.scales, false},
+                              {"--offsets", v.offsets, false}};
+    if (cli_check_files(files, sizeof files / sizeof files[0]) != CLI_OK)
+        return CLI_USAGE;
     nyb_context *context;
     exit_status = cli_open_context(v.cpu, v.threads, &context);
     if (exit_status != CLI_OK)

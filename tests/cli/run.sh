@@ -217,7 +217,8 @@ prints "2,1: -1 -1"
 run 0 quantize int4/absmax/channel s.npy q.npy --scales sc.npy
 grep -q "^level *1 " "$work/out" || fail "no level"
 run 2 quantize int4 x.npy q.npy --codes q.npy
-says "--codes" "values"
+says "--codes" "OUT.npy"
+run 0 quantize int4 x.npy /dev/null --codes /dev/null
 run 2 quantize int4 x.npy q.npy --codes c.npy --scales c.npy
 says "--scales" "--codes"
 run 1 quantize f32 x.npy q.npy --scales sc.npy
@@ -234,6 +235,7 @@ says "cut.npy"
 # ---- matmul ------------------------------------------------------------------------------------
 npy write a.npy 2,3 1 2 3 -4 -5 7
 npy write b.npy 3,2 1 -1 2 7 -3 0
+npy write sq.npy 2,2 1 2 3 4
 run 0 matmul a.npy b.npy y.npy
 npy print y.npy
 prints "2,2: -4 13 -35 -31"
@@ -278,6 +280,30 @@ run 2 matmul a.npy b.npy y.npy --a int9
 says "--a" "int9"
 run 1 matmul a.npy none.npy y.npy
 says "none.npy"
+# An input is never written over, whatever it is called as an output.
+ln -s a.npy "$work/soft.npy"
+ln "$work/a.npy" "$work/hard.npy"
+ln -s b.npy "$work/y2.npy.tmp" # where y2.npy is while it is being written
+sha256sum "$work"/[ab].npy >"$work/sums"
+for out in a.npy b.npy ./a.npy "$work/b.npy" ../"$(basename "$work")"/a.npy soft.npy hard.npy y2.npy; do
+    run 2 matmul a.npy b.npy "$out"
+    says "OUT.npy" "'$out' would overwrite the input"
+done
+for out in a.npy soft.npy hard.npy; do
+    run 2 quantize int4 a.npy "$out"
+    says "OUT.npy" "would overwrite the input a.npy"
+    for option in codes scales offsets; do
+        run 2 quantize int4 a.npy q.npy --$option "$out"
+        says "--$option" "would overwrite the input a.npy"
+    done
+done
+sha256sum --quiet -c "$work/sums" || fail "an input has changed"
+cp "$work/a.npy" "$work/q.npy.tmp"
+run 2 quantize int4 q.npy.tmp q.npy
+says "would overwrite the input q.npy.tmp"
+rm "$work/q.npy.tmp"
+run 0 matmul soft.npy b.npy y.npy
+run 0 matmul sq.npy sq.npy y.npy
 # bf16 keeps 8 bits: 256 + 1 is 256, 256 + 2 is 258
 npy write long.npy 1,4 256 1 1 1
 npy write ones.npy 4,1 1 1 1 1
