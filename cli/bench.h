@@ -69,6 +69,7 @@ typedef struct bench_level {
 typedef struct bench_limits {
     nyb_context *context;
     double seconds; /* of each measurement */
+    size_t repeats; /* at least */
     bench_level levels[BENCH_LEVELS];
     size_t n_peaks;
     bench_peak peaks[BENCH_PEAKS_MAX];

@@ -9,11 +9,11 @@
 
 /* Work per second of the best run; work: of one repetition. */
 static double best_rate(void (*run)(void *arg, size_t repeats), void *arg, double work,
-                        double seconds)
+                        double seconds, size_t n_runs)
 {
     size_t repeats = 1;
     double best = 0, start = cli_now();
-    for (size_t n = 0; n < 3 || cli_now() - start < seconds; n++) {
+    for (size_t n = 0; n < 3 || n < n_runs || cli_now() - start < seconds; n++) {
         double t = cli_now();
         run(arg, repeats);
         t = cli_now() - t;
@@ -62,6 +62,7 @@ void bench_limits_init(bench_limits *l, nyb_context *context, const bench_values
     double memory = 4 * l3 < 64e6 ? 64e6 : 4 * l3 > 512e6 ? 512e6 : 4 * l3;
     *l = (bench_limits){.context = context,
                         .seconds = (double)v->milliseconds * 1e-3,
+                        .repeats = v->repeats,
                         .levels = {{.name = "L2", .n_bytes = l2, .set_bytes = l2 / 2},
                                    {.name = "L3", .n_bytes = l3, .set_bytes = l3 / 4},
                                    {.name = "memory", .n_bytes = 1e18, .set_bytes = memory}}};
@@ -101,9 +102,9 @@ const bench_level *bench_limits_level(bench_limits *l, size_t i)
     }
     memset(s.memory, 1, s.n_bytes);
     level->set_bytes = (double)s.n_bytes;
-    level->read = best_rate(run_stream, &s, (double)s.n_bytes, l->seconds);
+    level->read = best_rate(run_stream, &s, (double)s.n_bytes, l->seconds, l->repeats);
     s.kind = NYB_STREAM_COPY;
-    level->copy = best_rate(run_stream, &s, (double)s.n_bytes, l->seconds);
+    level->copy = best_rate(run_stream, &s, (double)s.n_bytes, l->seconds, l->repeats);
     free(s.memory);
     return level;
 }
@@ -145,7 +146,8 @@ const bench_peak *bench_limits_peak(bench_limits *l, const nyb_format *a, const 
             return NULL;
         snprintf(p->engine, sizeof p->engine, "%s", nyb_peak_engine(peak));
         snprintf(p->kernel, sizeof p->kernel, "%s", nyb_peak_kernel(peak));
-        double rate = best_rate(run_peak, peak, (double)nyb_peak_macs(peak), l->seconds / 4);
+        double rate =
+            best_rate(run_peak, peak, (double)nyb_peak_macs(peak), l->seconds / 4, l->repeats);
         if (rate > p->macs_per_s)
             p->macs_per_s = rate;
         nyb_peak_destroy(&peak);

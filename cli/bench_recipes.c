@@ -135,23 +135,33 @@ static int load_records(const values *v, board_records *records)
     return exit_status;
 }
 
-static int print_plan(const board_plan *plan, const board_records *records)
+static int print_plan(const board_plan *plan, size_t part, size_t n_parts,
+                      const board_records *records, bool json)
 {
     const char *const headers[] = {"model", "recipe", "seed", "state", "hash"};
     cli_table *table = cli_table_create("llrll", headers);
-    size_t n_missing = 0;
-    for (size_t i = 0; i < plan->n_jobs; i++) {
+    json_t *list = json_array();
+    size_t n = 0, n_missing = 0;
+    for (size_t i = part; i < plan->n_jobs; i += n_parts) {
         const board_job *job = &plan->jobs[i];
         bool is_done = board_records_find(records, job) != NULL;
+        n++;
         n_missing += !is_done;
+        json_array_append_new(
+            list, json_pack("{s:o, s:o, s:I, s:b, s:s}", "model", cli_json_string(job->model->spec),
+                            "recipe", cli_json_string(job->recipe->label), "seed",
+                            (json_int_t)job->seed, "finished", (int)is_done, "hash", job->hash));
         cli_table_cell(table, "%s", job->model->spec);
         cli_table_cell(table, "%s", job->recipe->label);
         cli_table_cell(table, "%llu", (unsigned long long)job->seed);
         cli_table_cell(table, "%s", is_done ? "finished" : "missing");
         cli_table_cell(table, "%s", job->hash);
     }
+    if (json)
+        return cli_print_list(table, list, true);
+    json_decref(list);
     cli_table_print(table, stdout);
-    printf("%zu runs, %zu missing\n", plan->n_jobs, n_missing);
+    printf("%zu runs, %zu missing\n", n, n_missing);
     return cli_close_output();
 }
 
@@ -217,11 +227,32 @@ static int run_campaign(const values *v, const board_request *request, const cli
     if (exit_status == CLI_OK && v->dry_run) {
         exit_status = board_records_scan(records, v->out);
         if (exit_status == CLI_OK)
-            exit_status = print_plan(&plan, records);
+            exit_status = print_plan(&plan, part, n_parts, records, v->json);
     } else if (exit_status == CLI_OK) {
         exit_status = train(v, request, &plan, part, n_parts, records);
     }
     board_plan_free(&plan);
+    return exit_status;
+}
+
+/* Options that would be ignored. */
+static int check_options(const values *v, const cli_args *args)
+{
+    static const char *const of_runs[] = {
+        "dry-run", "times",  "part",  "preset", "recipes",     "models",     "seeds", "base",
+        "accums",  "chunks", "gemms", "data",   "limit-train", "limit-test", "set",   NULL};
+    static const char *const of_training[] = {"dry-run", "part", NULL};
+    int exit_status = CLI_OK;
+    if (v->report_only)
+        exit_status = cli_refuse(v->verb, args, of_runs,
+                                 "does not go with --report-only, which reports all runs of --out");
+    else if (v->times)
+        exit_status = cli_refuse(v->verb, args, of_training, "does not go with --times");
+    if (exit_status == CLI_OK && v->report_only && args->n_train > 0) {
+        cli_error(v->verb->name, "--%s does not go with --report-only, which trains nothing",
+                  nyb_train_option_key(args->train[0].index));
+        exit_status = CLI_USAGE;
+    }
     return exit_status;
 }
 
@@ -234,7 +265,9 @@ int bench_campaign_run(bench_campaign *v, cli_args *args)
         cli_hint("nybble %s --help", v->verb->name);
         return CLI_USAGE;
     }
-    int exit_status = make_request(v, args, &request);
+    int exit_status = check_options(v, args);
+    if (exit_status == CLI_OK)
+        exit_status = make_request(v, args, &request);
     if (exit_status == CLI_OK)
         exit_status = load_records(v, &records);
     if (exit_status == CLI_OK) {

@@ -57,11 +57,12 @@ typedef struct cli_args {
 
 typedef struct cli_verb {
     const char *name, *about;
-    const char *synopsis;      /* what follows "nybble <name>" */
-    const char *description;   /* paragraphs of the help text */
-    const char *example;       /* lines of commands */
-    const cli_option *options; /* ended by name NULL */
-    bool takes_train_options;  /* those of nyb_train_option_key as well */
+    const char *synopsis;             /* what follows "nybble <name>" */
+    const char *description;          /* paragraphs of the help text */
+    const char *example;              /* lines of commands */
+    const cli_option *options;        /* ended by name NULL */
+    bool takes_train_options;         /* those of nyb_train_option_key as well */
+    const char *const *train_options; /* these of them alone, NULL-ended; NULL: all */
     int min_args, max_args;
     void (*print_more)(FILE *out); /* lists at the end of the help text; or NULL */
     int (*run)(const struct cli_verb *verb, int argc, char **argv);
@@ -73,6 +74,13 @@ extern const cli_verb *const cli_verbs[]; /* NULL-terminated */
  * or a usage error that it has reported. */
 int cli_parse(const cli_verb *verb, int argc, char **argv, void *values, cli_args *args);
 bool cli_given(const cli_verb *verb, const cli_args *args, const char *option);
+/* CLI_USAGE after reporting the first of these options (NULL-ended) that was given, "--X why"; else
+ * CLI_OK. */
+int cli_refuse(const cli_verb *verb, const cli_args *args, const char *const *names,
+               const char *why);
+/* The same of the training options that were given. */
+int cli_refuse_train(const cli_verb *verb, const cli_args *args, const char *const *names,
+                     const char *why);
 void cli_print_help(const cli_verb *verb, FILE *out);
 /* Breaks text at blanks before column 80. What is printed begins at column `at` of a line; lines
  * begin at column `indent`. */

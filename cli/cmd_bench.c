@@ -6,18 +6,19 @@
 #include "verbs.h"
 
 static const cli_option options[] = {
-    {"m", "N", "rows of x (default: 1024)", CLI_SIZE, offsetof(bench_values, m), 1, 1 << 20},
-    {"n", "N", "rows of w (default: 1024); conv: images (default: 64)", CLI_SIZE,
+    {"m", "N", "gemm, quant, linear: rows of x (default: 1024)", CLI_SIZE,
+     offsetof(bench_values, m), 1, 1 << 20},
+    {"n", "N", "gemm, linear: rows of w (default: 1024); conv: images (default: 64)", CLI_SIZE,
      offsetof(bench_values, n), 1, 1 << 20},
-    {"k", "N", "columns of x and w (default: 1024)", CLI_SIZE, offsetof(bench_values, k), 1,
-     1 << 20},
+    {"k", "N", "gemm, quant, linear: columns of x and w (default: 1024)", CLI_SIZE,
+     offsetof(bench_values, k), 1, 1 << 20},
     {"h", "N", "conv: rows and columns of an image (default: 28)", CLI_SIZE,
      offsetof(bench_values, h), 1, 1 << 12},
     {"c", "N", "conv: channels of x (default: 128)", CLI_SIZE, offsetof(bench_values, c), 1,
      1 << 16},
     {"o", "N", "conv: channels of y (default: 128)", CLI_SIZE, offsetof(bench_values, o), 1,
      1 << 16},
-    {"depthwise", NULL, "conv: one filter for each channel of x, whatever --o says", CLI_FLAG,
+    {"depthwise", NULL, "conv: one filter for each channel of x", CLI_FLAG,
      offsetof(bench_values, depthwise), 0, 0},
     {"kernel", "N", "conv: rows and columns of the kernel (default: 3)", CLI_SIZE,
      offsetof(bench_values, kernel), 1, 64},
@@ -56,20 +57,69 @@ static const cli_option options[] = {
     {0},
 };
 
+/* What each benchmark takes beside --time, --repeats, --cpu, --threads and --json. */
+typedef struct benchmark {
+    const char *name;
+    int (*run)(nyb_context *context, const bench_values *v); /* NULL: bench_step */
+    const char *const *options;
+} benchmark;
+
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+static const benchmark benches[] = {
+    {"gemm", bench_gemm, NAMES("m", "n", "k", "a", "b", "rival")},
+    {"conv", bench_conv,
+     NAMES("n", "h", "c", "o", "depthwise", "kernel", "stride", "pad", "rival", "recipe", "set")},
+    {"quant", bench_quant, NAMES("m", "k", "a")},
+    {"linear", bench_linear, NAMES("m", "n", "k", "rival", "recipe", "set")},
+    {"step", NULL, NAMES("model", "input", "classes", "split", "layers", "recipe", "set")},
+    {"machine", bench_machine, NAMES(NULL)},
+};
+
+static const benchmark *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof benches / sizeof benches[0]; i++)
+        if (strcmp(benches[i].name, name) == 0)
+            return &benches[i];
+    cli_error("bench",
+              "'%s' is not gemm, conv, quant, linear, step, machine, recipes or accumulators",
+              name);
+    cli_hint("nybble bench --help");
+    return NULL;
+}
+
+static bool is_among(const char *name, const char *const *names)
+{
+    for (; *names; names++)
+        if (strcmp(*names, name) == 0)
+            return true;
+    return false;
+}
+
+/* Options that belong to another benchmark would be ignored. */
+static int check_options(const cli_verb *verb, const cli_args *args, const benchmark *b,
+                         const bench_values *v)
+{
+    char why[80];
+    snprintf(why, sizeof why, "has no effect on bench %s", b->name);
+    for (const cli_option *o = verb->options; o->name; o++)
+        if (!is_among(o->name, b->options) &&
+            !is_among(o->name, NAMES("time", "repeats", "cpu", "threads", "json")) &&
+            cli_refuse(verb, args, NAMES(o->name), why) != CLI_OK)
+            return CLI_USAGE;
+    if (strcmp(b->name, "step") != 0)
+        return cli_refuse_train(verb, args, verb->train_options, why);
+    if (!v->split && !v->json)
+        return cli_refuse_train(verb, args, NAMES("augment-crop", "augment-flip"),
+                                "is part of loading, which --split and --json measure");
+    return CLI_OK;
+}
+
 static int run(const cli_verb *verb, int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "recipes") == 0)
         return cli_bench_recipes.run(&cli_bench_recipes, argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "accumulators") == 0)
         return cli_bench_accumulators.run(&cli_bench_accumulators, argc - 1, argv + 1);
-    static const struct {
-        const char *name;
-        int (*bench)(nyb_context *context, const bench_values *v);
-    } benches[] = {{"gemm", bench_gemm},
-                   {"conv", bench_conv},
-                   {"quant", bench_quant},
-                   {"linear", bench_linear},
-                   {"machine", bench_machine}};
     bench_values v = {.a = "int4",
                       .b = "int4",
                       .recipe = "luq",
@@ -95,26 +145,26 @@ static int run(const cli_verb *verb, int argc, char **argv)
         cli_error("--rival", "'%s' is not f32 or none", v.rival);
         return CLI_USAGE;
     }
-    if (strcmp(args.at[0], "conv") == 0 && !cli_given(verb, &args, "n"))
+    const benchmark *b = find(args.at[0]);
+    if (!b || check_options(verb, &args, b, &v) != CLI_OK)
+        return CLI_USAGE;
+    if (b->run == bench_conv && !cli_given(verb, &args, "n"))
         v.n = 64;
-    if (strcmp(args.at[0], "step") == 0)
-        return bench_step(&args, &v);
-    for (size_t i = 0; i < sizeof benches / sizeof benches[0]; i++) {
-        nyb_context *context;
-        if (strcmp(args.at[0], benches[i].name) != 0)
-            continue;
-        exit_status = cli_open_context(v.cpu, v.threads, &context);
-        if (exit_status != CLI_OK)
-            return exit_status;
-        exit_status = benches[i].bench(context, &v);
-        nyb_context_destroy(&context);
-        return exit_status;
+    if (v.depthwise && cli_given(verb, &args, "o") && v.o != v.c) {
+        cli_error("bench conv",
+                  "--depthwise has as many channels of y as of x: --o %zu is not --c %zu", v.o,
+                  v.c);
+        return CLI_USAGE;
     }
-    cli_error("bench",
-              "'%s' is not gemm, conv, quant, linear, step, machine, recipes or accumulators",
-              args.at[0]);
-    cli_hint("nybble bench --help");
-    return CLI_USAGE;
+    if (!b->run)
+        return bench_step(&args, &v);
+    nyb_context *context;
+    exit_status = cli_open_context(v.cpu, v.threads, &context);
+    if (exit_status != CLI_OK)
+        return exit_status;
+    exit_status = b->run(context, &v);
+    nyb_context_destroy(&context);
+    return exit_status;
 }
 
 const cli_verb cli_verb_bench = {
@@ -142,7 +192,9 @@ const cli_verb cli_verb_bench = {
                "  nybble bench recipes --preset mlp --out runs/board --recipes f32,luq,luq_naive\n"
                "  nybble bench accumulators --out runs/atlas --base luq --accums e6m9,bf16\n",
     .options = options,
-    .takes_train_options = true,
+    .takes_train_options = true, /* what a single step depends on */
+    .train_options = NAMES("batch", "lr", "momentum", "nesterov", "weight-decay", "label-smoothing",
+                           "clip-norm", "seed", "augment-crop", "augment-flip", "normalize"),
     .min_args = 1,
     .max_args = 1,
     .run = run,

@@ -268,6 +268,10 @@ static int run(const cli_verb *verb, int argc, char **argv)
         cli_hint("nybble explain --help");
         return CLI_USAGE;
     }
+    if (v.energy && v.plan) {
+        cli_error("explain", "--energy prints no --plan");
+        return CLI_USAGE;
+    }
     cli_job job = {
         .cpu = v.cpu, .threads = v.threads, .model_spec = v.model, .recipe_spec = v.recipe};
     cli_input input;
@@ -305,6 +309,7 @@ const cli_verb cli_verb_explain = {
                "  nybble explain --model resnet14 --recipe luq --energy\n",
     .options = options,
     .takes_train_options = true,
+    .train_options = (const char *const[]){"batch", "normalize", NULL},
     .print_more = print_more,
     .run = run,
 };

@@ -216,6 +216,11 @@ static int run(const cli_verb *verb, int argc, char **argv)
         cli_error("--codes", "%s has no codes", nyb_format_name(spec.format));
         return CLI_USAGE;
     }
+    if (v.axis && nyb_quant_group_count(&spec, 2, 32) == 1 && spec.mix == NYB_MIX_NONE) {
+        cli_error("--axis", "%s has one scale and no transform: nothing runs along an axis",
+                  args.at[0]);
+        return CLI_USAGE;
+    }
     const cli_file files[] = {{"IN.npy", args.at[1], true},
                               {"OUT.npy", args.at[2], false},
                               {"--codes", v.codes, false},

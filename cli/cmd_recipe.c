@@ -10,7 +10,7 @@ typedef struct values {
 } values;
 
 static const cli_option options[] = {
-    {"set", "KEY=VALUE", "change a key before showing; may be repeated", CLI_LIST,
+    {"set", "KEY=VALUE", "show: change a key before; may be repeated", CLI_LIST,
      offsetof(values, set), 0, 0},
     CLI_JSON_OPTION(values),
     {0},
@@ -174,6 +174,10 @@ static int run(const cli_verb *verb, int argc, char **argv)
     int exit_status = cli_parse(verb, argc, argv, &v, &args);
     if (exit_status != CLI_GO_ON)
         return exit_status;
+    if (strcmp(args.at[0], "show") != 0 && v.set.n > 0) {
+        cli_error("recipe", "--set changes what `recipe show` shows, nothing of `%s`", args.at[0]);
+        return CLI_USAGE;
+    }
     if (strcmp(args.at[0], "list") == 0 && args.n == 1)
         return list(v.json);
     if (strcmp(args.at[0], "keys") == 0 && args.n == 1)

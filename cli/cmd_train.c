@@ -167,7 +167,7 @@ static bool has_run(const char *dir)
 }
 
 /* A new run: everything from the command line. */
-static int prepare_new(cli_job *job, const cli_args *args, const values *v)
+static int prepare_new(const cli_verb *verb, cli_job *job, const cli_args *args, const values *v)
 {
     if (!v->data || !v->model) {
         cli_error("train", "--data and --model are needed");
@@ -179,6 +179,13 @@ static int prepare_new(cli_job *job, const cli_args *args, const values *v)
         cli_hint("--resume %s goes on with it; --overwrite begins anew", v->out);
         return CLI_USAGE;
     }
+    if (!v->out && !v->dry_run &&
+        (cli_refuse(verb, args, (const char *const[]){"overwrite", NULL}, "needs --out") !=
+             CLI_OK ||
+         cli_refuse_train(verb, args,
+                          (const char *const[]){"checkpoint-every", "telemetry-every", NULL},
+                          "needs --out: it goes to the run folder") != CLI_OK))
+        return CLI_USAGE;
     job->data_spec = v->data;
     job->model_spec = v->model;
     job->recipe_spec = v->recipe;
@@ -202,14 +209,12 @@ static bool may_change(const char *key)
 static int prepare_resumed(const cli_verb *verb, cli_job *job, const cli_args *args,
                            const values *v)
 {
-    static const char *const fixed[] = {"data",        "model",      "recipe", "set",
-                                        "limit-train", "limit-test", "out",    "overwrite"};
-    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
-        if (cli_given(verb, args, fixed[i])) {
-            cli_error("train", "--%s does not go with --resume: config.txt decides it", fixed[i]);
-            return CLI_USAGE;
-        }
-    int exit_status = cli_job_read_config(job, v->resume);
+    static const char *const fixed[] = {"data",       "model", "recipe",    "set", "limit-train",
+                                        "limit-test", "out",   "overwrite", NULL};
+    int exit_status =
+        cli_refuse(verb, args, fixed, "does not go with --resume: config.txt decides it");
+    if (exit_status == CLI_OK)
+        exit_status = cli_job_read_config(job, v->resume);
     if (exit_status != CLI_OK)
         return exit_status;
     job->options.max_steps = 0;
@@ -235,7 +240,8 @@ static int run(const cli_verb *verb, int argc, char **argv)
         return exit_status;
     cli_job job = {.cpu = v.cpu, .threads = v.threads};
     cli_input input;
-    exit_status = v.resume ? prepare_resumed(verb, &job, &args, &v) : prepare_new(&job, &args, &v);
+    exit_status =
+        v.resume ? prepare_resumed(verb, &job, &args, &v) : prepare_new(verb, &job, &args, &v);
     if (exit_status == CLI_OK)
         exit_status = cli_job_open_context(&job);
     if (exit_status == CLI_OK)

@@ -18,6 +18,20 @@ static size_t count_options(const cli_verb *verb)
     return n;
 }
 
+static bool is_among(const char *name, const char *const *names)
+{
+    for (; *names; names++)
+        if (strcmp(*names, name) == 0)
+            return true;
+    return false;
+}
+
+static bool takes_train_option(const cli_verb *verb, size_t i)
+{
+    return verb->takes_train_options &&
+           (!verb->train_options || is_among(nyb_train_option_key(i), verb->train_options));
+}
+
 static void build_long_options(const cli_verb *verb, struct option *options)
 {
     size_t n = 0;
@@ -27,8 +41,8 @@ static void build_long_options(const cli_verb *verb, struct option *options)
             (struct option){verb->options[i].name,
                             verb->options[i].kind == CLI_FLAG ? no_argument : required_argument,
                             NULL, VAL_OPTION + (int)i};
-    if (verb->takes_train_options)
-        for (size_t i = 0; i < nyb_train_option_count() && n + 1 < N_OPTIONS_MAX; i++)
+    for (size_t i = 0; i < nyb_train_option_count() && n + 1 < N_OPTIONS_MAX; i++)
+        if (takes_train_option(verb, i))
             options[n++] =
                 (struct option){nyb_train_option_key(i),
                                 nyb_train_option_is_flag(i) ? optional_argument : required_argument,
@@ -87,6 +101,18 @@ static bool store_train(const cli_verb *verb, size_t index, const char *value, c
     return true;
 }
 
+static bool is_train_option(const char *option)
+{
+    const size_t n = strcspn(option, "=");
+    for (size_t i = 0; i < nyb_train_option_count(); i++) {
+        const char *key = nyb_train_option_key(i);
+        if (n == strlen(key) + 2 && strncmp(option, "--", 2) == 0 &&
+            strncmp(option + 2, key, n - 2) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* getopt's complaints in our words. */
 static int report_getopt(const cli_verb *verb, int c, char **argv)
 {
@@ -98,6 +124,8 @@ static int report_getopt(const cli_verb *verb, int c, char **argv)
         cli_error(verb->name, "option %.*s takes no value", (int)strcspn(option, "="), option);
     else if (optopt)
         cli_error(verb->name, "unknown option -%c", optopt);
+    else if (is_train_option(option) && verb->takes_train_options)
+        cli_error(verb->name, "%.*s has no effect here", (int)strcspn(option, "="), option);
     else
         cli_error(verb->name, "unknown option %s", option);
     return usage_error(verb);
@@ -155,6 +183,30 @@ bool cli_given(const cli_verb *verb, const cli_args *args, const char *option)
     return false;
 }
 
+int cli_refuse(const cli_verb *verb, const cli_args *args, const char *const *names,
+               const char *why)
+{
+    for (; *names; names++)
+        if (cli_given(verb, args, *names)) {
+            cli_error(verb->name, "--%s %s", *names, why);
+            return usage_error(verb);
+        }
+    return CLI_OK;
+}
+
+int cli_refuse_train(const cli_verb *verb, const cli_args *args, const char *const *names,
+                     const char *why)
+{
+    for (size_t i = 0; i < args->n_train; i++) {
+        const char *key = nyb_train_option_key(args->train[i].index);
+        if (is_among(key, names)) {
+            cli_error(verb->name, "--%s %s", key, why);
+            return usage_error(verb);
+        }
+    }
+    return CLI_OK;
+}
+
 /* ---- help --------------------------------------------------------------------------------- */
 
 #define HELP_WIDTH  80
@@ -196,13 +248,15 @@ static void print_option(FILE *out, const char *name, const char *arg, const cha
     cli_print_wrapped(out, help, (size_t)n, HELP_COLUMN);
 }
 
-static void print_train_options(FILE *out)
+static void print_train_options(const cli_verb *verb, FILE *out)
 {
     nyb_train_options defaults;
     nyb_train_defaults(&defaults);
     fprintf(out, "\nTraining options (a model may have defaults of its own):\n");
     for (size_t i = 0; i < nyb_train_option_count(); i++) {
         char value[64], help[400];
+        if (!takes_train_option(verb, i))
+            continue;
         nyb_train_option_print(&defaults, i, value, sizeof value);
         snprintf(help, sizeof help, "%s (default: %s)", nyb_train_option_help(i), value);
         print_option(out, nyb_train_option_key(i), nyb_train_option_is_flag(i) ? "[=0|1]" : "X",
@@ -220,7 +274,7 @@ void cli_print_help(const cli_verb *verb, FILE *out)
         print_option(out, o->name, o->arg, o->help);
     print_option(out, "help", NULL, "print this text");
     if (verb->takes_train_options)
-        print_train_options(out);
+        print_train_options(verb, out);
     if (verb->print_more)
         verb->print_more(out);
     fprintf(out, "\nExample:\n%s", verb->example);

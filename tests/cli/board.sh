@@ -117,6 +117,15 @@ run 0 bench recipes --out b --import import.jsonl --report-only --json
 same "$(json "$work/out" '[r["seeds"] for r in j["tables"][0]["rows"]]')" "[2, 2]" "--report-only"
 run 0 $board --out b --import import.jsonl --dry-run --recipes luq
 grep -q "^6 runs, 2 missing$" "$work/out" || fail "--dry-run"
+run 0 $board --out b --import import.jsonl --dry-run --recipes luq --part 2/2 --json
+same "$(json "$work/out" '[(r["recipe"], r["seed"], r["finished"]) for r in j]')" \
+    "[('luq+wgrad.dy.samples=2', 1, True), ('f32', 2, True), ('luq', 2, False)]" "--dry-run --part --json"
+run 2 bench recipes --out b --report-only --recipes luq
+says "--recipes" "--report-only"
+run 2 bench recipes --out b --report-only --lr 0.01
+says "--lr" "--report-only"
+run 2 $board --out b --times 1 --part 1/2
+says "--part" "--times"
 run 1 $board --out b --lr 0.01
 says "another definition" "luq"
 # the same recipe by other words is another row, but a redefinition of a name replaces its row

@@ -198,7 +198,10 @@ def load(path, n):
 a, b = load('ta.npy', 960), load('tb.npy', 960)
 sys.exit(any(a[i * 20 + j] != b[j * 48 + i] for i in range(48) for j in range(20)))
 EOF
-run 2 quantize int4 t.npy ta.npy --axis 2
+run 0 quantize int4m t.npy ta.npy --axis 0
+run 2 quantize int4 t.npy ta.npy --axis 0
+says "--axis" "one scale"
+run 2 quantize int4/absmax/row t.npy ta.npy --axis 2
 says axis
 run 2 quantize int4/saw x.npy q.npy
 says "saw" "sawb"
@@ -412,6 +415,12 @@ run 0 explain --model resnet18 --batch 1 --json --set shortcut=recipe
 same "$(json "$work/out" "$f32_layers")" "['conv1', 'fc']" "f32 layers"
 run 0 explain --model resnet8 --batch 1 --json --set shortcut=recipe --set edges=recipe
 same "$(json "$work/out" "$f32_layers")" "[]" "f32 layers"
+run 2 explain --model mlp --lr 0.1
+says "--lr has no effect here"
+run 2 explain --model mlp --energy --plan
+says "--energy" "--plan"
+run 2 recipe list --set edges=recipe
+says "--set" "list"
 run 2 explain
 says "--model"
 run 2 explain --model resnet9
@@ -430,8 +439,8 @@ run 2 explain --model mlp --input 28x28
 says "28x28" "CxHxW"
 run 2 explain --model mlp --batch 0
 says "batch"
-for bench in gemm quant linear; do
-    run 0 bench $bench --m 32 --n 16 --k 64 --time 1 --json
+for bench in "quant --m 32 --k 64" "gemm --m 32 --n 16 --k 64" "linear --m 32 --n 16 --k 64"; do
+    run 0 bench $bench --time 1 --json
     is_json
 done
 same "$(json "$work/out" '[l["rival"]["name"] for l in j["lines"] if "dx" in l["name"]]')" \
@@ -457,7 +466,12 @@ says "kernel" "5"
 for spec in "linear --recipe mxfp4" "conv --recipe nvfp4" "linear --recipe luq_block32" \
     "gemm --a e2m1/e8m0/block32" "gemm --b e2m1/e8m0/block32" "quant --a e2m1/e8m0/block32" \
     "linear --recipe statquant_bhq"; do
-    run 1 bench $spec --m 32 --n 32 --k 32 --c 32 --o 32 --h 4 --time 1
+    case $spec in
+    conv*) sizes="--n 32 --c 32 --o 32 --h 4" ;;
+    quant*) sizes="--m 32 --k 32" ;;
+    *) sizes="--m 32 --n 32 --k 32" ;;
+    esac
+    run 1 bench $spec $sizes --time 1
     says "operands of one scale" "bench step" "matmul"
 done
 run 2 bench quant --a bf16
@@ -508,6 +522,17 @@ grep -q '^fc1 ' "$work/out" && fail "bench step --split shows layers"
 run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --layers
 grep -q '^fc1 .*8x1x1x16 .*gemm fwd' "$work/out" || fail "bench step --layers shows no fc1"
 run 2 bench
+for wrong in "gemm --recipe luq" "gemm --h 4" "quant --n 8" "quant --rival none" "conv --m 8" "conv --a int4" \
+    "linear --classes 10" "machine --m 8" "step --model mlp --m 8" "machine --split" "gemm --batch 8"; do
+    run 2 bench $wrong
+    says "has no effect on bench ${wrong%% *}" "$(grep -o -e '--[a-z]*' <<<"$wrong" | tail -n 1)"
+done
+run 2 bench step --model mlp --epochs 3
+says "--epochs has no effect here"
+run 2 bench step --model mlp --augment-flip
+says "--augment-flip" "--split"
+run 2 bench conv --c 16 --o 32 --depthwise
+says "--o 32 is not --c 16"
 run 2 bench gem
 says "gem" "linear"
 run 2 bench step

@@ -208,6 +208,12 @@ run 2 train --data $data --model mlp --lr fast
 says "lr" "fast"
 run 2 train --data $data --model mlp --schedule sine
 says "sine" "cosine"
+run 2 train $base --overwrite
+says "--overwrite needs --out"
+for option in checkpoint-every telemetry-every; do
+    run 2 train $base --$option 4
+    says "--$option needs --out"
+done
 run 2 train --resume a --lr 1
 says "--lr" "--resume"
 run 2 train --resume a --model mlp
