@@ -11,8 +11,8 @@
 Accuracy comes from docs/results/runs.jsonl: one line a run, its summary.json with "experiment",
 "machine" and "label". Speed comes from bench/results/*.jsonl (bench/compare.sh). The leaderboard comes
 from docs/results/leaderboard-PRESET.jsonl (bench/leaderboard.sh); its .csv is written, too. A table
-stands between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT, speed (the
-headlines), speed:all, memory, threads, leaderboard:PRESET, versus:RECIPE,RECIPE or one of performance_tables.py."""
+stands between <!-- table: NAME --> and <!-- end of table -->; NAME is accuracy:EXPERIMENT, speed (some
+rows), speed:all, memory, threads, leaderboard:PRESET, versus:RECIPE,RECIPE or one of performance_tables.py."""
 import collections
 import glob
 import json
@@ -91,8 +91,9 @@ def accuracy(experiment):
             f"seed. Command: `bench/accuracy.sh {experiment}`. Machine: {unique(runs, 'machine')}.\n")
 
 
-HEADLINES = ("gemm 1024", "gemm 8x", "linear", "conv 3x3 128", "conv 3x3/2 64", "conv 1x1 256",
-             "depthwise 3x3 512", "layer conv 3x3 + batchnorm + relu 128")
+HEADLINES = ("gemm 1024", "linear 2048", "linear 1x", "conv 3x3 128@28")
+RECIPES = ("luq", "luq_lean")  # whose steps are; the faster one is shown
+STEP = re.compile(r"(step .* batch \d+)(?: (\S+))?$")
 
 
 def compared(keep):
@@ -112,8 +113,8 @@ def machines_of(lines):
 
 
 def headlines(lines):
-    """Some products on one thread, and steps on as many threads as were measured, each on the machine
-    that measured it last."""
+    """Some products on one thread, and the fastest steps on as many threads as were measured, each on
+    the machine that measured it last: pairs of what it is called and its line."""
     last, most = {}, {}
     for line in lines:
         key = line["what"], line["cpu"]
@@ -122,11 +123,17 @@ def headlines(lines):
     for line in lines:
         key = line["what"], line["cpu"]
         most[key] = max(line["threads"], most.get(key, 0))
-    chosen = [line for line in lines
-              if (line["what"].startswith(HEADLINES) and line["threads"] == 1) or
-              (line["what"].startswith("step") and
-               line["threads"] == most[line["what"], line["cpu"]])]
-    return sorted(chosen, key=lambda line: (line["cpu"], line["what"].startswith("step"), line["what"]))
+    chosen = {}
+    for line in lines:
+        step = STEP.match(line["what"])
+        if line["what"].startswith(HEADLINES) and line["threads"] == 1:
+            chosen[line["what"], line["cpu"]] = line["what"], line
+        elif step and (step[2] or "luq") in RECIPES and line["threads"] == most[line["what"], line["cpu"]]:
+            key = step[1], line["cpu"]
+            if key not in chosen or line["seconds"] < chosen[key][1]["seconds"]:
+                chosen[key] = f"{step[1]} {step[2] or 'luq'}", line
+    return sorted(chosen.values(),
+                  key=lambda row: (row[1]["cpu"], row[0].startswith("step"), row[0]))
 
 
 def ratio_of(rival, digits):
@@ -151,13 +158,15 @@ def against(line, kinds):
 
 
 def speed_headlines(lines):
-    rows = [[line["what"], line["cpu"], line["machine"], threads_of(line), f"{1000 * line['seconds']:.2f}",
+    rows = [[what, line["cpu"], line["machine"], threads_of(line), f"{1000 * line['seconds']:.2f}",
              against(line, ("f32", "fp32")), against(line, ("bf16",)), against(line, ("s8",))]
-            for line in headlines(lines)]
+            for what, line in headlines(lines)]
     head = ["what", "ISA", "machine", "threads", "nybble, ms", "times as fast as fp32", "as bf16", "as int8"]
     return (table(head, rows) + "\nMedian (range) of the rounds in which both took turns; of several rivals "
-            "the fastest. All of them: [docs/results.md](docs/results.md). Command: `bench/compare.sh`, with `--cpu` "
-            f"the instruction set of all. Machine: {machines_of(lines)}.\n")
+            f"the fastest. A selection: all {len(lines)} measurements, also of 1x1, strided and depthwise "
+            "convolutions, whole layers and few rows, where other rivals are ahead, too, are in "
+            "[docs/results.md](docs/results.md#speed). Command: `bench/compare.sh`, with `--cpu` "
+            f"the instruction set of all. Machine: {machines_of(line for _, line in headlines(lines))}.\n")
 
 
 def speed(which):
