@@ -58,6 +58,26 @@ static nyb_status check_once(const char *key, int number, int *lines, nyb_error 
     return NYB_OK;
 }
 
+/* A file that starts from a recipe is not that recipe: unless it has texts of its own, they say so.
+ * The name that its path gave it survives. */
+static nyb_status start_from(nyb_recipe *recipe, const char *base, nyb_recipe_base_fn *set_base,
+                             int depth, nyb_error *err)
+{
+    char name[sizeof recipe->name], besides[sizeof recipe->name + 40];
+    memcpy(name, recipe->name, sizeof name);
+    NYB_TRY(set_base(recipe, base, depth + 1, err));
+    memcpy(recipe->name, name, sizeof name);
+    snprintf(recipe->about, sizeof recipe->about, "%.60s, with the keys of %.60s", base, name);
+    const size_t n =
+        (size_t)snprintf(besides, sizeof besides, "by the keys of %s; besides, ", name);
+    const size_t n_differs = strlen(recipe->differs);
+    if (n_differs > 0 && n + n_differs < sizeof recipe->differs) {
+        memmove(recipe->differs + n, recipe->differs, n_differs + 1);
+        memcpy(recipe->differs, besides, n);
+    }
+    return NYB_OK;
+}
+
 /* One line without its end. *first: nothing has been set yet. */
 static nyb_status apply_line(nyb_recipe *recipe, char *line, nyb_recipe_base_fn *set_base,
                              int depth, bool *first, int number, int *lines, nyb_error *err)
@@ -80,12 +100,7 @@ static nyb_status apply_line(nyb_recipe *recipe, char *line, nyb_recipe_base_fn 
     }
     if (!was_first)
         return nyb_fail(err, NYB_CORRUPT, "base must stand before every other key");
-    /* the file's own name, set from its path before, survives its base's */
-    char name[sizeof recipe->name];
-    memcpy(name, recipe->name, sizeof name);
-    NYB_TRY(set_base(recipe, value, depth + 1, err));
-    memcpy(recipe->name, name, sizeof name);
-    return NYB_OK;
+    return start_from(recipe, value, set_base, depth, err);
 }
 
 nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where, const char *text,

@@ -399,6 +399,8 @@ static void test_file(void **state)
     write_file("second.recipe", second, strlen(second));
     r = create(path_of("second.recipe"));
     expect(r, "name", "other");
+    assert_non_null(strstr(nyb_recipe_about(r), "with the keys of second"));
+    assert_memory_equal(nyb_recipe_differs(r), "by the keys of second; besides, item#1", 38);
     expect(r, "wgrad.dy.samples", "2");
     nyb_recipe_destroy(&r);
 
