@@ -79,7 +79,8 @@ static int report(const cli_job *job, bool json)
                100 * s.test_acc_f32_activations);
     printf("weights %s\n", s.weights_sha256);
     if (*nyb_recipe_differs(job->recipe)) {
-        printf("differs from its source:\n  ");
+        printf("differs from its source%s:\n  ",
+               strchr(nyb_recipe_name(job->recipe), '+') ? ", beside what its name says" : "");
         cli_print_wrapped(stdout, nyb_recipe_differs(job->recipe), 2, 2);
     }
     return cli_close_output();
@@ -153,7 +154,7 @@ static int train(cli_job *job, const char *dir, const values *v)
         return interrupted(dir);
     if (status != NYB_OK)
         return cli_fail("train", &err);
-    if (v->resume && !progress.has_first)
+    if (v->resume && !progress.has_trained)
         cli_hint("the run in %s was finished already: nothing was left to do", dir);
     return report(job, v->json);
 }

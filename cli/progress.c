@@ -112,6 +112,7 @@ static void on_epoch(cli_progress *p, const nyb_event *e)
 int cli_progress_event(void *user, const nyb_event *event)
 {
     cli_progress *p = user;
+    p->has_trained = true;
     if (!p->quiet) {
         switch (event->kind) {
         case NYB_EVENT_STEP:

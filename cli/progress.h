@@ -14,6 +14,7 @@ typedef struct cli_progress {
     uint64_t first_step; /* of this process; for the time left */
     double started;
     bool has_first;
+    bool has_trained; /* there was a step, shown or not */
 } cli_progress;
 
 void cli_progress_begin(cli_progress *progress, bool quiet, uint64_t line_every);

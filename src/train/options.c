@@ -90,6 +90,18 @@ static bool is_schedule(const char *word)
     return false;
 }
 
+static nyb_status fail_number(const field *f, const char *value, nyb_error *err)
+{
+    char upto[32];
+
+    snprintf(upto, sizeof upto, "%.0f", f->hi);
+    if (f->kind == KIND_DOUBLE)
+        return nyb_fail(err, NYB_INVALID, "%s = '%s': want a number from %.10g to %.10g", f->key,
+                        value, f->lo, f->hi);
+    return nyb_fail(err, NYB_INVALID, "%s = '%s': want a whole number from %.0f to %s", f->key,
+                    value, f->lo, f->hi < 0x1p64 ? upto : "2^64 - 1");
+}
+
 static nyb_status set_number(const field *f, char *at, const char *value, nyb_error *err)
 {
     const char *end;
@@ -99,8 +111,7 @@ static nyb_status set_number(const field *f, char *at, const char *value, nyb_er
 
     d = nyb_number_parse(value, &end);
     if (end == value || *end || !(d >= f->lo && d <= f->hi))
-        return nyb_fail(err, NYB_INVALID, "%s = '%s': want a number from %.10g to %.10g", f->key,
-                        value, f->lo, f->hi);
+        return fail_number(f, value, err);
     if (f->kind == KIND_DOUBLE) {
         memcpy(at, &d, sizeof d);
         return NYB_OK;
@@ -108,8 +119,7 @@ static nyb_status set_number(const field *f, char *at, const char *value, nyb_er
     errno = 0;
     u = strtoull(value, &last, 10);
     if (*last || errno || value[0] == '-')
-        return nyb_fail(err, NYB_INVALID, "%s = '%s': want a whole number from %.10g to %.10g",
-                        f->key, value, f->lo, f->hi);
+        return fail_number(f, value, err);
     if (f->kind == KIND_U64) {
         const uint64_t wide = u;
 

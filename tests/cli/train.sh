@@ -86,6 +86,7 @@ cmp "$work/config.before" "$work/stopped/config.txt" >/dev/null ||
     fail "config.txt changed"
 run 0 train $long --out steps --quiet --max-steps 30
 run 0 train --resume steps --quiet
+[ -s "$work/err" ] && fail "a run that went on: $(cat "$work/err")"
 same "$(sha "$work/steps")" "$(sha "$work/whole")" "weights after --max-steps and --resume"
 run 2 train $long --out steps --quiet
 says "holds a run already" "--resume" "--overwrite"
@@ -206,6 +207,10 @@ run 1 train --data idx:/nowhere --model mlp
 says "/nowhere"
 run 2 train --data $data --model mlp --lr fast
 says "lr" "fast"
+for seed in -1 1.5 1e3 18446744073709551616 x; do
+    run 2 train --data $data --model mlp --seed $seed
+    says "--seed" "whole number from 0 to 2^64 - 1"
+done
 run 2 train --data $data --model mlp --schedule sine
 says "sine" "cosine"
 run 2 train $base --overwrite
