@@ -40,7 +40,8 @@ typedef enum nyb_status {
  * everywhere: the status alone is then returned. After success its content is unchanged. */
 typedef struct nyb_error {
     nyb_status status;
-    char text[480]; /* one sentence naming the values that disagreed, no final newline */
+    char text[480]; /* one sentence naming the values that disagreed, no final newline; of what is
+                     too long the middle is "..." */
 } nyb_error;
 
 /* The word ("shape") and the sentence of a status. Never NULL. */

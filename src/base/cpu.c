@@ -130,7 +130,7 @@ nyb_status nyb_cpu_parse(const char *word, uint32_t *mask, nyb_error *err)
     if (!variable || !*variable)
         variable = "auto";
     status = nyb_cpu_limit(variable, machine, mask, &why);
-    return status == NYB_OK ? NYB_OK : nyb_fail(err, status, "NYBBLE_CPU: %.400s", why.text);
+    return status == NYB_OK ? NYB_OK : nyb_fail(err, status, "NYBBLE_CPU: %s", why.text);
 }
 
 const char *nyb_cpu_name(uint32_t mask)

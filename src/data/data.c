@@ -134,7 +134,7 @@ nyb_status nyb_data_open(const char *spec, nyb_data **data, nyb_error *err)
     }
     if (source->open(rest, d, &why) != NYB_OK || check(d, &why) != NYB_OK) {
         nyb_data_close(&d);
-        return nyb_fail(err, why.status, "data '%s': %.400s", spec, why.text);
+        return nyb_fail(err, why.status, "data '%s': %s", spec, why.text);
     }
     measure(d);
     *data = d;

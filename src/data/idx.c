@@ -77,7 +77,7 @@ static nyb_status read_promised(const char *path, int n_dims, uint8_t **bytes, s
     }
     status = nyb_file_read(path, max_bytes, bytes, n_bytes, &why);
     if (status == NYB_LIMIT)
-        return nyb_fail(err, status, "the header promises %zu bytes: %.400s", n, why.text);
+        return nyb_fail(err, status, "the header promises %zu bytes: %s", n, why.text);
     if (status != NYB_OK && err)
         *err = why;
     return status;

@@ -128,7 +128,7 @@ static nyb_value append(nyb_model *m, const char *op_name, const char *name, con
     if (!layer)
         return -1;
     if (op->shape(attr, in_shape, &layer->shape, &why) != NYB_OK) {
-        nyb_fail(&m->failure, why.status, "layer '%s': %.400s", name, why.text);
+        nyb_fail(&m->failure, why.status, "layer '%s': %s", name, why.text);
         return -1;
     }
     layer->name = nyb_strdup(name);

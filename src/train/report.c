@@ -385,8 +385,10 @@ static void summary_fields(const nyb_train *t, nyb_json *j)
     nyb_json_string(j, "cpu", nyb_context_cpu(t->context));
     nyb_json_int(j, "steps", (int64_t)s.step);
     nyb_json_int(j, "skipped_steps", (int64_t)t->progress.n_skipped);
-    nyb_json_double(j, "test_acc", s.test_acc);
-    nyb_json_double(j, "test_loss", s.test_loss);
+    if (t->data) {
+        nyb_json_double(j, "test_acc", s.test_acc);
+        nyb_json_double(j, "test_loss", s.test_loss);
+    }
     if (t->recipe.finish_epochs > 0)
         nyb_json_double(j, "test_acc_f32_activations", s.test_acc_f32_activations);
     nyb_json_double(j, "seconds", s.seconds);

@@ -227,6 +227,9 @@ says "--scales" "--codes"
 run 1 quantize f32 x.npy q.npy --scales sc.npy
 run 2 quantize f32 x.npy q.npy --codes c.npy
 says "no codes"
+deep=$(printf 'folder/%.0s' $(seq 100))
+run 1 quantize int4 "$deep/x.npy" q.npy
+says "cannot read folder/" " ... " "No such file or directory"
 run 1 quantize int4 none.npy q.npy
 says "none.npy"
 run 1 quantize int4 x.npy none/q.npy

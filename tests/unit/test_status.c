@@ -29,6 +29,32 @@ static void a_failure_carries_its_sentence(void **state)
     assert_int_equal(forwarding(NULL), NYB_SHAPE);
 }
 
+static void a_long_sentence_keeps_its_end(void **state)
+{
+    char path[2000];
+    nyb_error err;
+
+    (void)state;
+    memset(path, 'd', sizeof path);
+    path[sizeof path - 1] = 0;
+    assert_int_equal(nyb_fail(&err, NYB_IO, "cannot read %s: no such file", path), NYB_IO);
+    assert_int_equal(strlen(err.text), sizeof err.text - 1);
+    assert_memory_equal(err.text, "cannot read dd", 14);
+    assert_non_null(strstr(err.text, "d ... d"));
+    assert_string_equal(err.text + sizeof err.text - 16, "d: no such file");
+    for (size_t n = sizeof err.text - 2; n < sizeof err.text + 2; n++) {
+        path[n] = 0;
+        nyb_status status = nyb_fail(&err, NYB_IO, "%s", path);
+        assert_int_equal(status, NYB_IO);
+        assert_int_equal(strlen(err.text), n < sizeof err.text ? n : sizeof err.text - 1);
+        path[n] = 'd';
+    }
+    /* its own text may be part of the new one */
+    assert_int_equal(nyb_fail(&err, NYB_IO, "where"), NYB_IO);
+    assert_int_equal(nyb_fail(&err, NYB_CORRUPT, "line 3: %s", err.text), NYB_CORRUPT);
+    assert_string_equal(err.text, "line 3: where");
+}
+
 static void every_status_has_a_word(void **state)
 {
     (void)state;
@@ -44,6 +70,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failure_carries_its_sentence),
+        cmocka_unit_test(a_long_sentence_keeps_its_end),
         cmocka_unit_test(every_status_has_a_word),
     };
 
