@@ -309,8 +309,8 @@ int cli_job_read_config(cli_job *job, const char *dir)
     nyb_error err;
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/config.txt", dir);
-    if (n < 0 || (size_t)n >= sizeof path) {
-        cli_error("config.txt", "the name of its folder is too long");
+    if (!*dir || n < 0 || (size_t)n >= sizeof path) {
+        cli_error("config.txt", "the name of its folder is %s", *dir ? "too long" : "empty");
         return CLI_FAILURE;
     }
     if (!read_text(path, &job->config)) {

@@ -1,3 +1,4 @@
+#include <limits.h>
 #include <stdio.h>
 
 #include "recipe/recipe.h"
@@ -58,14 +59,30 @@ static nyb_status check_once(const char *key, int number, int *lines, nyb_error 
     return NYB_OK;
 }
 
+/* A file's path is as seen from the folder of the file that names it. */
+static nyb_status find_base(const char *where, const char *base, char path[PATH_MAX],
+                            nyb_error *err)
+{
+    const char *slash = strrchr(where, '/');
+    const bool is_relative = strpbrk(base, "./") && base[0] != '/' && slash;
+    const int n = is_relative
+                      ? snprintf(path, PATH_MAX, "%.*s/%s", (int)(slash - where), where, base)
+                      : snprintf(path, PATH_MAX, "%s", base);
+    if (n < 0 || n >= PATH_MAX)
+        return nyb_fail(err, NYB_LIMIT, "base = %.200s: its path is too long", base);
+    return NYB_OK;
+}
+
 /* A file that starts from a recipe is not that recipe: unless it has texts of its own, they say so.
  * The name that its path gave it survives. */
-static nyb_status start_from(nyb_recipe *recipe, const char *base, nyb_recipe_base_fn *set_base,
-                             int depth, nyb_error *err)
+static nyb_status start_from(nyb_recipe *recipe, const char *where, const char *base,
+                             nyb_recipe_base_fn *set_base, int depth, nyb_error *err)
 {
+    char path[PATH_MAX];
     char name[sizeof recipe->name], besides[sizeof recipe->name + 40];
     memcpy(name, recipe->name, sizeof name);
-    NYB_TRY(set_base(recipe, base, depth + 1, err));
+    NYB_TRY(find_base(where, base, path, err));
+    NYB_TRY(set_base(recipe, path, depth + 1, err));
     memcpy(recipe->name, name, sizeof name);
     snprintf(recipe->about, sizeof recipe->about, "%.60s, with the keys of %.60s", base, name);
     const size_t n =
@@ -79,8 +96,9 @@ static nyb_status start_from(nyb_recipe *recipe, const char *base, nyb_recipe_ba
 }
 
 /* One line without its end. *first: nothing has been set yet. */
-static nyb_status apply_line(nyb_recipe *recipe, char *line, nyb_recipe_base_fn *set_base,
-                             int depth, bool *first, int number, int *lines, nyb_error *err)
+static nyb_status apply_line(nyb_recipe *recipe, const char *where, char *line,
+                             nyb_recipe_base_fn *set_base, int depth, bool *first, int number,
+                             int *lines, nyb_error *err)
 {
     cut_comment(line);
     char *key = trim(line);
@@ -100,14 +118,17 @@ static nyb_status apply_line(nyb_recipe *recipe, char *line, nyb_recipe_base_fn 
     }
     if (!was_first)
         return nyb_fail(err, NYB_CORRUPT, "base must stand before every other key");
-    return start_from(recipe, value, set_base, depth, err);
+    return start_from(recipe, where, value, set_base, depth, err);
 }
 
 nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where, const char *text,
                                  nyb_recipe_base_fn *set_base, int depth, nyb_error *err)
 {
+    static const char mark[] = "\xef\xbb\xbf"; /* with which some editors begin UTF-8 */
     bool first = true;
     int lines[FIELDS_MAX] = {0};
+    if (strncmp(text, mark, 3) == 0)
+        text += 3;
     for (int number = 1; *text; number++) {
         char line[LINE_MAX_BYTES];
         size_t length = strcspn(text, "\n");
@@ -118,7 +139,7 @@ nyb_status nyb_recipe_apply_text(nyb_recipe *recipe, const char *where, const ch
         } else {
             memcpy(line, text, length);
             line[length] = 0;
-            status = apply_line(recipe, line, set_base, depth, &first, number, lines, err);
+            status = apply_line(recipe, where, line, set_base, depth, &first, number, lines, err);
         }
         if (status != NYB_OK)
             return fail_at(where, number, status, err);

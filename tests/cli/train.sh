@@ -223,6 +223,8 @@ run 2 train --resume a --lr 1
 says "--lr" "--resume"
 run 2 train --resume a --model mlp
 says "--model" "--resume"
+run 1 train --resume ""
+says "empty"
 run 1 train --resume nowhere
 says "nowhere"
 run 1 eval nowhere

@@ -404,6 +404,14 @@ static void test_file(void **state)
     expect(r, "wgrad.dy.samples", "2");
     nyb_recipe_destroy(&r);
 
+    static const char third[] = "\xef\xbb\xbf"
+                                "base = ./second.recipe\r\nedges = int8\r\n";
+    write_file("third.recipe", third, strlen(third)); /* seen from its folder, not from ours */
+    r = create(path_of("third.recipe"));
+    expect(r, "wgrad.dy.samples", "2");
+    expect(r, "edges", "int8");
+    nyb_recipe_destroy(&r);
+
     write_file("empty.recipe", "", 0);
     r = create(path_of("empty.recipe"));
     expect(r, "fwd.x", "f32");
@@ -466,7 +474,8 @@ static int remove_folder(void **state)
 {
     (void)state;
     static const char *const names[] = {"bad.recipe",   "smp2.recipe",  "second.recipe",
-                                        "empty.recipe", "order.recipe", "zero.recipe"};
+                                        "empty.recipe", "order.recipe", "zero.recipe",
+                                        "third.recipe"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unlink(path_of(names[i]));
     return rmdir(folder);
