@@ -23,6 +23,7 @@ static nyb_status parse(const char *rest, plan *p, nyb_error *err)
                 {"test", &p->test, 1, 1 << 24},
                 {"seed", &p->seed, 0, SIZE_MAX / 2}};
     const size_t n_keys = sizeof keys / sizeof *keys;
+    bool seen[sizeof keys / sizeof *keys] = {false};
 
     while (*rest) {
         const char *equals = strchr(rest, '=');
@@ -40,6 +41,9 @@ static nyb_status parse(const char *rest, plan *p, nyb_error *err)
         value = strtoull(equals + 1, &end, 10);
         if (end == equals + 1 || (*end && *end != ',') || value < keys[i].lo || value > keys[i].hi)
             return nyb_fail(err, NYB_INVALID, "%s: want %zu..%zu", rest, keys[i].lo, keys[i].hi);
+        if (seen[i])
+            return nyb_fail(err, NYB_INVALID, "%s= is there twice", keys[i].key);
+        seen[i] = true;
         *keys[i].at = (size_t)value;
         rest = *end ? end + 1 : end;
     }

@@ -203,6 +203,8 @@ run 2 train --data $data --model mlp7
 says "mlp7" "resnet14"
 run 2 train --data sinthetic --model mlp
 says "sinthetic" "synthetic"
+run 2 train --data synthetic:h=8,w=8,h=9 --model mlp
+says "h= is there twice"
 run 1 train --data idx:/nowhere --model mlp
 says "/nowhere"
 run 2 train --data $data --model mlp --lr fast
