@@ -59,7 +59,8 @@ NYB_API float nyb_format_decode(const nyb_format *format, unsigned code);
  * where there is none. */
 NYB_API unsigned nyb_format_encode(const nyb_format *format, float x, nyb_rounding rounding,
                                    uint32_t r23, int saturate);
-/* Largest finite magnitude at scale 1 that an encoder produces. */
+/* Largest finite value at scale 1 that an encoder produces; of negative ones only the lowest of
+ * int2f, int4f and int8f is larger in magnitude. */
 NYB_API float nyb_format_max(const nyb_format *format);
 
 /* What codes of a sign, an exponent and a mantissa have beside their bits. */

@@ -49,14 +49,14 @@ struct nyb_format {
     bool ties_up;     /* GRID_TABLE: nearest takes ties to the higher of two codes, ascending
                          tables else to the lower one (nf4), others to the even one               */
     int16_t lo, hi;   /* GRID_INT: the integers an encoder produces                        */
-    int16_t max_unit; /* largest |units[c]| an encoder produces (int4 7, uint4 15, e3m0 64);
-                         0: not an operand of the s8 engine                                */
+    int16_t max_unit; /* largest |units[c]| an encoder produces (int4 7, int4f 8, uint4 15, e3m0
+                         64); 0: not an operand of the s8 engine                           */
     uint8_t multiples; /* packed only: each 16 codes of a row share a factor 1 .. multiples, so that
                           multiples * max_unit <= 127 is an operand of the s8 engine; 0: none */
     uint8_t shift;     /* GRID_INT that goes beyond int8: code - shift is the operand of the s8
                           engine, where another number than 0 stands for 0; else 0           */
     float unit;        /* value of one unit: 1; e2m1 0.5                                    */
-    float max;         /* largest finite magnitude at scale 1: max_unit * unit, or own      */
+    float max;         /* largest finite value at scale 1: max_unit * unit (int4f 7), or own */
     const int8_t *units; /* [2^bits] integer worth of each code, or NULL                      */
     nyb_float_grid fp;   /* GRID_FLOAT, with units if they are small integers (e2m1)          */
     const float *value;  /* [n_codes] other grids without units: value of each code           */
@@ -82,7 +82,15 @@ static inline float nyb_format_least(const nyb_format *format)
     return format->is_signed ? -format->max : 0.0f;
 }
 
-/* Largest magnitude at scale 1, factor included. */
+/* The largest magnitude at scale 1: max, but for int4f's -8. */
+static inline float nyb_format_largest(const nyb_format *format)
+{
+    const float least = -nyb_format_least(format);
+
+    return least > format->max ? least : format->max;
+}
+
+/* What a clip is the magnitude of: max at scale 1, factor included. */
 static inline float nyb_format_reach(const nyb_format *format)
 {
     return format->multiples ? format->max * (float)format->multiples : format->max;

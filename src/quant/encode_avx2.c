@@ -194,6 +194,7 @@ typedef struct int_plan {
     __m256 inv, lo, hi;
     bool is_signed;
     bool wide;    /* codes are 0..255 */
+    bool full;    /* codes are -128..127 */
     __m256i mask; /* of a code, in bytes */
 } int_plan;
 
@@ -218,7 +219,7 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
                     uint8_t *codes)
 {
     const int_plan plan = *p;
-    const __m256i nan = _mm256_set1_epi8(-128);
+    const __m256i nan = _mm256_set1_epi8(-128); /* a code where all are used: full */
 
     for (size_t i = 0; i < n; i += NYB_BLOCK_CODES) {
         __m256i c[4];
@@ -230,10 +231,12 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
             for (int j = 0; j < 4; j++) {
                 __m256 f = _mm256_loadu_ps(x + i + 32 * part + LANES * j);
 
+                if (byte && plan.full)
+                    f = _mm256_and_ps(f, _mm256_cmp_ps(f, f, _CMP_ORD_Q));
                 v[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, f, r[j]);
             }
             c[part] = byte && plan.wide ? pack_unsigned(v) : pack_signed(v);
-            if (byte && !plan.wide) /* of nybbles the mask takes NaN's 0x80 to 0 */
+            if (byte && !plan.wide && !plan.full) /* of nybbles the mask takes NaN's 0x80 to 0 */
                 c[part] = _mm256_and_si256(
                     _mm256_andnot_si256(_mm256_cmpeq_epi8(c[part], nan), c[part]), plan.mask);
         }
@@ -271,6 +274,7 @@ static void encode_int(const nyb_spec *spec, float inv, rng random, source from,
                         .hi = _mm256_set1_ps(f->hi),
                         .is_signed = f->is_signed,
                         .wide = f->hi > INT8_MAX,
+                        .full = f->lo == INT8_MIN,
                         .mask = _mm256_set1_epi8((char)(f->n_codes - 1))};
     const bool byte = f->bits == 8;
 

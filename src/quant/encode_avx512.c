@@ -240,6 +240,7 @@ typedef struct int_plan {
     __m512 inv, lo, hi;
     bool is_signed;
     bool wide;    /* codes are 0..255 */
+    bool full;    /* codes are -128..127 */
     bool narrow;  /* codes of fewer bits than they rest in: */
     __m512i mask; /* of a code, in bytes */
 } int_plan;
@@ -275,11 +276,13 @@ INLINE void int_run(const int_plan *p, rng random, source from, bool byte, const
             __m512 f = _mm512_loadu_ps(x + i + LANES * j);
 
             _mm_prefetch((const char *)(x + i + 1024 + LANES * j), _MM_HINT_T0);
+            if (byte && plan.full)
+                f = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(f, f, _CMP_ORD_Q), f);
             c[j] = from == NONE ? int_nearest(&plan, f) : int_stochastic(&plan, f, r[j]);
         }
         low = byte && plan.wide ? pack_unsigned(c) : pack_signed(c);
         high = byte && plan.wide ? pack_unsigned(c + 4) : pack_signed(c + 4);
-        if (byte && !plan.wide) { /* of NaN's 0x80 a nybble keeps 0 */
+        if (byte && !plan.wide && !plan.full) { /* of NaN's 0x80 a nybble keeps 0 */
             const __m512i nan = _mm512_set1_epi8(-128);
 
             low = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(low, nan), low);
@@ -352,6 +355,7 @@ static bool encode(const nyb_spec *spec, float inv_scale, const nyb_stream *stre
                       .hi = _mm512_set1_ps(f->hi),
                       .is_signed = f->is_signed,
                       .wide = f->hi > INT8_MAX,
+                      .full = f->lo == INT8_MIN,
                       .narrow = f->n_codes < (f->bits == 4 ? 16u : 256u),
                       .mask = _mm512_set1_epi8((char)(f->n_codes - 1))};
 

@@ -5,6 +5,16 @@
 #include <math.h>
 #include <stdio.h>
 
+/* The largest scale: its reciprocal is a normal number, and no value is infinite. */
+static float scale_limit(const nyb_format *format)
+{
+    const float largest = nyb_format_largest(format), s = FLT_MAX / largest;
+    /* The quotient may be rounded up. */
+    const float finite = s * largest <= FLT_MAX ? s : nyb_float_of(nyb_bits_of(s) - 1);
+
+    return finite < 0x1p126f ? finite : 0x1p126f;
+}
+
 /* ---- absmax --------------------------------------------------------------------------------- */
 
 static float absmax_choose(const nyb_format *format, const nyb_moments *moments, float *state)
@@ -27,13 +37,11 @@ static void absmax_group(const nyb_format *format, const nyb_level *level,
 static void absmax_blocks(const nyb_format *format, const nyb_level *level, const float absmax[16],
                           float scale[16], float inv[16])
 {
-    const float reach = nyb_format_reach(format);
+    const float reach = nyb_format_reach(format), limit = scale_limit(format);
 
     (void)level;
     for (size_t i = 0; i < 16; i++) {
-        const float quotient = absmax[i] / reach, least = quotient < 0x1p126f ? quotient : 0x1p126f;
-        const uint32_t over = !(least * format->max <= FLT_MAX) && quotient < 0x1p126f;
-        const float s = nyb_float_of(nyb_bits_of(least) - over);
+        const float quotient = absmax[i] / reach, s = quotient < limit ? quotient : limit;
 
         scale[i] = s >= FLT_MIN ? s : 0.0f;
         inv[i] = s >= FLT_MIN ? 1.0f / s : 0.0f;
@@ -276,10 +284,7 @@ float nyb_scale_of_clip(const nyb_format *format, float clip)
     scale = clip / nyb_format_reach(format);
     if (!(scale >= FLT_MIN))
         return 0.0f;
-    if (scale >= 0x1p126f)
-        return 0x1p126f;
-    /* FLT_MAX / max may be rounded up, and times max would then be infinite. */
-    return scale * format->max <= FLT_MAX ? scale : nyb_float_of(nyb_bits_of(scale) - 1);
+    return fminf(scale, scale_limit(format));
 }
 
 void nyb_group_scale_set(nyb_group_scale *group, float scale)

@@ -21,12 +21,19 @@ static uint32_t mantissa(float x)
     return nyb_bits_of(x) & 0x7fffff;
 }
 
-/* The scale of a block whose absmax was rounded to 2^e. E8M0 reaches from 2^-127 to 2^127: here
- * 2^-127 and below are zeros (binding resolution 1), and it stops where the largest value or the
- * scale's reciprocal would leave the normal numbers. */
+/* E8M0 reaches from 2^-127 to 2^127: here 2^-127 and below are zeros (binding resolution 1), and it
+ * stops where the largest magnitude or the scale's reciprocal would leave the normal numbers. */
+static int most_power(const nyb_format *format)
+{
+    const int top = floor_log2(nyb_format_largest(format));
+
+    return top > 1 ? 127 - top : 126;
+}
+
+/* The scale of a block whose absmax was rounded to 2^e. */
 static void set_power(const nyb_format *format, float absmax, int e, nyb_group_scale *scale)
 {
-    const int emax = floor_log2(format->max), most = emax > 1 ? 127 - emax : 126;
+    const int emax = floor_log2(format->max), most = most_power(format);
 
     e = e - emax < most ? e - emax : most;
     nyb_group_scale_set(
@@ -38,7 +45,7 @@ static void set_power(const nyb_format *format, float absmax, int e, nyb_group_s
 static void set_powers(const nyb_format *format, const float absmax[16], uint32_t bump,
                        float scale[16], float inv[16])
 {
-    const int emax = floor_log2(format->max), most = emax > 1 ? 254 - emax : 253;
+    const int emax = floor_log2(format->max), most = most_power(format) + 127;
     int e[16];
 
     for (size_t i = 0; i < 16; i++)

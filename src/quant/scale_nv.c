@@ -78,7 +78,8 @@ static bool is_small(nyb_group group)
  * FLT_MAX it stops where the largest value, or 1 / (sb s_dec), would leave the normal numbers. */
 static void set_level(const nyb_format *format, float s_enc, float s_dec, nyb_level *level)
 {
-    const float most = fminf(0x1p126f, FLT_MAX / format->max) / E4M3_MAX * 0x1.fffffcp-1f;
+    const float most =
+        fminf(0x1p126f, FLT_MAX / nyb_format_largest(format)) / E4M3_MAX * 0x1.fffffcp-1f;
 
     if (s_dec > most) {
         s_dec = most;
@@ -288,7 +289,7 @@ static void eden_finish(const nyb_format *format, const nyb_level *level, const 
         const float part = hi > lo ? (v - lo) / (hi - lo) : 0.0f;
         float sb = (uint32_t)(part * 0x1p23f) + r23[g] >= 1u << 23 ? hi : lo;
 
-        while (!(format->max * sb * level->scale <= FLT_MAX))
+        while (!(nyb_format_largest(format) * sb * level->scale <= FLT_MAX))
             sb *= 0.5f;
         scales[g].scale = sb;
     }

@@ -4,14 +4,13 @@ const nyb_recipe_record nyb_recipe_lsq2 = {
     .name = "lsq2",
     .about = "2-bit weights and activations with learned steps, f32 gradients",
     .source = "Esser et al.: Learned Step Size Quantization, ICLR 2020, arXiv:1902.08153",
-    .differs = "signed grids are symmetric (-1..1 instead of -2..1); gradients are f32; first "
-               "and last layers are int8 with absmax scales, their gradients stochastic; a "
-               "step at most halves or doubles a scale",
-    .fields = "fwd.x          = int2/lsq\n"
+    .differs = "gradients are f32; first and last layers are int8 with absmax scales, their "
+               "gradients stochastic; a step at most halves or doubles a scale",
+    .fields = "fwd.x          = int2f/lsq\n"
               "fwd.x.nonneg   = uint2\n"
-              "fwd.w          = int2/lsq\n"
-              "dgrad.w        = int2/lsq\n"
-              "wgrad.x        = int2/lsq\n"
+              "fwd.w          = int2f/lsq\n"
+              "dgrad.w        = int2f/lsq\n"
+              "wgrad.x        = int2f/lsq\n"
               "wgrad.x.nonneg = uint2\n"
               "edges          = int8\n"
               "shortcut       = int8\n",

@@ -4,14 +4,13 @@ const nyb_recipe_record nyb_recipe_lsq8 = {
     .name = "lsq8",
     .about = "8-bit weights and activations with learned steps, f32 gradients",
     .source = "Esser et al.: Learned Step Size Quantization, ICLR 2020, arXiv:1902.08153",
-    .differs = "signed grids are symmetric (-127..127 instead of -128..127); gradients are "
-               "f32; first and last layers are int8 with absmax scales, their gradients "
-               "stochastic; a step at most halves or doubles a scale",
-    .fields = "fwd.x          = int8/lsq\n"
+    .differs = "gradients are f32; first and last layers are int8 with absmax scales, their "
+               "gradients stochastic; a step at most halves or doubles a scale",
+    .fields = "fwd.x          = int8f/lsq\n"
               "fwd.x.nonneg   = uint8\n"
-              "fwd.w          = int8/lsq\n"
-              "dgrad.w        = int8/lsq\n"
-              "wgrad.x        = int8/lsq\n"
+              "fwd.w          = int8f/lsq\n"
+              "dgrad.w        = int8f/lsq\n"
+              "wgrad.x        = int8f/lsq\n"
               "wgrad.x.nonneg = uint8\n"
               "edges          = int8\n"
               "shortcut       = int8\n",

@@ -5,14 +5,13 @@ const nyb_recipe_record nyb_recipe_lsqplus2 = {
     .about = "2-bit weights and activations with learned steps and offsets, f32 gradients",
     .source = "Bhalgat et al.: LSQ+, CVPR Workshops 2020, arXiv:2004.09576",
     .differs = "an update at most halves or doubles a step (docs/recipes.md); weights have no "
-               "offset; signed grids are symmetric; first and last layers are int8 with "
-               "absmax scales, their gradients stochastic; the offset's gradient is scaled as "
-               "the step's is",
-    .fields = "fwd.x          = int2/lsqplus\n"
+               "offset; first and last layers are int8 with absmax scales, their gradients "
+               "stochastic; the offset's gradient is scaled as the step's is",
+    .fields = "fwd.x          = int2f/lsqplus\n"
               "fwd.x.nonneg   = uint2\n"
-              "fwd.w          = int2/lsqplus_w\n"
-              "dgrad.w        = int2/lsqplus_w\n"
-              "wgrad.x        = int2/lsqplus\n"
+              "fwd.w          = int2f/lsqplus_w\n"
+              "dgrad.w        = int2f/lsqplus_w\n"
+              "wgrad.x        = int2f/lsqplus\n"
               "wgrad.x.nonneg = uint2\n"
               "edges          = int8\n"
               "shortcut       = int8\n",

@@ -130,11 +130,11 @@ def floating(exp, man, bias, special="none", subnormals=True, ties="even"):
     return f
 
 
-def integers(n, signed, extra=None):
+def integers(n, signed, full=False):
     lo, hi = (-(2 ** (n - 1)), 2 ** (n - 1) - 1) if signed else (0, 2**n - 1)
     values = [float(c) for c in range(hi + 1)] + [float(c) for c in range(lo, 0)]
     f = Format(n, values, ties="even integer")
-    if signed:  # the lowest is read, never written
+    if signed and not full:  # the lowest is read, never written
         f.pos = f.pos[1:]
         f.grid, f.mids = f.grid[1:], f.mids[1:]
     return f
@@ -169,6 +169,7 @@ def models():
            0.7229568362236023, 1.0]  # of bitsandbytes, f32
     m = {"int%d" % n: integers(n, True) for n in range(2, 9)}
     m.update({"uint%d" % n: integers(n, False) for n in range(2, 9)})
+    m.update({"int%df" % n: integers(n, True, full=True) for n in (2, 4, 8)})
     m["ternary"] = integers(2, True)
     m["binary"] = Format(1, [-1.0, 1.0], ties="up")
     m["nf4"] = Format(4, [float(np.float32(v)) for v in nf4], ties="down")
@@ -239,7 +240,8 @@ def of_ml_dtypes(name, f):
     types = {"e4m3fn": "float8_e4m3fn", "e5m2": "float8_e5m2", "e4m3": "float8_e4m3",
              "e4m3b11": "float8_e4m3b11fnuz", "e3m2": "float6_e3m2fn", "e2m3": "float6_e2m3fn",
              "e2m1": "float4_e2m1fn", "e8m0": "float8_e8m0fnu", "bf16": "bfloat16"}
-    ints = {"int2": "int2", "int4": "int4", "uint2": "uint2", "uint4": "uint4"}
+    ints = {"int2": "int2", "int4": "int4", "int2f": "int2", "int4f": "int4", "uint2": "uint2",
+            "uint4": "uint4"}
     word = np.uint16 if f.bits > 8 else np.uint8
     codes = np.arange(1 << f.bits, dtype=word)
     if name in ints:

@@ -28,7 +28,8 @@ def write():
 
     # our name: its type, and the bits of a code
     types = {"int2": (ml_dtypes.int2, 2), "int4": (ml_dtypes.int4, 4), "uint4": (ml_dtypes.uint4, 4),
-             "e2m1": (ml_dtypes.float4_e2m1fn, 4), "int8": (np.int8, 8)}
+             "e2m1": (ml_dtypes.float4_e2m1fn, 4), "int8": (np.int8, 8),
+             "int2f": (ml_dtypes.int2, 2), "int4f": (ml_dtypes.int4, 4), "int8f": (np.int8, 8)}
     with open(FILE, "w", encoding="utf-8") as file:
         for name, (dtype, bits) in types.items():
             codes = np.arange(2**bits, dtype=np.uint8)

@@ -158,7 +158,8 @@ static bool producible(const nyb_format *f, unsigned code)
 {
     double v = (double)nyb_format_decode(f, code);
 
-    return !isnan(v) && fabs(v) <= (double)f->max && (code == 0 || v != 0 || f->ascending);
+    return !isnan(v) && v <= (double)f->max && v >= (double)nyb_format_least(f) &&
+           (code == 0 || v != 0 || f->ascending);
 }
 
 /* Does a tie go from the code of value `former` to code c of value v? INT: to the even integer,
@@ -510,6 +511,8 @@ static void a_tensor_is_its_elements(void **state)
                                         "e3m0/absmax/tensor/stochastic:32",
                                         "uint4/absmax/tensor/stochastic",
                                         "int8",
+                                        "int8f",
+                                        "int4f",
                                         "e4m0",
                                         "int2",
                                         "e2m1/absmax/tensor/stochastic"};

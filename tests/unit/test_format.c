@@ -66,6 +66,7 @@ static void tables_follow_from_their_bit_fields(void **state)
         const double sign = c >> 7 ? -1 : 1;
 
         assert_true(nyb_format_decode(&nyb_format_int8, c) == (float)(int8_t)c);
+        assert_true(nyb_format_decode(&nyb_format_int8f, c) == (float)(int8_t)c);
         if (e <= 8)
             assert_true(nyb_format_decode(&nyb_format_e4m0, c) ==
                         (float)(e ? sign * ldexp(1, (int)e - 1) : 0));
@@ -81,6 +82,7 @@ static void tables_follow_from_their_bit_fields(void **state)
             const int exponent = (int)(low >> 1 & 3);
 
             assert_true(nyb_format_decode(&nyb_format_int4, c) == (float)((int)(c ^ 8) - 8));
+            assert_true(nyb_format_decode(&nyb_format_int4f, c) == (float)((int)(c ^ 8) - 8));
             assert_true(nyb_format_decode(&nyb_format_uint4, c) == (float)c);
             assert_true(nyb_format_decode(&nyb_format_e3m0, c) ==
                         (float)(field > 0 ? s * ldexp(1, (int)field - 1) : 0));
@@ -90,7 +92,15 @@ static void tables_follow_from_their_bit_fields(void **state)
         }
         if (c < 4)
             assert_true(nyb_format_decode(&nyb_format_int2, c) == (float)((int)(c ^ 2) - 2));
+        if (c < 4)
+            assert_true(nyb_format_decode(&nyb_format_int2f, c) == (float)((int)(c ^ 2) - 2));
     }
+}
+
+/* All of two's complement: the lowest is one beyond the highest. */
+static bool is_full(const nyb_format *f)
+{
+    return f->grid == NYB_GRID_INT && f->lo == -f->hi - 1;
 }
 
 /* Units are integers within what an encoder produces, and readable for every code at rest. */
@@ -99,13 +109,15 @@ static void law_of_units(const nyb_format *f)
     int largest = 0;
 
     assert_true(f->unit > 0);
-    assert_true((float)f->max_unit * f->unit == f->max);
+    assert_true((float)(f->max_unit - is_full(f)) * f->unit == f->max);
     for (unsigned c = 0; c < 1u << f->bits; c++) {
         assert_int_equal(f->units[c], f->units[c & (f->n_codes - 1)]);
         if (f->units[c] > largest)
             largest = f->units[c];
     }
-    assert_int_equal(largest, f->max_unit);
+    assert_int_equal(largest, f->max_unit - is_full(f));
+    for (unsigned c = 0; is_full(f) && c < f->n_codes; c++) /* no code is left out */
+        assert_int_equal(nyb_format_encode(f, f->units[c], NYB_ROUND_NEAREST, 0, 1), c);
 }
 
 /* FLOAT grids say by their fields what each code is; units, if any, say the same. */
@@ -156,9 +168,10 @@ static void law(const nyb_format *f)
         law_of_fields(f);
     if (f->grid == NYB_GRID_INT) {
         assert_true((float)f->hi * f->unit == f->max);
-        assert_true(f->is_signed ? f->lo < 0 && f->lo >= -f->hi : f->lo == 0);
-        if (strcmp(f->name, "int5x") != 0) /* the one grid that is not symmetric */
-            assert_int_equal(f->lo, f->is_signed ? -f->hi : 0);
+        if (strcmp(f->name, "int5x") == 0)
+            assert_int_equal(f->lo, -8);
+        else
+            assert_int_equal(f->lo, !f->is_signed ? 0 : strchr(f->name, 'f') ? -f->hi - 1 : -f->hi);
     }
     if (f->grid == NYB_GRID_LOG2) { /* the encoder clamps at 2 max, which must be a power of two */
         int exponent;
@@ -186,7 +199,7 @@ static void law(const nyb_format *f)
 static void every_format_obeys_the_laws(void **state)
 {
     (void)state;
-    assert_true(nyb_format_count() >= 38);
+    assert_true(nyb_format_count() >= 41);
     assert_ptr_equal(nyb_format_at(0), &nyb_format_f32);
     assert_null(nyb_format_at(nyb_format_count()));
     for (size_t i = 0; i < nyb_format_count(); i++) {

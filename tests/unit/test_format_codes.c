@@ -194,7 +194,7 @@ static bool is_produced(const nyb_format *f, unsigned code)
 {
     const float v = nyb_format_decode(f, code);
 
-    if (!isfinite(v) || fabsf(v) > f->max)
+    if (!isfinite(v) || v > f->max || v < nyb_format_least(f))
         return false;
     /* LOG2 has no -0, INT has no second 0 (int5w, int5x: codes that are not used) */
     return v != 0 || code == 0 || f->grid == NYB_GRID_FLOAT || f->grid == NYB_GRID_TABLE;
