@@ -45,11 +45,22 @@ static const sawb_levels *sawb_find(const sawb_levels *table, int n)
     return NULL;
 }
 
-/* Constants of grids with a zero; NULL: there are none. */
+/* The odd integers between -max and max. */
+static bool sawb_is_odd(const nyb_format *format)
+{
+    const unsigned n = format->n_codes;
+
+    return format->grid == NYB_GRID_TABLE && format->ascending && format->units &&
+           format->units[0] == 1 - (int)n && format->units[n - 1] == (int)n - 1;
+}
+
+/* The constants of a format's levels; NULL: there are none. */
 static const sawb_levels *sawb_of(const nyb_format *format)
 {
     const bool mirrored = format->lo == 0, symmetric = format->lo == -format->hi;
 
+    if (sawb_is_odd(format))
+        return sawb_find(sawb_between, (int)format->n_codes);
     if (format->grid != NYB_GRID_INT || !(mirrored || symmetric))
         return NULL;
     return sawb_find(sawb_aligned, 2 * format->hi + 1);
@@ -172,7 +183,7 @@ const nyb_scale_rule nyb_scale_sawb = {
 const nyb_scale_rule nyb_scale_sawb_ibm = {
     .name = "sawb_ibm",
     .about = "sawb with the constants of IBM's code only",
-    .source = "fms-model-optimizer, SAWB keys 103, 403, 703, 803 (docs/numerics.md 6.2)",
+    .source = "fms-model-optimizer, SAWB keys 2, 103, 403, 703, 803 (docs/numerics.md 6.2)",
     .fits = sawb_ibm_fits,
     .choose = sawb_ibm_choose,
     .group = sawb_ibm_group,

@@ -29,8 +29,8 @@ static size_t one_of(ck *c, const size_t *choices, size_t n)
 static void random_product(ck *c, engine which, product *p)
 {
     static const size_t channels[] = {1, 3, 8, 16, 17, 32, 33, 48, 64, 70, 100};
-    static const char *const s8_formats[] = {"int4", "uint4", "e3m0",  "e2m1", "int2",
-                                             "int8", "uint8", "int4f", "int8f"};
+    static const char *const s8_formats[] = {"int4", "uint4", "e3m0",  "e2m1",  "int2",
+                                             "int8", "uint8", "int4f", "int8f", "odd2"};
     nyb_conv_shape *s = &p->shape;
 
     p->zero_a = p->zero_b = p->lines_a = p->lines_b = false;
@@ -48,8 +48,8 @@ static void random_product(ck *c, engine which, product *p)
              s->n * s->oh * s->ow * s->c * s->o * s->r * s->s > MAX_MACS);
     switch (which) {
     case S8:
-        p->a = nyb_format_find(s8_formats[ck_range(c, 0, 8)]);
-        p->b = nyb_format_find(s8_formats[ck_range(c, 0, 8)]);
+        p->a = nyb_format_find(s8_formats[ck_range(c, 0, 9)]);
+        p->b = nyb_format_find(s8_formats[ck_range(c, 0, 9)]);
         p->zero_a = p->a->grid == NYB_GRID_INT && !ck_range(c, 0, 3);
         p->zero_b = p->b->grid == NYB_GRID_INT && !ck_range(c, 0, 3);
         p->lines_a = p->kind != NYB_PRODUCT_DW && !ck_range(c, 0, 3);

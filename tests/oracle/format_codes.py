@@ -172,6 +172,7 @@ def models():
     m.update({"int%df" % n: integers(n, True, full=True) for n in (2, 4, 8)})
     m["ternary"] = integers(2, True)
     m["binary"] = Format(1, [-1.0, 1.0], ties="up")
+    m["odd2"] = Format(2, [-3.0, -1.0, 1.0, 3.0], ties="up")
     m["nf4"] = Format(4, [float(np.float32(v)) for v in nf4], ties="down")
     m["e8m0"] = Format(8, [2.0 ** (c - 127) for c in range(255)] + [float("nan")], nan=255, ties="up",
                        top=2.0**128)

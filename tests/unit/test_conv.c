@@ -29,8 +29,8 @@ static nyb_conv_shape random_shape(size_t r, size_t s, size_t stride, size_t pad
         shape = (nyb_conv_shape){.n = pick(1, 5),
                                  .h = pick(1, 17),
                                  .w = pick(1, 19),
-                                 .c = channels[draw() % 10],
-                                 .o = channels[draw() % 10],
+                                 .c = channels[draw() % 11],
+                                 .o = channels[draw() % 11],
                                  .r = r,
                                  .s = s,
                                  .stride = stride,
@@ -79,6 +79,9 @@ static const char *const bwd_pairs[][2] = {
 /* All of two's complement: -128 is an operand. */
 static const char *const full_pairs[][2] = {
     {"int8f", "int8f"}, {"uint8", "int8f"}, {"int4f", "int4f"}, {"uint2", "int2f"}};
+/* Code 0 is not 0: what fills up rows and images must not be summed. */
+static const char *const odd_pairs[][2] = {
+    {"uint2", "odd2"}, {"odd2", "int4"}, {"odd2", "odd2"}, {"binary", "odd2"}, {"int2", "odd2"}};
 static const char *const zero_pairs[][2] = {
     {"uint8", "uint8"}, {"uint4", "int4"},  {"int4", "uint8"}, {"uint8", "int8"},
     {"int8", "uint4"},  {"uint5", "uint6"}, {"uint8", "e2m1"}};
@@ -112,6 +115,16 @@ static void s8_of_lowest_codes(void **state)
     seed = 14;
     for (int product = 0; product < 3; product++)
         all_kernels((nyb_product)product, full_pairs, 4, ONE_SCALE, 4, 200000);
+}
+
+static void s8_without_a_zero(void **state)
+{
+    (void)state;
+    seed = 15;
+    for (int product = 0; product < 3; product++) {
+        all_kernels((nyb_product)product, odd_pairs, 5, ONE_SCALE, 4, 200000);
+        all_kernels((nyb_product)product, odd_pairs, 5, LINES, 1, 100000);
+    }
 }
 
 /* Operands whose zero is no unit of 0: uint8 in the s8 engine, and asymmetric scales. */
@@ -272,20 +285,20 @@ static void linear_layers(void **state)
  * need them. */
 static void few_rows(void **state)
 {
-    static const char *const pairs[][2] = {{"uint4", "int4"}, {"int4", "int4"}, {"int8", "int4"},
-                                           {"uint8", "int4"}, {"e3m0", "int4"}, {"int4", "uint4"},
-                                           {"int8", "int8"},  {"e2m1", "e3m0"}, {"ternary", "int2"},
-                                           {"int8f", "int4f"}};
+    static const char *const pairs[][2] = {
+        {"uint4", "int4"},   {"int4", "int4"},   {"int8", "int4"}, {"uint8", "int4"},
+        {"e3m0", "int4"},    {"int4", "uint4"},  {"int8", "int8"}, {"e2m1", "e3m0"},
+        {"ternary", "int2"}, {"int8f", "int4f"}, {"uint2", "odd2"}};
     static const size_t ks[] = {1, 16, 100, 128, 784, 1024, 1100};
 
     (void)state;
     seed = 13;
-    for (size_t i = 0; i < 70; i++) {
+    for (size_t i = 0; i < 77; i++) {
         const size_t n = pick(1, 3), h = pick(1, 2), w = pick(1, 3);
         problem p = {.product = NYB_PRODUCT_FWD,
                      .s = {n, h, w, .c = ks[i % 7], .o = pick(1, 128), .r = 1, .s = 1, .stride = 1},
-                     .a = format(pairs[i % 10][0]),
-                     .b = format(pairs[i % 10][1]),
+                     .a = format(pairs[i % 11][0]),
+                     .b = format(pairs[i % 11][1]),
                      .n_samples = 1,
                      .bias = draw() % 2,
                      .add = draw() % 2};
@@ -598,6 +611,7 @@ int main(void)
         cmocka_unit_test(s8_dx),
         cmocka_unit_test(s8_dw),
         cmocka_unit_test(s8_of_lowest_codes),
+        cmocka_unit_test(s8_without_a_zero),
         cmocka_unit_test(other_zeros),
         cmocka_unit_test(other_zeros_in_f32),
         cmocka_unit_test(lines),

@@ -248,8 +248,8 @@ static void check_s8(const char *a, const char *b, bool large)
 
 static void integers_are_summed_exactly(void **state)
 {
-    static const char *const formats[] = {"int4", "uint4", "e3m0",  "e2m1",   "int2",
-                                          "int8", "uint7", "int4m", "uint4m", "binary"};
+    static const char *const formats[] = {"int4",  "uint4", "e3m0",   "e2m1",   "int2", "int8",
+                                          "uint7", "int4m", "uint4m", "binary", "odd2"};
 
     (void)state;
     seed = 1;

@@ -243,6 +243,49 @@ static void sawb_constants_are_those_of_the_table(void **state)
     }
 }
 
+/* NUMERICS 6.2, key 2: q = rint((clip(w) + alpha) 3 / (2 alpha)), w = q 2 alpha / 3 - alpha. */
+static void sawb_of_odd_integers_is_the_grid_without_a_zero(void **state)
+{
+    static const struct {
+        const char *rule;
+        double c1, c2;
+    } cases[] = {{"sawb", 3.12, -2.064}, {"sawb_ibm", 3.12, -2.064}, {"sawb_fit", 3.114, -2.05}};
+    enum { N = 1024 };
+    float x[N], y[N];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const nyb_format *f = &nyb_format_odd2;
+        const nyb_scale_rule *r = nyb_scale_rule_find(cases[i].rule);
+        nyb_group_stats stats = {.n = N, .n_nonzero = N};
+        nyb_group_scale s;
+
+        assert_true(r->fits(f));
+        for (size_t j = 0; j < N; j++) { /* a triangle */
+            x[j] = ((float)known_u32(7, 0, 0, 0, 0, j) - (float)known_u32(8, 0, 0, 0, 0, j)) *
+                   0x1p-32f;
+            stats.absmax = fmaxf(stats.absmax, fabsf(x[j]));
+            stats.sum_abs += fabs((double)x[j]);
+            stats.sum_sq += (double)x[j] * (double)x[j];
+        }
+        const double alpha = cases[i].c1 * sqrt(stats.sum_sq / N) + cases[i].c2 * stats.sum_abs / N;
+        r->group(f, NULL, &stats, NULL, 0, &s);
+        assert_float_equal(s.scale * 3, alpha, 1e-6);
+        for (size_t j = 0; j < N; j++)
+            y[j] = x[j] * s.inv;
+        nyb_round_ref.round(f, NYB_ROUND_NEAREST, y, NULL, N, y);
+        for (size_t j = 0; j < N; j++) {
+            const double at = (fmin(fmax((double)x[j], -alpha), alpha) + alpha) * 3 / (2 * alpha);
+
+            if (fabs(at - floor(at) - 0.5) > 1e-5)
+                assert_float_equal(y[j] * s.scale, rint(at) * 2 * alpha / 3 - alpha, 1e-6);
+        }
+    }
+    assert_false(nyb_scale_rule_find("sawb")->fits(&nyb_format_binary));
+    assert_false(nyb_scale_rule_find("sawb")->fits(&nyb_format_nf4));
+    assert_false(nyb_scale_rule_find("sawb_zeroless")->fits(&nyb_format_odd2));
+}
+
 /* 2 to 8 bits, with a zero and without. */
 static void sawb_knows_every_number_of_bits(void **state)
 {
@@ -418,6 +461,7 @@ int main(void)
         cmocka_unit_test(sawb_falls_back_to_absmax),
         cmocka_unit_test(unsigned_sawb_ignores_zeros),
         cmocka_unit_test(sawb_constants_are_those_of_the_table),
+        cmocka_unit_test(sawb_of_odd_integers_is_the_grid_without_a_zero),
         cmocka_unit_test(sawb_knows_every_number_of_bits),
         cmocka_unit_test(hindsight_is_a_moving_average_of_the_past),
         cmocka_unit_test(delayed_is_the_largest_of_the_last_16_maxima),

@@ -148,7 +148,7 @@ static void other_grids_go_up_as_often_as_they_say(void **state)
             for (size_t k = 0; k < 20; k++) {
                 const float x = (float)(l + gap * (double)field(k * 17) * 0x1p-23);
                 const double part = ((double)x - l) / gap;
-                const bool down = l < 0 && x <= 0 && f->n_codes > 2; /* up is away from zero */
+                const bool down = l < 0 && l + gap <= 0; /* up is away from zero */
                 const uint32_t m = (uint32_t)floor((down ? 1 - part : part) * FULL);
                 const unsigned inner = lower + down, outer = lower + !down;
                 const uint32_t r[] = {0, FULL - m - 1, FULL - m, FULL - 1};
