@@ -56,6 +56,9 @@ int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
  * the real buffer. taps: a quant for the patch rows of one tap, rounded by the taps step. */
 int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
                       int from, bool taps);
+/* Whether the values of an earlier quant (or -1) that a row rounds again are mixed, as they were
+ * rounded, and what the row's product gives is therefore, too. */
+bool nyb_build_stays_mixed(const nyb_builder *b, const nyb_row *row, int former);
 bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b);
 /* Whether an operand may use what an earlier quant of the same tensor left. */
 bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down);

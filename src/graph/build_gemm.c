@@ -503,16 +503,19 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
                     nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT), false);
 }
 
-/* from: gradient of the quantized tensor; out: that of the tensor, or -1: nobody wants it. */
-static void add_estimate(nyb_builder *b, int layer, int quant, int real, int from, int out,
-                         bool add)
+/* row, quant, real: of the tensor; from: gradient of its quantized values, mixed as they are or
+ * not; out: that of the tensor, or -1: nobody wants it. */
+static void add_estimate(nyb_builder *b, int layer, const nyb_row *row, int quant, int real,
+                         bool mixed, int from, int out, bool add)
 {
     nyb_step *s = nyb_build_step(b, NYB_STEP_ESTIMATE, layer);
 
     if (!s || quant < 0)
         return;
     s->quant = quant;
-    s->in[0] = real;
+    s->masks = row->ste == NYB_STE_MASK && !row->spec.scale->backward;
+    s->mixed = mixed;
+    s->in[0] = estimates(row) ? real : -1;
     s->dout = from;
     s->out = out;
     s->add = add;
@@ -565,10 +568,12 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
     const nyb_layer *l = &b->g->model->layers[layer];
     const bool trained = b->g->model->layers[l->in[0]].trained;
     const bool reflects = dy->quant >= 0 && b->p->quants[dy->quant].reflects >= 0;
+    const bool mixed = nyb_build_stays_mixed(b, &rows[NYB_SLOT_DGRAD_W], b->w[layer]);
+    const bool last = !mixed && !estimates(&rows[NYB_SLOT_FWD_X]);
     bool add = false;
     int dx, out = -1;
 
-    if (!reflects && !estimates(&rows[NYB_SLOT_FWD_X])) {
+    if (!reflects && last) {
         dx = nyb_build_gradient(b, l->in[0], &add);
         add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, add);
         if (b->status == NYB_OK)
@@ -580,13 +585,13 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
     add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, false);
     if (trained) /* sets add */
         out = nyb_build_gradient(b, l->in[0], &add);
-    const bool last = !estimates(&rows[NYB_SLOT_FWD_X]);
     if (reflects)
         add_reflect(b, layer, dy->quant, dx, last ? out : dx, last && add);
     if (reflects && last && b->status == NYB_OK)
         b->p->steps[b->p->n_steps - 1].rounds = rounds_gradient(b, layer);
     if (!last)
-        add_estimate(b, layer, b->x[layer], b->value[l->in[0]], dx, out, add);
+        add_estimate(b, layer, &rows[NYB_SLOT_FWD_X], b->x[layer], b->value[l->in[0]], mixed, dx,
+                     out, add);
 }
 
 void nyb_build_gemm_backward(nyb_builder *b, int layer)
@@ -619,11 +624,13 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
     }
     if (b->status == NYB_OK)
         weight_gradient(b, layer, rows, dy, real_dy);
-    if (b->status == NYB_OK && estimates(&rows[NYB_SLOT_FWD_W])) {
+    const bool mixed = nyb_build_stays_mixed(b, &rows[NYB_SLOT_WGRAD_X], b->x[layer]);
+    if (b->status == NYB_OK && (mixed || estimates(&rows[NYB_SLOT_FWD_W]))) {
         const int gradient = nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT);
 
-        add_estimate(b, layer, b->w[layer], nyb_build_param(b, layer, 0, NYB_HOME_PARAM), gradient,
-                     gradient, false);
+        add_estimate(b, layer, &rows[NYB_SLOT_FWD_W], b->w[layer],
+                     nyb_build_param(b, layer, 0, NYB_HOME_PARAM), mixed, gradient, gradient,
+                     false);
     }
     if (b->status == NYB_OK && wants_dx)
         input_gradient(b, layer, rows, &dx_dy, &w);

@@ -265,6 +265,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     q->rounds = true;
     q->unmixes = want->unmixes;
     q->from = from;
+    q->mixed = nyb_build_stays_mixed(b, row, from);
     q->samples = row->samples;
     q->pre = row->pre;
     q->post = row->post;
@@ -283,6 +284,14 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     if (!taps)
         add_quant_step(b, NYB_STEP_ROUND, i);
     return i;
+}
+
+bool nyb_build_stays_mixed(const nyb_builder *b, const nyb_row *row, int former)
+{
+    const nyb_quant *q = former >= 0 ? &b->p->quants[former] : NULL;
+
+    return q && row->from == NYB_FROM_FWD && !nyb_row_is_f32(row) && !q->unmixes &&
+           nyb_mix_length(q->spec.mix) > 0;
 }
 
 bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b)

@@ -154,6 +154,8 @@ typedef struct nyb_quant {
     size_t taps;  /* of nyb_round_codes: 1, of weights along dY those of the filter */
     bool windows; /* grouped holds all taps of x, one after the other */
     int from;     /* quant whose values are rounded again instead of real, or -1 */
+    bool mixed;   /* these are mixed, in the basis in which they were rounded: the product's result
+                     is, too, until an ste step takes it back */
     nyb_order order;
     int order_of; /* quant whose codes these are in another order, or -1 */
     nyb_view view;
@@ -226,6 +228,8 @@ typedef struct nyb_step {
     const float *bias;
     bool add;
     bool rounds; /* to bf16 */
+    bool masks;  /* ste: where rounding clipped there is no gradient */
+    bool mixed;  /* ste: the gradient is that of mixed values */
     int keeper;  /* the batchnorm layer for which a forward product stores bf16 */
     int out;
 

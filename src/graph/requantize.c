@@ -201,13 +201,9 @@ static void decode(nyb_graph *g, const nyb_grouped *grouped, float *values)
     nyb_pool_run(g->context->pool, decode_task, &job, nyb_div_up(p->rows, job.rows));
 }
 
-/* The values of an earlier quant in the tensor's own basis. */
-static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, uint32_t step,
-                        float *values)
+/* The values of an earlier quant, mixed as they are. */
+static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, float *values)
 {
-    const nyb_stream signs = signs_of(g, from, step);
-    const nyb_round_job job = {.spec = &from->spec, .view = from->view, .signs = &signs};
-
     if (nyb_quant_is_packed(from))
         nyb_packed_decode(&from->packed, values);
     else if (from->groups)
@@ -215,8 +211,6 @@ static void copy_values(nyb_graph *g, nyb_program *p, const nyb_quant *from, uin
     else
         memcpy(values, p->buffers[from->values].memory,
                from->view.rows * from->view.cols * sizeof *values);
-    if (from->rounds && !from->unmixes)
-        nyb_round_unmix(g->context, &job, values);
 }
 
 /* For telemetry, which alone allocates: what grouped codes stand for, in the tensor's order. */
@@ -253,7 +247,7 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
     if (q->from >= 0) {
         float *again = q->groups ? p->buffers[s->in[0]].memory : values;
 
-        copy_values(g, p, &p->quants[q->from], step, again);
+        copy_values(g, p, &p->quants[q->from], again);
         x = again;
     }
     round_values(g, q, x, values, 0, q->reflects >= 0 ? p->buffers[q->reflects].memory : NULL,
@@ -379,10 +373,10 @@ void nyb_run_taps(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t at)
         run_tap_products(g, s, q, NULL);
         return;
     }
-    if (q->from >= 0) { /* mixes of the forward lie along c: undone in a tensor of its own */
+    if (q->from >= 0) { /* mixes of the forward lie along c: zeros beside the images stay zeros */
         float *values = p->buffers[s->in[0]].memory;
 
-        copy_values(g, p, &p->quants[q->from], at, values);
+        copy_values(g, p, &p->quants[q->from], values);
         x = values;
     }
     if (q->windows) {
@@ -435,40 +429,48 @@ void nyb_run_reflect(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
         add_to(out, dx, n, true);
 }
 
+/* Learned parameters take the gradient of the values; it becomes that of the tensor. */
+static void learn(nyb_graph *g, const nyb_quant *q, const float *x, float *dx)
+{
+    const size_t n = q->view.rows * q->view.cols;
+    nyb_param *param = &g->params[q->param];
+    double dparams[NYB_SCALE_PARAMS_MAX] = {0};
+
+    q->spec.scale->backward(q->spec.format, param->value, x, dx, n,
+                            q->slot == NYB_SLOT_FWD_X ? n / g->batch : n, dparams);
+    for (size_t i = 0; i < param->n; i++)
+        param->gradient[i] = (float)dparams[i];
+    param->learns = true;
+}
+
 void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
 {
     nyb_quant *q = &p->quants[s->quant];
-    const nyb_scale_rule *rule = q->spec.scale;
-    const size_t n = q->view.rows * q->view.cols;
-    const float *x = p->buffers[s->in[0]].memory;
+    const bool in_blocks =
+        nyb_round_group_length(q->spec.group) > 0 && q->spec.group != NYB_GROUP_TILE16;
+    const float *x = s->in[0] >= 0 ? p->buffers[s->in[0]].memory : NULL;
     float *dx = p->buffers[s->dout].memory;
+    const nyb_stream signs = signs_of(g, q, step);
+    nyb_stream stream = nyb_quant_stream(g, q, step);
+    nyb_slot_state untouched = *nyb_slot_state_of(g, q);
+    const nyb_round_job job = {.spec = &q->spec,
+                               .view = q->view,
+                               .stream = &stream,
+                               .signs = &signs,
+                               .pre = q->pre,
+                               .post = q->post,
+                               .mixed = s->mixed,
+                               .clip = q->rounds || q->spec.scale->divides
+                                           ? 0.0f
+                                           : q->packed.scale * nyb_format_reach(q->spec.format),
+                               .state = untouched.rule};
 
-    if (rule->backward) {
-        nyb_param *param = &g->params[q->param];
-        double dparams[NYB_SCALE_PARAMS_MAX] = {0};
-
-        rule->backward(q->spec.format, param->value, x, dx, n,
-                       q->slot == NYB_SLOT_FWD_X ? n / g->batch : n, dparams);
-        for (size_t i = 0; i < param->n; i++)
-            param->gradient[i] = (float)dparams[i];
-        param->learns = true;
-    } else {
-        const nyb_stream signs = signs_of(g, q, step);
-        nyb_stream stream = nyb_quant_stream(g, q, step);
-        nyb_slot_state untouched = *nyb_slot_state_of(g, q);
-        const nyb_round_job job = {.spec = &q->spec,
-                                   .view = q->view,
-                                   .stream = &stream,
-                                   .signs = &signs,
-                                   .pre = q->pre,
-                                   .post = q->post,
-                                   .clip = q->rounds || q->spec.scale->divides
-                                               ? 0.0f
-                                               : q->packed.scale * nyb_format_reach(q->spec.format),
-                                   .state = untouched.rule};
-
+    if (s->mixed && !(s->masks && in_blocks))
+        nyb_round_unmix(g->context, &job, dx);
+    if (q->spec.scale->backward)
+        learn(g, q, x, dx);
+    else if (s->masks)
         nyb_round_mask(g->context, &job, x, dx, s->args.scratch);
-    }
     if (s->out >= 0 && s->out != s->dout)
-        add_to(p->buffers[s->out].memory, dx, n, s->add);
+        add_to(p->buffers[s->out].memory, dx, q->view.rows * q->view.cols, s->add);
 }

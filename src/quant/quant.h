@@ -79,6 +79,7 @@ struct nyb_scale_rule {
     bool absmax_only; /* absmax is all that choose, level and group read of statistics */
     bool range_only;  /* min and max are all that group reads, and whether there are any */
     bool lags;   /* choose goes by its state alone once that says a clip: known before the tensor */
+    bool open;   /* the estimator's mask leaves out the ends of the range, too */
     bool pow2;   /* scales are powers of two */
     bool affine; /* group may set an offset: codes and a scale are not enough */
     bool

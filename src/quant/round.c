@@ -82,12 +82,19 @@ static void flat_task(void *arg, size_t task, size_t worker)
     }
 }
 
+nyb_round_range nyb_round_range_of(const nyb_round_work *w)
+{
+    const nyb_format *f = w->spec->format;
+
+    return (nyb_round_range){nyb_format_least(f), f->max, w->rule->open};
+}
+
 static void mask_flat_task(void *arg, size_t task, size_t worker)
 {
     const nyb_round_work *w = arg;
     const size_t total = w->view.rows * w->view.cols,
                  end = nyb_min((task + 1) * NYB_ROUND_RUN, total);
-    const float least = nyb_format_least(w->spec->format), most = w->spec->format->max;
+    const nyb_round_range range = nyb_round_range_of(w);
 
     (void)worker;
     for (size_t i = task * NYB_ROUND_RUN; i < end; i++) {
@@ -96,9 +103,7 @@ static void mask_flat_task(void *arg, size_t task, size_t worker)
                                        ? &w->groups[i % w->view.cols]
                                        : &w->one;
 
-        const float v = (w->x[i] - s->offset) * s->inv * w->job->pre;
-
-        if (!(v >= least && v <= most))
+        if (!nyb_round_keeps(&range, (w->x[i] - s->offset) * s->inv * w->job->pre))
             w->dx[i] = 0.0f;
     }
 }

@@ -114,6 +114,7 @@ typedef struct nyb_round_job {
     float *grid;
     nyb_group_scale *scales;
     nyb_level *level;
+    bool mixed; /* nyb_round_mask: dx is mixed already */
     /* nyb_round_pack of householder: the plan, and memory for it. */
     nyb_householder *reflection;
     void *reflection_memory;
@@ -147,7 +148,7 @@ nyb_group_scale nyb_round_scale(const nyb_context *context, const nyb_round_job 
 void nyb_round_scale_packed(const nyb_context *context, const nyb_round_job *job, const float *x,
                             const nyb_group_stats *stats, nyb_packed *out);
 /* The straight-through estimator's mask: dx (as x) becomes 0 where rounding clipped x. Mixed
- * operands: dx is mixed, masked, and mixed back; not for rules with a level. */
+ * blocks: dx is mixed, unless job->mixed, masked, and mixed back; not for rules with a level. */
 void nyb_round_mask(const nyb_context *context, const nyb_round_job *job, const float *x, float *dx,
                     void *scratch);
 /* Takes a mix back: what nyb_round_run would have written without it, to rounding errors. */

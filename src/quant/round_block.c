@@ -44,18 +44,15 @@ static void round_groups(const nyb_round_work *w, const uint32_t *r23, const uin
 static void mask_groups(const nyb_round_work *w, size_t n_groups, size_t length, const float *x,
                         float *dx)
 {
-    const float least = nyb_format_least(w->spec->format), most = w->spec->format->max;
+    const nyb_round_range range = nyb_round_range_of(w);
 
     for (size_t g = 0; g < n_groups; g++) {
         const nyb_group_scale s = nyb_round_small_group(w, x + g * length, length);
         const float inv = s.inv * w->job->pre;
 
-        for (size_t i = g * length; i < (g + 1) * length; i++) {
-            const float v = (x[i] - s.offset) * inv;
-
-            if (!(v >= least && v <= most))
+        for (size_t i = g * length; i < (g + 1) * length; i++)
+            if (!nyb_round_keeps(&range, (x[i] - s.offset) * inv))
                 dx[i] = 0.0f;
-        }
     }
 }
 
@@ -96,7 +93,7 @@ void nyb_round_vector(const nyb_round_work *w, const uint32_t *r23, const uint32
     if (w->mixes)
         nyb_round_mix(w, n, v, false);
     if (dx) {
-        if (w->mixes)
+        if (w->mixes && !w->job->mixed)
             nyb_round_mix(w, n, dx, false);
         mask_groups(w, whole, length, v, dx);
         if (n % length)

@@ -48,6 +48,18 @@ void nyb_round_mix_matrix(const nyb_context *context, nyb_round_work *w);
 /* Whether nyb_round_lanes can do it. */
 bool nyb_round_has_lanes(const nyb_round_work *w);
 
+/* Where the straight-through estimator lets gradients through: least .. most, the ends being
+ * outside for rules that are open there. NaN is outside. */
+typedef struct nyb_round_range {
+    float least, most;
+    bool open;
+} nyb_round_range;
+nyb_round_range nyb_round_range_of(const nyb_round_work *w);
+static inline bool nyb_round_keeps(const nyb_round_range *r, float v)
+{
+    return r->open ? v > r->least && v < r->most : v >= r->least && v <= r->most;
+}
+
 /* round_block.c: blocks */
 
 /* Where the parts of a vector's values go. */

@@ -254,6 +254,7 @@ static void quest_group(const nyb_format *format, const nyb_level *level,
 const nyb_scale_rule nyb_scale_e8m0_quest = {
     .name = "e8m0_quest",
     .pow2 = true,
+    .open = true,
     .about = "2^floor(log2(2.92 sigma / 6 + 1e-8)): least squared error of Gaussian blocks; clips, "
              "so stochastic rounding is biased there",
     .source = "Quartet, arXiv:2505.14669 (docs/numerics.md 7.6)",

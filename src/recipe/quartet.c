@@ -6,9 +6,7 @@ const nyb_recipe_record nyb_recipe_quartet = {
     .source = "Castro et al.: Quartet: Native FP4 Training Can Be Optimal for Large Language "
               "Models, 2025, arXiv:2505.14669",
     .differs = "the backward pass rounds to nearest as in the paper (the repository's script "
-               "rounds stochastically), ties to the even code; the backward pass rounds what "
-               "the forward pass rounded after its Hadamard transform is taken back, the "
-               "repository before; values at the end of the grid count as inside it",
+               "rounds stochastically), ties to the even code",
     .fields = "fwd.x         = e2m1/e8m0_quest/block32/nearest/hadamard32\n"
               "fwd.x.ste     = mask\n"
               "fwd.w         = e2m1/e8m0_quest/block32/nearest/hadamard32\n"

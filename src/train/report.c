@@ -321,7 +321,7 @@ static void measured(void *user, const nyb_quant *q, const float *real, const fl
     char spec[96], tag[160];
     nyb_json j;
 
-    if (q->sample > 0 || (q->rounds && nyb_mix_length(q->spec.mix) > 0 && !q->unmixes))
+    if (q->sample > 0 || q->mixed || (q->rounds && nyb_mix_length(q->spec.mix) > 0 && !q->unmixes))
         return; /* mixed values are those of another basis */
     if (values)
         nyb_quant_measure_values(q->spec.format, real, values, NULL, n, &stats);

@@ -266,6 +266,76 @@ static void the_mask_has_two_ends(void **state)
     nyb_context_destroy(&context);
 }
 
+/* QuEST's mask is |x / X| < 6 (NUMERICS 7.6). */
+static void the_mask_of_quest_has_no_ends(void **state)
+{
+    const nyb_spec spec = parsed("e2m1/e8m0_quest/block16/nearest");
+    const nyb_view view = {.rows = 1, .cols = 16, .run = 16};
+    const nyb_stream stream = {0};
+    const nyb_round_job job = {
+        .spec = &spec, .view = view, .stream = &stream, .signs = &stream, .pre = 1, .post = 1};
+    void *scratch = nyb_alloc(nyb_round_scratch_bytes(&spec, &view) + 1);
+    nyb_context *context;
+    float real[16], dx[16];
+
+    (void)state;
+    assert_int_equal(nyb_context_create("auto", 1, &context, NULL), NYB_OK);
+    for (size_t i = 0; i < 16; i++) { /* sigma is 3.9: X = 1 */
+        const float large[6] = {6, -6, nextafterf(6, 0), nextafterf(-6, 0), 6.5f, -6.5f};
+
+        real[i] = i < 6 ? large[i] : i % 2 ? 1.0f : -1.0f;
+        dx[i] = 1;
+    }
+    nyb_round_mask(context, &job, real, dx, scratch);
+    for (size_t i = 0; i < 16; i++)
+        assert_true(dx[i] == (i == 0 || i == 1 || i == 4 || i == 5 ? 0 : 1));
+    nyb_free(scratch);
+    nyb_context_destroy(&context);
+}
+
+/* Of a gradient that is mixed already the mask is that of one that is not. */
+static void a_mixed_gradient_is_masked_as_it_is(void **state)
+{
+    static const char *const texts[] = {"e2m1/e8m0_quest/block32/nearest/hadamard32",
+                                        "int4/absmax/block16/nearest/hadamard64",
+                                        "e2m1/e8m0/block16/nearest/hadamard16"};
+    static float once[ROWS * COLS], already[ROWS * COLS];
+    const nyb_stream stream = {0};
+    nyb_context *context;
+
+    (void)state;
+    assert_int_equal(nyb_context_create("auto", 2, &context, NULL), NYB_OK);
+    for (size_t t = 0; t < sizeof texts / sizeof *texts; t++)
+        for (int down = 0; down < 2; down++) {
+            const nyb_spec spec = parsed(texts[t]);
+            const nyb_view view = {.rows = ROWS, .cols = COLS, .run = COLS, .down = down};
+            nyb_round_job job = {.spec = &spec,
+                                 .view = view,
+                                 .stream = &stream,
+                                 .signs = &stream,
+                                 .pre = 1,
+                                 .post = 1};
+            void *scratch = nyb_alloc(nyb_round_scratch_bytes(&spec, &view) + 1);
+            size_t n_masked = 0;
+
+            for (size_t i = 0; i < ROWS * COLS; i++)
+                once[i] = already[i] = (float)(int32_t)known_u32(2, 0, 0, 0, 0, i) * 0x1p-31f;
+            nyb_round_mask(context, &job, x, once, scratch);
+            nyb_round_unmix(context, &job, already); /* symmetric: a mix is its own inverse */
+            job.mixed = true;
+            nyb_round_mask(context, &job, x, already, scratch);
+            for (size_t i = 0; i < ROWS * COLS; i++) {
+                const float from = (float)(int32_t)known_u32(2, 0, 0, 0, 0, i) * 0x1p-31f;
+
+                assert_float_equal(already[i], once[i], 1e-5);
+                n_masked += fabsf(once[i] - from) > 0.01f;
+            }
+            assert_true(n_masked > 100 || strncmp(texts[t], "int4", 4) == 0);
+            nyb_free(scratch);
+        }
+    nyb_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +345,8 @@ int main(void)
         cmocka_unit_test(packed_codes_are_the_values),
         cmocka_unit_test(unmix_undoes_a_mix),
         cmocka_unit_test(the_mask_has_two_ends),
+        cmocka_unit_test(the_mask_of_quest_has_no_ends),
+        cmocka_unit_test(a_mixed_gradient_is_masked_as_it_is),
     };
 
     return cmocka_run_group_tests(tests, begin, NULL);
