@@ -24,13 +24,14 @@ static void round_groups(const nyb_round_work *w, const uint32_t *r23, const uin
         w->kernel->scale(part, length, 0.0f, scales[g].inv * pre, t + g * length);
     }
     w->kernel->round(w->spec->format, w->spec->rounding, t, r23, n_groups * length, v);
-    if (w->rule->finish) {
-        const size_t together = nyb_max(nyb_mix_length(w->spec->mix) / length, 1);
-
-        for (size_t g = 0; g < n_groups; g += together)
+    if (w->rule->finish) /* for each transform; a group of several short ones is one */
+        for (size_t g = 0, together; g < n_groups; g += together) {
+            together = nyb_max(nyb_mix_length(w->spec->mix) / length, 1);
+            while (together > n_groups - g) /* as nyb_round_mix cuts a tail */
+                together /= 2;
             w->rule->finish(w->spec->format, &w->level, t + g * length, v + g * length, length,
-                            nyb_min(together, n_groups - g), rs + g, scales + g);
-    }
+                            together, rs + g, scales + g);
+        }
     if (out.grid)
         memcpy(out.grid, v, n_groups * length * sizeof *v);
     for (size_t g = 0; out.scales && g < n_groups; g++)

@@ -4,8 +4,8 @@ const nyb_recipe_record nyb_recipe_quartet2 = {
     .name = "quartet2",
     .about = "NVFP4: four-over-six forward, random Hadamard and MS-EDEN backward",
     .source = "Quartet II, 2026 (MS-EDEN; four-over-six: Cook et al.)",
-    .differs = "MS-EDEN takes its factor over a mix's length, of which the last of a row may "
-               "be several transforms, and is unbiased only approximately (about 1 %)",
+    .differs = "MS-EDEN is unbiased only approximately (about 1 %); where the last block of a "
+               "row holds several transforms of less than 16, they share its factor",
     .fields = "fwd.x        = e2m1/e4m3_46/block16/nearest\n"
               "fwd.w        = e2m1/e4m3_46/block16/nearest\n"
               "dgrad.dy     = e2m1/ms_eden/block16/nearest/random_hadamard128\n"

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "known.h"
+#include "quant/mix.h"
 #include "quant/round.h"
 
 #define ROWS 70
@@ -336,6 +337,107 @@ static void a_mixed_gradient_is_masked_as_it_is(void **state)
     nyb_context_destroy(&context);
 }
 
+enum { EDEN_MOST = 64 * 576 };
+
+/* Signs, then transforms of 128, the tail in powers of two: of n elements. */
+static void mix_by_hand(float *v, size_t n, const float *signs)
+{
+    for (size_t at = 0, size = 128; at < n; size /= 2)
+        for (; n - at >= size; at += size)
+            nyb_mix_ref.along(v + at, size, 1, signs, false);
+}
+
+/* S = sum t^2 / sum t q over each transform (NUMERICS 7.7): of a row of `width` elements, of which
+ * `first` is the first of the stream and others are `step` apart. */
+static void row_of_eden(const nyb_level *level, const nyb_stream *stream, const float *mixed,
+                        size_t width, uint64_t first, size_t step, float *values)
+{
+    const nyb_format *f = &nyb_format_e2m1;
+    nyb_stream bits = *stream;
+    float t[EDEN_MOST];
+
+    bits.role = NYB_RNG_SCALE;
+    bits.sample = (uint8_t)(16 * stream->role + stream->sample);
+    for (size_t at = 0, size = 128; at < width; size /= 2)
+        for (; width - at >= size && at < width; at += size) {
+            nyb_group_scale s[8];
+            uint32_t r23[8];
+            const size_t length = nyb_min(size, 16), n = size / length;
+
+            for (size_t g = 0; g < n; g++) {
+                nyb_group_stats stats = {.n = length};
+
+                for (size_t i = at + g * length; i < at + (g + 1) * length; i++)
+                    stats.absmax = fmaxf(stats.absmax, fabsf(mixed[i]));
+                nyb_scale_ms_eden.group(f, level, &stats, NULL, 0, &s[g]);
+                nyb_round_ref.draw(&bits, 32, first + (at + g * length) * step, 1, &r23[g]);
+                for (size_t i = at + g * length; i < at + (g + 1) * length; i++)
+                    t[i] = mixed[i] * s[g].inv;
+            }
+            nyb_round_ref.round(f, NYB_ROUND_NEAREST, t + at, NULL, size, values + at);
+            nyb_scale_ms_eden.finish(f, level, t + at, values + at, length, n, r23, s);
+            for (size_t i = at; i < at + size; i++)
+                values[i] = values[i] * s[(i - at) / length].scale * level->scale;
+        }
+}
+
+/* Widths whose last 128 are one transform, or several, and one whose last block has 8. */
+static void eden_corrects_each_transform(void **state)
+{
+    static const size_t widths[] = {64, 144, 576, 96, 48, 176, 112, 200};
+    static const char *const cpus[] = {"ref", "avx2", "avx512vnni"};
+    const nyb_spec spec = parsed("e2m1/ms_eden/block16/nearest/random_hadamard128");
+    const nyb_stream stream = {.seed = 5, .step = 3, .tensor = 2, .role = NYB_RNG_DY_DX};
+    const nyb_stream signs_of = {.seed = 5, .step = 3, .tensor = 2, .role = NYB_RNG_HADAMARD};
+    float *in = malloc(EDEN_MOST * sizeof *in), *turned = malloc(EDEN_MOST * sizeof *in);
+    float *want = malloc(EDEN_MOST * sizeof *in), *got = malloc(EDEN_MOST * sizeof *in);
+    float signs[128];
+
+    (void)state;
+    assert_non_null(nyb_mix_signs(spec.mix, &signs_of, signs));
+    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++)
+        for (int down = 0; down < 2; down++) {
+            const size_t width = widths[k], rows = 64, n = rows * width;
+            const nyb_view view = {.rows = down ? width : rows,
+                                   .cols = down ? rows : width,
+                                   .run = width,
+                                   .down = down};
+            nyb_group_stats stats = {.n = n};
+            nyb_level level;
+
+            for (size_t i = 0; i < n; i++) {
+                const float u = (float)(int32_t)known_u32(7, 0, 0, 0, 0, i) * 0x1p-31f;
+
+                want[i] = in[i] = u * u * u;
+            }
+            for (size_t r = 0; r < rows; r++) {
+                mix_by_hand(want + r * width, width, signs);
+                for (size_t i = 0; i < width; i++) {
+                    stats.absmax = fmaxf(stats.absmax, fabsf(want[r * width + i]));
+                    turned[down ? i * rows + r : r * width + i] = in[r * width + i];
+                }
+            }
+            nyb_scale_ms_eden.level(spec.format, &stats, &level);
+            for (size_t r = 0; r < rows; r++) {
+                memcpy(in, want + r * width, width * sizeof *in);
+                row_of_eden(&level, &stream, in, width, down ? r : r * width, down ? rows : 1,
+                            want + r * width);
+            }
+            for (size_t c = 0; c < 3; c++) {
+                if (!run(cpus[c], 2, &spec, view, turned, got))
+                    continue;
+                for (size_t i = 0; i < n; i++)
+                    if (got[down ? i % width * rows + i / width : i] != want[i])
+                        fail_msg("%s, %zu wide, %s: row %zu, element %zu", cpus[c], width,
+                                 down ? "down" : "along", i / width, i % width);
+            }
+        }
+    free(in);
+    free(turned);
+    free(want);
+    free(got);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +446,7 @@ int main(void)
         cmocka_unit_test(bits_depend_on_nothing),
         cmocka_unit_test(packed_codes_are_the_values),
         cmocka_unit_test(unmix_undoes_a_mix),
+        cmocka_unit_test(eden_corrects_each_transform),
         cmocka_unit_test(the_mask_has_two_ends),
         cmocka_unit_test(the_mask_of_quest_has_no_ends),
         cmocka_unit_test(a_mixed_gradient_is_masked_as_it_is),
