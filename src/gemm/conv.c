@@ -151,6 +151,23 @@ typedef struct request {
     const nyb_conv_options *options;
 } request;
 
+/* DW takes several draws of dy, DX those that are small integers times one scale. */
+static nyb_status check_samples(const request *r, const nyb_conv_options *o, nyb_error *err)
+{
+    const bool sums_units = nyb_accum_is_exact(o->accum) && o->engine != NYB_ENGINE_F32 &&
+                            nyb_format_is_integer(r->a) && nyb_format_is_integer(r->b) &&
+                            !o->lines_a && !o->lines_b;
+
+    if (r->n_samples == 1 || (r->n_samples > 1 && r->product == NYB_PRODUCT_DW) ||
+        (r->n_samples > 1 && r->product == NYB_PRODUCT_DX && sums_units))
+        return NYB_OK;
+    return nyb_fail(
+        err, NYB_INVALID,
+        "%zu samples: only DW takes more than one, and DX on the s8 engine, of operands "
+        "with one scale",
+        r->n_samples);
+}
+
 static nyb_status create(const nyb_context *context, const request *r, nyb_conv **conv,
                          nyb_error *err)
 {
@@ -159,8 +176,7 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
 
     *conv = NULL;
     NYB_TRY(nyb_conv_shape_check(&s, err));
-    if (r->n_samples < 1 || (r->n_samples > 1 && r->product != NYB_PRODUCT_DW))
-        return nyb_fail(err, NYB_INVALID, "%zu samples: only DW takes more than one", r->n_samples);
+    NYB_TRY(check_samples(r, o, err));
     if (!nyb_accum_is_exact(o->accum)) /* what has lines is values there */
         NYB_TRY(nyb_accum_check_operands(o->accum, o->lines_a ? &nyb_format_f32 : r->a,
                                          o->lines_b ? &nyb_format_f32 : r->b, err));
@@ -304,6 +320,8 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
     }
     if (conv->s8)
         job.scale = nyb_conv_unit_value(a) * nyb_conv_unit_value(b);
+    if (!dw && conv->n_samples > 1)
+        job.scale = job.scale * (1.0f / (float)conv->n_samples);
     if (nyb_conv_lacks(conv))
         nyb_zero_prepare(&job);
     if (conv->lines.a || conv->lines.b)

@@ -49,7 +49,8 @@ typedef enum nyb_engine {
 typedef struct nyb_conv nyb_conv;
 
 /* a and b are the formats of the operands: FWD x, w; DX dy, w; DW dy, x. f32 format: real operand.
- * n_samples >= 1: DW over that many packed dy (SMP), else 1. accum NULL or of format f32: exact. */
+ * n_samples >= 1: DW, and DX on the s8 engine without lines, over that many packed dy of the same
+ * scale and zero (SMP), else 1. accum NULL or of format f32: exact. */
 NYB_MUST_CHECK nyb_status nyb_conv_create(const nyb_context *context, nyb_product product,
                                           const nyb_conv_shape *shape, const nyb_format *a,
                                           const nyb_format *b, size_t n_samples,
@@ -97,7 +98,8 @@ static inline uint8_t nyb_conv_sum_role(nyb_product product)
 /* out = a (x) b. scratch: nyb_conv_scratch_bytes, 64-byte aligned, content irrelevant.
  * bias (FWD only, may be NULL): [o]. add: out += (residual add of the epilogue) instead of =.
  * stream: of the random bits of an accumulator that draws (the sample is that of dy); else NULL.
- * DW reads a[0..n_samples), divides by n_samples: (float)sum * (sA*sB) * (1/n_samples).
+ * DW and DX read a[0..n_samples), and share one exact sum: DW: (float)sum * (sA*sB) *
+ * (1/n_samples), DX: (float)sum * ((sA*sB) * (1/n_samples)).
  * s8: y = (float)acc * (sA*sB), + bias, + out. A scale of 0 gives zeros. */
 void nyb_conv_run(const nyb_conv *conv, const nyb_context *context, const nyb_operand *a,
                   const nyb_operand *b, const float *bias, bool add, const nyb_stream *stream,

@@ -125,7 +125,7 @@ typedef struct nyb_map {
     size_t unit_rows;   /* slab rows from one unit to the next */
     size_t row_slots;   /* cols.pitch * interleave */
     size_t area_slots, area_bytes; /* of one phase */
-    size_t slab_bytes, row_bytes;  /* per worker */
+    size_t slab_bytes, row_bytes;  /* per worker; a slab of each sample */
     size_t n_slabs;
     size_t n_panels, group_panels, n_panel_groups;
     bool block_outer; /* for each block all panels: A stays in L1 (linear layers) */
@@ -276,7 +276,7 @@ typedef struct nyb_conv_job {
     bool add;
     float scale;
     int32_t plus_b; /* zero_a, zero_b: what makes a unit its worth */
-    int32_t plus_a; /* DW: of all samples together */
+    int32_t plus_a; /* of all samples together */
     void *out;
     bool half;               /* FWD, DX: out is bf16 (uint16_t), else f32 */
     const nyb_stream *draws; /* half: rounded by these; NULL: to the nearest */
@@ -315,9 +315,10 @@ NYB_MUST_CHECK nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err);
 void nyb_map_free(nyb_map *map);
 void nyb_map_run(nyb_conv_job *job);
 void nyb_map_pack(nyb_conv_job *job);
-/* Rows of A for units groups of images from group `first`, rows i from `i`, n of them. */
-void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i, size_t n,
-                   uint8_t *slab, uint8_t *row);
+/* Rows of A, of a sample, for units groups of images from group `first`, rows i from `i`, n of
+ * them. */
+void nyb_slab_fill(const nyb_conv_job *job, size_t sample, size_t first, size_t units, size_t i,
+                   size_t n, uint8_t *slab, uint8_t *row);
 
 NYB_MUST_CHECK nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err);
 /* Slots from the start of a row of A to what tap (r, s) multiplies with B's first position. */
@@ -343,7 +344,7 @@ static inline bool nyb_conv_lacks(const nyb_conv *conv)
 void nyb_zero_prepare(nyb_conv_job *job);
 /* FWD, DX: sums over K of the columns of a packed panel, to its totals. */
 void nyb_zero_totals(const nyb_conv *conv, const nyb_sub *sub, void *panel);
-/* Sums of a's units over the channels of n slots. */
+/* Adds the sums of a's units over the channels of n slots. */
 void nyb_zero_slots(const nyb_conv *conv, const uint8_t *slab, size_t n, int32_t *sums);
 /* DW: bytes of shared memory, and of a worker's. */
 void nyb_zero_plan_dw(nyb_conv *conv);

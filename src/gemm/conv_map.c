@@ -51,11 +51,11 @@ static void split_rows(nyb_map *map, size_t bands, size_t row_bytes, size_t budg
     }
 }
 
-/* Units and bands for a given interleave: slabs within the budget, and `slabs` of them or more,
- * unless they would become too small. */
-static void split_images(nyb_map *map, size_t n_images, size_t slabs)
+/* Units and bands for a given interleave: slabs (of all samples) within the budget, and `slabs` of
+ * them or more, unless they would become too small. */
+static void split_images(nyb_map *map, size_t n_images, size_t n_samples, size_t slabs)
 {
-    const size_t budget = map->block_outer ? NYB_SLAB_BYTES / 2 : NYB_SLAB_BYTES;
+    const size_t budget = (map->block_outer ? NYB_SLAB_BYTES / 2 : NYB_SLAB_BYTES) / n_samples;
     const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
 
     map->row_slots = map->cols.pitch * map->interleave;
@@ -147,12 +147,12 @@ static uint64_t layout_cost(const nyb_conv *conv, nyb_map *map)
         largest = nyb_max(largest, bytes);
     }
     group_panels(conv, map, largest);
-    uint64_t cost = blocks * map->n_groups / map->units * map->n_panels * 8;
+    uint64_t cost = blocks * map->n_groups / map->units * map->n_panels * conv->n_samples * 8;
     if (!map->direct)
-        cost += map->n_slabs * map->slab_bytes * map->n_panel_groups;
+        cost += map->n_slabs * map->slab_bytes * map->n_panel_groups * conv->n_samples;
     if (map->interleave > 1)
         cost += conv->shape.n * map->rows.src * map->cols.src * (32 + map->pixel_bytes / 2) *
-                map->n_panel_groups;
+                map->n_panel_groups * conv->n_samples;
     if (!map->block_outer && panel_bytes > NYB_PANELS_BYTES)
         cost += map->n_slabs * panel_bytes * 3 / 2;
     return cost;
@@ -167,8 +167,8 @@ static void choose_layout(nyb_conv *conv, nyb_map *map)
     for (size_t lanes = 1; lanes <= 32 && lanes < 2 * conv->shape.n; lanes *= 2) {
         for (size_t slabs = tasks; slabs > 0; slabs /= 2) {
             map->interleave = lanes;
-            split_images(map, conv->shape.n, slabs);
-            if (lanes > 1 && map->slab_bytes > 2 * NYB_SLAB_BYTES)
+            split_images(map, conv->shape.n, conv->n_samples, slabs);
+            if (lanes > 1 && map->slab_bytes * conv->n_samples > 2 * NYB_SLAB_BYTES)
                 continue;
             const uint64_t cost = layout_cost(conv, map);
             if (best != UINT64_MAX && map->n_slabs * map->n_panel_groups < tasks / 2)
@@ -274,7 +274,7 @@ nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err)
      */
     if (conv->s8 && map->block_outer && map->pixel_bytes >= 512)
         map->slot_bytes = (nyb_round_up(map->pixel_bytes, 64) / 64 | 1) * 64;
-    map->wide = conv->s8 && s->r * s->s * map->in_c > conv->exact_k;
+    map->wide = conv->s8 && s->r * s->s * map->in_c * conv->n_samples > conv->exact_k;
     map->direct = !conv->s8 && conv->a->grid == NYB_GRID_REAL && s->r * s->s == 1 &&
                   s->stride == 1 && s->pad == 0;
     NYB_TRY(plan_subs(conv, map, err));
@@ -284,8 +284,9 @@ nyb_status nyb_map_plan(nyb_conv *conv, nyb_error *err)
     conv->shared_bytes = map->w_bytes + map->panels_bytes;
     const size_t n_slots = map->rows.n_phases * map->cols.n_phases * map->area_slots;
     const size_t slot_sums = conv->zero_b ? n_slots * sizeof(int32_t) : 0;
-    conv->worker_bytes =
-        nyb_max(map->pack_bytes,
-                map->c_bytes + (map->direct ? 0 : map->slab_bytes + map->row_bytes) + slot_sums);
+    conv->worker_bytes = nyb_max(
+        map->pack_bytes,
+        map->c_bytes + (map->direct ? 0 : conv->n_samples * map->slab_bytes + map->row_bytes) +
+            slot_sums);
     return NYB_OK;
 }

@@ -5,8 +5,8 @@
 typedef struct work {
     const nyb_conv_job *job;
     const nyb_sub *sub;
-    const uint8_t *slab;      /* A of the grid's first output */
-    const uint8_t *panels;    /* of the sub */
+    const uint8_t *slab;   /* A of the grid's first output; of further samples slab_bytes behind */
+    const uint8_t *panels; /* of the sub */
     const int32_t *slot_sums; /* zero_b: of the slab; of its first output's slot */
     size_t n_slots;           /* slots that lie in this (maybe shorter) slab */
     size_t n_blocks;
@@ -67,6 +67,7 @@ static nyb_store_args store_of(const work *w, size_t panel, size_t block)
 
 /* ---- s8 ---- */
 
+/* Of all samples. */
 static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool accumulate,
                    int32_t *c)
 {
@@ -74,7 +75,7 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
     const nyb_sub *sub = w->sub;
     const uint32_t *list = sub->list + w->block_list[block] + part;
     const int8_t *b = (const int8_t *)w->panels + panel * sub->panel_bytes;
-    const nyb_tile_s8_args args = {
+    nyb_tile_s8_args args = {
         .rows = block_rows(w, block),
         .n_steps = list[1] - list[0],
         .a = w->slab + (size_t)sub->block_slot[block] * conv->map.slot_bytes,
@@ -85,13 +86,16 @@ static void sum_s8(const work *w, size_t panel, size_t block, size_t part, bool 
         .sums = (const nyb_tile_sums *)(b + sub->sums),
         .valid = sub->valid,
         .c = c,
-        .accumulate = accumulate,
         .narrow = panel_cols(w, panel) <= NYB_TILE_COLS / 2,
         .bias = conv->bias,
         .max_a = conv->max_a,
         .max_b = conv->max_b,
     };
-    conv->tile->run(&args);
+    for (size_t sample = 0; sample < conv->n_samples; sample++) {
+        args.accumulate = accumulate || sample > 0;
+        conv->tile->run(&args);
+        args.a += conv->map.slab_bytes;
+    }
 }
 
 /* What a block's sums of units lack: row m, column n: rows[m] + cols[n]. */
@@ -330,6 +334,30 @@ static void run_sub(work *w, size_t first, size_t units, size_t i, size_t n, con
         panel_by_panel(w);
 }
 
+/* Each sample's slab, behind them a row. */
+static void fill_slabs(const nyb_conv_job *job, size_t first, size_t units, size_t i, size_t n,
+                       uint8_t *slabs)
+{
+    const size_t n_samples = job->conv->n_samples, n_bytes = job->conv->map.slab_bytes;
+
+    for (size_t sample = 0; sample < n_samples; sample++)
+        nyb_slab_fill(job, sample, first, units, i, n, slabs + sample * n_bytes,
+                      slabs + n_samples * n_bytes);
+}
+
+/* What the slots of all samples' slabs sum to. */
+static void sum_slots(const nyb_conv_job *job, const uint8_t *slabs, int32_t *sums)
+{
+    const nyb_map *map = &job->conv->map;
+    const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
+
+    memset(sums, 0, n_areas * map->area_slots * sizeof *sums);
+    for (size_t sample = 0; sample < job->conv->n_samples; sample++)
+        for (size_t area = 0; area < n_areas; area++)
+            nyb_zero_slots(job->conv, slabs + sample * map->slab_bytes + area * map->area_bytes,
+                           map->area_slots, sums + area * map->area_slots);
+}
+
 static void run_task(void *arg, size_t task, size_t worker)
 {
     const nyb_conv_job *job = arg;
@@ -346,11 +374,11 @@ static void run_task(void *arg, size_t task, size_t worker)
     if (map->direct)
         slab = (const uint8_t *)(job->a->real + i * map->cols.src * map->in_c);
     else
-        nyb_slab_fill(job, first, units, i, n, own, own + map->slab_bytes);
-    int32_t *slot_sums = (int32_t *)(own + map->slab_bytes + map->row_bytes);
-    for (size_t area = 0; conv->zero_b && area < map->rows.n_phases * map->cols.n_phases; area++)
-        nyb_zero_slots(conv, slab + area * map->area_bytes, map->area_slots,
-                       slot_sums + area * map->area_slots);
+        fill_slabs(job, first, units, i, n, own);
+    const size_t n_slabs = map->direct ? 0 : conv->n_samples;
+    int32_t *slot_sums = (int32_t *)(own + n_slabs * map->slab_bytes + map->row_bytes);
+    if (conv->zero_b)
+        sum_slots(job, slab, slot_sums);
     work w = {
         .job = job,
         .sums = sums,

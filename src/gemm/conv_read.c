@@ -137,6 +137,7 @@ void nyb_reader_pixels(const nyb_reader *reader, size_t first, size_t n, void *o
 
 typedef struct slab_row {
     const nyb_conv_job *job;
+    const nyb_reader *reader;
     uint8_t *row;   /* buffer for one row of an image */
     size_t image;   /* of the unit's first */
     size_t n_valid; /* images that exist, <= interleave */
@@ -148,7 +149,7 @@ static void fill_columns(const slab_row *r, size_t phase, uint8_t *dst)
 {
     const nyb_map *map = &r->job->conv->map;
     const nyb_axis *cols = &map->cols;
-    const nyb_reader *reader = &r->job->reader_a;
+    const nyb_reader *reader = r->reader;
     const size_t px = map->pixel_bytes, slot = map->slot_bytes, lanes = map->interleave;
     const size_t step = cols->dx ? 1 : cols->stride;
     const size_t first = cols->src_pad > phase ? nyb_div_up(cols->src_pad - phase, step) : 0;
@@ -185,7 +186,7 @@ static void fill_unit(slab_row *r, size_t at, size_t n, uint8_t *slab)
             for (size_t j = 0; j < n; j++) {
                 const size_t z = (at + j) * step + pr;
                 if (z < rows->src_pad || z - rows->src_pad >= rows->src) {
-                    memset(area + j * row_bytes, r->job->reader_a.zero, row_bytes);
+                    memset(area + j * row_bytes, r->reader->zero, row_bytes);
                     continue;
                 }
                 r->y = z - rows->src_pad;
@@ -204,22 +205,25 @@ static bool is_plain(const nyb_map *map)
            map->rows.pitch == map->rows.src;
 }
 
-void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i, size_t n,
-                   uint8_t *slab, uint8_t *row)
+void nyb_slab_fill(const nyb_conv_job *job, size_t sample, size_t first, size_t units, size_t i,
+                   size_t n, uint8_t *slab, uint8_t *row)
 {
+    nyb_reader reader = job->reader_a;
     const nyb_map *map = &job->conv->map;
     const size_t last_rows = n + map->rows.reach;
     const size_t n_areas = map->rows.n_phases * map->cols.n_phases;
     const size_t slots = ((units - 1) * map->unit_rows + last_rows) * map->row_slots;
 
+    if (sample > 0)
+        reader.codes = job->a[sample].packed->codes;
     if (is_plain(map)) {
         const size_t pixel = (first * map->rows.src + i) * map->cols.src;
         const size_t at_once = map->slot_bytes == map->pixel_bytes ? slots : 1;
         for (size_t k = 0; k < slots; k += at_once)
-            nyb_reader_pixels(&job->reader_a, pixel + k, at_once, slab + k * map->slot_bytes);
+            nyb_reader_pixels(&reader, pixel + k, at_once, slab + k * map->slot_bytes);
         return;
     }
-    slab_row r = {.job = job, .row = row};
+    slab_row r = {.job = job, .reader = &reader, .row = row};
     for (size_t u = 0; u < units; u++) {
         r.image = (first + u) * map->interleave;
         r.n_valid = nyb_min(map->interleave, job->conv->shape.n - r.image);
@@ -228,6 +232,6 @@ void nyb_slab_fill(const nyb_conv_job *job, size_t first, size_t units, size_t i
     }
     /* The last row's right pad is the left pad of a row that does not exist. */
     for (size_t area = 0; area < n_areas; area++)
-        memset(slab + area * map->area_bytes + slots * map->slot_bytes, job->reader_a.zero,
+        memset(slab + area * map->area_bytes + slots * map->slot_bytes, reader.zero,
                map->cols.src_pad * map->interleave * map->slot_bytes);
 }

@@ -271,8 +271,8 @@ static nyb_status plan_lists(const nyb_conv *conv, size_t index, const uint32_t 
 
     if (map->block_outer)
         part = nyb_min(part, PART_STEPS);
-    if (map->wide)
-        part = nyb_min(part, conv->exact_k / NYB_TILE_STEP);
+    if (map->wide) /* int32 holds a step of NYB_SAMPLES_MAX samples of any formats */
+        part = nyb_min(part, nyb_max(conv->exact_k / NYB_TILE_STEP / conv->n_samples, 1));
     /* Pads whose units are not 0 count as well. */
     if (part < sub->n_steps || sub->n_taps > NYB_SET_TAPS || conv->zero_a)
         return cut_steps(sub, a_step, part, err);

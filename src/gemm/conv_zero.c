@@ -66,7 +66,7 @@ void nyb_zero_slots(const nyb_conv *conv, const uint8_t *slab, size_t n, int32_t
     const uint8_t flip = conv->tile->a_biased ? 0 : 0x80; /* int8, then, as 128 more */
 
     for (size_t i = 0; i < n; i++, slab += conv->map.slot_bytes)
-        sums[i] = sum_bytes(slab, channels, flip) - (conv->bias + flip) * (int32_t)channels;
+        sums[i] += sum_bytes(slab, channels, flip) - (conv->bias + flip) * (int32_t)channels;
 }
 
 /* ---- DW: sums over the pixels that a tap pairs --------------------------------------------------
@@ -340,5 +340,5 @@ void nyb_zero_prepare(nyb_conv_job *job)
     if (conv->product == NYB_PRODUCT_DW)
         prepare_dw(job);
     else
-        job->reader_a.zero = (uint8_t)(conv->bias - job->plus_a);
+        job->reader_a.zero = (uint8_t)(conv->bias - plus_of(&job->a[0]));
 }

@@ -64,7 +64,8 @@ static void random_product(ck *c, engine which, product *p)
         p->b = nyb_format_find(ck_range(c, 0, 1) ? "int4" : "uint4");
         break;
     }
-    p->n_samples = p->kind == NYB_PRODUCT_DW ? ck_range(c, 1, 3) : 1;
+    const bool draws = p->kind == NYB_PRODUCT_DX && which != F32 && !p->lines_a;
+    p->n_samples = p->kind == NYB_PRODUCT_DW || draws ? ck_range(c, 1, 3) : 1;
     p->bias = p->kind == NYB_PRODUCT_FWD && ck_range(c, 0, 1);
     p->add = ck_range(c, 0, 1);
 }
@@ -173,6 +174,8 @@ static void check_case(ck *c, engine which, uint32_t cpu)
     const size_t n_out = fwd ? y * s->o : (p.kind == NYB_PRODUCT_DX ? x : w) * s->c;
     for (size_t i = 0; i < p.n_samples; i++)
         a[i] = random_operand(c, p.a, p.zero_a, fwd ? x : y, fwd ? s->c : s->o, 0.37f, &packed[i]);
+    for (size_t i = 1; p.kind == NYB_PRODUCT_DX && i < p.n_samples; i++)
+        packed[i].zero = packed[0].zero;
     const nyb_operand b =
         random_operand(c, p.b, p.zero_b, p.kind == NYB_PRODUCT_DW ? x : w, s->c, 0.11f, &packed[3]);
     if (p.lines_a)

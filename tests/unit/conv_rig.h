@@ -293,6 +293,7 @@ static void oracle(const problem *p, const operand *a, const operand *b, bool s8
     const float scale =
         s8 ? (a->packed.scale * a->packed.format->unit) * (b->packed.scale * b->packed.format->unit)
            : 1.0f;
+    const float share = p->product == NYB_PRODUCT_DX ? 1.0f / (float)p->n_samples : 1.0f;
 
     float *ones = nyb_alloc(sizes_of(p).a_rows * sizes_of(p).a_cols * sizeof *ones);
     assert_non_null(ones);
@@ -305,8 +306,9 @@ static void oracle(const problem *p, const operand *a, const operand *b, bool s8
             out[i] = p->add ? former[i] + t : t;
             continue;
         }
-        sum_pixel(p, a->values, b->values, i, &sum);
-        out[i] = finish(&sum, s8 ? apply_lines(p, a, b, ones, i, scale, &sum) : scale,
+        for (size_t k = 0; k < p->n_samples; k++)
+            sum_pixel(p, a[k].values, b->values, i, &sum);
+        out[i] = finish(&sum, s8 ? apply_lines(p, a, b, ones, i, scale * share, &sum) : scale,
                         bias ? bias + (p->product == NYB_PRODUCT_FWD ? i % s->o : 0) : NULL,
                         former[i], p->add);
     }
@@ -404,6 +406,14 @@ static size_t line_rows_of(const problem *p, size_t rows)
     return choices[pick(0, any ? 2 : 1)];
 }
 
+/* Units and their worth less another zero. */
+static void move_zero(operand *o, int32_t zero)
+{
+    for (size_t i = 0; o->packed.codes && i < o->packed.rows * o->packed.cols; i++)
+        o->values[i] += (float)(o->packed.zero - zero);
+    o->packed.zero = zero;
+}
+
 /* All levels; thread counts in turn (all of them: `every_thread`). */
 static void check_problem(problem *p, bool every_thread, bool extreme)
 {
@@ -420,6 +430,8 @@ static void check_problem(problem *p, bool every_thread, bool extreme)
     for (size_t i = 0; i < p->n_samples; i++) {
         a[i] = make_operand(p->a, z.a_rows, z.a_cols, extreme, p->zero_a);
         a[i].packed.scale = a[0].packed.scale;
+        if (p->product == NYB_PRODUCT_DX)
+            move_zero(&a[i], a[0].packed.zero);
         if (p->lines_a)
             add_lines(&a[i], line_rows_of(p, z.a_rows), true);
         if (!s8)

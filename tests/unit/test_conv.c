@@ -42,6 +42,14 @@ static nyb_conv_shape random_shape(size_t r, size_t s, size_t stride, size_t pad
 
 typedef enum worth { ONE_SCALE, ZEROS, LINES } worth;
 
+/* DW takes several draws, DX of units with one scale too. */
+static size_t draws_of(const problem *p, worth kind, size_t turn)
+{
+    if (p->product == NYB_PRODUCT_DW)
+        return pick(1, 4);
+    return p->product == NYB_PRODUCT_DX && kind != LINES && on_s8(p) ? 1 + turn / 3 % 4 : 1;
+}
+
 static void all_kernels(nyb_product product, const char *const formats[][2], size_t n_formats,
                         worth kind, size_t times, size_t macs)
 {
@@ -56,9 +64,9 @@ static void all_kernels(nyb_product product, const char *const formats[][2], siz
                                  .s = random_shape(kernel, s, stride, pad, macs),
                                  .a = format(formats[turn % n_formats][0]),
                                  .b = format(formats[turn % n_formats][1]),
-                                 .n_samples = product == NYB_PRODUCT_DW ? pick(1, 4) : 1,
                                  .bias = product == NYB_PRODUCT_FWD && draw() % 2,
                                  .add = draw() % 2};
+                    p.n_samples = draws_of(&p, kind, turn);
                     p.lines_a = kind == LINES && turn % 4 != 1;
                     p.lines_b = kind == LINES && turn % 4 < 2;
                     p.zero_a = kind == ZEROS && turn % 3 != 1;
@@ -180,7 +188,7 @@ static void many_small_images(void **state)
                            .stride = pick(1, 3),
                            .pad = pad},
                      .a = format((fwd ? fwd_pairs : bwd_pairs)[draw() % 5][0]),
-                     .n_samples = product == NYB_PRODUCT_DW ? pick(1, 2) : 1,
+                     .n_samples = product == NYB_PRODUCT_FWD ? 1 : pick(1, 2),
                      .bias = fwd};
         p.b = format("int4");
         check_problem(&p, false, draw() % 8 == 0);
@@ -262,6 +270,7 @@ static void linear_layers(void **state)
     for (size_t i = 0; i < 10; i++) {
         for (int product = 0; product < 3; product++) {
             for (size_t f = 0; f < 2; f++) {
+                const bool draws = product == NYB_PRODUCT_DW || (product == NYB_PRODUCT_DX && !f);
                 problem p = {.product = (nyb_product)product,
                              .s = {.n = 1,
                                    .h = 1,
@@ -273,7 +282,7 @@ static void linear_layers(void **state)
                                    .stride = 1},
                              .a = format(f ? "f32" : "e3m0"),
                              .b = format(f ? "f32" : "int4"),
-                             .n_samples = product == NYB_PRODUCT_DW ? pick(1, 3) : 1,
+                             .n_samples = draws ? pick(1, 3) : 1,
                              .add = draw() % 2};
                 check_problem(&p, false, false);
             }
@@ -371,39 +380,44 @@ static void fill_max(operand *o, size_t rows, size_t cols, const nyb_format *f, 
     o->arg = (nyb_operand){0};
 }
 
-/* y and dw of matrices whose codes are all the same, k products an output; on the reference, too,
- * if that does not take long. */
+/* y, dw, and dx of four draws, of matrices whose codes are all the same, k products an output; on
+ * the reference, too, if that does not take long. */
 static void check_long_sums(const char *a_format, const char *b_format, size_t k, size_t o,
                             size_t c, size_t first_level, float want)
 {
-    for (int product = 0; product < 3; product += 2) {
-        const bool dw = product == NYB_PRODUCT_DW;
+    for (int product = 0; product < 3; product++) {
+        const bool dw = product == NYB_PRODUCT_DW, dx = product == NYB_PRODUCT_DX;
         problem p = {.product = (nyb_product)product,
                      .s = {.n = 1,
                            .h = 1,
                            .w = dw ? k : 2,
-                           .c = dw ? c : k,
-                           .o = dw ? o : 2,
+                           .c = dw   ? c
+                                : dx ? 2
+                                     : k,
+                           .o = dw   ? o
+                                : dx ? k / 4
+                                     : 2,
                            .r = 1,
                            .s = 1,
                            .stride = 1},
                      .a = format(a_format),
                      .b = format(b_format),
-                     .n_samples = 1};
+                     .n_samples = dx ? 4 : 1};
         assert_int_equal(nyb_conv_shape_check(&p.s, NULL), NYB_OK);
         const sizes z = sizes_of(&p);
-        operand a, b;
+        operand a[4], b;
         float out[256];
-        fill_max(&a, z.a_rows, z.a_cols, p.a, 15);
+        fill_max(&a[0], z.a_rows, z.a_cols, p.a, 15);
+        a[1] = a[2] = a[3] = a[0];
         fill_max(&b, z.b_rows, z.b_cols, p.b, 15);
         for (size_t l = first_level; l < LEVELS; l++) {
             if (!contexts[l][0])
                 continue;
-            run_product(&p, contexts[l][1], &a, &b, NULL, NULL, out);
+            run_product(&p, contexts[l][1], a, &b, NULL, NULL, out);
             for (size_t i = 0; i < z.out; i++)
-                assert_true(out[i] == want);
+                assert_true(out[i] == (dx ? want / 4 : want));
         }
-        free_operand(&a);
+        free_operand(&a[0]);
         free_operand(&b);
     }
 }
