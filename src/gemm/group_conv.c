@@ -51,7 +51,7 @@ static void plan_line(nyb_group_axis *axis)
 /* Outputs of a task: A fits its part of L2, and there are tasks for all workers. */
 static size_t choose_block(const nyb_group_conv *conv, size_t n_outputs, size_t k)
 {
-    const size_t fits = NYB_GROUP_A_BYTES / nyb_max(k, 64);
+    const size_t fits = NYB_GROUP_A_BYTES / nyb_max(k, 64) / conv->n_samples;
     const size_t fair = nyb_div_up(n_outputs, 2 * conv->n_workers);
     const size_t block = nyb_max(nyb_min(nyb_min(fits, fair), NYB_GROUP_BLOCK), NYB_GROUP_ROWS);
     return block / NYB_GROUP_ROWS * NYB_GROUP_ROWS;
@@ -109,7 +109,8 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
         blocks += grid->n_blocks;
     }
     conv->macs = nyb_conv_axis_hits(s->h, s->oh, s->r, s->stride, s->pad) *
-                 nyb_conv_axis_hits(s->w, s->ow, s->s, s->stride, s->pad) * s->n * s->c * s->o;
+                 nyb_conv_axis_hits(s->w, s->ow, s->s, s->stride, s->pad) * s->n * s->c * s->o *
+                 conv->n_samples;
     conv->panel_groups =
         nyb_min(conv->n_panels, nyb_div_up(4 * conv->n_workers, nyb_max(blocks, 1)));
     conv->lda = choose_lda(conv->max_steps * NYB_TILE_STEP);
@@ -142,7 +143,7 @@ static void plan_dw(nyb_group_conv *conv)
     conv->c_bytes = m * n * NYB_TILE_COLS * sizeof(float);
     conv->pack_bytes = NYB_TILE_COLS * conv->lda + conv->max_steps * NYB_TILE_STEP_BYTES +
                        conv->lds * NYB_TILE_COLS * (sizeof(float) + sizeof(int32_t));
-    conv->macs = (uint64_t)conv->m * conv->n * conv->k_cols;
+    conv->macs = (uint64_t)conv->m * conv->n * conv->k_cols * conv->n_samples;
 }
 
 static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
@@ -173,8 +174,8 @@ static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
     conv->sa_bytes = nyb_round_up(conv->sa_bytes, NYB_ALIGN);
     /* Panels are packed before any A is read. */
     conv->worker_bytes = dw ? conv->a_bytes + conv->sa_bytes + conv->c_bytes + conv->pack_bytes
-                            : nyb_max(conv->a_bytes + conv->sa_bytes + conv->c_bytes +
-                                          conv->n_lines * conv->row_bytes,
+                            : nyb_max(conv->n_samples * (conv->a_bytes + conv->sa_bytes) +
+                                          conv->c_bytes + conv->n_lines * conv->row_bytes,
                                       conv->pack_bytes);
     conv->worker_bytes = nyb_round_up(conv->worker_bytes, 128); /* no false sharing */
     return NYB_OK;
@@ -191,8 +192,8 @@ static bool fits(const nyb_conv_shape *s)
 
 nyb_status nyb_group_conv_create(const nyb_context *context, nyb_product product,
                                  const nyb_conv_shape *shape, const nyb_format *a,
-                                 const nyb_format *b, size_t group, nyb_group_conv **conv,
-                                 nyb_error *err)
+                                 const nyb_format *b, size_t group, size_t n_samples,
+                                 nyb_group_conv **conv, nyb_error *err)
 {
     nyb_conv_shape s = *shape;
 
@@ -201,6 +202,9 @@ nyb_status nyb_group_conv_create(const nyb_context *context, nyb_product product
     if (group != 16 && group != 32 && group != 64)
         return nyb_fail(err, NYB_INVALID, "groups of %zu codes: the exact engine has 16, 32 and 64",
                         group);
+    if (n_samples < 1 || (n_samples > 1 && product == NYB_PRODUCT_FWD))
+        return nyb_fail(err, NYB_INVALID, "%zu samples: only DX and DW take more than one",
+                        n_samples);
     if (!a->max_unit || !b->max_unit)
         return nyb_fail(err, NYB_INVALID, "%s x %s: the exact engine multiplies small integers",
                         a->name, b->name);
@@ -215,6 +219,7 @@ nyb_status nyb_group_conv_create(const nyb_context *context, nyb_product product
     made->a = a;
     made->b = b;
     made->group = group;
+    made->n_samples = n_samples;
     made->kernel = nyb_group_kernel_choose(context->cpu);
     made->store = nyb_store_choose(context->cpu);
     made->bias = made->kernel->tile->a_biased && a->is_signed ? nyb_conv_largest_unit(a) : 0;
@@ -327,12 +332,15 @@ void nyb_group_sum(const nyb_group_conv *conv, nyb_group_args *args)
 }
 
 static nyb_group_job make_job(const nyb_group_conv *conv, const nyb_context *context,
-                              const nyb_grouped *a, const nyb_grouped *b, const float *bias,
+                              const nyb_grouped *const *a, const nyb_grouped *b, const float *bias,
                               bool add, float *out, void *scratch)
 {
-    assert(a->packed.format == conv->a && b->packed.format == conv->b);
-    assert(a->group == conv->group && b->group == conv->group);
-    assert(a->packed.cols == conv->k_cols && b->packed.cols == conv->k_cols);
+    for (size_t i = 0; i < conv->n_samples; i++) {
+        assert(a[i]->packed.format == conv->a && a[i]->packed.cols == conv->k_cols);
+        assert(a[i]->group == conv->group);
+    }
+    assert(b->packed.format == conv->b && b->packed.cols == conv->k_cols);
+    assert(b->group == conv->group);
     nyb_group_job job = {
         .conv = conv,
         .pool = context->pool,
@@ -340,12 +348,14 @@ static nyb_group_job make_job(const nyb_group_conv *conv, const nyb_context *con
         .b = b,
         .bias = bias,
         .add = add,
-        .scale = nyb_group_unit(a, a->packed.scale) * nyb_group_unit(b, b->packed.scale),
+        .share = 1.0f / (float)conv->n_samples,
+        .scale = nyb_group_unit(a[0], a[0]->packed.scale) * nyb_group_unit(b, b->packed.scale),
         .out = out,
         .shared = scratch,
         .workers = (uint8_t *)scratch + conv->shared_bytes,
     };
 
+    job.scale = job.scale * job.share;
     for (unsigned code = 0; code < 256; code++) {
         job.a_bytes[code] = (uint8_t)(conv->a->units[code % conv->a->n_codes] + conv->bias);
         job.b_bytes[code] = (uint8_t)conv->b->units[code % conv->b->n_codes];
@@ -354,8 +364,8 @@ static nyb_group_job make_job(const nyb_group_conv *conv, const nyb_context *con
 }
 
 void nyb_group_conv_run(const nyb_group_conv *conv, const nyb_context *context,
-                        const nyb_grouped *a, const nyb_grouped *b, const float *bias, bool add,
-                        float *out, void *scratch)
+                        const nyb_grouped *const *a, const nyb_grouped *b, const float *bias,
+                        bool add, float *out, void *scratch)
 {
     nyb_group_job job = make_job(conv, context, a, b, bias, add, out, scratch);
 
@@ -363,7 +373,7 @@ void nyb_group_conv_run(const nyb_group_conv *conv, const nyb_context *context,
 }
 
 void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *context,
-                             const nyb_grouped *a, const nyb_grouped *b, const float *bias,
+                             const nyb_grouped *const *a, const nyb_grouped *b, const float *bias,
                              const nyb_stream *draws, uint16_t *out, void *scratch)
 {
     nyb_group_job job = make_job(conv, context, a, b, bias, false, NULL, scratch);
@@ -375,7 +385,7 @@ void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *cont
 }
 
 void nyb_group_conv_run_taps(const nyb_group_conv *conv, const nyb_context *context, size_t tap,
-                             size_t n_taps, const nyb_grouped *dy, const nyb_grouped *x,
+                             size_t n_taps, const nyb_grouped *const *dy, const nyb_grouped *x,
                              const float *levels, bool add, float *out, void *scratch)
 {
     nyb_group_job job = make_job(conv, context, dy, x, NULL, add, out, scratch);

@@ -9,10 +9,11 @@
 /* An output is, over the groups of its contraction in ascending order, from acc = +0:
  *
  *     acc = fmaf((float)isum, sA * sB, acc)       isum: the group's exact sum of products of units
- *     out = acc * ((tA * unitA) * (tB * unitB));  out + bias;  former + out
+ *     out = acc * ((tA * unitA) * (tB * unitB) * (1 / n_samples));  out + bias;  former + out
  *
  * every product rounded to f32; sA, sB the scales of the groups (1 where an operand has none),
- * tA, tB nyb_packed.scale. Products of scales must be finite.
+ * tA, tB nyb_packed.scale. Products of scales must be finite. Of several draws of dy (SMP) the
+ * groups of one follow those of the other; tA is that of all.
  *
  *                  a                                  b
  *     FWD  x  [n h w] rows of c                w   [o r s] rows of c
@@ -26,32 +27,34 @@
  * for some taps at a time, so that not all patches need be in memory. */
 typedef struct nyb_group_conv nyb_group_conv;
 
-/* a, b: formats with max_unit > 0; group 16, 32 or 64, else NYB_INVALID. Immutable afterwards. */
+/* a, b: formats with max_unit > 0; group 16, 32 or 64; n_samples >= 1, FWD: 1; else NYB_INVALID.
+ * Immutable afterwards. */
 NYB_MUST_CHECK nyb_status nyb_group_conv_create(const nyb_context *context, nyb_product product,
                                                 const nyb_conv_shape *shape, const nyb_format *a,
-                                                const nyb_format *b, size_t group,
+                                                const nyb_format *b, size_t group, size_t n_samples,
                                                 nyb_group_conv **conv, nyb_error *err);
 void nyb_group_conv_destroy(nyb_group_conv **conv);
 
 const char *nyb_group_conv_kernel(const nyb_group_conv *conv); /* "amx" ... */
 size_t nyb_group_conv_scratch_bytes(const nyb_group_conv *conv);
-uint64_t nyb_group_conv_macs(const nyb_group_conv *conv); /* useful ones, DW: of all taps */
+uint64_t nyb_group_conv_macs(const nyb_group_conv *conv); /* useful ones, of all draws and taps */
 
-/* FWD, DX: out [n oh ow][o], resp. [n h w][c]. bias: [channels of out], or NULL. add: out += .
- * scratch: nyb_group_conv_scratch_bytes, 64-byte aligned, content irrelevant. Operands have the
- * shapes above, this group and these formats. */
+/* FWD, DX: a [n_samples], out [n oh ow][o], resp. [n h w][c]. bias: [channels of out], or NULL.
+ * add: out += . scratch: nyb_group_conv_scratch_bytes, 64-byte aligned, content irrelevant.
+ * Operands have the shapes above, this group and these formats. */
 void nyb_group_conv_run(const nyb_group_conv *conv, const nyb_context *context,
-                        const nyb_grouped *a, const nyb_grouped *b, const float *bias, bool add,
-                        float *out, void *scratch);
+                        const nyb_grouped *const *a, const nyb_grouped *b, const float *bias,
+                        bool add, float *out, void *scratch);
 /* The same to bf16, as nyb_conv_run_half. */
 void nyb_group_conv_run_half(const nyb_group_conv *conv, const nyb_context *context,
-                             const nyb_grouped *a, const nyb_grouped *b, const float *bias,
+                             const nyb_grouped *const *a, const nyb_grouped *b, const float *bias,
                              const nyb_stream *draws, uint16_t *out, void *scratch);
 
 /* DW of n_taps taps r * S + s from `tap` on: dw[o][tap ..][c] of out [o][r s][c]; other taps are
- * left alone. levels [n_taps]: what stands for x's packed.scale, or NULL: that for all. */
+ * left alone. dy [n_samples]. levels [n_taps]: what stands for x's packed.scale, or NULL: that for
+ * all. */
 void nyb_group_conv_run_taps(const nyb_group_conv *conv, const nyb_context *context, size_t tap,
-                             size_t n_taps, const nyb_grouped *dy, const nyb_grouped *x,
+                             size_t n_taps, const nyb_grouped *const *dy, const nyb_grouped *x,
                              const float *levels, bool add, float *out, void *scratch);
 
 #endif

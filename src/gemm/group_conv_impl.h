@@ -44,7 +44,7 @@ struct nyb_group_conv {
     nyb_product product;
     nyb_conv_shape shape;
     const nyb_format *a, *b;
-    size_t group;
+    size_t group, n_samples;
     const nyb_group_kernel *kernel;
     const nyb_store_kernel *store;
     int32_t bias, max_a, max_b; /* as nyb_group_args */
@@ -63,20 +63,21 @@ struct nyb_group_conv {
     /* FWD, DX: unpacked lines of codes and scales, one for each tap down and a blank one; 0: read
      * pixel by pixel. */
     size_t row_bytes, n_lines;
-    /* Scratch: shared panels; per worker A, its scales, sums, rows of the source; or
-     * rows of b to be packed. */
+    /* Scratch: shared panels; per worker A (FWD, DX: of each sample), its scales, sums, rows of the
+     * source; or rows of b to be packed. */
     size_t shared_bytes, lda, lds, a_bytes, sa_bytes, c_bytes, pack_bytes, worker_bytes;
 };
 
 typedef struct nyb_group_job {
     const nyb_group_conv *conv;
     nyb_pool *pool;
-    const nyb_grouped *a, *b;
+    const nyb_grouped *const *a; /* [n_samples] */
+    const nyb_grouped *b;
     uint8_t a_bytes[256]; /* what each code of a becomes */
     uint8_t b_bytes[256];
     const float *bias;
     bool add;
-    float scale;
+    float share, scale; /* 1 / n_samples; of all that is not in groups, the share too */
     void *out;
     bool half;               /* FWD, DX: out is bf16 (uint16_t), else f32 */
     const nyb_stream *draws; /* half: rounded by these; NULL: to the nearest */

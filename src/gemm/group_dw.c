@@ -22,16 +22,16 @@ static void read_scales(const nyb_group_conv *conv, const nyb_grouped *matrix, s
         out[i * stride] = matrix->scales ? matrix->scales[row * conv->row_groups + g + i] : 1.0f;
 }
 
-/* n groups from group g of the rows of A. */
-static void read_a(const work *w, size_t g, size_t n)
+/* n groups from group g of the rows of A, of a sample. */
+static void read_a(const work *w, size_t sample, size_t g, size_t n)
 {
     const nyb_group_conv *conv = w->job->conv;
+    const nyb_grouped *a = w->job->a[sample];
 
     for (size_t m = 0; m < w->rows; m++) {
-        nyb_group_read(conv, w->job->a, w->job->a_bytes,
-                       (w->row + m) * conv->k_pitch + g * conv->group, n * conv->group,
-                       w->a + m * conv->lda);
-        read_scales(conv, w->job->a, w->row + m, g, n, w->sa + m * conv->lds, 1);
+        nyb_group_read(conv, a, w->job->a_bytes, (w->row + m) * conv->k_pitch + g * conv->group,
+                       n * conv->group, w->a + m * conv->lda);
+        read_scales(conv, a, w->row + m, g, n, w->sa + m * conv->lds, 1);
     }
 }
 
@@ -79,7 +79,7 @@ static void store(const work *w)
 {
     const nyb_group_job *job = w->job;
     const size_t channels = job->conv->shape.c;
-    const float a_unit = nyb_group_unit(job->a, job->a->packed.scale);
+    const float a_unit = nyb_group_unit(job->a[0], job->a[0]->packed.scale);
 
     for (size_t p = 0; p < w->n_panels; p++) {
         const size_t first = (w->panel + p) * NYB_TILE_COLS;
@@ -91,18 +91,18 @@ static void store(const work *w)
             next = end;
             if (job->levels) {
                 next = nyb_min(end, (tap + 1) * channels);
-                scale = a_unit * nyb_group_unit(job->b, job->levels[tap]);
+                scale = a_unit * nyb_group_unit(job->b, job->levels[tap]) * job->share;
             }
             store_columns(w, c + (at - first), at, next - at, scale);
         }
     }
 }
 
-static void run_chunk(const work *w, size_t g, size_t n)
+static void run_chunk(const work *w, size_t sample, size_t g, size_t n)
 {
     const nyb_group_conv *conv = w->job->conv;
 
-    read_a(w, g, n);
+    read_a(w, sample, g, n);
     for (size_t p = 0; p < w->n_panels; p++) {
         read_b(w, w->panel + p, g, n);
         const nyb_group_args args = {
@@ -117,7 +117,7 @@ static void run_chunk(const work *w, size_t g, size_t n)
             .sb = w->sb,
             .start = w->start,
             .c = w->c + p * w->job->block_m * NYB_TILE_COLS,
-            .accumulate = g > 0,
+            .accumulate = sample > 0 || g > 0,
             .narrow = w->job->n - (w->panel + p) * NYB_TILE_COLS <= NYB_TILE_COLS / 2,
             .max_a = conv->max_a,
             .max_b = conv->max_b,
@@ -149,8 +149,9 @@ static void run_task(void *arg, size_t task, size_t worker)
     w.sb = (float *)(w.b + conv->max_steps * NYB_TILE_STEP_BYTES);
     w.start = (int32_t *)(w.sb + conv->lds * NYB_TILE_COLS);
     conv->kernel->begin(conv->group);
-    for (size_t g = 0; g < conv->row_groups; g += at_once)
-        run_chunk(&w, g, nyb_min(at_once, conv->row_groups - g));
+    for (size_t sample = 0; sample < conv->n_samples; sample++)
+        for (size_t g = 0; g < conv->row_groups; g += at_once)
+            run_chunk(&w, sample, g, nyb_min(at_once, conv->row_groups - g));
     conv->kernel->end();
     store(&w);
 }

@@ -83,8 +83,9 @@ static void pixel_next(const nyb_group_grid *grid, pixel *p)
 typedef struct work {
     const nyb_group_job *job;
     const nyb_group_grid *grid;
-    size_t first, rows; /* outputs */
-    uint8_t *a;
+    const nyb_grouped *source; /* of the sample that is gathered */
+    size_t first, rows;        /* outputs */
+    uint8_t *a;                /* of the sample */
     float *sa, *c;
     uint8_t *lines; /* row y of all images in slot y % (n_lines - 1); a blank one */
     size_t line_at[NYB_GROUP_LINES]; /* which row a slot holds */
@@ -112,13 +113,14 @@ static void clear_lines(work *w)
 }
 
 /* n pixels from pixel `first` of all images on. */
-static void read_pixels(const nyb_group_job *job, size_t first, size_t n, uint8_t *codes, float *sa)
+static void read_pixels(const work *w, size_t first, size_t n, uint8_t *codes, float *sa)
 {
-    const nyb_group_conv *conv = job->conv;
+    const nyb_group_conv *conv = w->job->conv;
     const size_t groups = conv->row_groups;
-    const float *scales = job->a->scales ? job->a->scales + first * groups : NULL;
+    const float *scales = w->source->scales ? w->source->scales + first * groups : NULL;
 
-    nyb_group_read(conv, job->a, job->a_bytes, first * conv->k_pitch, n * conv->k_pitch, codes);
+    nyb_group_read(conv, w->source, w->job->a_bytes, first * conv->k_pitch, n * conv->k_pitch,
+                   codes);
     for (size_t g = 0; g < n * groups; g++)
         sa[g] = scales ? scales[g] : 1.0f;
 }
@@ -137,10 +139,10 @@ static const uint8_t *read_line(work *w, size_t row)
         return line;
     w->line_at[slot] = row;
     if (cols->a_move > 0)
-        read_pixels(w->job, row * src, src, codes, scales);
+        read_pixels(w, row * src, src, codes, scales);
     else
         for (size_t x = 0; x < src; x++)
-            read_pixels(w->job, row * src + src - 1 - x, 1, codes + x * conv->k_pitch,
+            read_pixels(w, row * src + src - 1 - x, 1, codes + x * conv->k_pitch,
                         scales + x * conv->row_groups);
     return line;
 }
@@ -208,7 +210,7 @@ static void read_taps(work *w, const pixel *p, uint8_t *row, float *sa)
 
         if (y >= 0 && y < (ptrdiff_t)rows->src && x >= 0 && x < (ptrdiff_t)cols->src) {
             const size_t line = p->image * rows->src + (size_t)y;
-            read_pixels(w->job, line * cols->src + (size_t)x, 1, codes, scales);
+            read_pixels(w, line * cols->src + (size_t)x, 1, codes, scales);
         } else {
             memset(codes, conv->bias, conv->k_pitch);
             memset(scales, 0, conv->row_groups * sizeof *scales);
@@ -229,6 +231,18 @@ static void gather(work *w)
     }
     for (size_t m = 0; m < w->rows; m++, pixel_next(w->grid, &p))
         read_taps(w, &p, w->a + m * conv->lda, w->sa + m * conv->lds);
+}
+
+static void gather_samples(work w)
+{
+    const nyb_group_conv *conv = w.job->conv;
+
+    for (size_t sample = 0; sample < conv->n_samples; sample++) {
+        w.source = w.job->a[sample];
+        gather(&w);
+        w.a += conv->a_bytes;
+        w.sa += conv->sa_bytes / sizeof *w.sa;
+    }
 }
 
 /* Where the task's rows of a panel go. */
@@ -269,13 +283,13 @@ static void store(const work *w, size_t panel, void *const rows[NYB_GROUP_BLOCK]
                                                 .out = rows + m});
 }
 
-static void run_panel(const work *w, size_t panel)
+/* The sums of all groups of all samples, one sample after the other. */
+static void sum_panel(const work *w, size_t panel)
 {
     const nyb_group_conv *conv = w->job->conv;
     const nyb_group_grid *grid = w->grid;
     const uint8_t *b = w->job->shared + grid->panels + panel * grid->panel_bytes;
-    void *rows[NYB_GROUP_BLOCK];
-    nyb_group_args args = {
+    const nyb_group_args all = {
         .rows = w->rows,
         .n_groups = grid->n_groups,
         .group = conv->group,
@@ -294,11 +308,25 @@ static void run_panel(const work *w, size_t panel)
 
     if (grid->n_groups == 0)
         memset(w->c, 0, w->rows * NYB_TILE_COLS * sizeof *w->c);
+    for (size_t sample = 0; sample < conv->n_samples; sample++) {
+        nyb_group_args args = all;
+        args.a += sample * conv->a_bytes;
+        args.sa += sample * (conv->sa_bytes / sizeof *args.sa);
+        args.accumulate = sample > 0;
+        nyb_group_sum(conv, &args);
+    }
+}
+
+static void run_panel(const work *w, size_t panel)
+{
+    const nyb_group_conv *conv = w->job->conv;
+    void *rows[NYB_GROUP_BLOCK];
+
     output_rows(w, panel, rows);
     for (size_t m = 0; m < w->rows; m++)
         nyb_store_fetch(rows[m], w->job->half,
                         nyb_min(NYB_TILE_COLS, conv->n - panel * NYB_TILE_COLS));
-    nyb_group_sum(conv, &args);
+    sum_panel(w, panel);
     store(w, panel, rows);
 }
 
@@ -314,6 +342,8 @@ static void run_task(void *arg, size_t task, size_t worker)
 
     for (; block >= grid->n_blocks; grid++)
         block -= grid->n_blocks;
+    const size_t a_bytes = conv->n_samples * conv->a_bytes;
+    const size_t sa_bytes = conv->n_samples * conv->sa_bytes;
     uint8_t *own = job->workers + worker * conv->worker_bytes;
     work w = {
         .job = job,
@@ -321,11 +351,11 @@ static void run_task(void *arg, size_t task, size_t worker)
         .first = block * grid->block,
         .rows = nyb_min(grid->block, grid->n_outputs - block * grid->block),
         .a = own,
-        .sa = (float *)(own + conv->a_bytes),
-        .c = (float *)(own + conv->a_bytes + conv->sa_bytes),
-        .lines = own + conv->a_bytes + conv->sa_bytes + conv->c_bytes,
+        .sa = (float *)(own + a_bytes),
+        .c = (float *)(own + a_bytes + sa_bytes),
+        .lines = own + a_bytes + sa_bytes + conv->c_bytes,
     };
-    gather(&w);
+    gather_samples(w);
     conv->kernel->begin(conv->group);
     for (size_t panel = part * per_part; panel < end; panel++)
         run_panel(&w, panel);

@@ -87,7 +87,7 @@ static nyb_status run(const nyb_context *context, const nyb_group_conv *conv, co
     if (!scratch)
         return nyb_fail(err, NYB_MEMORY, "no memory for %zu bytes of scratch", n_bytes);
     const uint32_t former = nyb_cpu_fp_enter();
-    nyb_group_conv_run(conv, context, x, w, NULL, false, y, scratch);
+    nyb_group_conv_run(conv, context, &x, w, NULL, false, y, scratch);
     nyb_cpu_fp_restore(former);
     nyb_free(scratch);
     return NYB_OK;
@@ -123,7 +123,7 @@ nyb_status nyb_matmul_blocks(nyb_context *context, const nyb_block_matrix *x,
     const nyb_conv_shape shape = {
         .n = 1, .h = 1, .w = x->rows, .c = x->cols, .o = w->rows, .r = 1, .s = 1, .stride = 1};
     NYB_TRY(nyb_group_conv_create(context, NYB_PRODUCT_FWD, &shape, x->format, w->format, x->block,
-                                  &conv, err));
+                                  1, &conv, err));
     const nyb_status status = multiply(context, conv, x, w, y, err);
     nyb_group_conv_destroy(&conv);
     return status;

@@ -43,6 +43,7 @@ typedef struct nyb_wanted {
     bool fills;   /* grouped dW: rows of pixels are filled up to whole blocks of codes */
     bool unmixes; /* the other operand is not mixed */
     bool scaled;  /* of packed codes, only those that are worth their units times one scale */
+    int draws;    /* of codes that the product takes the mean of; 1: samples are averaged before */
 } nyb_wanted;
 
 nyb_conv_shape nyb_build_product_shape(const nyb_builder *b, int layer);
@@ -53,22 +54,27 @@ bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x);
 int nyb_build_packed(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *spec, int real,
                      int sample, int shares, bool observe);
 /* A tensor to rounded values or grouped codes; from >= 0: the values of an earlier quant instead of
- * the real buffer. taps: a quant for the patch rows of one tap, rounded by the taps step. */
+ * the real buffer. taps: a quant for the patch rows of one tap, rounded by the taps step. sample:
+ * which draw. */
 int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
-                      int from, bool taps);
+                      int sample, int from, bool taps);
 /* Whether the values of an earlier quant (or -1) that a row rounds again are mixed, as they were
  * rounded, and what the row's product gives is therefore, too. */
 bool nyb_build_stays_mixed(const nyb_builder *b, const nyb_row *row, int former);
 bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b);
 /* Whether an operand may use what an earlier quant of the same tensor left. */
 bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down);
-/* Whether packed codes of one scale are all that a row asks for. */
+/* Whether packed codes of one scale, several draws of dy maybe, are all that a row asks for. */
 bool nyb_build_packs(const nyb_row *row, nyb_slot slot);
 nyb_source nyb_build_source_of(const nyb_builder *b, int quant);
 /* The operand of a slot: a quant of the real buffer, or the buffer itself. former: an earlier quant
  * of the same tensor, or -1. */
 nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
                             int real, int former);
+/* The draws of dy that a product takes; former: n_former of an earlier product of the same tensor,
+ * which are used as far as they may be shared. */
+void nyb_build_draws(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
+                     const nyb_source *former, int n_former, nyb_source draws[NYB_SAMPLES_MAX]);
 /* The same as a product of groups takes it: its codes in another order where they are not yet. */
 nyb_source nyb_build_order(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
                            nyb_source source);

@@ -97,7 +97,8 @@ static size_t product_group(const nyb_builder *b, int layer, nyb_product product
     const size_t of_b = nyb_spec_group_length(&second->spec);
     const size_t group = of_a && of_b ? nyb_min(of_a, of_b) : nyb_max(of_a, of_b);
 
-    if (!sums_integers(b, product) || group == 0 || a->samples != 1 || second->samples != 1)
+    if (!sums_integers(b, product) || group == 0 || second->samples != 1 ||
+        (a->samples != 1 && product == NYB_PRODUCT_FWD))
         return 0;
     if ((of_a == 0 && !nyb_build_packs_units(a, slot)) ||
         (of_b == 0 && !nyb_build_packs_units(second, slot + 1)))
@@ -125,16 +126,42 @@ static bool product_packs(const nyb_builder *b, int layer, nyb_product product, 
            is_units(&rows[slot], slot) && is_units(&rows[slot + 1], slot + 1);
 }
 
+/* How many draws of its first operand a product takes the mean of. */
+static int count_draws(const nyb_builder *b, int layer, nyb_product product, const nyb_row *rows,
+                       size_t group, bool packs)
+{
+    const nyb_slot slot = (nyb_slot)(2 * product);
+    const nyb_row *a = &rows[slot], *second = &rows[slot + 1];
+    const nyb_recipe *r = &b->g->recipe;
+
+    switch (product) {
+    case NYB_PRODUCT_FWD:
+        return 1;
+    case NYB_PRODUCT_DX: /* of codes that are integers; nyb_conv_create_with */
+        packs |= nyb_build_packs(a, slot) && nyb_build_packs(second, slot + 1) &&
+                 nyb_format_is_integer(a->spec.format) &&
+                 nyb_format_is_integer(second->spec.format) &&
+                 !b->g->model->layers[layer].op->depthwise && r->engine != NYB_ENGINE_F32 &&
+                 nyb_accum_is_exact(recipe_accum(r, product));
+        break;
+    case NYB_PRODUCT_DW: /* of any packed codes */
+        packs |= nyb_build_packs(a, slot);
+        break;
+    }
+    return group > 0 || packs ? a->samples : 1;
+}
+
 static nyb_wanted wanted(const nyb_builder *b, int layer, const nyb_row rows[NYB_SLOTS],
                          nyb_slot slot, size_t group, bool packs, bool fills)
 {
-    return (nyb_wanted){.row = &rows[slot],
-                        .group = group,
-                        .packs = packs,
-                        .fills = fills,
-                        .scaled = b->g->model->layers[layer].op->depthwise,
-                        .unmixes = nyb_mix_length(rows[slot].spec.mix) > 0 &&
-                                   nyb_row_is_f32(&rows[slot ^ 1])};
+    return (nyb_wanted){
+        .row = &rows[slot],
+        .group = group,
+        .packs = packs,
+        .fills = fills,
+        .draws = slot % 2 ? 1 : count_draws(b, layer, (nyb_product)(slot / 2), rows, group, packs),
+        .scaled = b->g->model->layers[layer].op->depthwise,
+        .unmixes = nyb_mix_length(rows[slot].spec.mix) > 0 && nyb_row_is_f32(&rows[slot ^ 1])};
 }
 
 /* Grouped dW is a product of two matrices: only channels, taps and pixels matter. */
@@ -161,7 +188,8 @@ static void plan_grouped(nyb_builder *b, nyb_step *s, size_t group)
 
     if (b->status == NYB_OK)
         nyb_build_fail(b, nyb_group_conv_create(b->g->context, s->product, &shape, a->packed.format,
-                                                second->packed.format, group, &s->group, b->err));
+                                                second->packed.format, group, (size_t)s->n_a,
+                                                &s->group, b->err));
     if (b->status == NYB_OK)
         nyb_build_scratch(b, nyb_group_conv_scratch_bytes(s->group));
 }
@@ -423,26 +451,6 @@ static bool fills_up(const nyb_builder *b, int layer, const nyb_row *dy, const n
            dy->spec.format->units[0] == 0 && x->spec.format->units[0] == 0;
 }
 
-/* dy as dW takes it; sets *n, how many samples. dy: that of dX. */
-static void gradient_samples(nyb_builder *b, int layer, const nyb_wanted *want_dy, nyb_source dy,
-                             int real_dy, nyb_source a[NYB_SAMPLES_MAX], int *n)
-{
-    const nyb_row *row = want_dy->row;
-
-    *n = 1;
-    if (dy.quant >= 0 && nyb_build_may_share(&b->p->quants[dy.quant], want_dy, true))
-        a[0] = dy; /* SMP sample 0 is the dX draw */
-    else
-        a[0] = nyb_build_source(b, layer, NYB_SLOT_WGRAD_DY, want_dy, real_dy, dy.quant);
-    if (a[0].quant >= 0 && nyb_quant_is_packed(&b->p->quants[a[0].quant]))
-        *n = row->samples;
-    for (int j = 1; j < *n; j++)
-        a[j] = (nyb_source){nyb_build_packed(b, layer, NYB_SLOT_WGRAD_DY, &row->spec, real_dy, j,
-                                             a[0].quant, false),
-                            -1};
-    a[0] = nyb_build_order(b, layer, NYB_SLOT_WGRAD_DY, want_dy, a[0]);
-}
-
 /* x as dW reads it: the pixels that were kept of it, or a buffer that is x made again. fuse.c
  * decides who makes it; without it that is x itself. */
 static int later_x(nyb_builder *b, int layer)
@@ -466,8 +474,9 @@ static int later_x(nyb_builder *b, int layer)
     return s->out;
 }
 
-static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_source dy,
-                            int real_dy)
+/* dy: the n_dy draws that dX takes. */
+static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, const nyb_source *dy,
+                            int n_dy, int real_dy)
 {
     const nyb_row *row = &rows[NYB_SLOT_WGRAD_DY], *x_row = &rows[NYB_SLOT_WGRAD_X];
     const size_t group = product_group(b, layer, NYB_PRODUCT_DW, rows);
@@ -477,15 +486,17 @@ static void weight_gradient(nyb_builder *b, int layer, const nyb_row *rows, nyb_
     const bool packs = product_packs(b, layer, NYB_PRODUCT_DW, rows);
     const nyb_wanted want_dy = wanted(b, layer, rows, NYB_SLOT_WGRAD_DY, group, packs, fills);
     const nyb_wanted want_x = wanted(b, layer, rows, NYB_SLOT_WGRAD_X, group, packs, fills);
+    const int n = want_dy.draws;
     nyb_source a[NYB_SAMPLES_MAX], x;
-    int n;
 
-    gradient_samples(b, layer, &want_dy, dy, real_dy, a, &n);
+    nyb_build_draws(b, layer, NYB_SLOT_WGRAD_DY, &want_dy, real_dy, dy, n_dy, a);
+    for (int j = 0; j < n; j++)
+        a[j] = nyb_build_order(b, layer, NYB_SLOT_WGRAD_DY, &want_dy, a[j]);
     if (nyb_build_needs_taps(b, layer, x_row)) {
         const int from = x_row->from == NYB_FROM_FWD ? b->x[layer] : -1;
         const int real_x = later_x(b, layer);
         const int quant =
-            nyb_build_rounded(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, from, true);
+            nyb_build_rounded(b, layer, NYB_SLOT_WGRAD_X, &want_x, real_x, 0, from, true);
 
         if (b->status == NYB_OK)
             add_taps(b, layer, group, a, n, quant, real_x);
@@ -562,7 +573,7 @@ static void add_reflect(nyb_builder *b, int layer, int quant, int from, int out,
 }
 
 static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const nyb_source *dy,
-                           const nyb_source *w)
+                           int n_dy, const nyb_source *w)
 {
     const size_t group = product_group(b, layer, NYB_PRODUCT_DX, rows);
     const nyb_layer *l = &b->g->model->layers[layer];
@@ -575,14 +586,14 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
 
     if (!reflects && last) {
         dx = nyb_build_gradient(b, l->in[0], &add);
-        add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, add);
+        add_product(b, layer, NYB_PRODUCT_DX, group, dy, n_dy, w, dx, add);
         if (b->status == NYB_OK)
             b->p->steps[b->p->n_steps - 1].rounds = rounds_gradient(b, layer);
         return;
     }
     dx = nyb_build_buffer(b, "gradient", layer, NYB_HOME_PLANNED, -1,
                           nyb_shape_size(nyb_build_shape(b, l->in[0])) * sizeof(float));
-    add_product(b, layer, NYB_PRODUCT_DX, group, dy, 1, w, dx, false);
+    add_product(b, layer, NYB_PRODUCT_DX, group, dy, n_dy, w, dx, false);
     if (trained) /* sets add */
         out = nyb_build_gradient(b, l->in[0], &add);
     if (reflects)
@@ -599,7 +610,9 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
     const nyb_layer *l = &b->g->model->layers[layer];
     const int real_dy = b->grad[layer];
     nyb_row rows[NYB_SLOTS];
-    nyb_source dy = {-1, real_dy}, dx_dy = dy, w = {-1, -1}; /* dx_dy: dy in dX's order */
+    nyb_source dy[NYB_SAMPLES_MAX] = {{-1, real_dy}}, w = {-1, -1};
+    nyb_source dx_dy[NYB_SAMPLES_MAX]; /* dy in dX's order */
+    int n_dy = 1;
     bool wants_dx = b->g->model->layers[l->in[0]].trained;
 
     nyb_graph_rows(b->g->model, &b->g->recipe, layer, b->p->mode, rows);
@@ -613,17 +626,19 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
         const nyb_wanted want_dy = wanted(b, layer, rows, NYB_SLOT_DGRAD_DY, group, packs, false);
         const nyb_wanted want_w = wanted(b, layer, rows, NYB_SLOT_DGRAD_W, group, packs, false);
 
-        dy = nyb_build_source(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, -1);
+        n_dy = want_dy.draws;
+        nyb_build_draws(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, NULL, 0, dy);
         if (b->w[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->w[layer]], &want_w, true))
             w = nyb_build_source_of(b, b->w[layer]);
         else
             w = nyb_build_source(b, layer, NYB_SLOT_DGRAD_W, &want_w,
                                  nyb_build_param(b, layer, 0, NYB_HOME_PARAM), b->w[layer]);
-        dx_dy = nyb_build_order(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, dy);
+        for (int j = 0; j < n_dy; j++)
+            dx_dy[j] = nyb_build_order(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, dy[j]);
         w = nyb_build_order(b, layer, NYB_SLOT_DGRAD_W, &want_w, w);
     }
     if (b->status == NYB_OK)
-        weight_gradient(b, layer, rows, dy, real_dy);
+        weight_gradient(b, layer, rows, dy, n_dy, real_dy);
     const bool mixed = nyb_build_stays_mixed(b, &rows[NYB_SLOT_WGRAD_X], b->x[layer]);
     if (b->status == NYB_OK && (mixed || estimates(&rows[NYB_SLOT_FWD_W]))) {
         const int gradient = nyb_build_param(b, layer, 0, NYB_HOME_GRADIENT);
@@ -633,5 +648,5 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
                      false);
     }
     if (b->status == NYB_OK && wants_dx)
-        input_gradient(b, layer, rows, &dx_dy, &w);
+        input_gradient(b, layer, rows, dx_dy, n_dy, &w);
 }

@@ -139,6 +139,7 @@ static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
                                          .view = slot_view(b, layer, slot, spec),
                                          .product = (uint8_t)(slot / 2),
                                          .samples = 1,
+                                         .draws = 1,
                                          .pre = 1.0f,
                                          .post = 1.0f};
     return p->n_quants++;
@@ -253,8 +254,14 @@ static void grouped_codes(nyb_builder *b, nyb_quant *q, bool fills, bool taps)
     nyb_build_scratch(b, nyb_round_codes_scratch_bytes(&q->spec, v, &q->grouped));
 }
 
+/* Draws whose mean one quant holds. */
+static int averaged(const nyb_wanted *want)
+{
+    return want->draws > 1 ? 1 : want->row->samples;
+}
+
 int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
-                      int from, bool taps)
+                      int sample, int from, bool taps)
 {
     const nyb_row *row = want->row;
     const int i = new_quant(b, layer, slot, &row->spec, real);
@@ -266,7 +273,9 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     q->unmixes = want->unmixes;
     q->from = from;
     q->mixed = nyb_build_stays_mixed(b, row, from);
-    q->samples = row->samples;
+    q->sample = (uint8_t)sample;
+    q->samples = averaged(want);
+    q->draws = want->draws;
     q->pre = row->pre;
     q->post = row->post;
     q->packed.format = row->spec.format;
@@ -305,16 +314,15 @@ static bool same_values(const nyb_quant *q, const nyb_row *row, bool down)
 {
     return nyb_build_same_spec(&q->spec, &row->spec) &&
            (axis_free(&row->spec) || q->view.down == down) &&
-           (!q->rounds ||
-            (q->samples == row->samples && q->pre == row->pre && q->post == row->post)) &&
-           row->from == NYB_FROM_RAW;
+           (!q->rounds || q->samples * q->draws == row->samples) && q->pre == row->pre &&
+           q->post == row->post && row->from == NYB_FROM_RAW;
 }
 
 bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
 {
     const nyb_row *row = want->row;
 
-    if (q->reflects >= 0)
+    if (q->reflects >= 0 || q->samples != averaged(want))
         return false;
     /* Products of values read them from codes as well. */
     return q->groups == groups_itself(want) && q->unmixes == want->unmixes &&
@@ -345,15 +353,20 @@ static int shared_x(const nyb_builder *b, int layer, int real, const nyb_wanted 
     return -1;
 }
 
+static bool is_dy(nyb_slot slot)
+{
+    return slot == NYB_SLOT_DGRAD_DY || slot == NYB_SLOT_WGRAD_DY;
+}
+
 bool nyb_build_packs(const nyb_row *row, nyb_slot slot)
 {
     return nyb_spec_packs(&row->spec) && row->pre == 1.0f && row->post == 1.0f &&
-           row->from == NYB_FROM_RAW && (row->samples == 1 || slot == NYB_SLOT_WGRAD_DY);
+           row->from == NYB_FROM_RAW && (row->samples == 1 || is_dy(slot));
 }
 
 bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot)
 {
-    return nyb_build_packs(row, slot) && row->samples == 1 && row->spec.format->max_unit > 0 &&
+    return nyb_build_packs(row, slot) && row->spec.format->max_unit > 0 &&
            row->spec.format->multiples == 0;
 }
 
@@ -385,8 +398,9 @@ bool nyb_build_rounds_units(const nyb_row *row, nyb_slot slot)
     const nyb_format *f = row->spec.format;
 
     return !nyb_row_is_f32(row) && nyb_format_is_integer(f) && f->multiples == 0 && f->bits <= 8 &&
-           (rounds_to_scale(&row->spec) || nyb_build_has_lines(row, slot)) &&
-           !row->spec.scale->level && row->samples == 1 && row->pre == 1.0f && row->post == 1.0f &&
+           (row->samples == 1 ? rounds_to_scale(&row->spec) || nyb_build_has_lines(row, slot)
+                              : rounds_to_scale(&row->spec) && is_dy(slot)) &&
+           !row->spec.scale->level && row->pre == 1.0f && row->post == 1.0f &&
            row->from == NYB_FROM_RAW;
 }
 
@@ -397,8 +411,24 @@ nyb_source nyb_build_source_of(const nyb_builder *b, int quant)
     return (nyb_source){quant, b->p->quants[quant].values};
 }
 
-nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
-                            int real, int former)
+/* Whether the codes of a row are encoded, from a scale that its moments decide. */
+static bool encodes(const nyb_wanted *want, nyb_slot slot)
+{
+    return nyb_build_packs(want->row, slot) && averaged(want) == 1;
+}
+
+/* Codes there, values here, or values there, codes here; but one rounding. */
+static bool draws_again(const nyb_quant *former, const nyb_quant *q, const nyb_row *row)
+{
+    if (q->rounds)
+        return same_values(former, row, q->view.down);
+    return former->rounds && q->sample < former->samples && former->pre == 1.0f &&
+           former->post == 1.0f && nyb_build_same_spec(&former->spec, &row->spec);
+}
+
+/* sample: which draw; shares: the quant of the first, or -1. */
+static nyb_source draw_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
+                              int real, int sample, int shares, int former)
 {
     const nyb_row *row = want->row;
     int quant;
@@ -406,17 +436,38 @@ nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_
     if (nyb_row_is_f32(row))
         return (nyb_source){-1, real};
     quant = slot == NYB_SLOT_FWD_X ? shared_x(b, layer, real, want) : -1;
-    if (quant < 0 && nyb_build_packs(row, slot))
-        quant = nyb_build_packed(b, layer, slot, &row->spec, real, 0, -1, false);
+    if (quant < 0 && encodes(want, slot))
+        quant = nyb_build_packed(b, layer, slot, &row->spec, real, sample, shares, false);
     else if (quant < 0)
         quant = nyb_build_rounded(
-            b, layer, slot, want, real,
+            b, layer, slot, want, real, sample,
             row->from == NYB_FROM_FWD && slot != NYB_SLOT_WGRAD_DY ? former : -1, false);
-    /* Codes there, values here, but one rounding. */
-    if (quant >= 0 && former >= 0 && b->p->quants[quant].rounds &&
-        same_values(&b->p->quants[former], row, b->p->quants[quant].view.down))
+    if (quant >= 0 && former >= 0 && draws_again(&b->p->quants[former], &b->p->quants[quant], row))
         b->p->quants[quant].role = b->p->quants[former].role;
     return nyb_build_source_of(b, quant);
+}
+
+nyb_source nyb_build_source(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want,
+                            int real, int former)
+{
+    return draw_source(b, layer, slot, want, real, 0, -1, former);
+}
+
+void nyb_build_draws(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted *want, int real,
+                     const nyb_source *former, int n_former, nyb_source draws[NYB_SAMPLES_MAX])
+{
+    const int first = n_former > 0 ? former->quant : -1;
+    const bool shares = first >= 0 && nyb_build_may_share(&b->p->quants[first], want, true);
+
+    for (int i = 0; i < want->draws; i++) {
+        /* Encoded draws take the scale of the first. Where each finds its own, the first, which
+         * alone leaves a trace in the rule's state, comes last. */
+        const int j = encodes(want, slot) ? i : want->draws - 1 - i;
+
+        draws[j] = shares && j < n_former ? former[j]
+                                          : draw_source(b, layer, slot, want, real, j,
+                                                        i > 0 ? draws[0].quant : -1, first);
+    }
 }
 
 /* ---- other orders -----------------------------------------------------------------------------
@@ -494,6 +545,7 @@ nyb_source nyb_build_order(nyb_builder *b, int layer, nyb_slot slot, const nyb_w
     q->groups = true;
     q->rounds = of.rounds;
     q->samples = of.samples;
+    q->draws = of.draws;
     q->pre = of.pre;
     q->post = of.post;
     q->packed.format = of.spec.format;

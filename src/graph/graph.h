@@ -161,6 +161,7 @@ typedef struct nyb_quant {
     nyb_view view;
     uint8_t product; /* the signs of a random mix are those of a product */
     int samples;     /* draws that are averaged in values */
+    int draws;       /* draws, this one among them, that a product takes the mean of */
     bool unmixes;    /* values are in the tensor's own basis again */
     float pre, post;
 } nyb_quant;
@@ -224,7 +225,7 @@ typedef struct nyb_step {
     int n_a;
     nyb_source a[NYB_SAMPLES_MAX], b;
     nyb_operand a_bound[NYB_SAMPLES_MAX], b_bound;
-    const nyb_grouped *a_grouped, *b_grouped;
+    const nyb_grouped *a_grouped[NYB_SAMPLES_MAX], *b_grouped;
     const float *bias;
     bool add;
     bool rounds; /* to bf16 */

@@ -234,7 +234,8 @@ static nyb_operand operand_of(nyb_program *p, const nyb_source *s)
 static void bind_operands(nyb_program *p, nyb_step *s)
 {
     if (s->group) {
-        s->a_grouped = &p->quants[s->a[0].quant].grouped;
+        for (int j = 0; j < s->n_a; j++)
+            s->a_grouped[j] = &p->quants[s->a[j].quant].grouped;
         s->b_grouped = &p->quants[s->b.quant].grouped;
         return;
     }

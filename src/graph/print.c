@@ -189,6 +189,7 @@ size_t nyb_graph_explain_count(const nyb_graph *g)
     return n;
 }
 
+/* n: draws of codes. */
 static void print_source(const nyb_program *p, const nyb_source *s, int n, char text[96])
 {
     int at;
@@ -198,6 +199,7 @@ static void print_source(const nyb_program *p, const nyb_source *s, int n, char 
         return;
     }
     at = nyb_spec_print(&p->quants[s->quant].spec, text, 96);
+    n *= p->quants[s->quant].samples;
     if (n > 1 && at > 0 && at < 88)
         snprintf(text + at, 96 - (size_t)at, " x%d", n);
 }

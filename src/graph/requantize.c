@@ -132,7 +132,7 @@ static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool
                              .signs = &r->signs,
                              .pre = q->pre,
                              .post = q->post,
-                             .state = training ? state->rule : r->untouched.rule};
+                             .state = training && q->sample == 0 ? state->rule : r->untouched.rule};
     r->job.params = nyb_learned_params(g, q, x, training, r->copy, scratch);
     if (!training && q->slot == NYB_SLOT_FWD_X && g->recipe.eval_scale == NYB_EVAL_FROZEN &&
         q->spec.scale->choose && state->started != 0.0f)
@@ -243,7 +243,8 @@ void nyb_run_round(nyb_graph *g, nyb_program *p, const nyb_step *s, bool trainin
     const int stored = q->values >= 0 ? q->values : s->in[1];
     float *values = stored >= 0 ? p->buffers[stored].memory : NULL;
 
-    nyb_run_moments(g, q, real, q->view.rows, q->view.cols, s->args.scratch);
+    if (q->sample == 0) /* else those of the first draw */
+        nyb_run_moments(g, q, real, q->view.rows, q->view.cols, s->args.scratch);
     if (q->from >= 0) {
         float *again = q->groups ? p->buffers[s->in[0]].memory : values;
 

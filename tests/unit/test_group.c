@@ -68,7 +68,7 @@ typedef struct problem {
     nyb_product product;
     nyb_conv_shape s;
     const nyb_format *a, *b;
-    size_t group;
+    size_t group, n_samples; /* of dy: at most 3 */
     scaling how_a, how_b;
     bool bias, add;
     size_t tap, n_taps;  /* DW: taps of a run */
@@ -108,7 +108,9 @@ static long feeds(size_t i, size_t t, size_t stride, size_t pad, size_t n_in)
     return p >= 0 && p < (long)n_in ? p : -2;
 }
 
-static float one_output(const problem *p, const nyb_grouped *a, const nyb_grouped *b, size_t index)
+/* acc and the groups of a sample. */
+static float one_output(const problem *p, const nyb_grouped *a, const nyb_grouped *b, size_t index,
+                        float acc)
 {
     const nyb_conv_shape *s = &p->s;
     const bool dx = p->product == NYB_PRODUCT_DX;
@@ -116,7 +118,6 @@ static float one_output(const problem *p, const nyb_grouped *a, const nyb_groupe
     const size_t width = dx ? s->w : s->ow;
     const size_t channel = index % channels, x = index / channels % width;
     const size_t y = index / channels / width % height, n = index / channels / width / height;
-    float acc = 0;
 
     for (size_t r = 0; r < s->r; r++) {
         for (size_t t = 0; t < s->s; t++) {
@@ -153,21 +154,25 @@ static sizes sizes_of(const problem *p)
 static void oracle(const problem *p, const nyb_grouped *a, const nyb_grouped *b, const float *bias,
                    float *out)
 {
+    const float share = 1.0f / (float)p->n_samples;
+
     const sizes z = sizes_of(p);
     const size_t taps = p->s.r * p->s.s;
     for (size_t i = 0; i < z.out; i++) {
         const size_t tap = i / z.channels % taps;
-        float t, level = b->packed.scale;
+        float t = 0, level = b->packed.scale;
         if (p->product != NYB_PRODUCT_DW) {
-            t = one_output(p, a, b, i);
+            for (size_t k = 0; k < p->n_samples; k++)
+                t = one_output(p, &a[k], b, i, t);
         } else if (tap >= p->tap && tap < p->tap + p->n_taps) {
-            t = add_row(a, (long)(i / z.channels / taps), b,
-                        (tap - p->tap) * z.channels + i % z.channels, 0);
+            for (size_t k = 0; k < p->n_samples; k++)
+                t = add_row(&a[k], (long)(i / z.channels / taps), b,
+                            (tap - p->tap) * z.channels + i % z.channels, t);
             level = p->levels ? p->levels[tap - p->tap] : level;
         } else {
             continue;
         }
-        t = t * ((a->packed.scale * p->a->unit) * (level * p->b->unit));
+        t = t * ((a->packed.scale * p->a->unit) * (level * p->b->unit) * share);
         if (bias)
             t = t + bias[i % z.channels];
         out[i] = p->add ? out[i] + t : t;
@@ -181,9 +186,9 @@ static void print_case(const problem *p, const char *level, size_t threads)
     static const char *const names[] = {"fwd", "dx", "dw"};
     const nyb_conv_shape *s = &p->s;
     printf("%s %s x %s, group %zu, n %zu h %zu w %zu c %zu o %zu r %zu s %zu stride %zu pad %zu "
-           "bias %d add %d, cpu %s, %zu threads\n",
+           "bias %d add %d samples %zu, cpu %s, %zu threads\n",
            names[p->product], p->a->name, p->b->name, p->group, s->n, s->h, s->w, s->c, s->o, s->r,
-           s->s, s->stride, s->pad, p->bias, p->add, level, threads);
+           s->s, s->stride, s->pad, p->bias, p->add, p->n_samples, level, threads);
 }
 
 #define GUARD 64
@@ -193,11 +198,14 @@ static void run_product(const problem *p, nyb_context *context, const nyb_groupe
                         const nyb_grouped *b, const float *bias, const float *former, float *out)
 {
     const size_t n = sizes_of(p).out;
+    const nyb_grouped *samples[3];
     nyb_group_conv *conv;
 
-    assert_int_equal(
-        nyb_group_conv_create(context, p->product, &p->s, p->a, p->b, p->group, &conv, NULL),
-        NYB_OK);
+    for (size_t i = 0; i < p->n_samples; i++)
+        samples[i] = &a[i];
+    assert_int_equal(nyb_group_conv_create(context, p->product, &p->s, p->a, p->b, p->group,
+                                           p->n_samples, &conv, NULL),
+                     NYB_OK);
     const size_t n_scratch = nyb_group_conv_scratch_bytes(conv);
     uint8_t *scratch = nyb_alloc(n_scratch + GUARD);
     float *guarded = nyb_alloc((n + 2 * GUARD) * sizeof(float));
@@ -207,10 +215,10 @@ static void run_product(const problem *p, nyb_context *context, const nyb_groupe
     memset(guarded, 0xa5, (n + 2 * GUARD) * sizeof(float));
     memcpy(guarded + GUARD, former, n * sizeof(float));
     if (p->product == NYB_PRODUCT_DW)
-        nyb_group_conv_run_taps(conv, context, p->tap, p->n_taps, a, b, p->levels, p->add,
+        nyb_group_conv_run_taps(conv, context, p->tap, p->n_taps, samples, b, p->levels, p->add,
                                 guarded + GUARD, scratch);
     else
-        nyb_group_conv_run(conv, context, a, b, bias, p->add, guarded + GUARD, scratch);
+        nyb_group_conv_run(conv, context, samples, b, bias, p->add, guarded + GUARD, scratch);
     for (size_t i = 0; i < GUARD; i++) {
         assert_int_equal(scratch[n_scratch + i], 0xa5);
         assert_int_equal(nyb_bits_of(guarded[i]), 0xa5a5a5a5);
@@ -224,7 +232,7 @@ static void run_product(const problem *p, nyb_context *context, const nyb_groupe
             const nyb_stream stream = {.seed = 7, .role = NYB_RNG_STORE_DX};
             const nyb_stream *const draws = drawn ? &stream : NULL;
 
-            nyb_group_conv_run_half(conv, context, a, b, bias, draws, half, scratch);
+            nyb_group_conv_run_half(conv, context, samples, b, bias, draws, half, scratch);
             for (size_t i = 0; i < n; i++)
                 assert_int_equal(half[i], stored_bf16(out[i], draws, i));
         }
@@ -273,18 +281,22 @@ static void check_problem(problem *p, bool all_threads)
     const sizes z = sizes_of(p);
     float *of_taps = random_floats(p->n_taps);
     p->levels = p->product == NYB_PRODUCT_DW && pick(0, 1) ? of_taps : NULL;
-    nyb_grouped a = make_matrix(p->a, z.a_rows, z.cols, p->group, p->how_a);
+    nyb_grouped a[3];
+    for (size_t i = 0; i < p->n_samples; i++) {
+        a[i] = make_matrix(p->a, z.a_rows, z.cols, p->group, p->how_a);
+        a[i].packed.scale = a->packed.scale;
+    }
     nyb_grouped b = make_matrix(p->b, z.b_rows, z.cols, p->group, p->how_b);
     float *bias = p->bias ? random_floats(z.channels) : NULL;
     float *former = random_floats(z.out), *want = random_floats(z.out), *got = random_floats(z.out);
 
     memcpy(want, former, z.out * sizeof *want);
-    oracle(p, &a, &b, bias, want);
+    oracle(p, a, &b, bias, want);
     for (size_t l = 0; l < LEVELS; l++) {
         for (size_t t = 0; t < (all_threads ? THREADS : 1); t++) {
             if (!contexts[l][t])
                 continue;
-            run_product(p, contexts[l][t], &a, &b, bias, former, got);
+            run_product(p, contexts[l][t], a, &b, bias, former, got);
             for (size_t i = 0; i < z.out; i++) {
                 if (nyb_bits_of(want[i]) == nyb_bits_of(got[i]))
                     continue;
@@ -295,14 +307,15 @@ static void check_problem(problem *p, bool all_threads)
         }
     }
     if (p->how_a != SCALES_ANY && p->how_b != SCALES_ANY && p->s.r * p->s.s == 1 && !p->bias &&
-        !p->add && p->s.stride == 1 && !p->levels)
-        check_exact(p, &a, &b, want);
+        !p->add && p->s.stride == 1 && !p->levels && p->n_samples == 1)
+        check_exact(p, a, &b, want);
     nyb_free(of_taps);
     nyb_free(bias);
     nyb_free(former);
     nyb_free(want);
     nyb_free(got);
-    free_matrix(&a);
+    for (size_t i = 0; i < p->n_samples; i++)
+        free_matrix(&a[i]);
     free_matrix(&b);
 }
 
@@ -343,6 +356,7 @@ static void random_products(nyb_product product)
             .a = nyb_format_find(pair[0]),
             .b = nyb_format_find(pair[1]),
             .group = (size_t)16 << draw() % 3,
+            .n_samples = product == NYB_PRODUCT_FWD ? 1 : 1 + i % 4 % 3,
             .how_a = draw() % 5 ? SCALES_ANY : SCALES_NONE,
             .how_b = draw() % 5 ? SCALES_ANY : SCALES_NONE,
             .bias = product != NYB_PRODUCT_DW && draw() % 2,
@@ -388,6 +402,7 @@ static void linear_layers(void **state)
             .a = nyb_format_find("e2m1"),
             .b = nyb_format_find("int4"),
             .group = (size_t)16 << i / 3 % 3,
+            .n_samples = i % 3 && i % 5 == 0 ? 3 : 1,
             .how_a = draw() % 4 ? SCALES_EXACT : SCALES_NONE,
             .how_b = SCALES_EXACT,
         };
@@ -413,8 +428,13 @@ static void extreme_sums(void **state)
         const size_t group = (size_t)16 << i % 3, rows = 13, cols = 2 * group;
         const nyb_conv_shape s = {
             .n = 1, .h = 1, .w = rows, .c = cols, .o = rows, .r = 1, .s = 1, .stride = 1};
-        const problem p = {
-            .s = s, .a = fa, .b = fb, .group = group, .how_a = SCALES_NONE, .how_b = SCALES_NONE};
+        const problem p = {.s = s,
+                           .a = fa,
+                           .b = fb,
+                           .group = group,
+                           .n_samples = 1,
+                           .how_a = SCALES_NONE,
+                           .how_b = SCALES_NONE};
         nyb_grouped a = make_matrix(fa, rows, cols, group, SCALES_NONE);
         nyb_grouped b = make_matrix(fb, rows, cols, group, SCALES_NONE);
         const float former[13 * 13] = {0};
@@ -448,13 +468,15 @@ static void extreme_sums(void **state)
 
 /* ---- creation ---- */
 
-static nyb_status try_create(nyb_product product, size_t group, const char *a, nyb_error *err)
+static nyb_status try_create(nyb_product product, size_t group, size_t n_samples, const char *a,
+                             nyb_error *err)
 {
     const nyb_conv_shape s = {
         .n = 2, .h = 9, .w = 9, .c = 7, .o = 9, .r = 3, .s = 3, .stride = 2, .pad = 1};
     nyb_group_conv *conv = (nyb_group_conv *)1;
-    const nyb_status status = nyb_group_conv_create(contexts[0][0], product, &s, nyb_format_find(a),
-                                                    nyb_format_find("int4"), group, &conv, err);
+    const nyb_status status =
+        nyb_group_conv_create(contexts[0][0], product, &s, nyb_format_find(a),
+                              nyb_format_find("int4"), group, n_samples, &conv, err);
     assert_true((status == NYB_OK) == (conv != NULL));
     if (conv)
         assert_string_equal(nyb_group_conv_kernel(conv), "ref");
@@ -468,10 +490,13 @@ static void bad_plans_are_refused(void **state)
 
     (void)state;
     for (int product = 0; product < 3; product++) {
-        assert_int_equal(try_create((nyb_product)product, 32, "int4", &err), NYB_OK);
-        assert_int_equal(try_create((nyb_product)product, 8, "int4", &err), NYB_INVALID);
-        assert_int_equal(try_create((nyb_product)product, 48, "int4", &err), NYB_INVALID);
-        assert_int_equal(try_create((nyb_product)product, 16, "f32", &err), NYB_INVALID);
+        assert_int_equal(try_create((nyb_product)product, 32, 1, "int4", &err), NYB_OK);
+        assert_int_equal(try_create((nyb_product)product, 32, 0, "int4", &err), NYB_INVALID);
+        assert_int_equal(try_create((nyb_product)product, 32, 2, "int4", &err),
+                         product == NYB_PRODUCT_FWD ? NYB_INVALID : NYB_OK);
+        assert_int_equal(try_create((nyb_product)product, 8, 1, "int4", &err), NYB_INVALID);
+        assert_int_equal(try_create((nyb_product)product, 48, 1, "int4", &err), NYB_INVALID);
+        assert_int_equal(try_create((nyb_product)product, 16, 1, "f32", &err), NYB_INVALID);
     }
 }
 
@@ -483,7 +508,7 @@ static void creation_survives_every_failed_allocation(void **state)
         for (uint64_t n = 1; status != NYB_OK; n++) {
             assert_true(n < 20);
             nyb_alloc_fail_after(n, false);
-            status = try_create((nyb_product)product, 16, "e3m0", NULL);
+            status = try_create((nyb_product)product, 16, 1, "e3m0", NULL);
             nyb_alloc_fail_after(0, false);
             assert_true(status == NYB_OK || status == NYB_MEMORY);
         }
