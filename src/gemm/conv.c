@@ -68,9 +68,29 @@ int32_t nyb_conv_largest_unit(const nyb_format *f)
     return f->multiples ? largest * f->multiples : largest;
 }
 
-static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine engine,
-                          size_t exact_k)
+/* Whether the s8 engine takes the lines of its operands, if any. */
+static bool takes_lines(const nyb_conv *conv, bool of_images)
 {
+    const nyb_conv_shape *s = &conv->shape;
+
+    switch (conv->product) {
+    case NYB_PRODUCT_FWD:
+        return true;
+    case NYB_PRODUCT_DX:
+        return !conv->lines.b;
+    case NYB_PRODUCT_DW:
+        return (!conv->lines.a && !conv->lines.b) ||
+               (of_images && s->oh * s->ow > 1 && conv->n_samples == 1 && !conv->zero_a &&
+                !conv->zero_b && conv->a->shift == 0 && conv->b->shift == 0);
+    }
+    return false;
+}
+
+static void choose_engine(nyb_conv *conv, const nyb_context *context,
+                          const nyb_conv_options *options, size_t exact_k)
+{
+    const nyb_engine engine = options->engine;
+
     const nyb_format *a = conv->a, *b = conv->b;
     const int32_t max_a = nyb_conv_largest_unit(a), max_b = nyb_conv_largest_unit(b);
     const bool negative = a->is_signed || a->shift > 0;
@@ -78,8 +98,7 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context, nyb_engine
     conv->store = nyb_store_choose(context->cpu);
     conv->mf = engine == NYB_ENGINE_MF;
     conv->s8 = !conv->accum.format && engine != NYB_ENGINE_F32 && nyb_format_is_integer(a) &&
-               nyb_format_is_integer(b) && !(conv->lines.a && conv->product == NYB_PRODUCT_DW) &&
-               !(conv->lines.b && conv->product != NYB_PRODUCT_FWD);
+               nyb_format_is_integer(b) && takes_lines(conv, options->image_lines);
     conv->zero_a = conv->s8 && (conv->zero_a || a->shift > 0);
     conv->zero_b = conv->s8 && (conv->zero_b || b->shift > 0);
     conv->lines.a = conv->s8 && conv->lines.a;
@@ -201,9 +220,12 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
     made->macs = nyb_conv_axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
                  nyb_conv_axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o *
                  r->n_samples;
-    flatten(&s);
     made->shape = s;
-    choose_engine(made, context, o->engine, r->exact_k);
+    choose_engine(made, context, o, r->exact_k);
+    made->dw.by_image =
+        r->product == NYB_PRODUCT_DW && (made->lines.a || made->lines.b); /* on s8 */
+    if (!made->dw.by_image)
+        flatten(&made->shape);
     const nyb_status status = plan(made, context->cpu, err);
     if (status != NYB_OK) {
         nyb_conv_destroy(&made);
@@ -324,7 +346,7 @@ static void run(nyb_conv_job job, const nyb_conv *conv, const nyb_context *conte
         job.scale = job.scale * (1.0f / (float)conv->n_samples);
     if (nyb_conv_lacks(conv))
         nyb_zero_prepare(&job);
-    if (conv->lines.a || conv->lines.b)
+    if (!dw && (conv->lines.a || conv->lines.b))
         nyb_lines_prepare(&job);
     if (conv->accum.format)
         nyb_accum_prepare(&job, b);

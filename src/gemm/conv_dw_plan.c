@@ -130,7 +130,7 @@ static void choose_layout(nyb_dw_s8 *dw, const nyb_conv_shape *s, const nyb_tile
     nyb_dw_s8 best = *dw;
     uint64_t least = UINT64_MAX;
 
-    for (size_t lanes = 1; lanes <= 64 && lanes < 2 * s->n; lanes *= 2) {
+    for (size_t lanes = 1; lanes <= (dw->by_image ? 1 : 64) && lanes < 2 * s->n; lanes *= 2) {
         for (int flat = 0; flat < 2; flat++) {
             lay_out(dw, s, lanes, flat);
             if (lanes > 1 && dw->unit_positions > 2 * POSITIONS)
@@ -232,6 +232,8 @@ static void split(nyb_conv *conv, nyb_dw_s8 *dw)
     dw->round = nyb_max(ROUND / chunk, 2);
     /* A round's sums fit int32. */
     dw->round = nyb_min(dw->round, conv->exact_k / (dw->steps * NYB_TILE_STEP * conv->n_samples));
+    if (dw->by_image)
+        dw->round = nyb_min(dw->round, LANES_MAX / sums);
     dw->round = nyb_min(nyb_max(dw->round, 1), dw->n_chunks);
     dw->n_rounds = nyb_div_up(dw->n_chunks, dw->round);
 
@@ -240,9 +242,9 @@ static void split(nyb_conv *conv, nyb_dw_s8 *dw)
     dw->n_c_groups = nyb_div_up(dw->c_blocks, dw->c_group);
     dw->lanes = nyb_div_up(TASKS, dw->o_blocks * dw->n_c_groups);
     dw->lanes = nyb_min(dw->lanes, nyb_max(LANES_MAX / sums, 1));
-    dw->lanes = nyb_min(dw->lanes, dw->round);
+    dw->lanes = dw->by_image ? dw->round : nyb_min(dw->lanes, dw->round);
 
-    dw->wide = s->n * s->oh * s->ow * conv->n_samples > conv->exact_k;
+    dw->wide = !dw->by_image && s->n * s->oh * s->ow * conv->n_samples > conv->exact_k;
     dw->spill = dw->n_rounds;
     if (dw->wide) {
         const size_t lane = nyb_div_up(dw->round, dw->lanes) * dw->steps * NYB_TILE_STEP;
@@ -264,7 +266,8 @@ nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
     phase_range(s->stride, s->pad, s->h, s->r, s->oh, &dw->i_first, &dw->i_count);
     phase_range(s->stride, s->pad, s->w, s->s, s->ow, &dw->j_first, &dw->j_count);
     choose_layout(dw, s, conv->tile);
-    dw->units = nyb_min(nyb_max(POSITIONS / dw->unit_positions, 1), dw->n_units);
+    dw->units =
+        dw->by_image ? dw->bands : nyb_min(nyb_max(POSITIONS / dw->unit_positions, 1), dw->n_units);
     NYB_TRY(plan_steps(dw, s, err));
     if (dw->steps * NYB_TILE_STEP * conv->n_samples > conv->exact_k) {
         return nyb_fail(err, NYB_LIMIT, "%zu samples of a chunk of %zu pixels exceed int32",
@@ -279,12 +282,12 @@ nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
     conv->worker_bytes = dw->pack_bytes;
     conv->shared_bytes = dw->round * (dw->b_bytes + conv->n_samples * dw->a_bytes);
     conv->shared_bytes = nyb_round_up(conv->shared_bytes, NYB_ALIGN);
-    dw->local = dw->lanes == 1 && dw->n_rounds == 1 && !dw->wide;
+    dw->local = dw->lanes == 1 && dw->n_rounds == 1 && !dw->wide && !dw->by_image;
     if (dw->local)
         conv->worker_bytes =
             nyb_max(dw->pack_bytes, dw->c_group * s->r * s->s * NYB_TILE_BLOCK * 4);
     else
-        conv->shared_bytes += dw->lanes * dw->sums_bytes * (dw->wide ? 3 : 1);
+        conv->shared_bytes += (dw->lanes * (dw->wide ? 3 : 1) + dw->by_image) * dw->sums_bytes;
     nyb_zero_plan_dw(conv);
     return NYB_OK;
 }

@@ -255,25 +255,35 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
 
 /* ---- results ---- */
 
+/* Where 32 x 32 weights of a tap go; rows: memory for their rows. */
+static nyb_store_args store_of(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
+                               void *rows[NYB_TILE_ROWS])
+{
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
+    const nyb_store_args args = {.rows = nyb_min(NYB_TILE_ROWS, s->o - o),
+                                 .n_valid = nyb_min(NYB_TILE_COLS, s->c - c),
+                                 .add = job->add,
+                                 .out = rows};
+
+    for (size_t m = 0; m < args.rows; m++)
+        rows[m] = (float *)job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
+    return args;
+}
+
 /* Adds the lanes of one tap to the first's sums and writes its 32 x 32 weights. */
 static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
                        int32_t *sum)
 {
     const nyb_conv *conv = job->conv;
     const nyb_dw_s8 *dw = &conv->dw;
-    const nyb_conv_shape *s = &conv->shape;
     const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
     const size_t n = conv->n_samples;
     const float mean = 1.0f / (float)n;
     void *rows[NYB_TILE_ROWS];
-    nyb_store_args args = {.rows = nyb_min(NYB_TILE_ROWS, s->o - o),
-                           .n_valid = nyb_min(NYB_TILE_COLS, s->c - c),
-                           .scale = mean,
-                           .add = job->add,
-                           .out = rows};
+    nyb_store_args args = store_of(job, o_block, c_block, tap, rows);
 
-    for (size_t m = 0; m < args.rows; m++)
-        rows[m] = (float *)job->out + ((o + m) * s->r * s->s + tap) * s->c + c;
+    args.scale = mean;
     const bool lacks = nyb_conv_lacks(conv);
     const int64_t *lack_rows = lacks ? nyb_zero_rows(job, tap) + o : NULL;
     const int64_t *lack_cols = lacks ? nyb_zero_cols(job, tap) + c : NULL;
@@ -331,6 +341,45 @@ static void finish_task(void *arg, size_t task, size_t worker)
     finish_block(job, o_block, c_block, sums_at(job, 0, o_block, c_block));
 }
 
+/* ---- images with lines ---- */
+
+static float line_scale(const nyb_packed *p, size_t row)
+{
+    return p->lines ? nyb_packed_line(p, row)->scale : 1.0f;
+}
+
+/* The images of a round to the sums of all; after the last round these are the weights. */
+static void join_task(void *arg, size_t task, size_t worker)
+{
+    const nyb_conv_job *job = arg;
+    const nyb_conv_shape *s = &job->conv->shape;
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const size_t o_block = task / dw->c_blocks, c_block = task % dw->c_blocks;
+    const size_t first = job->round * dw->round, taps = s->r * s->s;
+    const size_t n_images = nyb_min(dw->round, dw->n_chunks - first);
+    float *total = (float *)sums_at(job, dw->lanes, o_block, c_block);
+
+    (void)worker;
+    if (first == 0)
+        memset(total, 0, taps * NYB_TILE_BLOCK * sizeof *total);
+    for (size_t lane = 0; lane < n_images; lane++) {
+        const size_t image = first + lane;
+        const int32_t *sums = sums_at(job, lane, o_block, c_block);
+        const float scale = line_scale(job->a->packed, image * s->oh * s->ow) *
+                            line_scale(job->b->packed, image * s->h * s->w);
+
+        for (size_t i = 0; i < taps * NYB_TILE_BLOCK; i++)
+            total[i] = total[i] + (float)sums[i] * scale;
+    }
+    for (size_t tap = 0; first + n_images == dw->n_chunks && tap < taps; tap++) {
+        void *rows[NYB_TILE_ROWS];
+        nyb_store_args args = store_of(job, o_block, c_block, tap, rows);
+
+        args.scale = job->scale;
+        job->conv->store->of_float(total + tap * NYB_TILE_BLOCK, &args);
+    }
+}
+
 /* ---- sums ---- */
 
 /* int64 += int32, for a task's blocks; the first time, =. */
@@ -353,11 +402,11 @@ static void sum_task(void *arg, size_t task, size_t worker)
     const size_t first = job->round * dw->round;
     const size_t end = nyb_min(first + dw->round, dw->n_chunks);
     const size_t c_sums = job->conv->shape.r * job->conv->shape.s * NYB_TILE_BLOCK;
-    const bool fresh = job->round % dw->spill == 0;
+    const bool fresh = dw->by_image || job->round % dw->spill == 0;
     int32_t *sums =
         dw->local ? (int32_t *)nyb_job_worker(job, worker) : sums_at(job, lane, o_block, c_first);
 
-    for (size_t c = c_first; fresh && job->round > 0 && c < c_end; c++)
+    for (size_t c = c_first; fresh && !dw->by_image && job->round > 0 && c < c_end; c++)
         spill(job, lane, o_block, c, job->round > dw->spill);
     if (fresh && first + lane >= end)
         memset(sums, 0, (c_end - c_first) * c_sums * sizeof *sums);
@@ -367,7 +416,7 @@ static void sum_task(void *arg, size_t task, size_t worker)
             int32_t *to = sums + (c - c_first) * c_sums;
             sum_blocks(job, chunk, o_block, c, !(fresh && chunk == first + lane), to);
             /* One lane: the last chunk completes the sums, while they are in cache. */
-            if (dw->lanes == 1 && chunk + 1 == dw->n_chunks)
+            if (dw->lanes == 1 && !dw->by_image && chunk + 1 == dw->n_chunks)
                 finish_block(job, o_block, c, to);
         }
     }
@@ -383,7 +432,9 @@ void nyb_dw_s8_run(nyb_conv_job *job)
         const size_t n = nyb_min(dw->round, dw->n_chunks - job->round * dw->round);
         nyb_pool_run(job->pool, pack_task, job, n * kinds);
         nyb_pool_run(job->pool, sum_task, job, dw->o_blocks * dw->lanes * dw->n_c_groups);
+        if (dw->by_image)
+            nyb_pool_run(job->pool, join_task, job, dw->o_blocks * dw->c_blocks);
     }
-    if (dw->lanes > 1)
+    if (dw->lanes > 1 && !dw->by_image)
         nyb_pool_run(job->pool, finish_task, job, dw->o_blocks * dw->c_blocks);
 }

@@ -160,8 +160,10 @@ typedef struct nyb_dw_s8 {
     size_t lda, steps, sums, panel_bytes;    /* sums: offset of the column sums in a panel */
     size_t o_blocks, c_blocks, c_group, n_c_groups;
     bool wide;
-    bool local;                /* sums live in a task's own memory: one lane, one round */
-    size_t spill;              /* wide: rounds between two spills to int64 */
+    bool local;    /* sums live in a task's own memory: one lane, one round */
+    bool by_image; /* a chunk is an image, and has a lane of a round for itself; behind them lie the
+                      float sums of all images */
+    size_t spill;  /* wide: rounds between two spills to int64 */
     uint32_t *list;            /* [taps + 1] where each tap's begins in a_step and b_step */
     uint32_t *a_step, *b_step; /* as nyb_tile_s8_args; of all units of a chunk, as many of each */
     uint8_t *valid;            /* [steps] as nyb_tile_s8_args */

@@ -82,8 +82,9 @@ nyb_source nyb_build_order(nyb_builder *b, int layer, nyb_slot slot, const nyb_w
  * among them, or has lines: codes as well, if the other operand is one, too. */
 bool nyb_build_rounds_units(const nyb_row *row, nyb_slot slot);
 /* Whether the codes of a row's tensor are worth what a line says (packed.h), which a product can
- * take: of x and dy, each sample's or that of all, with or without offset; of w, each filter's,
- * without, in the forward product. dy's samples may be reflected: dX takes that back. */
+ * take: of x and dy, each sample's or that of all, with or without offset, in dW each sample's,
+ * without; of w, each filter's, without, in the forward product. dy's samples may be reflected: dX
+ * takes that back. */
 bool nyb_build_has_lines(const nyb_row *row, nyb_slot slot);
 /* Whether a row's tensor is packed codes of one scale that a grouped product may take. */
 bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot);

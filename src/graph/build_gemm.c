@@ -48,6 +48,17 @@ static bool has_lines(const nyb_builder *b, const nyb_source *s)
     return s->quant >= 0 && b->p->quants[s->quant].lines >= 0;
 }
 
+/* Whether dW's operands may have lines that its images' sums are multiplied by: those of samples
+ * that are images, without offset. */
+static bool has_image_lines(const nyb_builder *b, const nyb_source *s)
+{
+    const nyb_quant *q = s->quant >= 0 ? &b->p->quants[s->quant] : NULL;
+
+    return !q || q->lines < 0 ||
+           (q->spec.group == NYB_GROUP_ROW && !q->spec.scale->affine && q->reflects < 0 &&
+            !b->g->model->layers[q->layer].op->of_rows);
+}
+
 /* The recipe's engine; mf only where it has the product, and does not add up in an accumulator of
  * its own. */
 static nyb_conv_options product_options(const nyb_builder *b, nyb_product product,
@@ -60,6 +71,7 @@ static nyb_conv_options product_options(const nyb_builder *b, nyb_product produc
                                 .lines_a = has_lines(b, a),
                                 .lines_b = has_lines(b, second)};
 
+    options.image_lines = has_image_lines(b, a) && has_image_lines(b, second);
     if (options.engine == NYB_ENGINE_MF &&
         (!nyb_accum_is_exact(options.accum) || options.lines_a || options.lines_b ||
          !nyb_mf_can(source_format(b, a), source_format(b, second))))
@@ -121,9 +133,14 @@ static bool is_units(const nyb_row *row, nyb_slot slot)
 static bool product_packs(const nyb_builder *b, int layer, nyb_product product, const nyb_row *rows)
 {
     const nyb_slot slot = (nyb_slot)(2 * product);
+    const nyb_op *op = b->g->model->layers[layer].op;
+    const bool lines =
+        nyb_build_has_lines(&rows[slot], slot) || nyb_build_has_lines(&rows[slot + 1], slot + 1);
 
-    return sums_integers(b, product) && !b->g->model->layers[layer].op->depthwise &&
-           is_units(&rows[slot], slot) && is_units(&rows[slot + 1], slot + 1);
+    /* A sample of a linear layer is one term of dW's sums: lines are for groups of them. */
+    return sums_integers(b, product) && !op->depthwise &&
+           !(product == NYB_PRODUCT_DW && op->of_rows && lines) && is_units(&rows[slot], slot) &&
+           is_units(&rows[slot + 1], slot + 1);
 }
 
 /* How many draws of its first operand a product takes the mean of. */

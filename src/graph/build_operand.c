@@ -374,11 +374,13 @@ bool nyb_build_has_lines(const nyb_row *row, nyb_slot slot)
 {
     const nyb_spec *s = &row->spec;
 
+    if (nyb_row_is_f32(row))
+        return false;
     if (s->mix == NYB_MIX_HOUSEHOLDER)
         return slot == NYB_SLOT_DGRAD_DY;
     if (s->mix != NYB_MIX_NONE)
         return false;
-    if (slot == NYB_SLOT_FWD_W)
+    if (slot == NYB_SLOT_FWD_W || slot == NYB_SLOT_WGRAD_DY || slot == NYB_SLOT_WGRAD_X)
         return s->group == NYB_GROUP_ROW && !s->scale->affine;
     return (slot == NYB_SLOT_FWD_X || slot == NYB_SLOT_DGRAD_DY) &&
            (s->group == NYB_GROUP_ROW ||

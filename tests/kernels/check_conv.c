@@ -18,7 +18,7 @@ typedef struct product {
     size_t n_samples;
     bool bias, add;
     bool zero_a, zero_b; /* some integer stands for 0 */
-    bool lines_a, lines_b;
+    bool lines_a, lines_b, image_lines;
 } product;
 
 static size_t one_of(ck *c, const size_t *choices, size_t n)
@@ -33,7 +33,7 @@ static void random_product(ck *c, engine which, product *p)
                                              "int8", "uint8", "int4f", "int8f", "odd2"};
     nyb_conv_shape *s = &p->shape;
 
-    p->zero_a = p->zero_b = p->lines_a = p->lines_b = false;
+    p->zero_a = p->zero_b = p->lines_a = p->lines_b = p->image_lines = false;
     p->kind = (nyb_product)ck_range(c, 0, 2);
     do {
         *s = (nyb_conv_shape){.n = ck_range(c, 1, 9), .h = ck_range(c, 1, 12)};
@@ -54,6 +54,8 @@ static void random_product(ck *c, engine which, product *p)
         p->zero_b = p->b->grid == NYB_GRID_INT && !ck_range(c, 0, 3);
         p->lines_a = p->kind != NYB_PRODUCT_DW && !ck_range(c, 0, 3);
         p->lines_b = p->kind == NYB_PRODUCT_FWD && !ck_range(c, 0, 3);
+        p->image_lines = p->kind == NYB_PRODUCT_DW && !ck_range(c, 0, 3);
+        p->lines_a |= p->image_lines;
         break;
     case F32:
         p->a = &nyb_format_f32;
@@ -66,6 +68,8 @@ static void random_product(ck *c, engine which, product *p)
     }
     const bool draws = p->kind == NYB_PRODUCT_DX && which != F32 && !p->lines_a;
     p->n_samples = p->kind == NYB_PRODUCT_DW || draws ? ck_range(c, 1, 3) : 1;
+    if (p->image_lines)
+        p->n_samples = 1;
     p->bias = p->kind == NYB_PRODUCT_FWD && ck_range(c, 0, 1);
     p->add = ck_range(c, 0, 1);
 }
@@ -127,7 +131,8 @@ static bool run(ck *c, uint32_t cpu, nyb_engine asked, const product *p, const n
                                       .zero_a = p->zero_a,
                                       .zero_b = p->zero_b,
                                       .lines_a = p->lines_a,
-                                      .lines_b = p->lines_b};
+                                      .lines_b = p->lines_b,
+                                      .image_lines = p->image_lines};
     nyb_conv *conv;
 
     if (nyb_conv_create_with(&context, p->kind, &p->shape, p->a, p->b, p->n_samples, &options,
@@ -179,7 +184,8 @@ static void check_case(ck *c, engine which, uint32_t cpu)
     const nyb_operand b =
         random_operand(c, p.b, p.zero_b, p.kind == NYB_PRODUCT_DW ? x : w, s->c, 0.11f, &packed[3]);
     if (p.lines_a)
-        random_lines(c, (fwd ? x : y) / (ck_range(c, 0, 1) ? s->n : 1), true, &packed[0]);
+        random_lines(c, (fwd ? x : y) / (p.image_lines || ck_range(c, 0, 1) ? s->n : 1),
+                     !p.image_lines, &packed[0]);
     if (p.lines_b)
         random_lines(c, s->r * s->s, false, &packed[3]);
     float *want = ck_guard(c, n_out * sizeof *want, true);

@@ -104,6 +104,7 @@ typedef struct problem {
     size_t n_samples, exact_k;
     bool bias, add;
     bool zero_a, zero_b, lines_a, lines_b;
+    bool image_lines; /* DW: of images, without offsets */
 } problem;
 
 typedef struct sizes {
@@ -251,6 +252,30 @@ static float one_dw(const problem *p, const operand *dy, const operand *x, size_
     return p->n_samples > 1 ? total * mean : total;
 }
 
+/* The same of images with lines, on units: each image's exact sum, then times what its lines say.
+ */
+static float one_dw_of_lines(const problem *p, const operand *dy, const operand *x, size_t index,
+                             float scale)
+{
+    const nyb_conv_shape *s = &p->s;
+    const size_t c = index % s->c, t = index / s->c % s->s, r = index / s->c / s->s % s->r;
+    const size_t o = index / s->c / s->s / s->r, n_k = s->oh * s->ow;
+    float total = 0;
+
+    for (size_t image = 0; image < s->n; image++) {
+        dot sum = {.s8 = true};
+        float of_image = 1;
+
+        sum_dw(p, dy->values, x->values, o, r, t, c, image * n_k, n_k, &sum);
+        if (dy->packed.lines)
+            of_image *= nyb_packed_line(&dy->packed, image * n_k)->scale;
+        if (x->packed.lines)
+            of_image *= nyb_packed_line(&x->packed, image * s->h * s->w)->scale;
+        total = total + (float)sum.exact * of_image;
+    }
+    return total * scale;
+}
+
 static void sum_pixel(const problem *p, const float *a, const float *b, size_t i, dot *sum)
 {
     const nyb_conv_shape *s = &p->s;
@@ -302,7 +327,9 @@ static void oracle(const problem *p, const operand *a, const operand *b, bool s8
     for (size_t i = 0; i < n; i++) {
         dot sum = {.s8 = s8};
         if (p->product == NYB_PRODUCT_DW) {
-            const float t = one_dw(p, a, b, i, s8, scale);
+            const bool lines = s8 && (a->packed.lines || b->packed.lines);
+            const float t =
+                lines ? one_dw_of_lines(p, a, b, i, scale) : one_dw(p, a, b, i, s8, scale);
             out[i] = p->add ? former[i] + t : t;
             continue;
         }
@@ -336,8 +363,11 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
                         const float *bias, const float *former, float *out)
 {
     const size_t n = sizes_of(p).out;
-    const nyb_conv_options options = {
-        .zero_a = p->zero_a, .zero_b = p->zero_b, .lines_a = p->lines_a, .lines_b = p->lines_b};
+    const nyb_conv_options options = {.zero_a = p->zero_a,
+                                      .zero_b = p->zero_b,
+                                      .lines_a = p->lines_a,
+                                      .lines_b = p->lines_b,
+                                      .image_lines = p->image_lines};
     nyb_operand args[4];
     nyb_conv *conv;
 
@@ -392,9 +422,14 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
 /* Whether the s8 engine takes a problem. */
 static bool on_s8(const problem *p)
 {
-    return nyb_format_is_integer(p->a) && nyb_format_is_integer(p->b) &&
-           !(p->lines_a && p->product == NYB_PRODUCT_DW) &&
-           !(p->lines_b && p->product != NYB_PRODUCT_FWD);
+    const bool of_images = p->image_lines && p->s.oh * p->s.ow > 1 && p->n_samples == 1 &&
+                           !p->zero_a && !p->zero_b && !p->a->shift && !p->b->shift;
+
+    if (!nyb_format_is_integer(p->a) || !nyb_format_is_integer(p->b))
+        return false;
+    if (p->product == NYB_PRODUCT_DW)
+        return (!p->lines_a && !p->lines_b) || of_images;
+    return !p->lines_b || p->product == NYB_PRODUCT_FWD;
 }
 
 /* Rows of one line of a: of an image or all; 1x1: of any part. */
@@ -433,12 +468,14 @@ static void check_problem(problem *p, bool every_thread, bool extreme)
         if (p->product == NYB_PRODUCT_DX)
             move_zero(&a[i], a[0].packed.zero);
         if (p->lines_a)
-            add_lines(&a[i], line_rows_of(p, z.a_rows), true);
+            add_lines(&a[i], p->image_lines ? z.a_rows / p->s.n : line_rows_of(p, z.a_rows),
+                      !p->image_lines);
         if (!s8)
             scale_values(&a[i]);
     }
     if (p->lines_b)
-        add_lines(&b, p->product == NYB_PRODUCT_DW ? z.b_rows / p->s.n : p->s.r * p->s.s, !s8);
+        add_lines(&b, p->product == NYB_PRODUCT_DW ? z.b_rows / p->s.n : p->s.r * p->s.s,
+                  !s8 && !p->image_lines);
     if (!s8)
         scale_values(&b);
     for (size_t i = 0; i < z.out; i++)

@@ -157,6 +157,51 @@ static void lines(void **state)
     }
 }
 
+/* Scales of images inside dW's sum: as many images as lanes hold, more, and large ones. */
+static void images_with_lines(void **state)
+{
+    (void)state;
+    seed = 14;
+    for (size_t i = 0; i < 60; i++) {
+        const size_t kernel = 1 + i % 4, stride = pick(1, 3);
+        problem p = {.product = NYB_PRODUCT_DW,
+                     .s = random_shape(kernel, kernel, stride, pick(0, kernel - 1), 200000),
+                     .a = format((i % 2 ? bwd_pairs : fwd_pairs)[i % 5][0]),
+                     .b = format((i % 2 ? bwd_pairs : fwd_pairs)[i % 5][1]),
+                     .n_samples = i % 9 == 8 ? 2 : 1,
+                     .add = draw() % 2,
+                     .lines_a = i % 3 != 0,
+                     .lines_b = i % 3 != 1,
+                     .zero_b = i % 10 == 9 && i % 3 == 1,
+                     .image_lines = true};
+
+        if (i % 6 == 5)
+            p.s = (nyb_conv_shape){.n = pick(100, 300),
+                                   .h = 3,
+                                   .w = 2,
+                                   .c = 5,
+                                   .o = 3,
+                                   .r = 2,
+                                   .s = 2,
+                                   .stride = 1,
+                                   .pad = 1};
+        if (i % 30 == 6)
+            p.s = (nyb_conv_shape){.n = 3,
+                                   .h = 70,
+                                   .w = 81,
+                                   .c = 3,
+                                   .o = 2,
+                                   .r = kernel,
+                                   .s = kernel,
+                                   .stride = stride,
+                                   .pad = 0};
+        if (i % 30 == 10)
+            p.s = (nyb_conv_shape){
+                .n = 9, .h = 3, .w = 3, .c = 150, .o = 130, .r = 3, .s = 3, .stride = 1, .pad = 1};
+        check_problem(&p, i % 4 == 0, draw() % 8 == 0);
+    }
+}
+
 /* Codes of f32 products, too. */
 static void other_zeros_in_f32(void **state)
 {
@@ -637,6 +682,7 @@ int main(void)
         cmocka_unit_test(few_rows),
         cmocka_unit_test(long_chains),
         cmocka_unit_test(k_split),
+        cmocka_unit_test(images_with_lines),
         cmocka_unit_test(k_split_for_real),
         cmocka_unit_test(zeros_split_for_real),
         cmocka_unit_test(zeros_of_long_rows),
