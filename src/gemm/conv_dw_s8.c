@@ -1,6 +1,10 @@
 /* DW in exact integers: sums over pixels, dy transposed against panels of x, taps as offsets. */
 #include "gemm/conv_impl.h"
 
+/* Blocks of 32 columns that are written together: rows of weights often lie a multiple of 4 KB
+ * apart, in one set of the L1 cache. */
+#define WRITTEN 4
+
 /* Scratch: [round] of (B panels, A of each sample), then int32 sums, then int64 sums. */
 static uint8_t *chunk_at(const nyb_conv_job *job, size_t chunk)
 {
@@ -255,14 +259,14 @@ static void sum_blocks(const nyb_conv_job *job, size_t chunk, size_t o_block, si
 
 /* ---- results ---- */
 
-/* Where 32 x 32 weights of a tap go; rows: memory for their rows. */
-static nyb_store_args store_of(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
-                               void *rows[NYB_TILE_ROWS])
+/* Where the weights of n blocks of a tap go; rows: memory for their rows. */
+static nyb_store_args store_of(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t n,
+                               size_t tap, void *rows[NYB_TILE_ROWS])
 {
     const nyb_conv_shape *s = &job->conv->shape;
     const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
     const nyb_store_args args = {.rows = nyb_min(NYB_TILE_ROWS, s->o - o),
-                                 .n_valid = nyb_min(NYB_TILE_COLS, s->c - c),
+                                 .n_valid = nyb_min(n * NYB_TILE_COLS, s->c - c),
                                  .add = job->add,
                                  .out = rows};
 
@@ -271,43 +275,54 @@ static nyb_store_args store_of(const nyb_conv_job *job, size_t o_block, size_t c
     return args;
 }
 
-/* Adds the lanes of one tap to the first's sums and writes its 32 x 32 weights. */
-static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
+/* What all sums of a block of a tap lack: row m, column n: rows[m] + cols[n]; NULL: nothing. */
+typedef struct lack {
+    const int64_t *rows, *cols;
+} lack;
+
+static lack lack_of(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap)
+{
+    if (!nyb_conv_lacks(job->conv))
+        return (lack){NULL, NULL};
+    return (lack){nyb_zero_rows(job, tap) + o_block * NYB_TILE_ROWS,
+                  nyb_zero_cols(job, tap) + c_block * NYB_TILE_COLS};
+}
+
+/* Completes the first lane's sums of a block of a tap, in int32. Rows and columns that there are
+ * not hold anything: unsigned, so that their sums may wrap. */
+static void join_lanes(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
                        int32_t *sum)
 {
-    const nyb_conv *conv = job->conv;
-    const nyb_dw_s8 *dw = &conv->dw;
-    const size_t o = o_block * NYB_TILE_ROWS, c = c_block * NYB_TILE_COLS;
-    const size_t n = conv->n_samples;
-    const float mean = 1.0f / (float)n;
-    void *rows[NYB_TILE_ROWS];
-    nyb_store_args args = store_of(job, o_block, c_block, tap, rows);
+    const nyb_conv_shape *s = &job->conv->shape;
+    const size_t n_rows = nyb_min(NYB_TILE_ROWS, s->o - o_block * NYB_TILE_ROWS);
+    const size_t n_cols = nyb_min(NYB_TILE_COLS, s->c - c_block * NYB_TILE_COLS);
+    const lack l = lack_of(job, o_block, c_block, tap);
 
-    args.scale = mean;
-    const bool lacks = nyb_conv_lacks(conv);
-    const int64_t *lack_rows = lacks ? nyb_zero_rows(job, tap) + o : NULL;
-    const int64_t *lack_cols = lacks ? nyb_zero_cols(job, tap) + c : NULL;
-    if (!dw->wide && (n & (n - 1)) == 0) {
-        for (size_t m = 0; lacks && m < args.rows; m++)
-            for (size_t j = 0; j < args.n_valid; j++) {
-                int32_t *to = &sum[m * NYB_TILE_COLS + j];
-                *to = (int32_t)((uint32_t)*to + (uint32_t)(uint64_t)lack_rows[m] +
-                                (uint32_t)(uint64_t)lack_cols[j]);
-            }
-        for (size_t lane = 1; lane < dw->lanes; lane++) {
-            const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK;
-            /* Rows past args.rows hold anything: unsigned, so that their sums may wrap. */
-            for (size_t i = 0; i < NYB_TILE_BLOCK; i++)
-                sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)other[i]);
+    for (size_t m = 0; l.rows && m < n_rows; m++)
+        for (size_t j = 0; j < n_cols; j++) {
+            int32_t *to = &sum[m * NYB_TILE_COLS + j];
+            *to = (int32_t)((uint32_t)*to + (uint32_t)(uint64_t)l.rows[m] +
+                            (uint32_t)(uint64_t)l.cols[j]);
         }
-        /* A power of two scales without rounding, so one factor gives the same bits. */
-        args.scale = job->scale * mean;
-        conv->store->of_int(sum, &args);
-        return;
+    for (size_t lane = 1; lane < job->conv->dw.lanes; lane++) {
+        const int32_t *other = sums_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK;
+        for (size_t i = 0; i < NYB_TILE_BLOCK; i++)
+            sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)other[i]);
     }
+}
+
+/* The same in int64, and what int32 has no room or a single factor no precision for. */
+static void finish_wide(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t tap,
+                        const int32_t *sum)
+{
+    const nyb_dw_s8 *dw = &job->conv->dw;
+    const lack l = lack_of(job, o_block, c_block, tap);
+    const bool spilled = dw->wide && dw->n_rounds > dw->spill;
     int64_t total[NYB_TILE_BLOCK] = {0};
     float scaled[NYB_TILE_BLOCK];
-    const bool spilled = dw->wide && dw->n_rounds > dw->spill;
+    void *rows[NYB_TILE_ROWS];
+    nyb_store_args args = store_of(job, o_block, c_block, 1, tap, rows);
+
     for (size_t lane = 0; lane < dw->lanes; lane++) {
         const int32_t *last =
             lane == 0 ? sum : sums_at(job, lane, o_block, c_block) + tap * NYB_TILE_BLOCK;
@@ -318,18 +333,39 @@ static void finish_tap(const nyb_conv_job *job, size_t o_block, size_t c_block, 
         for (size_t i = 0; wide && i < NYB_TILE_BLOCK; i++)
             total[i] += wide[i];
     }
-    for (size_t m = 0; lacks && m < args.rows; m++)
+    for (size_t m = 0; l.rows && m < args.rows; m++)
         for (size_t j = 0; j < args.n_valid; j++)
-            total[m * NYB_TILE_COLS + j] += lack_rows[m] + lack_cols[j];
+            total[m * NYB_TILE_COLS + j] += l.rows[m] + l.cols[j];
     for (size_t i = 0; i < args.rows * NYB_TILE_COLS; i++)
         scaled[i] = (float)total[i] * job->scale;
-    conv->store->of_float(scaled, &args);
+    args.scale = 1.0f / (float)job->conv->n_samples;
+    job->conv->store->of_float(scaled, &args);
 }
 
-static void finish_block(const nyb_conv_job *job, size_t o_block, size_t c_block, int32_t *sums)
+/* All lanes of n blocks to weights; sums: of the first lane, of each block all taps. */
+static void finish_blocks(const nyb_conv_job *job, size_t o_block, size_t c_block, size_t n,
+                          int32_t *sums)
 {
-    for (size_t tap = 0; tap < job->conv->shape.r * job->conv->shape.s; tap++)
-        finish_tap(job, o_block, c_block, tap, sums + tap * NYB_TILE_BLOCK);
+    const nyb_conv *conv = job->conv;
+    const size_t taps = conv->shape.r * conv->shape.s, block = taps * NYB_TILE_BLOCK;
+    /* A power of two scales without rounding, so one factor gives the same bits. */
+    const bool is_power = (conv->n_samples & (conv->n_samples - 1)) == 0;
+
+    for (size_t tap = 0; tap < taps; tap++, sums += NYB_TILE_BLOCK) {
+        void *rows[NYB_TILE_ROWS];
+
+        if (conv->dw.wide || !is_power) {
+            for (size_t i = 0; i < n; i++)
+                finish_wide(job, o_block, c_block + i, tap, sums + i * block);
+            continue;
+        }
+        for (size_t i = 0; i < n; i++)
+            join_lanes(job, o_block, c_block + i, tap, sums + i * block);
+        nyb_store_args args = store_of(job, o_block, c_block, n, tap, rows);
+        args.step = block;
+        args.scale = job->scale * (1.0f / (float)conv->n_samples);
+        conv->store->of_int(sums, &args);
+    }
 }
 
 static void finish_task(void *arg, size_t task, size_t worker)
@@ -338,7 +374,7 @@ static void finish_task(void *arg, size_t task, size_t worker)
     const size_t o_block = task / job->conv->dw.c_blocks, c_block = task % job->conv->dw.c_blocks;
 
     (void)worker;
-    finish_block(job, o_block, c_block, sums_at(job, 0, o_block, c_block));
+    finish_blocks(job, o_block, c_block, 1, sums_at(job, 0, o_block, c_block));
 }
 
 /* ---- images with lines ---- */
@@ -373,7 +409,7 @@ static void join_task(void *arg, size_t task, size_t worker)
     }
     for (size_t tap = 0; first + n_images == dw->n_chunks && tap < taps; tap++) {
         void *rows[NYB_TILE_ROWS];
-        nyb_store_args args = store_of(job, o_block, c_block, tap, rows);
+        nyb_store_args args = store_of(job, o_block, c_block, 1, tap, rows);
 
         args.scale = job->scale;
         job->conv->store->of_float(total + tap * NYB_TILE_BLOCK, &args);
@@ -402,6 +438,7 @@ static void sum_task(void *arg, size_t task, size_t worker)
     const size_t first = job->round * dw->round;
     const size_t end = nyb_min(first + dw->round, dw->n_chunks);
     const size_t c_sums = job->conv->shape.r * job->conv->shape.s * NYB_TILE_BLOCK;
+    const size_t at_once = c_sums > NYB_TILE_BLOCK ? 1 : WRITTEN;
     const bool fresh = dw->by_image || job->round % dw->spill == 0;
     int32_t *sums =
         dw->local ? (int32_t *)nyb_job_worker(job, worker) : sums_at(job, lane, o_block, c_first);
@@ -416,8 +453,10 @@ static void sum_task(void *arg, size_t task, size_t worker)
             int32_t *to = sums + (c - c_first) * c_sums;
             sum_blocks(job, chunk, o_block, c, !(fresh && chunk == first + lane), to);
             /* One lane: the last chunk completes the sums, while they are in cache. */
-            if (dw->lanes == 1 && !dw->by_image && chunk + 1 == dw->n_chunks)
-                finish_block(job, o_block, c, to);
+            const size_t n = (c - c_first) % at_once + 1;
+            if (dw->lanes == 1 && !dw->by_image && chunk + 1 == dw->n_chunks &&
+                (n == at_once || c + 1 == c_end))
+                finish_blocks(job, o_block, c + 1 - n, n, to - (n - 1) * c_sums);
         }
     }
     job->conv->tile->end();

@@ -17,6 +17,7 @@ typedef struct nyb_store_lines {
  * t = sum * scale; if bias: t = t + bias[n]; if add: t = out + t; out = t, each rounded to f32. */
 typedef struct nyb_store_args {
     size_t rows, n_valid; /* 1..32 each; sums of other columns may hold anything */
+    size_t step;          /* f32: n_valid may be more; from sums of 32 columns to the next 32's */
     float scale;
     const nyb_store_lines *lines; /* NULL, or what makes t instead of scale */
     const float *bias;            /* [n_valid] or NULL */

@@ -24,6 +24,12 @@ static ALWAYS_INLINE void store_lanes(vec sums, const nyb_store_args *args, size
                  draws ? draws + col : NULL, nyb_store_at(args->out[m], args->half, col), n);
 }
 
+/* Where the sums of columns col .. col + 15 of a row are. */
+static ALWAYS_INLINE size_t sums_of(const nyb_store_args *args, size_t col)
+{
+    return col / NYB_TILE_COLS * args->step + col % NYB_TILE_COLS;
+}
+
 static ALWAYS_INLINE const uint16_t *row_draws(const nyb_store_args *args, const void *row,
                                                uint16_t room[LANES_ROOM])
 {
@@ -45,8 +51,9 @@ static ALWAYS_INLINE const uint16_t *row_draws(const nyb_store_args *args, const
                 continue;                                                                          \
             const uint16_t *const draws = drawn ? row_draws(args, row, room) : NULL;               \
             for (size_t col = 0; col < args->n_valid; col += 16)                                   \
-                finish_lanes(vec_mul(lanes(sums + col), scale), bias ? bias + col : NULL, add,     \
-                             half, drawn ? draws + col : NULL, nyb_store_at(row, half, col), 16);  \
+                finish_lanes(vec_mul(lanes(sums + sums_of(args, col)), scale),                     \
+                             bias ? bias + col : NULL, add, half, drawn ? draws + col : NULL,      \
+                             nyb_store_at(row, half, col), 16);                                    \
         }                                                                                          \
     }
 
@@ -62,9 +69,10 @@ static ALWAYS_INLINE const uint16_t *row_draws(const nyb_store_args *args, const
                 continue;                                                                          \
             const uint16_t *const draws = row_draws(args, row, room);                              \
             for (; col + 16 <= args->n_valid; col += 16)                                           \
-                store_lanes(lanes(sums + col), args, m, col, 16, draws);                           \
+                store_lanes(lanes(sums + sums_of(args, col)), args, m, col, 16, draws);            \
             if (col < args->n_valid)                                                               \
-                store_lanes(lanes(sums + col), args, m, col, args->n_valid - col, draws);          \
+                store_lanes(lanes(sums + sums_of(args, col)), args, m, col, args->n_valid - col,   \
+                            draws);                                                                \
         }                                                                                          \
     }
 

@@ -106,14 +106,20 @@ static nyb_store_lines random_lines(ck *c, size_t n_valid)
 static void random_store(ck *c, const nyb_store_kernel *kernel)
 {
     const nyb_stream draws = {.seed = ck_rand(c), .step = ck_rand(c), .role = NYB_RNG_STORE_X};
-    int32_t *ints = ck_guard(c, ROWS * COLS * sizeof *ints, true);
-    float *floats = ck_guard(c, ROWS * COLS * sizeof *floats, true), *bias = NULL;
     const bool of_int = ck_range(c, 0, 1);
+    float *bias = NULL;
     nyb_store_args args = {.rows = ck_range(c, 1, ROWS),
                            .n_valid = ck_range(c, 0, 1) ? COLS : ck_range(c, 1, COLS),
                            .scale = ck_range(c, 0, 3) ? ck_float(c) : 1,
                            .half = ck_range(c, 0, 1)};
 
+    if (!args.half && !ck_range(c, 0, 2)) { /* some blocks of columns before it */
+        args.n_valid += COLS * ck_range(c, 1, 3);
+        args.step = COLS * ck_range(c, ROWS, ROWS + 2);
+    }
+    const size_t n_sums = (args.n_valid - 1) / COLS * args.step + ROWS * COLS;
+    int32_t *ints = ck_guard(c, n_sums * sizeof *ints, true);
+    float *floats = ck_guard(c, n_sums * sizeof *floats, true);
     args.add = !args.half && ck_range(c, 0, 1);
     args.draws = args.half && ck_range(c, 0, 1) ? &draws : NULL;
     if (ck_range(c, 0, 1)) {
@@ -128,13 +134,16 @@ static void random_store(ck *c, const nyb_store_kernel *kernel)
     outputs o = make_outputs(c, &args);
     args.out = o.to;
     args.origin = o.bf16;
-    for (size_t i = 0; i < ROWS * COLS; i++) {
+    for (size_t i = 0; i < n_sums; i++) {
         ints[i] = (int32_t)ck_rand(c) >> ck_range(c, 0, 31);
         /* Now and then half way between two bf16 numbers. */
         floats[i] = ck_range(c, 0, 3) ? ck_float(c) : nyb_float_of(ck_rand(c) << 15);
-        if (i / COLS < args.rows)
-            want(&args, &o, i / COLS, i % COLS, of_int ? (float)ints[i] : floats[i]);
     }
+    for (size_t m = 0; m < args.rows; m++)
+        for (size_t n = 0; n < args.n_valid; n++) {
+            const size_t i = n / COLS * args.step + m * COLS + n % COLS;
+            want(&args, &o, m, n, of_int ? (float)ints[i] : floats[i]);
+        }
     if (of_int)
         kernel->of_int(ints, &args);
     else
