@@ -22,15 +22,16 @@ static const nyb_format *format(const char *name)
 /* A random shape around kernel, stride and pad whose products stay below `macs`. */
 static nyb_conv_shape random_shape(size_t r, size_t s, size_t stride, size_t pad, size_t macs)
 {
-    static const size_t channels[] = {1, 3, 10, 16, 17, 32, 33, 48, 64, 100};
+    static const size_t channels[] = {1, 3, 5, 10, 16, 17, 32, 33, 48, 64, 100};
+    const size_t n = sizeof channels / sizeof *channels;
     nyb_conv_shape shape;
 
     do {
         shape = (nyb_conv_shape){.n = pick(1, 5),
                                  .h = pick(1, 17),
                                  .w = pick(1, 19),
-                                 .c = channels[draw() % 11],
-                                 .o = channels[draw() % 11],
+                                 .c = channels[draw() % n],
+                                 .o = channels[draw() % n],
                                  .r = r,
                                  .s = s,
                                  .stride = stride,
