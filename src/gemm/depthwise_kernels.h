@@ -148,8 +148,8 @@ static ALWAYS_INLINE void put_sums(const nyb_depthwise_pixels *args, size_t i, s
 }
 
 /* WORDS channels from c on of all pixels, whose taps are so few that their products fit int16; r, s
- * and slide are constants where this is inlined, so that weights stay in registers. slide: what a
- * column of taps sees, the one before it sees at the next pixel. */
+ * and slide are constants where this is inlined, so that weights stay in registers. slide: of 3 x 3
+ * taps, what a column sees, the one before it sees at the next pixel. */
 static ALWAYS_INLINE void window(const nyb_depthwise_pixels *args, bool x_unsigned, size_t c,
                                  size_t r, size_t s, bool slide)
 {
@@ -169,13 +169,21 @@ static ALWAYS_INLINE void window(const nyb_depthwise_pixels *args, bool x_unsign
     for (size_t i = 0; i < args->n; i++, x += args->x_step) {
         sums sum = {.part = words_zero()};
 
+        if (slide) {
+            NYB_UNROLL
+            for (size_t row = 0; row < 3; row++) {
+                seen[3 * row] = seen[3 * row + 1];
+                seen[3 * row + 1] = seen[3 * row + 2];
+                seen[3 * row + 2] = words_of_bytes(x + (ptrdiff_t)row * args->x_r + 2 * args->x_s,
+                                                   WORDS, x_unsigned);
+            }
+        }
         NYB_UNROLL
         for (size_t tap = 0; tap < r * s; tap++) {
-            seen[tap] = slide && tap % s + 1 < s
-                            ? seen[tap + 1]
-                            : words_of_bytes(x + (ptrdiff_t)(tap / s) * args->x_r +
-                                                 (ptrdiff_t)(tap % s) * args->x_s,
-                                             WORDS, x_unsigned);
+            if (!slide)
+                seen[tap] = words_of_bytes(x + (ptrdiff_t)(tap / s) * args->x_r +
+                                               (ptrdiff_t)(tap % s) * args->x_s,
+                                           WORDS, x_unsigned);
             sum.part = words_add_products(sum.part, seen[tap], w[tap]);
         }
         NYB_UNROLL
