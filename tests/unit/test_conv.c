@@ -123,7 +123,7 @@ static void s8_of_lowest_codes(void **state)
     (void)state;
     seed = 14;
     for (int product = 0; product < 3; product++)
-        all_kernels((nyb_product)product, full_pairs, 4, ONE_SCALE, 4, 200000);
+        all_kernels((nyb_product)product, full_pairs, 4, ONE_SCALE, 2, 60000);
 }
 
 static void s8_without_a_zero(void **state)
@@ -131,8 +131,8 @@ static void s8_without_a_zero(void **state)
     (void)state;
     seed = 15;
     for (int product = 0; product < 3; product++) {
-        all_kernels((nyb_product)product, odd_pairs, 5, ONE_SCALE, 4, 200000);
-        all_kernels((nyb_product)product, odd_pairs, 5, LINES, 1, 100000);
+        all_kernels((nyb_product)product, odd_pairs, 5, ONE_SCALE, 2, 60000);
+        all_kernels((nyb_product)product, odd_pairs, 5, LINES, 1, 60000);
     }
 }
 
