@@ -74,6 +74,8 @@ extern const cli_verb *const cli_verbs[]; /* NULL-terminated */
  * or a usage error that it has reported. */
 int cli_parse(const cli_verb *verb, int argc, char **argv, void *values, cli_args *args);
 bool cli_given(const cli_verb *verb, const cli_args *args, const char *option);
+/* names: NULL-ended */
+bool cli_is_among(const char *name, const char *const *names);
 /* CLI_USAGE after reporting the first of these options (NULL-ended) that was given, "--X why"; else
  * CLI_OK. */
 int cli_refuse(const cli_verb *verb, const cli_args *args, const char *const *names,

@@ -87,14 +87,6 @@ static const benchmark *find(const char *name)
     return NULL;
 }
 
-static bool is_among(const char *name, const char *const *names)
-{
-    for (; *names; names++)
-        if (strcmp(*names, name) == 0)
-            return true;
-    return false;
-}
-
 /* Options that belong to another benchmark would be ignored. */
 static int check_options(const cli_verb *verb, const cli_args *args, const benchmark *b,
                          const bench_values *v)
@@ -102,8 +94,8 @@ static int check_options(const cli_verb *verb, const cli_args *args, const bench
     char why[80];
     snprintf(why, sizeof why, "has no effect on bench %s", b->name);
     for (const cli_option *o = verb->options; o->name; o++)
-        if (!is_among(o->name, b->options) &&
-            !is_among(o->name, NAMES("time", "repeats", "cpu", "threads", "json")) &&
+        if (!cli_is_among(o->name, b->options) &&
+            !cli_is_among(o->name, NAMES("time", "repeats", "cpu", "threads", "json")) &&
             cli_refuse(verb, args, NAMES(o->name), why) != CLI_OK)
             return CLI_USAGE;
     if (strcmp(b->name, "step") != 0)

@@ -18,7 +18,7 @@ static size_t count_options(const cli_verb *verb)
     return n;
 }
 
-static bool is_among(const char *name, const char *const *names)
+bool cli_is_among(const char *name, const char *const *names)
 {
     for (; *names; names++)
         if (strcmp(*names, name) == 0)
@@ -29,7 +29,7 @@ static bool is_among(const char *name, const char *const *names)
 static bool takes_train_option(const cli_verb *verb, size_t i)
 {
     return verb->takes_train_options &&
-           (!verb->train_options || is_among(nyb_train_option_key(i), verb->train_options));
+           (!verb->train_options || cli_is_among(nyb_train_option_key(i), verb->train_options));
 }
 
 static void build_long_options(const cli_verb *verb, struct option *options)
@@ -199,7 +199,7 @@ int cli_refuse_train(const cli_verb *verb, const cli_args *args, const char *con
 {
     for (size_t i = 0; i < args->n_train; i++) {
         const char *key = nyb_train_option_key(args->train[i].index);
-        if (is_among(key, names)) {
+        if (cli_is_among(key, names)) {
             cli_error(verb->name, "--%s %s", key, why);
             return usage_error(verb);
         }

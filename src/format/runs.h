@@ -17,6 +17,7 @@
 #define NYB_SIGNED_32  NYB_RUN_16(0), NYB_RUN_16(-16)
 #define NYB_SIGNED_64  NYB_RUN_32(0), NYB_RUN_32(-32)
 #define NYB_SIGNED_128 NYB_RUN_64(0), NYB_RUN_64(-64)
+#define NYB_SIGNED_256 NYB_RUN_128(0), NYB_RUN_128(-128)
 
 /* A period, again and again: codes at rest may have more bits than are read. */
 #define NYB_TWICE(...)   __VA_ARGS__, __VA_ARGS__

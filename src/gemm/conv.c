@@ -90,7 +90,6 @@ static void choose_engine(nyb_conv *conv, const nyb_context *context,
                           const nyb_conv_options *options, size_t exact_k)
 {
     const nyb_engine engine = options->engine;
-
     const nyb_format *a = conv->a, *b = conv->b;
     const int32_t max_a = nyb_conv_largest_unit(a), max_b = nyb_conv_largest_unit(b);
     const bool negative = a->is_signed || a->shift > 0;

@@ -245,7 +245,7 @@ static void split(nyb_conv *conv, nyb_dw_s8 *dw)
     dw->lanes = dw->by_image ? dw->round : nyb_min(dw->lanes, dw->round);
 
     dw->wide = !dw->by_image && s->n * s->oh * s->ow * conv->n_samples > conv->exact_k;
-    dw->spill = dw->n_rounds;
+    dw->spill = dw->by_image ? 1 : dw->n_rounds;
     if (dw->wide) {
         const size_t lane = nyb_div_up(dw->round, dw->lanes) * dw->steps * NYB_TILE_STEP;
         dw->spill = nyb_max(conv->exact_k / (lane * conv->n_samples), 1);

@@ -439,11 +439,11 @@ static void sum_task(void *arg, size_t task, size_t worker)
     const size_t end = nyb_min(first + dw->round, dw->n_chunks);
     const size_t c_sums = job->conv->shape.r * job->conv->shape.s * NYB_TILE_BLOCK;
     const size_t at_once = c_sums > NYB_TILE_BLOCK ? 1 : WRITTEN;
-    const bool fresh = dw->by_image || job->round % dw->spill == 0;
+    const bool fresh = job->round % dw->spill == 0;
     int32_t *sums =
         dw->local ? (int32_t *)nyb_job_worker(job, worker) : sums_at(job, lane, o_block, c_first);
 
-    for (size_t c = c_first; fresh && !dw->by_image && job->round > 0 && c < c_end; c++)
+    for (size_t c = c_first; dw->wide && fresh && job->round > 0 && c < c_end; c++)
         spill(job, lane, o_block, c, job->round > dw->spill);
     if (fresh && first + lane >= end)
         memset(sums, 0, (c_end - c_first) * c_sums * sizeof *sums);

@@ -163,7 +163,7 @@ typedef struct nyb_dw_s8 {
     bool local;    /* sums live in a task's own memory: one lane, one round */
     bool by_image; /* a chunk is an image, and has a lane of a round for itself; behind them lie the
                       float sums of all images */
-    size_t spill;  /* wide: rounds between two spills to int64 */
+    size_t spill;  /* rounds that are summed in int32: by_image 1, wide till a spill to int64 */
     uint32_t *list;            /* [taps + 1] where each tap's begins in a_step and b_step */
     uint32_t *a_step, *b_step; /* as nyb_tile_s8_args; of all units of a chunk, as many of each */
     uint8_t *valid;            /* [steps] as nyb_tile_s8_args */
