@@ -175,6 +175,7 @@ typedef struct nyb_train_summary {
     size_t saved_quantized_f32_bytes; /* the same tensors in f32 */
     size_t saved_activation_bytes;    /* everything kept for backward */
     size_t arena_bytes;               /* the whole planned memory */
+    size_t peak_rss_bytes;            /* of the process when nyb_train_run ended; before: now */
     size_t n_parameters;
     char weights_sha256[65]; /* masters and BN buffers, by name, little endian */
 } nyb_train_summary;

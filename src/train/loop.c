@@ -1,5 +1,6 @@
 /* A run from start to end: epochs, evaluation, checkpoints. */
 #include <math.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "train/run.h"
@@ -10,6 +11,14 @@ static double now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static size_t peak_rss_bytes(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (size_t)usage.ru_maxrss * 1024;
 }
 
 /* ---- creation -------------------------------------------------------------------------------- */
@@ -299,6 +308,7 @@ static nyb_status run(session *s, nyb_error *err)
     if (!s->stopped)
         NYB_TRY(eval_finish(t, err));
     NYB_TRY(checkpoint(s, err));
+    t->peak_rss_bytes = peak_rss_bytes();
     if (s->stopped && t->progress.step < nyb_train_total_steps(t))
         return nyb_fail(err, NYB_INTERRUPTED, "stopped after step %llu of %llu",
                         (unsigned long long)t->progress.step,
@@ -345,6 +355,7 @@ void nyb_train_summarize(const nyb_train *t, nyb_train_summary *summary)
         .saved_quantized_f32_bytes = kept.quantized_f32,
         .saved_activation_bytes = kept.total,
         .arena_bytes = t->graph->n_arena_bytes,
+        .peak_rss_bytes = t->peak_rss_bytes ? t->peak_rss_bytes : peak_rss_bytes(),
         .n_parameters = nyb_model_parameters(t->model),
     };
     if (nyb_weights_sha256(t->graph, summary->weights_sha256, NULL) != NYB_OK)

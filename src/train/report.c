@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -369,11 +368,9 @@ void nyb_report_measure(nyb_report *r, bool on)
 
 static void summary_fields(const nyb_train *t, nyb_json *j)
 {
-    struct rusage usage;
     nyb_train_summary s;
 
     nyb_train_summarize(t, &s);
-    getrusage(RUSAGE_SELF, &usage);
     nyb_json_string(j, "model", t->model->name);
     if (t->data)
         nyb_json_string(j, "data", t->data->name);
@@ -398,7 +395,7 @@ static void summary_fields(const nyb_train *t, nyb_json *j)
     nyb_json_int(j, "saved_quantized_bytes", (int64_t)s.saved_quantized_bytes);
     nyb_json_int(j, "saved_quantized_f32_bytes", (int64_t)s.saved_quantized_f32_bytes);
     nyb_json_int(j, "arena_bytes", (int64_t)s.arena_bytes);
-    nyb_json_int(j, "peak_rss_bytes", (int64_t)usage.ru_maxrss * 1024);
+    nyb_json_int(j, "peak_rss_bytes", (int64_t)s.peak_rss_bytes);
     nyb_json_string(j, "weights_sha256", s.weights_sha256);
     nyb_json_string(j, "version", nyb_version());
 }
