@@ -47,14 +47,14 @@ target() { # of a test
     esac
 }
 
-run() { # a test in a tree whose build is up to date
+run() { # a test in a tree whose build is up to date, into a log
     local build=$1/build
     case $2 in
     ck:*) timeout 240 "$build/$(target "$2")" --family "${2#ck:}" ;;
     cli:*) NYBBLE_CPU=$cpu timeout 240 bash "$1/tests/cli/${2#cli:}.sh" "$build/cli/nybble" ;;
     train:*) NYBBLE_CPU=$cpu timeout 240 "$build/$(target "$2")" ;;
     *) timeout 240 "$build/$(target "$2")" ;;
-    esac >"$1.log" 2>&1
+    esac >"$3" 2>&1
 }
 
 mapfile -t mutants < <(grep -vE '^#|^[[:space:]]*$' tools/mutants.txt | grep -F -- "$word" |
@@ -68,12 +68,24 @@ if ! ninja -C "$tree/build" "${targets[@]}" >"$scratch/log" 2>&1; then
     echo "the tree does not build"
     exit 1
 fi
-for test in "${tests[@]}"; do
-    if ! run "$tree" "$test"; then
-        tail -20 "$tree.log"
-        echo "$test fails without any bug"
-        exit 1
-    fi
+n_workers=$(($(nproc) < 4 ? $(nproc) : 4))
+healthy() { # every n_workers-th test, from the i-th on
+    local i
+    for ((i = $1; i < ${#tests[@]}; i += n_workers)); do
+        if ! run "$tree" "${tests[i]}" "$scratch/healthy.$1"; then
+            tail -20 "$scratch/healthy.$1"
+            echo "${tests[i]} fails without any bug"
+            return 1
+        fi
+    done
+}
+workers=()
+for ((i = 0; i < n_workers; i++)); do
+    healthy "$i" &
+    workers+=($!)
+done
+for worker in "${workers[@]}"; do
+    wait "$worker" || exit 1
 done
 
 plant() { # a mutant in a tree: a line that says whether it was noticed
@@ -89,7 +101,7 @@ plant() { # a mutant in a tree: a line that says whether it was noticed
     elif ! ninja -C "$tree/build" "$(target "$test")" >"$tree.log" 2>&1; then
         grep -m 3 'error:' "$tree.log"
         echo "does not compile: $mutant"
-    elif run "$tree" "$test"; then
+    elif run "$tree" "$test" "$tree.log"; then
         echo "SURVIVED: $mutant"
     else
         echo noticed
@@ -98,8 +110,7 @@ plant() { # a mutant in a tree: a line that says whether it was noticed
 }
 
 # Each worker plants its share in its own copy, built as the first was.
-n=$(($(nproc) < 4 ? $(nproc) : 4))
-n=$((n < ${#mutants[@]} ? n : ${#mutants[@]}))
+n=$((n_workers < ${#mutants[@]} ? n_workers : ${#mutants[@]}))
 for ((i = 1; i < n; i++)); do
     cp -a "$tree" "$scratch/$i"
 done

@@ -80,11 +80,17 @@ static operand make_operand(const nyb_format *format, size_t rows, size_t cols, 
 /* In the f32 engine a packed operand counts with its scale. */
 static void scale_values(operand *o)
 {
-    if (o->packed.lines)
-        nyb_packed_decode(&o->packed, o->values);
-    else if (o->packed.codes && nyb_format_is_integer(o->packed.format))
-        for (size_t i = 0; i < o->packed.rows * o->packed.cols; i++)
-            o->values[i] = o->values[i] * o->packed.format->unit * o->packed.scale;
+    const nyb_packed *p = &o->packed;
+    const size_t n = p->rows * p->cols;
+
+    for (size_t i = 0; p->lines && i < n; i++) {
+        const nyb_line *line = p->lines + i / p->cols / p->line_rows;
+        const unsigned code = nyb_packed_get(p, i / p->cols, i % p->cols);
+
+        o->values[i] = line->offset + nyb_format_decode(p->format, code) * line->scale;
+    }
+    for (size_t i = 0; !p->lines && p->codes && nyb_format_is_integer(p->format) && i < n; i++)
+        o->values[i] = o->values[i] * p->format->unit * p->scale;
 }
 
 static void free_operand(operand *o)
