@@ -44,6 +44,9 @@ static const char *const mixed[] = {
 };
 #define N_MIXED (sizeof mixed / sizeof *mixed)
 
+/* The largest of the input with one scale. */
+#define AMAX 6.47f
+
 /* What one scale entry holds. */
 #define PARTS 3 /* scale, offset, level */
 
@@ -61,7 +64,21 @@ typedef struct batch {
     float *values;
 } batch;
 
-/* Magnitudes from 2^-12 to 4 of either sign, powers of two, zeros, a subnormal, infinities, NaN. */
+/* Where a scale of amax / most puts the middle between two integers, and a neighbour of it: there
+ * x / scale and x * (1 / scale) differ. */
+static void fill_middles(float amax, float most, size_t n, float *x)
+{
+    const float scale = amax / most;
+
+    for (size_t i = 0; i < n; i++) {
+        const float middle = ((float)(i / 2) + 0.5f) * scale;
+
+        x[i] = i % 2 ? nextafterf(middle, 0.0f) : -middle;
+    }
+}
+
+/* Magnitudes from 2^-12 to 4 of either sign, powers of two, zeros, a subnormal, infinities, NaN;
+ * middles of int4, int8 and (below 2) e2m1 with one scale. */
 static void fill(const input *in, float *x)
 {
     const size_t n = in->rows * in->cols;
@@ -80,6 +97,12 @@ static void fill(const input *in, float *x)
     x[n - 1] = NAN;
     x[n - 2] = INFINITY;
     x[n - 3] = -INFINITY;
+    if (in->group != NYB_GROUP_TENSOR)
+        return;
+    x[9] = AMAX;
+    fill_middles(AMAX, 7.0f, 14, x + 10);
+    fill_middles(AMAX, 127.0f, 14, x + 24);
+    fill_middles(AMAX, 12.0f, 8, x + 38);
 }
 
 /* Adds a case; one that cannot exist is left out. */

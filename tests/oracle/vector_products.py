@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Repeats blocks/ and sums/ of a folder of `nybble vectors` as docs/vectors.md describes them, one
-product after the other, in exact fractions rounded to f32; needs nothing but Python.
+product after the other, in exact fractions rounded to f32, and quantizers/ of integers with one
+scale; needs nothing but Python.
 
     nybble vectors golden && python3 tests/oracle/vector_products.py golden"""
 import ast
@@ -139,6 +140,27 @@ def check_sums(folder):
     print(f"sums: {len(y)} numbers of {len(about['cases'])} products")
 
 
+def check_integers(folder):
+    """Codes of x * f32(1 / scale); some inputs tell that from x / scale."""
+    for bits in (4, 8):
+        most, name = 2 ** (bits - 1) - 1, f"int{bits}"
+        with open(os.path.join(folder, "quantizers", f"{name}.tensor.json")) as f:
+            case = json.load(f)["cases"].index(f"{name}/absmax/tensor/nearest")
+        _, x = load(folder, "quantizers", "tensor.x.npy")
+        codes = load(folder, "quantizers", f"{name}.tensor.codes.npy")[1][case * len(x):]
+        finite = [(Fraction(v), code) for v, code in zip(x, codes) if math.isfinite(v)]
+        scale = f32(max(abs(v) for v, _ in finite) / most)
+        inverse, others = f32(1 / scale), 0
+        for v, code in finite:
+            want, divided = (max(-most, min(most, round(f32(y)))) for y in (v * inverse, v / scale))
+            got = code - 2 ** bits if code > most else code
+            assert got == want, (name, float(v), got, want)
+            others += want != divided
+        assert others >= 2, name
+        print(f"quantizers: {len(finite)} of {name}, {others} would be others by division")
+
+
 if __name__ == "__main__":
+    check_integers(sys.argv[1])
     check_blocks(sys.argv[1])
     check_sums(sys.argv[1])
