@@ -447,8 +447,6 @@ static void learn(nyb_graph *g, const nyb_quant *q, const float *x, float *dx)
 void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
 {
     nyb_quant *q = &p->quants[s->quant];
-    const bool in_blocks =
-        nyb_round_group_length(q->spec.group) > 0 && q->spec.group != NYB_GROUP_TILE16;
     const float *x = s->in[0] >= 0 ? p->buffers[s->in[0]].memory : NULL;
     float *dx = p->buffers[s->dout].memory;
     const nyb_stream signs = signs_of(g, q, step);
@@ -466,7 +464,7 @@ void nyb_run_estimate(nyb_graph *g, nyb_program *p, nyb_step *s, uint32_t step)
                                            : q->packed.scale * nyb_format_reach(q->spec.format),
                                .state = untouched.rule};
 
-    if (s->mixed && !(s->masks && in_blocks))
+    if (s->mixed && !s->masks) /* what is masked is in blocks: nyb_round_mask mixes back */
         nyb_round_unmix(g->context, &job, dx);
     if (q->spec.scale->backward)
         learn(g, q, x, dx);

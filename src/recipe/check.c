@@ -55,6 +55,28 @@ static nyb_status check_factors(const char *key, const nyb_row *row, nyb_error *
                     key, row->spec.format->name);
 }
 
+/* What comes back to an operand from a product of mixed ones is mixed, too: blocks are masked so; a
+ * tensor's scale, or a level, would have to be found again from the mixed tensor. */
+static nyb_status check_estimate(const char *key, const nyb_row *row, nyb_error *err)
+{
+    const bool in_blocks = nyb_round_group_length(row->spec.group) > 0 &&
+                           row->spec.group != NYB_GROUP_TILE16 && !row->spec.scale->level;
+    if (nyb_row_is_f32(row) || nyb_mix_length(row->spec.mix) == 0 || strncmp(key, "fwd.", 4) != 0)
+        return NYB_OK;
+    if (row->spec.scale->backward)
+        return nyb_fail(err, NYB_INVALID,
+                        "%s: rule '%s' learns from elements as they are, not from those that '%s' "
+                        "mixes; it needs mix = none",
+                        key, row->spec.scale->name, nyb_mix_word(row->spec.mix));
+    if (row->ste == NYB_STE_MASK && !in_blocks)
+        return nyb_fail(err, NYB_INVALID,
+                        "%s.ste = mask: of elements that '%s' mixes it can mask those of block16, "
+                        "block32 and block64 with scales of their own; ste = pass and mix = none "
+                        "have no such limit",
+                        key, nyb_mix_word(row->spec.mix));
+    return NYB_OK;
+}
+
 static nyb_status check_samples(const char *key, const nyb_row *row, nyb_error *err)
 {
     if (row->samples > 1 && (nyb_row_is_f32(row) || !nyb_rounding_draws(row->spec.rounding)))
@@ -111,6 +133,7 @@ nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_error *err)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const nyb_row *row = (const nyb_row *)((const char *)recipe + rows[i].offset);
         NYB_TRY(check_row(rows[i].key, row, err));
+        NYB_TRY(check_estimate(rows[i].key, row, err));
         NYB_TRY(check_samples(rows[i].key, row, err));
         NYB_TRY(check_factors(rows[i].key, row, err));
     }

@@ -305,6 +305,12 @@ static void test_impossible_operands(void **state)
     expect_error("luq_naive", "wgrad.dy.samples", "2", NYB_INVALID,
                  WORDS("wgrad.dy", "stochastic"));
     expect_error("f32", "wgrad.dy.samples", "2", NYB_INVALID, WORDS("wgrad.dy"));
+    expect_error("lsq", "fwd.w.mix", "hadamard16", NYB_INVALID,
+                 WORDS("fwd.w", "lsq", "hadamard16"));
+    expect_error("quartet", "fwd.x", "int4/absmax/tensor/nearest/hadamard32", NYB_INVALID,
+                 WORDS("fwd.x.ste", "hadamard32", "block16"));
+    expect_error("quartet", "fwd.x", "e2m1/e4m3/block16/nearest/hadamard32", NYB_INVALID,
+                 WORDS("fwd.x.ste", "hadamard32"));
 }
 
 static void test_unknown_recipe(void **state)
