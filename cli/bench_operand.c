@@ -39,9 +39,10 @@ static nyb_status encode_again(void *arg, nyb_error *err)
 nyb_status bench_operand_open(bench_operand *o, nyb_context *context, const nyb_spec *spec,
                               size_t rows, size_t cols, uint64_t seed, nyb_error *err)
 {
-    nyb_error why;
+    nyb_error why = {.text = "not rows"};
     *o = (bench_operand){.context = context, .spec = *spec, .rows = rows, .cols = cols};
-    if (!bench_is_real(spec) && nyb_matrix_check(spec, &why) != NYB_OK)
+    if (!bench_is_real(spec) &&
+        (nyb_matrix_check(spec, &why) != NYB_OK || spec->group != NYB_GROUP_TENSOR))
         return nyb_fail(
             err, NYB_INVALID,
             "operands of one scale are timed, `nybble bench step` and `nybble matmul` do "

@@ -46,9 +46,11 @@ static nyb_status run_plan(product *p, const nyb_matrix *a, const nyb_matrix *b,
     const nyb_format *f32 = nyb_format_find("f32");
     nyb_plan *plan;
 
-    NYB_TRY(nyb_plan_create_accum(p->context, NYB_PLAN_Y, (nyb_image){1, 1, p->m, p->k}, p->n, 1, 1,
-                                  1, 0, a ? p->a_spec.format : f32, b ? p->b_spec.format : f32,
-                                  &p->accum, &plan, err));
+    if (a)
+        NYB_TRY(nyb_plan_create_matmul(p->context, NYB_PLAN_Y, a, b, &p->accum, &plan, err));
+    else
+        NYB_TRY(nyb_plan_create_accum(p->context, NYB_PLAN_Y, (nyb_image){1, 1, p->m, p->k}, p->n,
+                                      1, 1, 1, 0, f32, f32, &p->accum, &plan, err));
     nyb_plan_seed(plan, seed, 0);
     const double start = cli_now();
     if (a)
@@ -132,7 +134,8 @@ static nyb_status multiply_real(product *p, uint64_t seed, nyb_error *err)
     return run_plan(p, NULL, NULL, seed, err);
 }
 
-/* Codes with one scale, or one for each block, are multiplied as such; all else as its values. */
+/* Codes with one scale, or one for each row or block, are multiplied as such; all else as values.
+ */
 static nyb_status multiply_as_specs_say(product *p, uint64_t seed, nyb_error *err)
 {
     const size_t block = nyb_spec_block(&p->a_spec);
@@ -266,13 +269,16 @@ const cli_verb cli_verb_matmul = {
         "OUT (M, N) = A (M, K) x B (K, N). Operands are quantized and packed as SPEC says, then "
         "multiplied: with two integer formats on the s8 engine, where products of codes are summed "
         "exactly in int32 and the sum is scaled once, or, with blocks of one length, block by "
-        "block; else on the f32 engine. With --accum every "
+        "block; else on the f32 engine. Groups lie along K: `row` is a scale for each row of A, "
+        "and "
+        "for each column of B. With --accum every "
         "partial sum is rounded to FORMAT (clamped, if it is an integer), to nearest or "
         "stochastic, "
         "in chunks of CHUNK products whose sums are then added in order.",
     .example = "  nybble matmul x.npy w.npy y.npy --a uint4/sawb --b int4/sawb\n"
                "  nybble matmul x.npy w.npy y.npy --a e2m1/e8m0/block32 --b e2m1/e8m0/block32\n"
-               "  nybble matmul x.npy w.npy y.npy --a e5m2/unit --b e5m2/unit --accum e6m9/64\n",
+               "  nybble matmul x.npy w.npy y.npy --a e5m2/unit --b e5m2/unit --accum e6m9/64\n"
+               "  nybble matmul x.npy w.npy y.npy --a int8/absmax/row --b int4/absmax/row\n",
     .options = options,
     .min_args = 3,
     .max_args = 3,

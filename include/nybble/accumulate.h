@@ -40,6 +40,14 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create_accum(nyb_context *context, ny
                                                         const nyb_format *a, const nyb_format *b,
                                                         const nyb_accum *accum, nyb_plan **plan,
                                                         nyb_error *err);
+/* A plan of nyb_matmul_y, dx or dw for matrices like a and b: of their shapes and formats, and
+ * whose rows have scales, and offsets, of their own where those of a and b have. accum NULL: exact;
+ * rows with scales are values to an accumulator. NYB_INVALID for NULL and what cannot be
+ * accumulated, NYB_SHAPE, NYB_LIMIT, NYB_MEMORY. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create_matmul(nyb_context *context, nyb_plan_kind kind,
+                                                         const nyb_matrix *a, const nyb_matrix *b,
+                                                         const nyb_accum *accum, nyb_plan **plan,
+                                                         nyb_error *err);
 /* From now on the random bits of a stochastic accumulator are those of (seed, step); before: of
  * (0, 0). No effect on other plans. */
 NYB_API void nyb_plan_seed(nyb_plan *plan, uint64_t seed, uint32_t step);

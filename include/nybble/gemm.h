@@ -8,11 +8,12 @@
 extern "C" {
 #endif
 
-/* A matrix of codes at rest: 4-bit codes packed two to a byte, and one scale; of int4m and uint4m
- * also a factor for each 16 codes of a row. */
+/* A matrix of codes at rest: 4-bit codes packed two to a byte, and one scale, or a scale and an
+ * offset for each row; of int4m and uint4m also a factor for each 16 codes of a row. */
 typedef struct nyb_matrix nyb_matrix;
 
-/* NYB_OK if such matrices can be packed: formats of at most 8 bits, one scale, no mix, no offset.
+/* NYB_OK if such matrices can be packed: formats of at most 8 bits, no mix, and either one scale
+ * (group 'tensor') without offset, or rows (group 'row': an output channel of w, a sample of x).
  * Else NYB_INVALID and why not: what nyb_quantize makes of them are values. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_check(const nyb_spec *spec, nyb_error *err);
 /* Quantizes and packs a row-major rows x cols array; seed, step, draw as in nyb_quantize.
@@ -29,11 +30,22 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create_codes(const nyb_format *form
                                                           const uint8_t *codes, size_t rows,
                                                           size_t cols, float scale,
                                                           nyb_matrix **matrix, nyb_error *err);
+/* The same, where those of row i are worth offsets[i] + decode(code) * scales[i], each operation
+ * rounded; offsets NULL: none. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_matrix_create_rows(const nyb_format *format,
+                                                         const uint8_t *codes, size_t rows,
+                                                         size_t cols, const float *scales,
+                                                         const float *offsets, nyb_matrix **matrix,
+                                                         nyb_error *err);
 NYB_API void nyb_matrix_destroy(nyb_matrix **matrix);
 NYB_API size_t nyb_matrix_rows(const nyb_matrix *matrix);
 NYB_API size_t nyb_matrix_cols(const nyb_matrix *matrix);
-NYB_API size_t nyb_matrix_bytes(const nyb_matrix *matrix); /* of the packed codes and factors */
-NYB_API float nyb_matrix_scale(const nyb_matrix *matrix);  /* without factors */
+NYB_API size_t nyb_matrix_bytes(const nyb_matrix *matrix); /* packed codes, factors, rows' scales */
+/* Without factors; 1 where rows have scales of their own. */
+NYB_API float nyb_matrix_scale(const nyb_matrix *matrix);
+/* Of a row, of every matrix; 0 outside it. */
+NYB_API float nyb_matrix_row_scale(const nyb_matrix *matrix, size_t row);
+NYB_API float nyb_matrix_row_offset(const nyb_matrix *matrix, size_t row);
 /* What it is worth: values [rows][cols]. */
 NYB_API void nyb_matrix_decode(const nyb_matrix *matrix, float *values);
 /* 0 outside the matrix. */
@@ -42,9 +54,16 @@ NYB_API unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t co
 /* The three products of a linear layer x [m][k], w [n][k], dy [m][n]:
  *   y [m][n] = x w' (+ bias [n] or NULL);  dx [m][k] = dy w;  dw [n][k] = dy' x.
  * Where both formats are integers (nyb_format_is_integer): exact sums of code values times factors,
- * then (float)sum * (scale_a * scale_b). Else the values, scales included, are summed as f32 arrays
- * are below. bias is added to the result, rounded once more. NYB_INVALID for NULL, NYB_SHAPE for
- * matrices that do not fit, NYB_LIMIT, NYB_MEMORY. */
+ * then (float)sum * (scale_a * scale_b). Rows with scales of their own are summed so where they are
+ * rows of the result, or w's rows its columns:
+ *   y:  t = (float)sum * (scale of x's row * s); t = t + (float)(sum of w's row of units) * (offset
+ *       of x's row * a unit of w), unless that offset is 0; t = t * scale of w's row. s: w's scale,
+ *       or 1 where its rows have scales, times a unit of both
+ *   dx: the same of dy's rows, with the sums of w's columns
+ * each operation rounded. Else (offsets of w's rows, scales inside a sum, other formats) the
+ * values, scales included, are summed as f32 arrays are below. bias is added to the result, rounded
+ * once more. NYB_INVALID for NULL, NYB_SHAPE for matrices that do not fit, NYB_LIMIT, NYB_MEMORY.
+ */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_y(nyb_context *context, const nyb_matrix *x,
                                                const nyb_matrix *w, const float *bias, float *y,
                                                nyb_error *err);
@@ -96,7 +115,7 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_blocks(nyb_context *context, const 
 /* A convolution's forward: x [n][h][w][c] packed as n*h*w rows of c, weights [o][r][s][c] packed as
  * o*r*s rows of c; y [n][oh][ow][o], oh = (h + 2 pad - r) / stride + 1, ow likewise; bias [o] or
  * NULL. pad < r, s. NYB_SHAPE if these do not agree, NYB_LIMIT if a size overflows, NYB_INVALID for
- * formats without a product, NYB_MEMORY. */
+ * formats without a product and for rows with scales of their own, NYB_MEMORY. */
 typedef struct nyb_image {
     size_t n, h, w, c;
 } nyb_image;

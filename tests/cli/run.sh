@@ -255,7 +255,7 @@ run 0 matmul a.npy b.npy y.npy --a f32 --b int4 --json
 same "$(json "$work/out" 'j["engine"]')" "f32" "mixed operands"
 npy print y.npy
 prints "2,2: -4 13 -35 -31"
-for spec in int4/ptq_mse:s8 int4/lsq:s8 uint4/ptq:f32 int4/absmax/row:f32 int4/lsqplus:f32; do
+for spec in int4/ptq_mse:s8 int4/lsq:s8 uint4/ptq:f32 int4/absmax/row:s8 uint4/psq/row:f32 int4/lsqplus:f32; do
     run 0 matmul a.npy b.npy y.npy --a int4 --b "${spec%:*}" --json
     same "$(json "$work/out" 'j["engine"]')" "${spec#*:}" "matmul by $spec"
 done

@@ -3,12 +3,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include <nybble/gemm.h>
+#include <nybble/accumulate.h>
 
 #include "base/base.h"
 
@@ -154,6 +155,183 @@ static void a_matrix_takes_every_rule_of_one_scale(void **state)
             n++;
         }
     assert_true(n > 150);
+}
+
+/* Rows with scales, and offsets, of their own: codes and values are those of nyb_quantize_groups,
+ * and a matrix made of its codes is the same one. */
+static void a_matrix_of_rows_is_what_quantize_says(void **state)
+{
+    static const nyb_rounding roundings[] = {NYB_ROUND_NEAREST, NYB_ROUND_STOCHASTIC};
+    uint8_t codes[M * K];
+    float values[M * K], again[M * K], scales[M], offsets[M], level;
+    size_t n = 0, n_with_offsets = 0;
+
+    (void)state;
+    for (size_t f = 0; f < nyb_format_count(); f++)
+        for (size_t r = 0; r < 2 * nyb_scale_rule_count(); r++) {
+            nyb_spec s = {.scale = nyb_scale_rule_at(r / 2),
+                          .group = NYB_GROUP_ROW,
+                          .rounding = roundings[r % 2],
+                          .sr_bits = 16};
+            nyb_matrix *m, *copy;
+            bool shifts = false;
+
+            s.format = nyb_format_at(f);
+            if (nyb_matrix_check(&s, NULL) != NYB_OK)
+                continue;
+            assert_int_equal(nyb_matrix_create(context, &s, x, M, K, 1, 2, 3, &m, NULL), NYB_OK);
+            assert_int_equal(nyb_quantize_groups(context, &s, x, M, K, 1, 2, 3, codes, values,
+                                                 scales, offsets, &level, NULL),
+                             NYB_OK);
+            assert_int_equal(
+                nyb_matrix_create_rows(s.format, codes, M, K, scales, offsets, &copy, NULL),
+                NYB_OK);
+            nyb_matrix_decode(m, again);
+            assert_true(level == 1.0f);
+            for (size_t i = 0; i < M * K; i++) {
+                assert_int_equal(nyb_matrix_code(m, i / K, i % K), codes[i]);
+                assert_true(again[i] == values[i]);
+            }
+            nyb_matrix_decode(copy, again);
+            for (size_t i = 0; i < M * K; i++)
+                assert_true(again[i] == values[i]);
+            for (size_t i = 0; i < M; i++) {
+                assert_true(nyb_matrix_row_scale(m, i) == scales[i]);
+                assert_true(nyb_matrix_row_offset(m, i) == offsets[i]);
+                shifts |= offsets[i] != 0.0f;
+            }
+            assert_true(nyb_matrix_scale(m) == 1.0f && nyb_matrix_row_scale(m, M) == 0.0f);
+            nyb_matrix_destroy(&m);
+            nyb_matrix_destroy(&copy);
+            n++;
+            n_with_offsets += shifts;
+        }
+    assert_true(n > 60 && n_with_offsets > 3);
+    scales[7] = INFINITY;
+    nyb_matrix *m;
+    const nyb_format *int8 = nyb_format_find("int8");
+    memset(codes, 1, sizeof codes);
+    assert_int_equal(nyb_matrix_create_rows(int8, codes, M, K, scales, NULL, &m, NULL),
+                     NYB_INVALID);
+    assert_null(m);
+    assert_int_equal(nyb_matrix_create_rows(int8, codes, M, K, NULL, NULL, &m, NULL), NYB_INVALID);
+    scales[7] = 1;
+    offsets[2] = NAN;
+    assert_int_equal(nyb_matrix_create_rows(int8, codes, M, K, scales, offsets, &m, NULL),
+                     NYB_INVALID);
+    assert_int_equal(nyb_matrix_create_rows(int8, codes, M, K, scales, NULL, &m, NULL), NYB_OK);
+    assert_int_equal(nyb_matrix_bytes(m), (M * 48 + 63) / 64 * 64 + M * 8);
+    nyb_matrix_destroy(&m);
+}
+
+/* sum of units of a's row and of b's, or of b's column, as rows with scales of their own finish it;
+ * plus: of b's units alone. */
+static float of_rows(const nyb_matrix *a, size_t row, double unit_b, double sum, double plus,
+                     float scale, float column)
+{
+    float t = (float)sum * (nyb_matrix_row_scale(a, row) * scale);
+
+    if (nyb_matrix_row_offset(a, row) != 0.0f)
+        t = t + (float)plus * (nyb_matrix_row_offset(a, row) * (float)unit_b);
+    return t * column;
+}
+
+static void check_rows_y(const char *of_x, const char *of_w)
+{
+    nyb_matrix *qx = matrix(of_x, x, M, K), *qw = matrix(of_w, w, N, K);
+    char fx[16], fw[16];
+    float y[M * N];
+    const bool lines = strstr(of_w, "row");
+    nyb_plan *plan;
+
+    snprintf(fx, sizeof fx, "%.*s", (int)strcspn(of_x, "/"), of_x);
+    snprintf(fw, sizeof fw, "%.*s", (int)strcspn(of_w, "/"), of_w);
+    assert_int_equal(nyb_plan_create_matmul(context, NYB_PLAN_Y, qx, qw, NULL, &plan, NULL),
+                     NYB_OK);
+    assert_string_equal(nyb_plan_engine(plan), "s8");
+    nyb_plan_run(plan, qx, qw, y);
+    nyb_plan_destroy(&plan);
+    for (int biased = 0; biased < 2; biased++) {
+        if (biased)
+            assert_int_equal(nyb_matmul_y(context, qx, qw, w, y, NULL), NYB_OK);
+        for (size_t i = 0; i < M * N; i++) {
+            const size_t m = i / N, n = i % N;
+            double sum = 0, plus = 0;
+
+            for (size_t k = 0; k < K; k++) {
+                sum += unit(fx, qx, m, k) * unit(fw, qw, n, k);
+                plus += unit(fw, qw, n, k);
+            }
+            const float t =
+                of_rows(qx, m, lines ? 1 : nyb_matrix_scale(qw), sum, plus,
+                        lines ? 1 : nyb_matrix_scale(qw), lines ? nyb_matrix_row_scale(qw, n) : 1);
+            assert_true(y[i] == (biased ? t + w[n] : t));
+        }
+    }
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+}
+
+static void rows_of_x_and_w_are_summed_exactly(void **state)
+{
+    (void)state;
+    check_rows_y("int8/absmax/row", "int4/absmax/row");
+    check_rows_y("uint4/psq/row", "int8/absmax/row");
+    check_rows_y("uint8/psq/row", "int4/absmax/tensor");
+    check_rows_y("int4/absmax/tensor", "int8/sawb/row");
+    check_rows_y("e3m0/absmax/row/stochastic", "int4/absmax/row");
+
+    nyb_matrix *qdy = matrix("uint4/psq/row", dy, M, N), *qw = matrix("int4/absmax", w, N, K);
+    float dx[M * K];
+    assert_int_equal(nyb_matmul_dx(context, qdy, qw, dx, NULL), NYB_OK);
+    for (size_t i = 0; i < M * K; i++) {
+        double sum = 0, plus = 0;
+
+        for (size_t n = 0; n < N; n++) {
+            sum += unit("uint4", qdy, i / K, n) * unit("int4", qw, n, i % K);
+            plus += unit("int4", qw, n, i % K);
+        }
+        assert_true(dx[i] ==
+                    of_rows(qdy, i / K, nyb_matrix_scale(qw), sum, plus, nyb_matrix_scale(qw), 1));
+    }
+    nyb_matrix_destroy(&qdy);
+    nyb_matrix_destroy(&qw);
+}
+
+/* Scales inside a sum, and offsets of w: f32 products of the values. */
+static void other_rows_are_values(void **state)
+{
+    nyb_matrix *qx = matrix("int8/absmax/row", x, M, K), *qw = matrix("uint4/psq/row", w, N, K);
+    nyb_matrix *qdy = matrix("int4/absmax/row/stochastic", dy, M, N);
+    float vx[M * K], vw[N * K], vdy[M * N], got[M * K], want[M * K];
+    nyb_plan *plan;
+
+    (void)state;
+    nyb_matrix_decode(qx, vx);
+    nyb_matrix_decode(qw, vw);
+    nyb_matrix_decode(qdy, vdy);
+    assert_int_equal(nyb_matmul_y(context, qx, qw, w, got, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_f32_y(context, vx, vw, w, M, N, K, want, NULL), NYB_OK);
+    assert_memory_equal(got, want, M * N * sizeof *got);
+    assert_int_equal(nyb_matmul_dx(context, qdy, qw, got, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_f32_dx(context, vdy, vw, M, N, K, want, NULL), NYB_OK);
+    assert_memory_equal(got, want, M * K * sizeof *got);
+    assert_int_equal(nyb_matmul_dw(context, qdy, qx, got, NULL), NYB_OK);
+    assert_int_equal(nyb_matmul_f32_dw(context, vdy, vx, M, N, K, want, NULL), NYB_OK);
+    assert_memory_equal(got, want, N * K * sizeof *got);
+    assert_int_equal(nyb_plan_create_matmul(context, NYB_PLAN_DW, qdy, qx, NULL, &plan, NULL),
+                     NYB_OK);
+    assert_string_equal(nyb_plan_engine(plan), "f32");
+    nyb_plan_destroy(&plan);
+    assert_int_equal(nyb_plan_create_matmul(context, NYB_PLAN_DX, qx, qdy, NULL, &plan, NULL),
+                     NYB_SHAPE);
+    assert_null(plan);
+    assert_int_equal(
+        nyb_convolve_y(context, qx, (nyb_image){1, 1, M, K}, qw, N, 1, 1, 1, 0, NULL, got, NULL),
+        NYB_INVALID);
+    nyb_matrix_destroy(&qx);
+    nyb_matrix_destroy(&qw);
+    nyb_matrix_destroy(&qdy);
 }
 
 static void products_are_exact_sums(void **state)
@@ -509,24 +687,27 @@ static void wrong_shapes_name_both_sides(void **state)
 
 static void memory_failures_leak_nothing(void **state)
 {
-    nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K), *made;
+    nyb_matrix *qx = matrix("int4", x, M, K), *qw = matrix("int4", w, N, K), *made, *lined;
     nyb_status status = NYB_MEMORY;
     float y[M * N];
-    nyb_spec int4;
+    nyb_spec int4, rows;
     block_rows a, b;
 
     (void)state;
     quantize_blocks("int4/absmax/block16", 16, x, M, &a);
     quantize_blocks("int4/absmax/block16", 16, w, N, &b);
     assert_int_equal(nyb_spec_parse("int4", &int4, NULL), NYB_OK);
+    assert_int_equal(nyb_spec_parse("uint4/psq/row", &rows, NULL), NYB_OK);
     for (uint64_t n = 1; status != NYB_OK; n++) {
         nyb_plan *plan = NULL, *depthwise = NULL;
         const nyb_format *f = nyb_format_find("int4");
-        made = NULL;
+        made = lined = NULL;
         nyb_alloc_fail_after(n, false);
         status = nyb_matrix_create(context, &int4, x, M, K, 0, 0, 0, &made, NULL);
         if (status == NYB_OK)
-            status = nyb_matmul_y(context, qx, qw, NULL, y, NULL);
+            status = nyb_matrix_create(context, &rows, x, M, K, 0, 0, 0, &lined, NULL);
+        if (status == NYB_OK)
+            status = nyb_matmul_y(context, lined, qw, NULL, y, NULL);
         if (status == NYB_OK)
             status = nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, NULL);
         if (status == NYB_OK)
@@ -539,6 +720,7 @@ static void memory_failures_leak_nothing(void **state)
         assert_true(status == NYB_OK || status == NYB_MEMORY);
         assert_true(n < 200);
         nyb_matrix_destroy(&made);
+        nyb_matrix_destroy(&lined);
         nyb_plan_destroy(&plan);
         nyb_plan_destroy(&depthwise);
     }
@@ -552,6 +734,9 @@ int main(void)
         cmocka_unit_test(a_matrix_may_be_made_of_codes),
         cmocka_unit_test(a_matrix_is_what_quantize_says),
         cmocka_unit_test(a_matrix_takes_every_rule_of_one_scale),
+        cmocka_unit_test(a_matrix_of_rows_is_what_quantize_says),
+        cmocka_unit_test(rows_of_x_and_w_are_summed_exactly),
+        cmocka_unit_test(other_rows_are_values),
         cmocka_unit_test(products_are_exact_sums),
         cmocka_unit_test(real_products_are_chains),
         cmocka_unit_test(a_convolution_and_its_plan_agree),

@@ -1,0 +1,14 @@
+/* What a public matrix is inside. */
+#ifndef NYB_MATRIX_H
+#define NYB_MATRIX_H
+
+#include <nybble/gemm.h>
+
+#include "packed/packed.h"
+
+struct nyb_matrix {
+    nyb_packed packed;
+    bool offsets; /* of lines, which are rows here */
+};
+
+#endif
