@@ -460,15 +460,17 @@ void nyb_build_draws(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted 
 {
     const int first = n_former > 0 ? former->quant : -1;
     const bool shares = first >= 0 && nyb_build_may_share(&b->p->quants[first], want, true);
+    const bool in_turn = encodes(want, slot);
 
     for (int i = 0; i < want->draws; i++) {
         /* Encoded draws take the scale of the first. Where each finds its own, the first, which
          * alone leaves a trace in the rule's state, comes last. */
-        const int j = encodes(want, slot) ? i : want->draws - 1 - i;
+        const int j = in_turn ? i : want->draws - 1 - i;
 
-        draws[j] = shares && j < n_former ? former[j]
-                                          : draw_source(b, layer, slot, want, real, j,
-                                                        i > 0 ? draws[0].quant : -1, first);
+        draws[j] = shares && j < n_former
+                       ? former[j]
+                       : draw_source(b, layer, slot, want, real, j,
+                                     in_turn && j > 0 ? draws[0].quant : -1, first);
     }
 }
 
