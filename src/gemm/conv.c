@@ -68,6 +68,15 @@ int32_t nyb_conv_largest_unit(const nyb_format *f)
     return f->multiples ? largest * f->multiples : largest;
 }
 
+/* Whether int32 holds the sums of one image of dW, of units less no zero. */
+static bool fits_image(const nyb_conv *conv)
+{
+    const nyb_conv_shape *s = &conv->shape;
+    const int32_t most = nyb_conv_largest_unit(conv->a) * nyb_conv_largest_unit(conv->b);
+
+    return s->oh * s->ow <= (size_t)(INT32_MAX / most);
+}
+
 /* Whether the s8 engine takes the lines of its operands, if any. */
 static bool takes_lines(const nyb_conv *conv, bool of_images)
 {
@@ -81,7 +90,7 @@ static bool takes_lines(const nyb_conv *conv, bool of_images)
     case NYB_PRODUCT_DW:
         return (!conv->lines.a && !conv->lines.b) ||
                (of_images && s->oh * s->ow > 1 && conv->n_samples == 1 && !conv->zero_a &&
-                !conv->zero_b && conv->a->shift == 0 && conv->b->shift == 0);
+                !conv->zero_b && conv->a->shift == 0 && conv->b->shift == 0 && fits_image(conv));
     }
     return false;
 }

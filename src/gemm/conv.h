@@ -73,7 +73,8 @@ typedef struct nyb_conv_options {
      * each rounded, and b's scale is not in s where b has lines. */
     bool lines_a, lines_b;
     /* DW: lines are those of one image each, and have no offset. s8 takes them in images of several
-     * output pixels, one draw of dy, operands that have no zero and whose units are int8:
+     * output pixels, whose sums fit int32, one draw of dy, operands that have no zero and whose
+     * units are int8:
      *   t = t + (float)sum * (scale of a's line * that of b's)     image by image, from 0
      *   t = t * s
      * each rounded, sum: of one image; 1 where an operand has no lines. */

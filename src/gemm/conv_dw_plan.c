@@ -230,10 +230,10 @@ static void split(nyb_conv *conv, nyb_dw_s8 *dw)
     const size_t chunk = dw->b_bytes + conv->n_samples * dw->a_bytes;
     dw->n_chunks = nyb_div_up(dw->n_units, dw->units);
     dw->round = nyb_max(ROUND / chunk, 2);
-    /* A round's sums fit int32. */
-    dw->round = nyb_min(dw->round, conv->exact_k / (dw->steps * NYB_TILE_STEP * conv->n_samples));
-    if (dw->by_image)
-        dw->round = nyb_min(dw->round, LANES_MAX / sums);
+    /* A round's sums fit int32; those of images stay apart. */
+    dw->round = nyb_min(
+        dw->round, dw->by_image ? LANES_MAX / sums
+                                : conv->exact_k / (dw->steps * NYB_TILE_STEP * conv->n_samples));
     dw->round = nyb_min(nyb_max(dw->round, 1), dw->n_chunks);
     dw->n_rounds = nyb_div_up(dw->n_chunks, dw->round);
 
@@ -269,7 +269,7 @@ nyb_status nyb_dw_s8_plan(nyb_conv *conv, nyb_error *err)
     dw->units =
         dw->by_image ? dw->bands : nyb_min(nyb_max(POSITIONS / dw->unit_positions, 1), dw->n_units);
     NYB_TRY(plan_steps(dw, s, err));
-    if (dw->steps * NYB_TILE_STEP * conv->n_samples > conv->exact_k) {
+    if (!dw->by_image && dw->steps * NYB_TILE_STEP * conv->n_samples > conv->exact_k) {
         return nyb_fail(err, NYB_LIMIT, "%zu samples of a chunk of %zu pixels exceed int32",
                         conv->n_samples, dw->steps * NYB_TILE_STEP);
     }

@@ -428,13 +428,16 @@ static void run_product(const problem *p, nyb_context *context, const operand *a
 /* Whether the s8 engine takes a problem. */
 static bool on_s8(const problem *p)
 {
-    const bool of_images = p->image_lines && p->s.oh * p->s.ow > 1 && p->n_samples == 1 &&
-                           !p->zero_a && !p->zero_b && !p->a->shift && !p->b->shift;
+    const int32_t most = nyb_conv_largest_unit(p->a) * nyb_conv_largest_unit(p->b);
+    const size_t pixels = p->s.oh * p->s.ow;
+    const bool of_images = p->image_lines && pixels > 1 && p->n_samples == 1 && !p->zero_a &&
+                           !p->zero_b && !p->a->shift && !p->b->shift;
 
     if (!nyb_format_is_integer(p->a) || !nyb_format_is_integer(p->b))
         return false;
     if (p->product == NYB_PRODUCT_DW)
-        return (!p->lines_a && !p->lines_b) || of_images;
+        return (!p->lines_a && !p->lines_b) ||
+               (of_images && (uint64_t)pixels * (uint64_t)most <= INT32_MAX);
     return !p->lines_b || p->product == NYB_PRODUCT_FWD;
 }
 

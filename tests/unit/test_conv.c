@@ -206,6 +206,25 @@ static void images_with_lines(void **state)
     }
 }
 
+/* Images whose sums may overflow int32 are for f32; those just below are not. */
+static void large_images_with_lines(void **state)
+{
+    (void)state;
+    seed = 16;
+    for (size_t h = 362; h <= 363; h++) {
+        problem p = {.product = NYB_PRODUCT_DW,
+                     .s = {.n = 2, .h = h, .w = 362, .c = 1, .o = 1, .r = 1, .s = 1, .stride = 1},
+                     .a = format("int8f"),
+                     .b = format("int8"),
+                     .n_samples = 1,
+                     .lines_a = true,
+                     .lines_b = true,
+                     .image_lines = true};
+
+        check_problem(&p, false, true);
+    }
+}
+
 /* Codes of f32 products, too. */
 static void other_zeros_in_f32(void **state)
 {
@@ -687,6 +706,7 @@ int main(void)
         cmocka_unit_test(long_chains),
         cmocka_unit_test(k_split),
         cmocka_unit_test(images_with_lines),
+        cmocka_unit_test(large_images_with_lines),
         cmocka_unit_test(k_split_for_real),
         cmocka_unit_test(zeros_split_for_real),
         cmocka_unit_test(zeros_of_long_rows),
