@@ -490,6 +490,21 @@ static void check_long_sums(const char *a_format, const char *b_format, size_t k
     }
 }
 
+/* One draw's sums fit int32, those of four do not; in windows no other bound cuts them first. */
+static void draws_split_for_real(void **state)
+{
+    problem p = {
+        .product = NYB_PRODUCT_DX,
+        .s = {.n = 1, .h = 3, .w = 3, .c = 2, .o = 3700, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        .a = format("int8f"),
+        .b = format("int8f"),
+        .n_samples = 4};
+
+    (void)state;
+    seed = 17;
+    check_problem(&p, false, true);
+}
+
 /* 2.3 million products of 64 * 15 exceed 2^31. */
 static void k_split_for_real(void **state)
 {
@@ -708,6 +723,7 @@ int main(void)
         cmocka_unit_test(images_with_lines),
         cmocka_unit_test(large_images_with_lines),
         cmocka_unit_test(k_split_for_real),
+        cmocka_unit_test(draws_split_for_real),
         cmocka_unit_test(zeros_split_for_real),
         cmocka_unit_test(zeros_of_long_rows),
         cmocka_unit_test(gradients_belong_together),
