@@ -303,10 +303,12 @@ bool nyb_build_stays_mixed(const nyb_builder *b, const nyb_row *row, int former)
            nyb_mix_length(q->spec.mix) > 0;
 }
 
+/* sr_bits of a rounding that draws none say nothing (nor does nyb_spec_print tell them). */
 bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b)
 {
     return a->format == b->format && a->scale == b->scale && a->group == b->group &&
-           a->rounding == b->rounding && a->sr_bits == b->sr_bits && a->mix == b->mix;
+           a->rounding == b->rounding && a->mix == b->mix &&
+           (a->sr_bits == b->sr_bits || !nyb_rounding_draws(a->rounding));
 }
 
 /* Whether what an earlier quant of the same tensor left stands for all that a row asks for. */

@@ -178,6 +178,10 @@ run 0 train --data $data --model mlp:32 --recipe ./two.recipe --batch 32 --epoch
 same "$(json "$work/out" 'j["recipe"]')" "two" "name of a recipe file"
 rm "$work/two.recipe"
 run 0 eval two
+# random bits of operands that draw none: the same codes, kept once
+kept='j["saved_activation_bytes"], j["saved_quantized_bytes"], j["arena_bytes"]'
+run 0 train $base --json --set fwd.x.sr_bits=32 --set dgrad.w.sr_bits=32
+same "$(json "$work/out" "$kept")" "$(json "$work/a.json" "$kept")" "memory with sr_bits of x and w"
 run 0 train $base --dry-run
 grep -q '^recipe.dgrad.dy = e3m0/absmax/tensor/stochastic$' "$work/out" || fail "--dry-run"
 [ "$(grep -c . "$work/out")" -gt 50 ] || fail "--dry-run prints no plan"
