@@ -99,6 +99,7 @@ nyb_status nyb_train_create(nyb_context *context, const nyb_model *model, const 
     t->recipe = *recipe;
     t->options = *options;
     t->own_rate = NAN;
+    t->finish_acc = NAN;
     status = create(t, err);
     if (status != NYB_OK)
         nyb_train_destroy(&t);
@@ -305,11 +306,12 @@ static nyb_status run(session *s, nyb_error *err)
         NYB_TRY(run_epoch(s, err));
     if ((t->progress.step % t->steps_per_epoch != 0 || t->progress.step == 0) && !s->stopped)
         NYB_TRY(nyb_train_eval(t, &t->progress.test_loss, &t->progress.test_acc, err));
-    if (!s->stopped)
+    const bool cut = s->stopped && t->progress.step < nyb_train_total_steps(t);
+    if (!cut)
         NYB_TRY(eval_finish(t, err));
     NYB_TRY(checkpoint(s, err));
     t->peak_rss_bytes = peak_rss_bytes();
-    if (s->stopped && t->progress.step < nyb_train_total_steps(t))
+    if (cut)
         return nyb_fail(err, NYB_INTERRUPTED, "stopped after step %llu of %llu",
                         (unsigned long long)t->progress.step,
                         (unsigned long long)nyb_train_total_steps(t));
@@ -348,7 +350,7 @@ void nyb_train_summarize(const nyb_train *t, nyb_train_summary *summary)
         .step = t->progress.step,
         .test_acc = t->progress.test_acc,
         .test_loss = t->progress.test_loss,
-        .test_acc_f32_activations = t->finish_acc,
+        .test_acc_f32_activations = isnan(t->finish_acc) ? 0.0 : t->finish_acc,
         .seconds = t->progress.seconds,
         .samples_per_s = t->step_seconds > 0 ? (double)t->n_step_samples / t->step_seconds : 0.0,
         .saved_quantized_bytes = kept.quantized,

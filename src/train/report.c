@@ -386,7 +386,7 @@ static void summary_fields(const nyb_train *t, nyb_json *j)
         nyb_json_double(j, "test_acc", s.test_acc);
         nyb_json_double(j, "test_loss", s.test_loss);
     }
-    if (t->recipe.finish_epochs > 0)
+    if (!isnan(t->finish_acc))
         nyb_json_double(j, "test_acc_f32_activations", s.test_acc_f32_activations);
     nyb_json_double(j, "seconds", s.seconds);
     nyb_json_double(j, "samples_per_s", s.samples_per_s);

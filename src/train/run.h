@@ -57,7 +57,7 @@ struct nyb_train {
     uint64_t n_step_samples;
     nyb_trace_fn *trace_fn;
     void *trace_user;
-    double finish_acc;     /* test accuracy as FNT trained: f32 activations; 0 without FNT */
+    double finish_acc;     /* test accuracy as FNT trained: f32 activations; NaN: not measured */
     size_t peak_rss_bytes; /* of the process when the last run ended; 0: none has */
 };
 

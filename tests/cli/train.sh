@@ -176,6 +176,10 @@ is_json
 printf 'base = luq\nedges = recipe\nwgrad.dy.samples = 2\nfinish.epochs = 1\n' >"$work/two.recipe"
 run 0 train --data $data --model mlp:32 --recipe ./two.recipe --batch 32 --epochs 1 --out two --json
 same "$(json "$work/out" 'j["recipe"]')" "two" "name of a recipe file"
+[ "$(json "$work/two/summary.json" '0 < j["test_acc_f32_activations"] <= 1')" = True ] ||
+    fail "FNT's accuracy with f32 activations"
+run 0 train --data $data --model mlp:32 --recipe ./two.recipe --batch 32 --epochs 1 --max-steps 3 --json
+same "$(json "$work/out" '"test_acc_f32_activations" in j')" False "FNT's accuracy before its epochs"
 rm "$work/two.recipe"
 run 0 eval two
 # random bits of operands that draw none: the same codes, kept once

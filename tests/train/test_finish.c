@@ -177,6 +177,29 @@ static void clips_without_a_gradient_stay(void **state)
     assert_true(n_stay > 30 && n_learn > 15);
 }
 
+static int at_the_end(void *user, const nyb_event *event)
+{
+    (void)user;
+    return event->step == 6;
+}
+
+/* Who stops a run after its last step gets all that a whole one has. */
+static void a_run_stopped_at_its_end_is_whole(void **state)
+{
+    static const char *const sets[] = {"finish.epochs=2", NULL};
+    nyb_train_summary summary;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    fixture_init(&f, "auto", 1, "mlp:32,32", "luq", sets, 8, 16); /* 2 + 4 steps */
+    fixture_start(&f);
+    assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, at_the_end, NULL, &err), NYB_OK);
+    nyb_train_summarize(f.train, &summary);
+    assert_true(summary.test_acc > 0 && summary.test_acc_f32_activations > 0);
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +208,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(resume_is_exact, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(clips_without_a_gradient_stay, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(a_run_stopped_at_its_end_is_whole, fixture_make_folder,
                                         fixture_remove_folder),
     };
 
