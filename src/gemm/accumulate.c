@@ -250,11 +250,11 @@ nyb_status nyb_accum_check(const nyb_accum *accum, nyb_error *err)
         return nyb_fail(err, NYB_INVALID, "a chunk of %d products; 1 or more, 0 for all",
                         accum->chunk);
     if (nyb_accum_is_exact(accum))
-        return accum->chunk == 0
+        return accum->chunk == 0 && accum->rounding == NYB_ROUND_NEAREST && !accum->random_bits
                    ? NYB_OK
                    : nyb_fail(err, NYB_INVALID,
-                              "f32 means the engine's own sum, which has no chunks of %d",
-                              accum->chunk);
+                              "f32 means the engine's own sum, which has neither chunks nor a "
+                              "rounding");
     if (accum->rounding != NYB_ROUND_NEAREST && !nyb_accum_draws(accum))
         return nyb_fail(err, NYB_INVALID, "an accumulator rounds 'nearest' or 'stochastic'");
     if (f->grid == NYB_GRID_INT && f->is_signed && f->lo == -f->hi)

@@ -191,7 +191,7 @@ int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
         append(list, sizeof list, ", ", "format/scale/group/rounding[/mix]");
         break;
     case FIELD_ACCUM:
-        append(list, sizeof list, ", ", "format[/chunk[/rounding]], f32: exact");
+        append(list, sizeof list, ", ", "format[/chunk][/rounding], f32: the engine's own");
         break;
     case FIELD_UPDATE:
         append(list, sizeof list, ", ", "format[/rounding], f32: not rounded");

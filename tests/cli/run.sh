@@ -348,6 +348,12 @@ run 1 matmul sevens.npy column.npy y.npy --accum int8
 says "int8" "f32"
 run 2 matmul sevens.npy column.npy y.npy --accum e3m0
 says "--accum" "e3m0" "fp16"
+for acc in f32/64 f32/stochastic f32/stochastic:4; do
+    run 2 matmul sevens.npy column.npy y.npy --accum "$acc"
+    says "--accum" "neither chunks nor a rounding"
+    run 2 recipe show luq --set "fwd.accum=$acc"
+    says "neither chunks nor a rounding"
+done
 
 # ---- accumulate --------------------------------------------------------------------------------
 run 2 accumulate --n 64 --accum int9
