@@ -38,9 +38,13 @@ static const cli_option options[] = {
 };
 
 /* level: NAN if nobody asked for it */
-static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *s, float level,
+static int report(const nyb_spec *made, const nyb_array *in, const nyb_quant_stats *s, float level,
                   bool json)
 {
+    const bool copies = strcmp(nyb_format_name(made->format), "f32") == 0;
+    const bool grouped = !copies && made->group != NYB_GROUP_TENSOR && s->scale == 0;
+    char spec[96];
+    nyb_spec_print(made, spec, sizeof spec);
     if (json) {
         json_t *dims = json_array();
         for (int i = 0; i < in->n_dims; i++)
@@ -63,10 +67,11 @@ static int report(const char *spec, const nyb_array *in, const nyb_quant_stats *
         int digits;
     } rows[] = {
         {"elements", "", (double)s->n, 15},
-        {"NaN", "encoded as zero", (double)s->n_nan, 15},
-        {"infinite", "encoded as the largest value", (double)s->n_inf, 15},
+        {"NaN", copies ? "copied" : "encoded as zero", (double)s->n_nan, 15},
+        {"infinite", copies ? "copied" : "encoded as the largest value", (double)s->n_inf, 15},
         {"amax", "largest finite magnitude", s->amax, 9},
-        {"scale", "value of one unit", s->scale, 9},
+        {"scale", grouped ? "each group has its own" : "value of one unit",
+         grouped ? NAN : s->scale, 9},
         {"mse", "mean of (q - x)^2", s->mse, 9},
         {"bias", "mean of q - x", s->bias, 9},
         {"zero", "fraction that was zero", s->zero, 6},
@@ -196,9 +201,7 @@ static int convert(nyb_context *context, const nyb_spec *spec, const nyb_array *
     free(turned);
     if (exit_status != CLI_OK)
         return exit_status;
-    char text[96];
-    nyb_spec_print(spec, text, sizeof text);
-    return report(text, in, &stats, level, v->json);
+    return report(spec, in, &stats, level, v->json);
 }
 
 static int run(const cli_verb *verb, int argc, char **argv)
@@ -251,9 +254,8 @@ const cli_verb cli_verb_quantize = {
         "Quantizes IN with scales chosen from its own statistics and writes the dequantized f32 "
         "array OUT. SPEC is format/scale/group/rounding[/mix]; trailing parts may be left out and "
         "take the format's defaults; stochastic:32 takes 32 random bits an element instead of 16. "
-        "NaN "
-        "becomes zero, infinities the largest value; both are "
-        "counted.\n\n"
+        "NaN becomes zero, infinities the largest value (f32 copies them); both are counted. "
+        "JSON has a scale of 0 where groups have their own.\n\n"
         "The same seed, step and draw give the same codes on every machine.",
     .example = "  nybble quantize e3m0/absmax/tensor/stochastic grad.npy q.npy --codes c.npy\n"
                "  nybble quantize int4/sawb weights.npy q.npy --json\n"

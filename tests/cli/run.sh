@@ -208,6 +208,10 @@ says "saw" "sawb"
 run 2 quantize int4/absmax/tensor/flush x.npy q.npy
 says "flush"
 npy write s.npy 2,16 6 1 1 1 1 1 1 1 1 1 1 1 1 1 1 -1 12 1 1 1 1 1 1 1 1 1 1 1 1 1 1 -1
+run 0 quantize e2m1/e8m0/block16 s.npy q.npy
+grep -q "^scale  *-  each group has its own" "$work/out" || fail "the scale of groups: $(cat "$work/out")"
+run 0 quantize f32 s.npy q.npy
+grep -q "^scale  *1  " "$work/out" && grep -q "^NaN .* copied" "$work/out" || fail "what f32 does"
 run 0 quantize e2m1/e8m0/block16 s.npy q.npy --scales sc.npy --offsets of.npy --json
 same "$(json "$work/out" 'j["level"]')" 1.0 "level"
 npy print sc.npy
