@@ -38,6 +38,25 @@ static void compare_data(const cli_job *job)
                  a.c, a.h, a.w, a.classes, b.c, b.h, b.w, b.classes);
 }
 
+/* Other data are normalized as those were that the model learned from. */
+static void normalize_as_the_run(const cli_job *job)
+{
+    nyb_data *own;
+    nyb_data_info a, b;
+    nyb_error err;
+    if (!job->options.normalize || strcmp(job->data_spec, job->own_data_spec) == 0)
+        return;
+    if (nyb_data_open(job->own_data_spec, &own, &err) != NYB_OK) {
+        cli_hint("normalized by the training part of --data; of the run's: %s", err.text);
+        return;
+    }
+    nyb_data_get_info(own, &a);
+    nyb_data_get_info(job->data, &b);
+    if (a.c == b.c && nyb_data_set_normalization(job->data, a.mean, a.std, &err) != NYB_OK)
+        cli_hint("%s", err.text);
+    nyb_data_close(&own);
+}
+
 static int evaluate(cli_job *job, const char *dir, bool json)
 {
     nyb_error err;
@@ -87,6 +106,8 @@ static int run(const cli_verb *verb, int argc, char **argv)
     if (exit_status == CLI_OK)
         exit_status = cli_job_open_data(&job, &input);
     if (exit_status == CLI_OK)
+        normalize_as_the_run(&job);
+    if (exit_status == CLI_OK)
         exit_status = cli_job_build(&job, &input);
     if (exit_status == CLI_OK)
         exit_status = evaluate(&job, args.at[0], v.json);
@@ -99,7 +120,8 @@ const cli_verb cli_verb_eval = {
     .about = "accuracy of a trained model",
     .synopsis = "DIR [options]",
     .description = "Loads model.safetensors of a run folder and measures loss and accuracy on the "
-                   "test part of its data, quantized as its recipe says.",
+                   "test part of its data, quantized as its recipe says. Pixels of other data are "
+                   "normalized as those of the run's training part.",
     .example = "  nybble eval runs/luq\n",
     .options = options,
     .min_args = 1,

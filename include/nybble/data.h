@@ -45,6 +45,11 @@ NYB_API void nyb_data_get_info(const nyb_data *data, nyb_data_info *info);
 /* Keeps only the first n training (test) samples, for good; 0 keeps all. Not while there is a run
  * (nyb_train_create) on these data: its loaders are reading them. */
 NYB_API void nyb_data_limit(nyb_data *data, size_t n_train, size_t n_test);
+/* Pixels are normalized by these, [c] each, from now on: those of the data that a model learned
+ * from, to evaluate it on others. NYB_INVALID for NULL, what is not finite and deviations that are
+ * not above 0; nothing changes then. Not while there is a run on these data. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_data_set_normalization(nyb_data *data, const float *mean,
+                                                             const float *std, nyb_error *err);
 
 #ifdef __cplusplus
 }

@@ -238,3 +238,17 @@ void nyb_data_limit(nyb_data *d, size_t n_train, size_t n_test)
     if (n_test)
         d->test.n = nyb_min(d->test.n, n_test);
 }
+
+nyb_status nyb_data_set_normalization(nyb_data *d, const float *mean, const float *std,
+                                      nyb_error *err)
+{
+    if (!d || !mean || !std)
+        return nyb_fail(err, NYB_INVALID, "NULL where data, means and deviations are needed");
+    for (size_t c = 0; c < d->c; c++)
+        if (!isfinite(mean[c]) || !isfinite(std[c]) || !(std[c] > 0.0f))
+            return nyb_fail(err, NYB_INVALID, "channel %zu: mean %g, deviation %g", c,
+                            (double)mean[c], (double)std[c]);
+    memcpy(d->mean, mean, d->c * sizeof *mean);
+    memcpy(d->std, std, d->c * sizeof *std);
+    return NYB_OK;
+}

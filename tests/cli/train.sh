@@ -37,6 +37,14 @@ run 0 eval a
 run 0 eval a --limit-test 10
 run 1 eval a --data synthetic:h=6,w=5,c=1,classes=4,train=64,test=32
 says "1x8x8 (CxHxW) of 4 classes" "1x6x5 of 4"
+run 0 train $base --normalize=1 --out norm --json
+norm=$(json "$work/out" '"%.6f" % j["test_loss"]')
+run 0 eval norm --data "${data/train=1024/train=40}" --json # the same test part
+same "$(json "$work/out" '"%.6f" % j["test_loss"]')" "$norm" "normalization of other data"
+[ -s "$work/err" ] && fail "eval of other data: $(cat "$work/err")"
+sed -i "s|^data = .*|data = idx:/nowhere|" "$work/norm/config.txt"
+run 0 eval norm --data "$data" --json
+grep -q "normalized by the training part of --data.*nowhere" "$work/err" || fail "no word of it"
 run 0 train $base --quiet
 [ -s "$work/err" ] && fail "--quiet is not quiet"
 grep -q "$(sha "$work/a")" "$work/out" || fail "a run without --out has other weights"

@@ -109,7 +109,17 @@ static void statistics_are_those_of_the_training_pixels(void **state)
     nyb_data_get_info(data, &info);
     assert_int_equal(info.n_train, 3);
     assert_int_equal(info.n_test, N_TEST);
+    assert_int_equal(nyb_data_set_normalization(data, &(float){0.25f}, &(float){0}, NULL),
+                     NYB_INVALID);
+    assert_int_equal(nyb_data_set_normalization(data, &(float){NAN}, &(float){1}, NULL),
+                     NYB_INVALID);
+    assert_int_equal(nyb_data_set_normalization(data, NULL, &(float){1}, NULL), NYB_INVALID);
+    nyb_data_get_info(data, &info);
+    assert_true(fabs(info.mean[0] - sum / n) < 1e-6);
+    assert_int_equal(nyb_data_set_normalization(data, &(float){0.25f}, &(float){2}, NULL), NYB_OK);
     nyb_data_limit(data, 100, 2);
+    nyb_data_get_info(data, &info);
+    assert_true(info.mean[0] == 0.25f && info.std[0] == 2.0f);
     nyb_data_get_info(data, &info);
     assert_int_equal(info.n_train, 3);
     assert_int_equal(info.n_test, 2);
