@@ -53,8 +53,10 @@ static nyb_status check_labels(const nyb_part *part, const char *which, size_t c
 static nyb_status check_shape(const nyb_data *d, nyb_error *err)
 {
     if (!d->h || !d->w || !d->c || d->c > 4 || d->classes < 2 || d->classes > 256)
-        return nyb_fail(err, NYB_SHAPE, "images are %zux%zux%zu with %zu classes", d->h, d->w, d->c,
-                        d->classes);
+        return nyb_fail(err, NYB_SHAPE,
+                        "images are %zux%zux%zu (CxHxW) of %zu classes; 1..4 channels and 2..256 "
+                        "classes are needed",
+                        d->c, d->h, d->w, d->classes);
     return NYB_OK;
 }
 

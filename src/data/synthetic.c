@@ -40,7 +40,8 @@ static nyb_status parse(const char *rest, plan *p, nyb_error *err)
                             "'%s': want h=, w=, c=, classes=, train=, test= or seed=", rest);
         value = strtoull(equals + 1, &end, 10);
         if (end == equals + 1 || (*end && *end != ',') || value < keys[i].lo || value > keys[i].hi)
-            return nyb_fail(err, NYB_INVALID, "%s: want %zu..%zu", rest, keys[i].lo, keys[i].hi);
+            return nyb_fail(err, NYB_INVALID, "%.*s: want %zu..%zu", (int)strcspn(rest, ","), rest,
+                            keys[i].lo, keys[i].hi);
         if (seen[i])
             return nyb_fail(err, NYB_INVALID, "%s= is there twice", keys[i].key);
         seen[i] = true;

@@ -504,6 +504,7 @@ static void bad_specs_are_refused(void **state)
         {"synthetic:h=4x", NYB_INVALID, "h=4x"},
         {"synthetic:h=", NYB_INVALID, "h="},
         {"synthetic:c=5", NYB_INVALID, "c=5"},
+        {"synthetic:c=5,h=3", NYB_INVALID, "c=5: want 1..4"},
         {"synthetic:classes=257", NYB_INVALID, "256"},
         {"synthetic:train=99999999999999999999", NYB_INVALID, "train"},
         {"synthetic:h=1024,w=1024,c=4,train=16777216", NYB_LIMIT, "16777216"},
