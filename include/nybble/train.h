@@ -203,7 +203,8 @@ NYB_API void nyb_train_energy_at(const nyb_train *train, size_t i, nyb_energy *e
 NYB_API void nyb_train_print_plan(const nyb_train *train, FILE *out);
 
 /* Parameters and buffers (batchnorm's means and variances), in the order of the layers; name is the
- * run's. NYB_UNKNOWN past the end. */
+ * run's. Learned scales ("fc.fwd.x.lsq") are parameters, behind the others; one of 0 has not begun:
+ * the next step takes it from its data. NYB_UNKNOWN past the end. */
 typedef struct nyb_tensor_info {
     const char *name; /* "fc.weight" */
     size_t n;         /* floats */

@@ -352,7 +352,10 @@ int nyb_graph_find_nonfinite(nyb_graph *graph, nyb_mode mode, uint32_t step);
  */
 void nyb_graph_forget_codes(nyb_graph *graph);
 
-/* requantize.c: the steps that rounded operands need. */
+/* requantize.c: a learned scale (a parameter with a rule) was set from outside. Where it is 0 it
+ * has not begun: the next tensor starts it. */
+void nyb_graph_begin_learned(nyb_graph *graph, const nyb_param *param);
+/* The steps that rounded operands need. */
 void nyb_run_round(nyb_graph *graph, nyb_program *program, const nyb_step *s, bool training,
                    uint32_t step);
 void nyb_run_regroup(nyb_graph *graph, nyb_program *program, const nyb_step *s);

@@ -14,6 +14,13 @@ int nyb_graph_find_learned(const nyb_graph *g, int layer, nyb_slot slot)
     return -1;
 }
 
+void nyb_graph_begin_learned(nyb_graph *g, const nyb_param *p)
+{
+    const size_t gemm = (size_t)g->model->layers[p->layer].gemm;
+
+    g->slots[gemm * NYB_SLOTS + (size_t)p->index].started = p->value[0] != 0.0f ? 1.0f : 0.0f;
+}
+
 float *nyb_learned_params(nyb_graph *g, const nyb_quant *q, const float *x, bool training,
                           float copy[NYB_SCALE_PARAMS_MAX], void *scratch)
 {

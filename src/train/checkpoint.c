@@ -608,7 +608,7 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
         if (t->model->layers[p->layer].gemm < 0 || p->index != 0 || p->rule) {
             NYB_TRY(load_param(file, "", p, p->value, err));
             if (p->rule)
-                slot_of(g, p->layer, (nyb_slot)p->index)->started = 1.0f;
+                nyb_graph_begin_learned(g, p);
             continue;
         }
         nyb_graph_rows(t->model, &t->recipe, p->layer, NYB_MODE_EVAL, rows);

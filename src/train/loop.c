@@ -437,7 +437,9 @@ nyb_status nyb_train_set_tensor(nyb_train *t, const char *name, const float *val
     NYB_TRY(find_tensor(t, name, n, &p, err));
     nyb_param_import(p, values, p->value);
     const int gemm = t->model->layers[p->layer].gemm;
-    if (gemm >= 0 && p->index == 0 && !p->rule)
+    if (p->rule)
+        nyb_graph_begin_learned(t->graph, p);
+    else if (gemm >= 0 && p->index == 0)
         t->graph->weight_scale[gemm] = 0.0f;
     return NYB_OK;
 }

@@ -319,6 +319,56 @@ static void loaded_scales_end_with_the_weights(void **state)
     fixture_free(&f);
 }
 
+/* All tensors of one run, set in another. */
+static void copy_tensors(const nyb_train *from, nyb_train *to)
+{
+    for (size_t i = 0; i < nyb_train_tensor_count(from); i++) {
+        nyb_tensor_info info;
+
+        assert_int_equal(nyb_train_tensor_at(from, i, &info, NULL), NYB_OK);
+        float *values = malloc(info.n * sizeof *values);
+        assert_int_equal(nyb_train_get_tensor(from, info.name, values, info.n, NULL), NYB_OK);
+        assert_int_equal(nyb_train_set_tensor(to, info.name, values, info.n, NULL), NYB_OK);
+        free(values);
+    }
+}
+
+/* A learned scale is what it was set to; one that has not begun, in a run or in a file, begins with
+ * the data that come next. */
+static void learned_scales_are_tensors(void **state)
+{
+    static const char *const recipes[] = {"lsq", "lsqplus", "pactplus"};
+    static float x[BATCH * IMAGE];
+    float want[BATCH * OUTPUTS], got[BATCH * OUTPUTS];
+    char dir[80];
+
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/learned", fixture_folder);
+    fill_images();
+    for (size_t i = 0; i < BATCH * IMAGE; i++)
+        x[i] = (float)pixels[i / IMAGE][i % IMAGE] / 255.0f;
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        for (int n = 0; n < 5; n += 4) {
+            fixture f, other;
+
+            start(&f, recipes[i], false);
+            take_steps(f.train, n);
+            assert_int_equal(nyb_train_predict(f.train, x, BATCH, want, NULL), NYB_OK);
+            assert_int_equal(nyb_train_save(f.train, dir, NULL), NYB_OK);
+
+            start(&other, recipes[i], false);
+            copy_tensors(f.train, other.train);
+            assert_int_equal(nyb_train_predict(other.train, x, BATCH, got, NULL), NYB_OK);
+            assert_memory_equal(got, want, sizeof want);
+            assert_int_equal(nyb_train_load_model(other.train, dir, NULL), NYB_OK);
+            assert_int_equal(nyb_train_predict(other.train, x, BATCH, got, NULL), NYB_OK);
+            assert_memory_equal(got, want, sizeof want);
+            fixture_free(&f);
+            fixture_free(&other);
+        }
+    }
+}
+
 /* ---- folders --------------------------------------------------------------------------------- */
 
 static char *path_in(const char *dir, const char *file, char path[128])
@@ -460,6 +510,8 @@ int main(void)
                                         fixture_remove_folder),
         cmocka_unit_test(tensors_are_listed),
         cmocka_unit_test_setup_teardown(loaded_scales_end_with_the_weights, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(learned_scales_are_tensors, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(folders_hold_one_run, fixture_make_folder,
                                         fixture_remove_folder),
