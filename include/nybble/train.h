@@ -79,14 +79,16 @@ typedef struct nyb_event {
     double train_loss, train_acc, test_loss, test_acc;
     double seconds, samples_per_s;
 } nyb_event;
-/* Return nonzero to stop: the run writes a checkpoint and returns NYB_INTERRUPTED. */
+/* Return nonzero to stop: the run writes a checkpoint and returns NYB_INTERRUPTED; after its last
+ * step there is nothing to stop. */
 typedef int nyb_event_fn(void *user, const nyb_event *event);
 
 /* Trains to the end (or max_steps). dir: the run folder, created if missing, or NULL for none:
  * config.txt, metrics.jsonl, events.out.tfevents.*, model.safetensors, state.safetensors,
  * summary.json; those of an earlier run are removed, if this one is not resumed from there. config:
- * text stored as config.txt. NYB_STATE without data and if another run writes to dir, NYB_NONFINITE
- * as the recipe's policy has it, NYB_INTERRUPTED if fn stopped it, NYB_IO, NYB_MEMORY. */
+ * text stored as config.txt. NYB_INVALID for NULL, NYB_STATE without data and if another run writes
+ * to dir, NYB_NONFINITE as the recipe's policy has it, NYB_INTERRUPTED if fn stopped it, NYB_IO,
+ * NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *dir,
                                                 const char *config, nyb_event_fn *fn, void *user,
                                                 nyb_error *err);
@@ -104,7 +106,7 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_load_model(nyb_train *train, const c
                                                        nyb_error *err);
 
 /* Writes DIR/state.safetensors and DIR/model.safetensors, for programs with their own loop; DIR is
- * created if missing. NYB_STATE if a run writes to it, NYB_IO, NYB_MEMORY. */
+ * created if missing. NYB_INVALID for NULL, NYB_STATE if a run writes to it, NYB_IO, NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_save(nyb_train *train, const char *dir, nyb_error *err);
 
 /* logits [n][classes] of the samples x [n][h][w][c], as evaluation computes them: weights and
@@ -114,7 +116,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_save(nyb_train *train, const char *d
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_predict(nyb_train *train, const float *x, size_t n,
                                                     float *logits, nyb_error *err);
 
-/* Mean loss and accuracy (fraction) on the test part. NYB_STATE without data. */
+/* Mean loss and accuracy (fraction) on the test part. NYB_INVALID for NULL, NYB_STATE without data.
+ */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss, double *accuracy,
                                                  nyb_error *err);
 
@@ -134,7 +137,7 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_set_lr(nyb_train *train, double lr, 
 
 /* The batch that nyb_train_run would take for the step that comes next: shuffled, augmented, made
  * by a thread of its own while the caller was busy with the one before. x and labels are for
- * nyb_train_step, until the next call. NYB_STATE without data. */
+ * nyb_train_step, until the next call. NYB_INVALID for NULL, NYB_STATE without data. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_batch(nyb_train *train, const float **x,
                                                   const int32_t **labels, nyb_error *err);
 /* What that thread has done so far: training batches, and the CPU time they took; 0 without data.
@@ -204,7 +207,7 @@ NYB_API void nyb_train_print_plan(const nyb_train *train, FILE *out);
 
 /* Parameters and buffers (batchnorm's means and variances), in the order of the layers; name is the
  * run's. Learned scales ("fc.fwd.x.lsq") are parameters, behind the others; one of 0 has not begun:
- * the next step takes it from its data. NYB_UNKNOWN past the end. */
+ * the next step takes it from its data. NYB_INVALID for NULL, NYB_UNKNOWN past the end. */
 typedef struct nyb_tensor_info {
     const char *name; /* "fc.weight" */
     size_t n;         /* floats */

@@ -106,6 +106,7 @@ void nyb_json_array(nyb_json *json, const char *key);
 void nyb_json_end(nyb_json *json); /* closes object or array */
 void nyb_json_string(nyb_json *json, const char *key, const char *value);
 void nyb_json_int(nyb_json *json, const char *key, int64_t value);
+void nyb_json_uint(nyb_json *json, const char *key, uint64_t value);
 void nyb_json_double(nyb_json *json, const char *key, double value);
 void nyb_json_float(nyb_json *json, const char *key, float value);
 void nyb_json_bool(nyb_json *json, const char *key, bool value);

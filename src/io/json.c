@@ -128,6 +128,13 @@ void nyb_json_int(nyb_json *json, const char *key, int64_t value)
     trail(json);
 }
 
+void nyb_json_uint(nyb_json *json, const char *key, uint64_t value)
+{
+    lead(json, key);
+    fprintf(json->out, "%llu", (unsigned long long)value);
+    trail(json);
+}
+
 void nyb_json_double(nyb_json *json, const char *key, double value)
 {
     char text[NYB_NUMBER_BYTES];

@@ -50,13 +50,13 @@ nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss, double
 
 nyb_status nyb_train_predict(nyb_train *t, const float *x, size_t n, float *logits, nyb_error *err)
 {
+    static const int32_t no_labels[1] = {0};
+
+    NYB_TRY(nyb_check_pointers(t && (n == 0 || (x && logits)), err));
     nyb_graph *g = t->graph;
     const nyb_program *p = &g->programs[NYB_MODE_EVAL];
     const size_t classes = nyb_model_classes(t->model);
     const size_t size = nyb_shape_size(g->model->layers[0].shape);
-    static const int32_t no_labels[1] = {0};
-
-    NYB_TRY(nyb_check_pointers(n == 0 || (x && logits), err));
     for (size_t first = 0, now; first < n; first += now) {
         now = nyb_min(n - first, g->batch);
         fill_input(g, x + first * size, now, no_labels, 1);
@@ -69,5 +69,6 @@ nyb_status nyb_train_predict(nyb_train *t, const float *x, size_t n, float *logi
 
 nyb_status nyb_train_eval(nyb_train *t, double *loss, double *accuracy, nyb_error *err)
 {
+    NYB_TRY(nyb_check_pointers(t && loss && accuracy, err));
     return nyb_train_eval_mode(t, NYB_MODE_EVAL, loss, accuracy, err);
 }

@@ -133,10 +133,10 @@ nyb_status nyb_train_resume(nyb_train *t, const char *dir, nyb_error *err)
 
 nyb_status nyb_train_batch(nyb_train *t, const float **x, const int32_t **labels, nyb_error *err)
 {
-    const uint64_t step = t->progress.step, at = step % t->steps_per_epoch;
-
+    NYB_TRY(nyb_check_pointers(t && x && labels, err));
     if (!t->data)
         return nyb_fail(err, NYB_STATE, "this run has no data");
+    const uint64_t step = t->progress.step, at = step % t->steps_per_epoch;
     if (at == 0 || step != t->next_load)
         nyb_loader_seek(t->train_loader, (uint32_t)(step / t->steps_per_epoch), (size_t)at);
     nyb_loader_next(t->train_loader, x, labels);
@@ -304,14 +304,15 @@ static nyb_status run(session *s, nyb_error *err)
         NYB_TRY(checkpoint(s, err));
     while (!is_over(s))
         NYB_TRY(run_epoch(s, err));
+    if (t->progress.step >= nyb_train_total_steps(t))
+        s->stopped = false; /* there was nothing left to stop */
     if ((t->progress.step % t->steps_per_epoch != 0 || t->progress.step == 0) && !s->stopped)
         NYB_TRY(nyb_train_eval(t, &t->progress.test_loss, &t->progress.test_acc, err));
-    const bool cut = s->stopped && t->progress.step < nyb_train_total_steps(t);
-    if (!cut)
+    if (!s->stopped)
         NYB_TRY(eval_finish(t, err));
     NYB_TRY(checkpoint(s, err));
     t->peak_rss_bytes = peak_rss_bytes();
-    if (cut)
+    if (s->stopped)
         return nyb_fail(err, NYB_INTERRUPTED, "stopped after step %llu of %llu",
                         (unsigned long long)t->progress.step,
                         (unsigned long long)nyb_train_total_steps(t));
@@ -327,6 +328,7 @@ nyb_status nyb_train_run(nyb_train *t, const char *dir, const char *config, nyb_
     session s = {.t = t, .dir = dir, .fn = fn, .user = user, .began = now()};
     nyb_status status = NYB_OK;
 
+    NYB_TRY(nyb_check_pointers(t, err));
     if (!t->data)
         return nyb_fail(err, NYB_STATE, "this run has no data");
     if (was_finished(&s))
@@ -407,6 +409,7 @@ size_t nyb_train_tensor_count(const nyb_train *t)
 
 nyb_status nyb_train_tensor_at(const nyb_train *t, size_t i, nyb_tensor_info *info, nyb_error *err)
 {
+    NYB_TRY(nyb_check_pointers(t && info, err));
     if (i >= nyb_train_tensor_count(t))
         return nyb_fail(err, NYB_UNKNOWN, "there is no tensor %zu", i);
     const nyb_param *p = &t->graph->params[i];

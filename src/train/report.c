@@ -200,10 +200,11 @@ bool nyb_folder_is_finished(const char *dir)
 
 nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)
 {
-    const uint64_t n_metrics = t->progress.n_metrics;
     int lock = -1;
     nyb_status status;
 
+    NYB_TRY(nyb_check_pointers(t && dir, err));
+    const uint64_t n_metrics = t->progress.n_metrics;
     NYB_TRY(make_dir(dir, err));
     status = lock_dir(dir, &lock, err);
     if (!nyb_train_is_at_home(t, dir))
@@ -377,7 +378,7 @@ static void summary_fields(const nyb_train *t, nyb_json *j)
     nyb_json_string(j, "recipe", t->recipe.name);
     nyb_json_int(j, "epochs", nyb_train_epochs(t));
     nyb_json_int(j, "batch", t->options.batch);
-    nyb_json_int(j, "seed", (int64_t)t->options.seed);
+    nyb_json_uint(j, "seed", t->options.seed);
     nyb_json_int(j, "threads", (int64_t)nyb_context_threads(t->context));
     nyb_json_string(j, "cpu", nyb_context_cpu(t->context));
     nyb_json_int(j, "steps", (int64_t)s.step);

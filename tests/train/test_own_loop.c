@@ -369,6 +369,56 @@ static void learned_scales_are_tensors(void **state)
     }
 }
 
+/* A seed may have all 64 bits. */
+static void summaries_have_the_seed(void **state)
+{
+    char *text = NULL;
+    size_t n;
+    fixture f;
+
+    (void)state;
+    start(&f, "luq", false);
+    f.options.seed = UINT64_MAX;
+    nyb_train_destroy(&f.train);
+    fixture_start(&f);
+    FILE *out = open_memstream(&text, &n);
+    nyb_train_print_summary(f.train, out);
+    fclose(out);
+    assert_non_null(strstr(text, "\"seed\": 18446744073709551615,"));
+    free(text);
+    fixture_free(&f);
+}
+
+static void nulls_are_refused(void **state)
+{
+    static float x[IMAGE];
+    float logits[OUTPUTS];
+    double loss, accuracy;
+    const float *batch;
+    const int32_t *of;
+    nyb_tensor_info info;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    start(&f, "luq", true);
+    assert_int_equal(nyb_train_predict(NULL, x, 1, logits, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_predict(f.train, x, 1, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_eval(NULL, &loss, &accuracy, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_eval(f.train, NULL, &accuracy, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_eval(f.train, &loss, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_run(NULL, NULL, NULL, NULL, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_save(NULL, "/tmp", &err), NYB_INVALID);
+    assert_int_equal(nyb_train_save(f.train, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_batch(NULL, &batch, &of, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_batch(f.train, NULL, &of, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_batch(f.train, &batch, NULL, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_tensor_at(NULL, 0, &info, &err), NYB_INVALID);
+    assert_int_equal(nyb_train_tensor_at(f.train, 0, NULL, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "NULL"));
+    fixture_free(&f);
+}
+
 /* ---- folders --------------------------------------------------------------------------------- */
 
 static char *path_in(const char *dir, const char *file, char path[128])
@@ -513,6 +563,8 @@ int main(void)
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(learned_scales_are_tensors, fixture_make_folder,
                                         fixture_remove_folder),
+        cmocka_unit_test(summaries_have_the_seed),
+        cmocka_unit_test(nulls_are_refused),
         cmocka_unit_test_setup_teardown(folders_hold_one_run, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(a_second_call_goes_on, fixture_make_folder,

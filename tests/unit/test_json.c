@@ -39,6 +39,7 @@ static void write_all_kinds(nyb_json *json)
     nyb_json_object(json, NULL);
     nyb_json_string(json, "name", "luq");
     nyb_json_int(json, "least", INT64_MIN);
+    nyb_json_uint(json, "most", UINT64_MAX);
     nyb_json_double(json, "lr", 0.1);
     nyb_json_float(json, "scale", 0.1f);
     nyb_json_bool(json, "on", true);
@@ -60,8 +61,9 @@ static void one_line(void **state)
 
     (void)state;
     write_all_kinds(begin(&t, false));
-    assert_written(&t, "{\"name\":\"luq\",\"least\":-9223372036854775808,\"lr\":0.1,\"scale\":0.1,"
-                       "\"on\":true,\"empty\":[],\"list\":[false,{},null,null]}\n");
+    assert_written(&t, "{\"name\":\"luq\",\"least\":-9223372036854775808,"
+                       "\"most\":18446744073709551615,\"lr\":0.1,\"scale\":0.1,\"on\":true,"
+                       "\"empty\":[],\"list\":[false,{},null,null]}\n");
 }
 
 static void pretty(void **state)
@@ -71,7 +73,8 @@ static void pretty(void **state)
     (void)state;
     write_all_kinds(begin(&t, true));
     assert_written(&t, "{\n  \"name\": \"luq\",\n  \"least\": -9223372036854775808,\n"
-                       "  \"lr\": 0.1,\n  \"scale\": 0.1,\n  \"on\": true,\n  \"empty\": [],\n"
+                       "  \"most\": 18446744073709551615,\n  \"lr\": 0.1,\n  \"scale\": 0.1,\n  "
+                       "\"on\": true,\n  \"empty\": [],\n"
                        "  \"list\": [\n    false,\n    {},\n    null,\n    null\n  ]\n}\n");
 }
 
