@@ -1,5 +1,6 @@
 #include "base/number.h"
 
+#include <fenv.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,24 +26,38 @@ static void replace(char *text, const char *from, const char *to)
     memcpy(at, to, strlen(to));
 }
 
+/* The C library rounds numbers and their texts as the caller's modes say; here they go to the
+ * nearest. fesetenv(former) ends it: on x86 there are two registers, which need not agree. */
+static void to_nearest(fenv_t *former)
+{
+    fegetenv(former);
+    fesetround(FE_TONEAREST);
+}
+
 const char *nyb_number_print(double value, char text[NYB_NUMBER_BYTES])
 {
+    fenv_t former;
     int digits = 15;
 
+    to_nearest(&former);
     do
         snprintf(text, NYB_NUMBER_BYTES, "%.*g", digits, value);
     while (digits++ < 17 && strtod(text, NULL) != value);
+    fesetenv(&former);
     replace(text, separator(), ".");
     return text;
 }
 
 const char *nyb_number_print_float(float value, char text[NYB_NUMBER_BYTES])
 {
+    fenv_t former;
     int digits = 6;
 
+    to_nearest(&former);
     do
         snprintf(text, NYB_NUMBER_BYTES, "%.*g", digits, (double)value);
     while (digits++ < 9 && strtof(text, NULL) != value);
+    fesetenv(&former);
     replace(text, separator(), ".");
     return text;
 }
@@ -53,6 +68,7 @@ double nyb_number_parse(const char *text, const char **end)
     const size_t blank = strspn(text, " \t\n\v\f\r"), n = strspn(text + blank, letters);
     const char *const point = separator();
     char copy[256 + 16], *stop;
+    fenv_t former;
 
     *end = text;
     if (n >= 255)
@@ -63,7 +79,9 @@ double nyb_number_parse(const char *text, const char **end)
     const size_t at = dot ? (size_t)(dot - copy) : n;
 
     replace(copy, ".", point);
+    to_nearest(&former);
     const double value = strtod(copy, &stop);
+    fesetenv(&former);
     size_t used = (size_t)(stop - copy);
 
     if (used > at) /* behind the separator */

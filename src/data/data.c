@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/cpu.h"
 #include "data/parse.h"
 #include "registry.h"
 
@@ -73,6 +74,7 @@ static nyb_status check(const nyb_data *d, nyb_error *err)
 /* Per channel, exact integer sums over the training part, then double. */
 static void measure(nyb_data *d)
 {
+    const uint32_t former = nyb_cpu_fp_enter();
     const size_t n = d->train.n * d->h * d->w;
 
     for (size_t c = 0; c < d->c; c++) {
@@ -92,6 +94,7 @@ static void measure(nyb_data *d)
         if (!(d->std[c] > 0.0f))
             d->std[c] = 1.0f; /* a constant channel */
     }
+    nyb_cpu_fp_restore(former);
 }
 
 static const nyb_data_source *find_source(const char *spec, const char **rest)

@@ -259,7 +259,10 @@ float nyb_matrix_row_offset(const nyb_matrix *matrix, size_t row)
 
 void nyb_matrix_decode(const nyb_matrix *matrix, float *values)
 {
+    const uint32_t former = nyb_cpu_fp_enter();
+
     nyb_packed_decode(&matrix->packed, values);
+    nyb_cpu_fp_restore(former);
 }
 
 unsigned nyb_matrix_code(const nyb_matrix *matrix, size_t row, size_t col)

@@ -634,5 +634,8 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
 nyb_status nyb_train_load_model(nyb_train *t, const char *dir, nyb_error *err)
 {
     NYB_TRY(nyb_check_pointers(t && dir, err));
-    return load_file(t, dir, "model.safetensors", load_model, err);
+    const uint32_t former = nyb_cpu_fp_enter();
+    const nyb_status status = load_file(t, dir, "model.safetensors", load_model, err);
+    nyb_cpu_fp_restore(former);
+    return status;
 }

@@ -57,6 +57,7 @@ nyb_status nyb_train_predict(nyb_train *t, const float *x, size_t n, float *logi
     const nyb_program *p = &g->programs[NYB_MODE_EVAL];
     const size_t classes = nyb_model_classes(t->model);
     const size_t size = nyb_shape_size(g->model->layers[0].shape);
+    const uint32_t former = nyb_cpu_fp_enter();
     for (size_t first = 0, now; first < n; first += now) {
         now = nyb_min(n - first, g->batch);
         fill_input(g, x + first * size, now, no_labels, 1);
@@ -64,11 +65,15 @@ nyb_status nyb_train_predict(nyb_train *t, const float *x, size_t n, float *logi
         memcpy(logits + first * classes, p->steps[p->n_forward - 1].args.in[0],
                now * classes * sizeof *logits);
     }
+    nyb_cpu_fp_restore(former);
     return NYB_OK;
 }
 
 nyb_status nyb_train_eval(nyb_train *t, double *loss, double *accuracy, nyb_error *err)
 {
     NYB_TRY(nyb_check_pointers(t && loss && accuracy, err));
-    return nyb_train_eval_mode(t, NYB_MODE_EVAL, loss, accuracy, err);
+    const uint32_t former = nyb_cpu_fp_enter();
+    const nyb_status status = nyb_train_eval_mode(t, NYB_MODE_EVAL, loss, accuracy, err);
+    nyb_cpu_fp_restore(former);
+    return status;
 }

@@ -100,7 +100,9 @@ nyb_status nyb_train_create(nyb_context *context, const nyb_model *model, const 
     t->options = *options;
     t->own_rate = NAN;
     t->finish_acc = NAN;
+    const uint32_t former = nyb_cpu_fp_enter();
     status = create(t, err);
+    nyb_cpu_fp_restore(former);
     if (status != NYB_OK)
         nyb_train_destroy(&t);
     *train = t;
@@ -124,7 +126,10 @@ void nyb_train_destroy(nyb_train **train)
 nyb_status nyb_train_resume(nyb_train *t, const char *dir, nyb_error *err)
 {
     NYB_TRY(nyb_check_pointers(t && dir, err));
-    NYB_TRY(nyb_state_load(t, dir, err));
+    const uint32_t former = nyb_cpu_fp_enter();
+    const nyb_status status = nyb_state_load(t, dir, err);
+    nyb_cpu_fp_restore(former);
+    NYB_TRY(status);
     t->home = nyb_folder_of(dir);
     return NYB_OK;
 }
@@ -162,6 +167,7 @@ typedef struct session {
     void *user;
     double began;          /* clock */
     double seconds_before; /* of earlier sessions */
+    uint32_t modes;        /* the caller's */
     bool stopped;
 } session;
 
@@ -177,6 +183,17 @@ static nyb_event describe(const session *s, nyb_event_kind kind)
                        .seconds = t->progress.seconds,
                        .samples_per_s =
                            t->step_seconds > 0 ? (double)t->n_step_samples / t->step_seconds : 0.0};
+}
+
+/* In the caller's floating-point modes. */
+static void tell(session *s, const nyb_event *e)
+{
+    if (!s->fn)
+        return;
+    nyb_cpu_fp_restore(s->modes);
+    if (s->fn(s->user, e))
+        s->stopped = true;
+    s->modes = nyb_cpu_fp_enter();
 }
 
 static void tick(session *s)
@@ -222,8 +239,7 @@ static nyb_status one_step(session *s, const float *x, const int32_t *labels, ny
     e.train_acc = t->progress.correct / (double)t->progress.n_samples;
     if (t->progress.step % log_every == 0)
         nyb_report_step(s->report, &e);
-    if (s->fn && s->fn(s->user, &e))
-        s->stopped = true;
+    tell(s, &e);
     return NYB_OK;
 }
 
@@ -254,8 +270,7 @@ static nyb_status end_epoch(session *s, nyb_error *err)
     p->loss_sum = p->correct = 0.0;
     p->n_samples = 0;
     nyb_report_epoch(s->report, &e);
-    if (s->fn && s->fn(s->user, &e))
-        s->stopped = true;
+    tell(s, &e);
     return checkpoint(s, err);
 }
 
@@ -331,14 +346,18 @@ nyb_status nyb_train_run(nyb_train *t, const char *dir, const char *config, nyb_
     NYB_TRY(nyb_check_pointers(t, err));
     if (!t->data)
         return nyb_fail(err, NYB_STATE, "this run has no data");
-    if (was_finished(&s))
-        return eval_finish(t, err);
+    s.modes = nyb_cpu_fp_enter();
     s.seconds_before = t->progress.seconds;
-    if (dir)
-        status = nyb_report_open(t, dir, config, &s.report, err);
-    if (status == NYB_OK)
-        status = run(&s, err);
-    nyb_report_close(&s.report);
+    if (was_finished(&s)) {
+        status = eval_finish(t, err);
+    } else {
+        if (dir)
+            status = nyb_report_open(t, dir, config, &s.report, err);
+        if (status == NYB_OK)
+            status = run(&s, err);
+        nyb_report_close(&s.report);
+    }
+    nyb_cpu_fp_restore(s.modes);
     return status;
 }
 

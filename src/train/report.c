@@ -206,6 +206,7 @@ nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)
     NYB_TRY(nyb_check_pointers(t && dir, err));
     const uint64_t n_metrics = t->progress.n_metrics;
     NYB_TRY(make_dir(dir, err));
+    const uint32_t former = nyb_cpu_fp_enter();
     status = lock_dir(dir, &lock, err);
     if (!nyb_train_is_at_home(t, dir))
         t->progress.n_metrics = 0; /* that file is another run's */
@@ -213,6 +214,7 @@ nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)
         status = nyb_state_save(t, dir, err);
     if (status == NYB_OK)
         status = nyb_model_save(t, dir, err);
+    nyb_cpu_fp_restore(former);
     t->progress.n_metrics = n_metrics;
     if (lock >= 0)
         close(lock);

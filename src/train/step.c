@@ -230,8 +230,10 @@ nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, d
     nyb_train_trace_part(t, NYB_TRAIN_PART_INPUT);
     memcpy(g->input, x, g->batch * nyb_shape_size(g->model->layers[0].shape) * sizeof *x);
     memcpy(g->labels, labels, g->batch * sizeof *labels);
+    const uint32_t former = nyb_cpu_fp_enter();
     status = nyb_train_update(t, isnan(t->own_rate) ? nyb_train_rate(t) : (float)t->own_rate,
                               loss ? loss : &mean, &n_correct, err);
+    nyb_cpu_fp_restore(former);
     nyb_graph_trace(g, n_parts);
     g->trace_fn = NULL;
     return status;

@@ -1,5 +1,6 @@
 /* What programs with a loop and data of their own use, and folders that runs share. */
 #include <dirent.h>
+#include <fenv.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -419,6 +420,80 @@ static void nulls_are_refused(void **state)
     fixture_free(&f);
 }
 
+/* ---- the caller's rounding mode -------------------------------------------------------------- */
+
+static int is_in_its_mode(void *user, const nyb_event *event)
+{
+    const int *mode = user;
+
+    (void)event;
+    assert_int_equal(fegetround(), *mode);
+    return 0;
+}
+
+typedef struct outcome {
+    char hash[65];
+    double loss;
+    float logits[OUTPUTS], loaded[OUTPUTS], mean, std;
+} outcome;
+
+static void run_in_mode(int mode, const char *recipe, const float *x, outcome *is)
+{
+    nyb_data_info info;
+    char dir[80];
+    fixture f;
+
+    snprintf(dir, sizeof dir, "%s/mode", fixture_folder);
+    memset(is, 0, sizeof *is);
+    fesetround(mode);
+    start(&f, recipe, true);
+    f.options.normalize = 1;
+    nyb_train_destroy(&f.train);
+    nyb_model_destroy(&f.model);
+    assert_int_equal(nyb_model_create("signed", &f.model, NULL), NYB_OK);
+    nyb_value v = nyb_flatten(f.model, nyb_input(f.model, 28, 28, 1, 0));
+    v = nyb_relu(f.model, nyb_batchnorm(f.model, nyb_linear(f.model, v, "fc1", 24, 0), "bn1"));
+    v = nyb_linear(f.model, v, "fc2", OUTPUTS, 1);
+    assert_int_equal(nyb_model_finish(f.model, v, NULL), NYB_OK);
+    assert_int_equal(nyb_train_option_set(&f.options, "lr", "0.017", NULL), NYB_OK);
+    f.options.clip_norm = 0.5;
+    fixture_start(&f);
+    nyb_data_get_info(f.data, &info);
+    is->mean = info.mean[0];
+    is->std = info.std[0];
+    assert_int_equal(nyb_train_run(f.train, NULL, NULL, is_in_its_mode, &mode, NULL), NYB_OK);
+    is->loss = eval(f.train);
+    hash_of(f.train, is->hash);
+    assert_int_equal(nyb_train_predict(f.train, x, 1, is->logits, NULL), NYB_OK);
+    assert_int_equal(nyb_train_save(f.train, dir, NULL), NYB_OK);
+    assert_int_equal(nyb_train_load_model(f.train, dir, NULL), NYB_OK);
+    assert_int_equal(nyb_train_predict(f.train, x, 1, is->loaded, NULL), NYB_OK);
+    assert_int_equal(fegetround(), mode);
+    fesetround(FE_TONEAREST);
+    fixture_free(&f);
+}
+
+static void modes_of_the_caller_do_not_matter(void **state)
+{
+    static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    static const char *const recipes[] = {"luq", "lsq", "nvfp4"};
+    static float x[IMAGE];
+
+    (void)state;
+    fill_images();
+    for (size_t k = 0; k < IMAGE; k++)
+        x[k] = (float)pixels[0][k] / 255.0f;
+    for (size_t r = 0; r < sizeof recipes / sizeof *recipes; r++) {
+        outcome want, got;
+
+        run_in_mode(FE_TONEAREST, recipes[r], x, &want);
+        for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+            run_in_mode(modes[i], recipes[r], x, &got);
+            assert_memory_equal(&got, &want, sizeof want);
+        }
+    }
+}
+
 /* ---- folders --------------------------------------------------------------------------------- */
 
 static char *path_in(const char *dir, const char *file, char path[128])
@@ -565,6 +640,8 @@ int main(void)
                                         fixture_remove_folder),
         cmocka_unit_test(summaries_have_the_seed),
         cmocka_unit_test(nulls_are_refused),
+        cmocka_unit_test_setup_teardown(modes_of_the_caller_do_not_matter, fixture_make_folder,
+                                        fixture_remove_folder),
         cmocka_unit_test_setup_teardown(folders_hold_one_run, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(a_second_call_goes_on, fixture_make_folder,

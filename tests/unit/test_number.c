@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fenv.h>
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -167,9 +168,31 @@ static void progress_is_read_whole_or_not_at_all(void **state)
     assert_false(nyb_progress_scan("", &q));
 }
 
+static void modes_of_the_caller_do_not_matter(void **state)
+{
+    static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        char text[NYB_NUMBER_BYTES];
+
+        fesetround(modes[i]);
+        expect("0.1", 0.1, 3);
+        expect("-0.3", -0.3, 4);
+        expect("1e23", 1e23, 4);
+        assert_string_equal(nyb_number_print(0.1, text), "0.1");
+        assert_string_equal(nyb_number_print(-0.3, text), "-0.3");
+        assert_string_equal(nyb_number_print_float(0.1f, text), "0.1");
+        assert_string_equal(nyb_number_print_float(-0.3f, text), "-0.3");
+        assert_int_equal(fegetround(), modes[i]);
+        fesetround(FE_TONEAREST);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(modes_of_the_caller_do_not_matter),
         cmocka_unit_test(a_number_is_read_and_printed),
         cmocka_unit_test(the_locale_does_not_matter),
         cmocka_unit_test(nulls_are_no_options),
