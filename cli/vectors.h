@@ -39,6 +39,7 @@ int vectors_formats(vectors *v);
 int vectors_quantizers(vectors *v);
 int vectors_products(vectors *v);
 int vectors_blocks(vectors *v);
+int vectors_rows(vectors *v);
 int vectors_sums(vectors *v);
 
 #endif

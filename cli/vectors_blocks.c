@@ -203,7 +203,8 @@ static bool is_operand(const blocks *b, const nyb_spec *spec)
     nyb_error err;
 
     return multiplies(b, spec->format) &&
-           (block_length(spec->group) > 0 || nyb_matrix_check(spec, &err) == NYB_OK);
+           (block_length(spec->group) > 0 ||
+            (spec->group == NYB_GROUP_TENSOR && nyb_matrix_check(spec, &err) == NYB_OK));
 }
 
 static int add(void *user, const nyb_spec *a, const nyb_spec *b, const char *accum)

@@ -43,6 +43,8 @@ broken blocks/x.scales.npy
 broken blocks/w.codes.npy
 broken blocks/y.npy
 grep -q '/block[0-9]* *.* x ' "$work/err" || fail "the case is not named: $(cat "$work/err")"
+broken rows/x.offsets.npy
+broken rows/y.npy
 broken sums/x.npy
 broken sums/y.npy
 grep -q ' in [a-z0-9/]*$' "$work/err" || fail "the case is not named: $(cat "$work/err")"

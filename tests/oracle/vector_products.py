@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Repeats blocks/ and sums/ of a folder of `nybble vectors` as docs/vectors.md describes them, one
+"""Repeats blocks/, rows/ and sums/ of a folder of `nybble vectors` as docs/vectors.md describes them, one
 product after the other, in exact fractions rounded to f32, and quantizers/ of integers with one
 scale; needs nothing but Python.
 
@@ -140,6 +140,41 @@ def check_sums(folder):
     print(f"sums: {len(y)} numbers of {len(about['cases'])} products")
 
 
+def check_rows(folder):
+    with open(os.path.join(folder, "rows", "rows.json")) as f:
+        about = json.load(f)
+    m, n, k = about["m"], about["n"], about["k"]
+    sides = {}
+    for role, rows in (("x", m), ("w", n)):
+        _, codes = load(folder, "rows", role + ".codes.npy")
+        _, scales = load(folder, "rows", role + ".scales.npy")
+        _, offsets = load(folder, "rows", role + ".offsets.npy")
+        sides[role] = []
+        for i, spec in enumerate(about[role]):
+            _, values = load(folder, "formats", spec.split("/")[0] + ".values.npy")
+            sides[role].append([([Fraction(values[c]) for c in codes[j * k:][:k]],
+                                 Fraction(scales[j]), Fraction(offsets[j]))
+                                for j in range(i * rows, (i + 1) * rows)])
+            if "/tensor/" in spec:
+                assert len({row[1:] for row in sides[role][i]}) == 1, spec
+    _, y = load(folder, "rows", "y.npy")
+    numbers, shifted = iter(y), 0
+    for x in sides["x"]:
+        for w, spec in zip(sides["w"], about["w"]):
+            of_rows = "/row/" in spec
+            for values, scale, offset in x:
+                for w_values, w_scale, w_offset in w:
+                    shared = 1 if of_rows else w_scale
+                    t = f32(f32(sum(a * b for a, b in zip(values, w_values))) * f32(scale * shared))
+                    if offset:
+                        t = f32(t + f32(f32(sum(w_values)) * f32(offset * shared)))
+                    want, got = f32(t * w_scale) if of_rows else t, Fraction(next(numbers))
+                    assert w_offset == 0 and got == want, (spec, float(got), float(want))
+                    shifted += offset != 0
+    assert len(y) == len(sides["x"]) * len(sides["w"]) * m * n and shifted > len(y) / 5
+    print(f"rows: {len(y)} numbers, {shifted} with offsets")
+
+
 def check_integers(folder):
     """Codes of x * f32(1 / scale); some inputs tell that from x / scale."""
     for bits in (4, 8):
@@ -163,4 +198,5 @@ def check_integers(folder):
 if __name__ == "__main__":
     check_integers(sys.argv[1])
     check_blocks(sys.argv[1])
+    check_rows(sys.argv[1])
     check_sums(sys.argv[1])
