@@ -127,7 +127,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_convolve_y(nyb_context *context, const nyb
 /* A reusable product plan, for loops and benchmarks: no allocation in nyb_plan_run. The context
  * must outlive it. a and b are the formats of x, w (Y), dy, w (DX) or dy, x (DW), whose shapes the
  * caller answers for: n*h*w rows of c, n*oh*ow rows of o, o*r*s rows of c. out: y [n][oh][ow][o],
- * dx [n][h][w][c], dw [o][r][s][c]. Errors are those of nyb_convolve_y; *plan is then NULL. */
+ * dx [n][h][w][c], dw [o][r][s][c]. Matrices have one scale each (else nyb_plan_create_matmul).
+ * Errors are those of nyb_convolve_y; *plan is then NULL. */
 typedef struct nyb_plan nyb_plan;
 typedef enum nyb_plan_kind { NYB_PLAN_Y, NYB_PLAN_DX, NYB_PLAN_DW } nyb_plan_kind;
 NYB_API NYB_MUST_CHECK nyb_status nyb_plan_create(nyb_context *context, nyb_plan_kind kind,
