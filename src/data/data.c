@@ -247,8 +247,7 @@ void nyb_data_limit(nyb_data *d, size_t n_train, size_t n_test)
 nyb_status nyb_data_set_normalization(nyb_data *d, const float *mean, const float *std,
                                       nyb_error *err)
 {
-    if (!d || !mean || !std)
-        return nyb_fail(err, NYB_INVALID, "NULL where data, means and deviations are needed");
+    NYB_TRY(nyb_check_pointers(d && mean && std, err));
     for (size_t c = 0; c < d->c; c++)
         if (!isfinite(mean[c]) || !isfinite(std[c]) || !(std[c] > 0.0f))
             return nyb_fail(err, NYB_INVALID, "channel %zu: mean %g, deviation %g", c,

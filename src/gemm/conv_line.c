@@ -144,14 +144,6 @@ static void sum_classes(nyb_conv_job *job)
     }
 }
 
-static bool has_offset(const nyb_packed *p)
-{
-    for (size_t row = 0; row < p->rows; row = nyb_packed_line_end(p, row))
-        if (nyb_packed_line(p, row)->offset != 0.0f)
-            return true;
-    return false;
-}
-
 void nyb_lines_prepare(nyb_conv_job *job)
 {
     const nyb_conv_lines *l = &job->conv->lines;
@@ -159,7 +151,7 @@ void nyb_lines_prepare(nyb_conv_job *job)
 
     if (l->a) {
         job->line_pixels = l->flat ? a->line_rows : a->line_rows / l->images_in * l->pixels;
-        job->offsets = has_offset(a);
+        job->offsets = nyb_packed_has_offset(a);
     }
     if (job->offsets)
         sum_classes(job);

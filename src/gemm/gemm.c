@@ -8,7 +8,8 @@
 static nyb_conv_options options_of(const nyb_matrix *a, const nyb_matrix *b, const nyb_accum *accum)
 {
     return (nyb_conv_options){.accum = accum,
-                              .engine = b->offsets ? NYB_ENGINE_F32 : NYB_ENGINE_AUTO,
+                              .engine = nyb_packed_has_offset(&b->packed) ? NYB_ENGINE_F32
+                                                                          : NYB_ENGINE_AUTO,
                               .lines_a = a->packed.lines,
                               .lines_b = b->packed.lines};
 }
@@ -40,15 +41,16 @@ static nyb_status create(const nyb_context *context, nyb_product product,
 }
 
 static nyb_status multiply(const nyb_context *context, nyb_product product,
-                           const nyb_conv_shape *shape, const nyb_format *a_format,
-                           const nyb_format *b_format, const nyb_conv_options *options,
+                           const nyb_conv_shape *shape, const nyb_conv_options *options,
                            const nyb_operand *a, const nyb_operand *b, const float *bias,
                            float *out, nyb_error *err)
 {
+    const nyb_format *const f32 = &nyb_format_f32;
     nyb_conv *conv;
     void *scratch;
 
-    NYB_TRY(create(context, product, shape, a_format, b_format, options, &conv, &scratch, err));
+    NYB_TRY(create(context, product, shape, a->packed ? a->packed->format : f32,
+                   b->packed ? b->packed->format : f32, options, &conv, &scratch, err));
     run(conv, context, a, b, bias, NULL, out, scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
@@ -63,9 +65,8 @@ static nyb_status multiply_codes(const nyb_context *context, nyb_product product
 {
     const nyb_conv_options options = options_of(a, b, NULL);
 
-    return multiply(context, product, shape, a->packed.format, b->packed.format, &options,
-                    &(nyb_operand){.packed = &a->packed}, &(nyb_operand){.packed = &b->packed},
-                    bias, out, err);
+    return multiply(context, product, shape, &options, &(nyb_operand){.packed = &a->packed},
+                    &(nyb_operand){.packed = &b->packed}, bias, out, err);
 }
 
 static nyb_conv_shape linear(size_t m, size_t n, size_t k)
@@ -137,8 +138,8 @@ static nyb_status multiply_real(const nyb_context *context, nyb_product product,
     const nyb_conv_shape shape = linear(m, n, k);
 
     NYB_TRY(nyb_check_pointers(context && a && b && out, err));
-    return multiply(context, product, &shape, &nyb_format_f32, &nyb_format_f32, NULL,
-                    &(nyb_operand){.real = a}, &(nyb_operand){.real = b}, bias, out, err);
+    return multiply(context, product, &shape, NULL, &(nyb_operand){.real = a},
+                    &(nyb_operand){.real = b}, bias, out, err);
 }
 
 nyb_status nyb_matmul_f32_y(nyb_context *context, const float *x, const float *w, const float *bias,

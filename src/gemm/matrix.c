@@ -92,17 +92,10 @@ static nyb_status alloc_matrix(const nyb_format *format, size_t rows, size_t col
     return nyb_fail(err, NYB_MEMORY, "no memory for a matrix of %zu x %zu", rows, cols);
 }
 
-static void find_offsets(nyb_matrix *m)
-{
-    for (size_t row = 0; row < m->packed.rows && !m->offsets; row++)
-        m->offsets = m->packed.lines[row].offset != 0.0f;
-}
-
 /* Codes, scale or lines of x. values: of nyb_round_pack, or NULL. */
 static void quantize(const nyb_context *context, const nyb_spec *spec, const nyb_stream *stream,
-                     const float *x, float *values, void *scratch, nyb_matrix *m)
+                     const float *x, float *values, void *scratch, nyb_packed *p)
 {
-    nyb_packed *p = &m->packed;
     const nyb_round_job job = {.spec = spec,
                                .view = {.rows = p->rows, .cols = p->cols, .run = p->cols},
                                .stream = stream,
@@ -112,7 +105,6 @@ static void quantize(const nyb_context *context, const nyb_spec *spec, const nyb
 
     if (p->lines) {
         nyb_round_pack(context, &job, x, values, p, scratch);
-        find_offsets(m);
     } else {
         choose_scale(context, spec, x, scratch, p);
         nyb_encode_run(context, spec, stream, x, p);
@@ -136,7 +128,7 @@ nyb_status nyb_matrix_create(nyb_context *context, const nyb_spec *spec, const f
         nyb_max(nyb_moments_scratch_bytes(rows, cols), nyb_round_scratch_bytes(spec, &view)));
     float *values = stores ? nyb_alloc(rows * cols * sizeof *values) : NULL;
     if (scratch && (values || !stores))
-        quantize(context, spec, &stream, x, values, scratch, *matrix);
+        quantize(context, spec, &stream, x, values, scratch, &(*matrix)->packed);
     else
         nyb_matrix_destroy(matrix);
     nyb_free(values);
@@ -206,7 +198,6 @@ nyb_status nyb_matrix_create_rows(const nyb_format *format, const uint8_t *codes
     NYB_TRY(pack_codes(format, codes, rows, cols, true, matrix, err));
     for (size_t row = 0; row < rows; row++)
         (*matrix)->packed.lines[row] = (nyb_line){scales[row], offsets ? offsets[row] : 0.0f};
-    find_offsets(*matrix);
     return NYB_OK;
 }
 

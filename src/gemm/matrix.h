@@ -7,8 +7,7 @@
 #include "packed/packed.h"
 
 struct nyb_matrix {
-    nyb_packed packed;
-    bool offsets; /* of lines, which are rows here */
+    nyb_packed packed; /* lines, if any, are of one row each */
 };
 
 #endif

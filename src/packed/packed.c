@@ -41,6 +41,14 @@ void nyb_packed_set(nyb_packed *p, size_t row, size_t col, unsigned code)
     p->codes[byte] = (uint8_t)((p->codes[byte] & ~mask) | ((code << shift) & mask));
 }
 
+bool nyb_packed_has_offset(const nyb_packed *p)
+{
+    for (size_t row = 0; p->lines && row < p->rows; row = nyb_packed_line_end(p, row))
+        if (nyb_packed_line(p, row)->offset != 0.0f)
+            return true;
+    return false;
+}
+
 static float value_of(const nyb_packed *p, const nyb_line *line, unsigned code)
 {
     const float grid = nyb_format_decode(p->format, code);

@@ -94,6 +94,8 @@ static inline size_t nyb_packed_line_end(const nyb_packed *p, size_t row)
 
 /* What codes 0, 1 .. of a row are worth, but for their factors: format->n_codes values. */
 void nyb_packed_values(const nyb_packed *p, size_t row, float *values);
+/* Whether a line has an offset; without lines none has. */
+bool nyb_packed_has_offset(const nyb_packed *p);
 
 /* Bytes of codes and factors; 0 if rows * pitch overflows. */
 size_t nyb_packed_bytes(const nyb_format *format, size_t rows, size_t cols);
