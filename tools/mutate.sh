@@ -47,6 +47,15 @@ target() { # of a test
     esac
 }
 
+# Until the first failure: nobody reads the output of a test that has failed.
+until_failed() {
+    local line
+    while IFS= read -r line; do
+        printf '%s\n' "$line"
+        [[ $line != '[  FAILED  ]'* ]] || return 1
+    done
+}
+
 run() { # a test in a tree whose build is up to date, into a log
     local build=$1/build
     case $2 in
@@ -54,7 +63,9 @@ run() { # a test in a tree whose build is up to date, into a log
     cli:*) NYBBLE_CPU=$cpu timeout 240 bash "$1/tests/cli/${2#cli:}.sh" "$build/cli/nybble" ;;
     train:*) NYBBLE_CPU=$cpu timeout 240 "$build/$(target "$2")" ;;
     *) timeout 240 "$build/$(target "$2")" ;;
-    esac >"$3" 2>&1
+    esac 2>&1 | until_failed >"$3"
+    local status=("${PIPESTATUS[@]}")
+    [ "${status[0]}" -eq 0 ] && [ "${status[1]}" -eq 0 ]
 }
 
 mapfile -t mutants < <(grep -vE '^#|^[[:space:]]*$' tools/mutants.txt | grep -F -- "$word" |

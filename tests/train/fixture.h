@@ -6,6 +6,8 @@
 
 #include <nybble/nybble.h>
 
+#include "../slow.h"
+
 typedef struct fixture {
     nyb_context *context;
     nyb_model *model;

@@ -264,20 +264,13 @@ static void codes_with_zeros_are_not_shared(void **state)
     nyb_context_destroy(&c);
 }
 
-/* Slow builds train every eighth recipe. */
-#if NYB_SIMD && !defined(__SANITIZE_ADDRESS__)
-#define STRIDE 1
-#else
-#define STRIDE 8
-#endif
-
 static void every_recipe_trains(void **state)
 {
     nyb_error err = {0};
     fixture f;
 
     (void)state;
-    for (size_t i = 0; i < nyb_recipe_count(); i += STRIDE) {
+    for (size_t i = 0; i < nyb_recipe_count(); i += TEST_EVERY(8)) {
         double loss, n;
 
         start(&f, "auto", 2, nyb_recipe_name_at(i), NULL);

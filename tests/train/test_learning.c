@@ -25,13 +25,6 @@ static const char *const zeroless[] = {"fwd.x=uint4/sawb_zeroless", "fwd.w=int4/
                                        NULL};
 static const char *const *const all[] = {pact, pactplus, lsq, lsqplus, searched, zeroless};
 #define N_ALL (sizeof all / sizeof *all)
-/* Slow builds take every third. */
-#if NYB_SIMD && !defined(__SANITIZE_ADDRESS__)
-#define STRIDE 1
-#else
-#define STRIDE 3
-#endif
-
 /* The level if this machine and build have it, else the reference. */
 static const char *level(const char *cpu)
 {
@@ -47,7 +40,7 @@ static void resume_threads_and_cpus_do_not_matter(void **state)
     fixture f;
 
     (void)state;
-    for (size_t k = 0; k < N_ALL; k += STRIDE) {
+    for (size_t k = 0; k < N_ALL; k += TEST_EVERY(3)) {
         fixture_init(&f, "auto", 2, "resnet8", "f32", all[k], 16, 96);
         fixture_hash(&f, want); /* 6 steps */
         fixture_free(&f);

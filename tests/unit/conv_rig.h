@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "../slow.h"
 #include "bf16.h"
 #include "contexts.h"
 #include "draw.h"

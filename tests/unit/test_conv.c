@@ -59,7 +59,7 @@ static void all_kernels(nyb_product product, const char *const formats[][2], siz
     for (size_t kernel = 1; kernel <= 7; kernel += 2) {
         for (size_t stride = 1; stride <= 3; stride++) {
             for (size_t pad = 0; pad <= 3 && pad < kernel; pad++) {
-                for (size_t i = 0; i < times; i++, turn++) {
+                for (size_t i = 0; i < times; i += TEST_EVERY(3), turn++) {
                     const size_t s = i % 4 == 3 ? pick(pad + 1, 6) : kernel;
                     problem p = {.product = product,
                                  .s = random_shape(kernel, s, stride, pad, macs),
@@ -335,7 +335,7 @@ static void linear_layers(void **state)
                                     {64, 784, 128}, {3, 33, 2100}};
     (void)state;
     seed = 5;
-    for (size_t i = 0; i < 10; i++) {
+    for (size_t i = 0; i < 10; i += TEST_EVERY(3)) {
         for (int product = 0; product < 3; product++) {
             for (size_t f = 0; f < 2; f++) {
                 const bool draws = product == NYB_PRODUCT_DW || (product == NYB_PRODUCT_DX && !f);
