@@ -1,4 +1,5 @@
 /* Formats that a name describes: eXmY, eXmYbB. */
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -11,6 +12,7 @@ typedef struct node {
     struct node *next;
     char name[NAME_BYTES];
     char about[96];
+    int8_t units[256]; /* of those whose values are small multiples of the least */
 } node;
 
 /* Records live as long as the process: others point to them. Nodes are only ever put in front. At
@@ -63,6 +65,24 @@ static nyb_status check(const char *name, const shape *s, nyb_error *err)
     return NYB_OK;
 }
 
+#define LEAST_UNIT 0x1p-60f /* so that no product of scales is a subnormal number for it */
+
+/* Codes of at most 8 bits whose values are whole multiples, up to 127, of the least: operands of
+ * the s8 engine. */
+static void find_units(node *n, const shape *s)
+{
+    nyb_format *f = &n->format;
+    const float unit = ldexpf(1.0f, 1 - s->bias - s->mantissa);
+
+    if (f->bits > 8 || unit < LEAST_UNIT || f->max / unit > 127.0f)
+        return;
+    for (unsigned code = 0; code < 1u << f->bits; code++) /* bits of no code are not read */
+        n->units[code] = (int8_t)(nyb_format_decode(f, code % f->n_codes) / unit);
+    f->unit = unit;
+    f->max_unit = (int16_t)(f->max / unit);
+    f->units = n->units;
+}
+
 static node *create(const char *name, const shape *s)
 {
     const int bits = 1 + s->exponent + s->mantissa;
@@ -94,6 +114,7 @@ static node *create(const char *name, const shape *s)
                .special = s->exponent == 8 && s->bias == 127 ? NYB_SPECIAL_IEEE : NYB_SPECIAL_NONE},
     };
     f->max = nyb_format_decode(f, nyb_format_encode(f, 0x1.fffffep127f, NYB_ROUND_NEAREST, 0, 1));
+    find_units(n, s);
     return n;
 }
 

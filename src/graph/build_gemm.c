@@ -25,14 +25,23 @@ static const nyb_accum *recipe_accum(const nyb_recipe *r, nyb_product product)
     return NULL;
 }
 
-/* Products of real tensors add up exactly, whatever the recipe says of quantized ones, and so do
- * all where only the weights are. */
-static const nyb_accum *product_accum(const nyb_builder *b, nyb_product product,
+/* Layers that the recipe leaves in f32 add up exactly, and so do all where only the weights are
+ * quantized. */
+static const nyb_accum *product_accum(const nyb_builder *b, int layer, nyb_product product,
                                       const nyb_source *a, const nyb_source *second)
 {
-    if ((a->quant < 0 && second->quant < 0) || nyb_mode_finishes(b->p->mode))
+    const bool real = a->quant < 0 && second->quant < 0;
+
+    if (nyb_mode_finishes(b->p->mode) ||
+        (real && nyb_graph_edge(b->g->model, &b->g->recipe, layer) != NYB_EDGE_RECIPE))
         return NULL;
     return recipe_accum(&b->g->recipe, product);
+}
+
+/* Whether it sums integers, which are codes of one scale. */
+static bool sums_codes(const nyb_accum *accum)
+{
+    return !nyb_accum_is_exact(accum) && accum->format->grid == NYB_GRID_INT;
 }
 
 /* Codes of which any may stand for 0. */
@@ -61,10 +70,10 @@ static bool has_image_lines(const nyb_builder *b, const nyb_source *s)
 
 /* The recipe's engine; mf only where it has the product, and does not add up in an accumulator of
  * its own. */
-static nyb_conv_options product_options(const nyb_builder *b, nyb_product product,
+static nyb_conv_options product_options(const nyb_builder *b, int layer, nyb_product product,
                                         const nyb_source *a, const nyb_source *second)
 {
-    nyb_conv_options options = {.accum = product_accum(b, product, a, second),
+    nyb_conv_options options = {.accum = product_accum(b, layer, product, a, second),
                                 .engine = b->g->recipe.engine,
                                 .zero_a = has_zero(b, a),
                                 .zero_b = has_zero(b, second),
@@ -136,9 +145,11 @@ static bool product_packs(const nyb_builder *b, int layer, nyb_product product, 
     const nyb_op *op = b->g->model->layers[layer].op;
     const bool lines =
         nyb_build_has_lines(&rows[slot], slot) || nyb_build_has_lines(&rows[slot + 1], slot + 1);
+    const bool codes = sums_codes(recipe_accum(&b->g->recipe, product)) && !lines &&
+                       (rows[slot].samples == 1 || product == NYB_PRODUCT_DW);
 
     /* A sample of a linear layer is one term of dW's sums: lines are for groups of them. */
-    return sums_integers(b, product) && !op->depthwise &&
+    return (codes || sums_integers(b, product)) && !op->depthwise &&
            !(product == NYB_PRODUCT_DW && op->of_rows && lines) && is_units(&rows[slot], slot) &&
            is_units(&rows[slot + 1], slot + 1);
 }
@@ -222,9 +233,37 @@ static void plan_depthwise(nyb_builder *b, nyb_step *s)
         nyb_build_scratch(b, nyb_depthwise_scratch_bytes(s->depthwise));
 }
 
+/* An accumulator of integers has no use for an operand that is no codes of one scale. */
+static nyb_status check_codes(const nyb_builder *b, const nyb_step *s,
+                              const nyb_conv_options *options)
+{
+    const nyb_source *const sources[] = {&s->a[0], &s->b};
+    const bool lines[] = {options->lines_a, options->lines_b};
+    nyb_row rows[NYB_SLOTS];
+    char text[96];
+
+    if (!options->accum || !sums_codes(options->accum))
+        return NYB_OK;
+    nyb_graph_rows(b->g->model, &b->g->recipe, s->layer, b->p->mode, rows);
+    for (int i = 0; i < 2; i++) {
+        const nyb_slot slot = (nyb_slot)(2 * s->product + i);
+
+        if (source_format(b, sources[i])->max_unit > 0 && !lines[i])
+            continue;
+        nyb_spec_print(&rows[slot].spec, text, sizeof text);
+        return nyb_fail(b->err, NYB_INVALID,
+                        "accumulator '%s' sums integer codes of one scale, as those of "
+                        "int4/absmax/tensor, but %s of layer '%s' is %s; floating accumulators "
+                        "(fp16, e6m9) take any",
+                        options->accum->format->name, nyb_slot_name(slot),
+                        b->g->model->layers[s->layer].name, text);
+    }
+    return NYB_OK;
+}
+
 static void plan_product(nyb_builder *b, nyb_step *s, size_t group)
 {
-    const nyb_conv_options options = product_options(b, s->product, &s->a[0], &s->b);
+    const nyb_conv_options options = product_options(b, s->layer, s->product, &s->a[0], &s->b);
 
     if (b->g->model->layers[s->layer].op->depthwise) {
         plan_depthwise(b, s);
@@ -235,6 +274,8 @@ static void plan_product(nyb_builder *b, nyb_step *s, size_t group)
         plan_grouped(b, s, group);
         return;
     }
+    if (b->status == NYB_OK)
+        nyb_build_fail(b, check_codes(b, s, &options));
     if (b->status == NYB_OK)
         nyb_build_fail(b, nyb_conv_create_with(b->g->context, s->product, &s->shape,
                                                source_format(b, &s->a[0]), source_format(b, &s->b),
@@ -390,7 +431,7 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
 {
     const nyb_conv_shape *shape = &s->shape;
     const nyb_conv_options options = {
-        .accum = product_accum(b, NYB_PRODUCT_DW, &s->a[0], &s->b),
+        .accum = product_accum(b, s->layer, NYB_PRODUCT_DW, &s->a[0], &s->b),
         .zero_a = has_zero(b, &s->a[0]),
         .zero_b = has_zero(b, &s->b),
         .lines_a = has_lines(b, &s->a[0]),
@@ -406,6 +447,8 @@ static void plan_one_tap(nyb_builder *b, nyb_step *s)
 
     s->tap = nyb_build_buffer(b, "tap", s->layer, NYB_HOME_PLANNED, -1, shape->o * shape->c * 4);
     nyb_build_fail(b, nyb_conv_shape_check(&one, b->err));
+    if (b->status == NYB_OK)
+        nyb_build_fail(b, check_codes(b, s, &options));
     if (b->status == NYB_OK)
         nyb_build_fail(b, nyb_conv_create_with(b->g->context, NYB_PRODUCT_DW, &one,
                                                source_format(b, &s->a[0]), source_format(b, &s->b),
@@ -622,6 +665,18 @@ static void input_gradient(nyb_builder *b, int layer, const nyb_row *rows, const
                      out, add);
 }
 
+/* Draws with factors are codes, which a product has to sum; no rounding takes their mean. */
+static nyb_status check_draws(const nyb_builder *b, int layer, const nyb_row *row, int n)
+{
+    if (nyb_row_is_f32(row) || row->samples == n || row->spec.format->multiples == 0)
+        return NYB_OK;
+    return nyb_fail(b->err, NYB_INVALID,
+                    "dgrad.dy.samples = %d: the input gradient of layer '%s' would have to take "
+                    "the mean of draws of '%s'; only exact products of codes with one scale, and "
+                    "no depthwise ones, sum them; wgrad.dy.samples goes everywhere",
+                    row->samples, b->g->model->layers[layer].name, row->spec.format->name);
+}
+
 void nyb_build_gemm_backward(nyb_builder *b, int layer)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
@@ -644,6 +699,8 @@ void nyb_build_gemm_backward(nyb_builder *b, int layer)
         const nyb_wanted want_w = wanted(b, layer, rows, NYB_SLOT_DGRAD_W, group, packs, false);
 
         n_dy = want_dy.draws;
+        if (b->status == NYB_OK)
+            nyb_build_fail(b, check_draws(b, layer, &rows[NYB_SLOT_DGRAD_DY], n_dy));
         nyb_build_draws(b, layer, NYB_SLOT_DGRAD_DY, &want_dy, real_dy, NULL, 0, dy);
         if (b->w[layer] >= 0 && nyb_build_may_share(&b->p->quants[b->w[layer]], &want_w, true))
             w = nyb_build_source_of(b, b->w[layer]);

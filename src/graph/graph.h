@@ -318,6 +318,9 @@ typedef struct nyb_graph {
 void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
                     nyb_mode mode, nyb_row rows[NYB_SLOTS]);
 
+/* What the recipe lets a GEMM layer be instead of its rows; NYB_EDGE_RECIPE: nothing else. */
+nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe, int layer);
+
 /* Compiles all programs the recipe needs, plans one arena, initialises the parameters from seed. */
 NYB_MUST_CHECK nyb_status nyb_graph_create(nyb_context *context, const nyb_model *model,
                                            const struct nyb_recipe *recipe, size_t batch,

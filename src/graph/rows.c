@@ -121,21 +121,27 @@ static void shorten_blocks(const nyb_model *model, const nyb_layer *l, nyb_row r
         rows[i].spec.group = shortest_block(&rows[i].spec, contraction[i]);
 }
 
+nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe, int layer)
+{
+    const nyb_layer *l = &model->layers[layer];
+
+    if (layer == model->first_gemm || (layer == model->last_gemm && l->op->of_rows))
+        return recipe->edges;
+    if (l->shortcut)
+        return recipe->shortcut;
+    return l->attr.kernel == 1 && l->op->is_gemm && !l->op->depthwise ? recipe->pointwise
+                                                                      : NYB_EDGE_RECIPE;
+}
+
 void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
                     nyb_mode mode, nyb_row rows[NYB_SLOTS])
 {
     const nyb_layer *l = &model->layers[layer];
     const nyb_row table[NYB_SLOTS] = {recipe->fwd_x,   recipe->fwd_w,    recipe->dgrad_dy,
                                       recipe->dgrad_w, recipe->wgrad_dy, recipe->wgrad_x};
-    const bool is_last = layer == model->last_gemm && l->op->of_rows;
 
     memcpy(rows, table, sizeof table);
-    if (layer == model->first_gemm || is_last)
-        apply_edge(recipe->edges, rows);
-    else if (l->shortcut)
-        apply_edge(recipe->shortcut, rows);
-    else if (l->attr.kernel == 1 && l->op->is_gemm && !l->op->depthwise)
-        apply_edge(recipe->pointwise, rows);
+    apply_edge(nyb_graph_edge(model, recipe, layer), rows);
     if (l->op->depthwise)
         apply_depthwise(recipe, rows);
     for (int i = 0; i < NYB_SLOTS; i++) {

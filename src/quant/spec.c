@@ -186,6 +186,37 @@ static bool only_log2(nyb_rounding rounding)
     return true;
 }
 
+/* Names the formats that a rule is for. */
+static nyb_status fail_fits(const nyb_spec *spec, nyb_error *err)
+{
+    char names[320] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < nyb_format_count() && used < sizeof names; i++) {
+        const nyb_format *f = nyb_format_at(i);
+
+        if (f->grid != NYB_GRID_REAL && spec->scale->fits(f))
+            used += (size_t)snprintf(names + used, sizeof names - used, " %s", f->name);
+    }
+    return nyb_fail(err, NYB_INVALID, "scale rule '%s' is not for format '%s', but for:%s",
+                    spec->scale->name, spec->format->name, names);
+}
+
+/* Names the groups of which a rule can find scales. */
+static nyb_status fail_groups(const nyb_spec *spec, nyb_error *err)
+{
+    char names[80] = "";
+    size_t used = 0;
+
+#define X(constant, word, length, sentence)                                                        \
+    if (spec->scale->groups(constant) && used < sizeof names)                                      \
+        used += (size_t)snprintf(names + used, sizeof names - used, " %s", word);
+    NYB_GROUP_LIST(X)
+#undef X
+    return nyb_fail(err, NYB_INVALID, "scale rule '%s' has no scales for group '%s', but for:%s",
+                    spec->scale->name, group_word(spec->group), names);
+}
+
 nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
 {
     const nyb_format *f = spec ? spec->format : NULL;
@@ -197,8 +228,7 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
     if (!spec->scale)
         return nyb_fail(err, NYB_INVALID, "a spec of format '%s' without a scale rule", f->name);
     if (spec->scale->fits && !spec->scale->fits(f))
-        return nyb_fail(err, NYB_INVALID, "scale rule '%s' has no constants for format '%s'",
-                        spec->scale->name, f->name);
+        return fail_fits(spec, err);
     if (strcmp(group_word(spec->group), "?") == 0)
         return nyb_fail(err, NYB_INVALID, "group %d does not exist", (int)spec->group);
     if (spec->scale != &nyb_scale_unit && has_no_scale(f))
@@ -224,8 +254,7 @@ nyb_status nyb_spec_check(const nyb_spec *spec, nyb_error *err)
                         "scale rule '%s' has one scale per tensor; group '%s' needs another rule",
                         spec->scale->name, group_word(spec->group));
     if (spec->scale->groups && !spec->scale->groups(spec->group))
-        return nyb_fail(err, NYB_INVALID, "scale rule '%s' does not know group '%s'",
-                        spec->scale->name, group_word(spec->group));
+        return fail_groups(spec, err);
     if (spec->mix == NYB_MIX_HOUSEHOLDER &&
         (spec->scale != &nyb_scale_psq || spec->group != NYB_GROUP_ROW))
         return nyb_fail(

@@ -43,15 +43,15 @@ static nyb_status check_mixes(const char *product, const nyb_row *a, const nyb_r
 /* Factors live in packed codes: what only rounded values can do is out of their reach. */
 static nyb_status check_factors(const char *key, const nyb_row *row, nyb_error *err)
 {
-    const bool wgrad_dy = strcmp(key, "wgrad.dy") == 0;
+    const bool is_dy = strcmp(key, "wgrad.dy") == 0 || strcmp(key, "dgrad.dy") == 0;
     if (nyb_row_is_f32(row) || !row->spec.format->multiples)
         return NYB_OK;
     if (row->pre == 1.0f && row->post == 1.0f && row->from == NYB_FROM_RAW &&
-        (row->samples == 1 || wgrad_dy))
+        (row->samples == 1 || is_dy))
         return NYB_OK;
     return nyb_fail(err, NYB_INVALID,
-                    "%s: format '%s' is stored as codes; pre, post, from and samples (but for "
-                    "wgrad.dy) are for formats whose values are rounded in f32",
+                    "%s: format '%s' is stored as codes; pre, post, from and samples (but for dy) "
+                    "are for formats whose values are rounded in f32",
                     key, row->spec.format->name);
 }
 
@@ -79,7 +79,9 @@ static nyb_status check_estimate(const char *key, const nyb_row *row, nyb_error 
 
 static nyb_status check_samples(const char *key, const nyb_row *row, nyb_error *err)
 {
-    if (row->samples > 1 && (nyb_row_is_f32(row) || !nyb_rounding_draws(row->spec.rounding)))
+    const bool draws = !nyb_row_is_f32(row) && (nyb_rounding_draws(row->spec.rounding) ||
+                                                row->spec.scale->finish); /* MS-EDEN's scales */
+    if (row->samples > 1 && !draws)
         return nyb_fail(err, NYB_INVALID,
                         "%s.samples = %d: every draw would be the same; it needs a stochastic "
                         "rounding in %s",

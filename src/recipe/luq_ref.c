@@ -4,7 +4,7 @@
  * alpha = max/128 with eight powers of two: more than 4 bits throughout, hence the f32 engine. */
 const nyb_recipe_record nyb_recipe_luq_ref = {
     .name = "luq_ref",
-    .about = "LUQ as its published code computes it, errors included; not 4 bits",
+    .about = "LUQ with the levels and scales of its published code; not 4 bits",
     .source = "code published with Chmiel et al., ICLR 2023, openreview.net/forum?id=yTbNYYcopd",
     .differs =
         "alpha is max|dy|/128 (published: max without absolute value, so that a tensor without "

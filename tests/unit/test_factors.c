@@ -119,22 +119,24 @@ static int *integers(const nyb_packed *p)
     return v;
 }
 
+/* a: n_samples of them. */
 static void run(const char *cpu, nyb_product product, const nyb_conv_shape *shape,
-                const nyb_packed *a, const nyb_packed *b, float *out)
+                const nyb_packed *const *a, size_t n_samples, const nyb_packed *b, float *out)
 {
+    nyb_operand samples[2] = {{.packed = a[0]}, {.packed = a[n_samples - 1]}};
     nyb_context *context;
     nyb_conv *conv;
     void *scratch;
 
     if (nyb_context_create(cpu, 2, &context, NULL) != NYB_OK)
         return;
-    assert_int_equal(
-        nyb_conv_create(context, product, shape, a->format, b->format, 1, NULL, &conv, NULL),
-        NYB_OK);
+    assert_int_equal(nyb_conv_create(context, product, shape, a[0]->format, b->format, n_samples,
+                                     NULL, &conv, NULL),
+                     NYB_OK);
     assert_string_equal(nyb_conv_engine(conv), "s8");
     scratch = nyb_alloc(nyb_conv_scratch_bytes(conv));
-    nyb_conv_run(conv, context, &(nyb_operand){.packed = a}, &(nyb_operand){.packed = b}, NULL,
-                 false, NULL, out, scratch);
+    nyb_conv_run(conv, context, samples, &(nyb_operand){.packed = b}, NULL, false, NULL, out,
+                 scratch);
     nyb_free(scratch);
     nyb_conv_destroy(&conv);
     nyb_context_destroy(&context);
@@ -149,13 +151,13 @@ static void fill(float *x, size_t n_x, float *w, size_t n_w)
         w[i] = noise(i + 9000);
 }
 
-/* A 3x3 convolution's three products against integer loops. */
+/* A 3x3 convolution's three products against integer loops; of dX also the mean of two draws. */
 static void products_are_exact(void **state)
 {
     nyb_conv_shape s = {
         .n = 3, .h = 7, .w = 6, .c = 20, .o = 19, .r = 3, .s = 3, .stride = 1, .pad = 1};
     float x[3 * 7 * 6 * 20], w[19 * 9 * 20], dy[3 * 7 * 6 * 19];
-    static float y[3 * 7 * 6 * 19], dx[3 * 7 * 6 * 20], dw[19 * 9 * 20];
+    static float y[3 * 7 * 6 * 19], dx[3 * 7 * 6 * 20], mean[3 * 7 * 6 * 20], dw[19 * 9 * 20];
 
     (void)state;
     assert_int_equal(nyb_conv_shape_check(&s, NULL), NYB_OK);
@@ -165,8 +167,12 @@ static void products_are_exact(void **state)
     const nyb_packed px = encode("ref", 1, "uint4m/absmax/tensor/nearest", x, 126, 20);
     const nyb_packed pw = encode("ref", 1, "int4m/absmax/tensor/nearest", w, 171, 20);
     const nyb_packed pd = encode("ref", 1, "int4m/absmax/tensor/stochastic", dy, 126, 19);
-    int *ix = integers(&px), *iw = integers(&pw), *id = integers(&pd);
-    static long ey[3 * 7 * 6 * 19], edx[3 * 7 * 6 * 20], edw[19 * 9 * 20];
+    for (size_t i = 0; i < sizeof dy / 4; i++)
+        dy[i] = dy[i] * (i % 3 ? 1.0f : -1.0f);
+    const nyb_packed other = encode("ref", 1, "int4m/absmax/tensor/stochastic", dy, 126, 19);
+    const nyb_packed *const draws[] = {&pd, &other}, *const inputs[] = {&px};
+    int *ix = integers(&px), *iw = integers(&pw), *id = integers(&pd), *io = integers(&other);
+    static long ey[3 * 7 * 6 * 19], edx[3 * 7 * 6 * 20], emean[3 * 7 * 6 * 20], edw[19 * 9 * 20];
 
     for (size_t n = 0; n < s.n; n++)
         for (size_t i = 0; i < s.h * s.w; i++)
@@ -184,23 +190,28 @@ static void products_are_exact(void **state)
 
                         ey[out * s.o + o] += (long)a * b;
                         edx[in * s.c + c] += (long)d * b;
+                        emean[in * s.c + c] += (long)(d + io[out * s.o + o]) * b;
                         edw[(o * 9 + t) * s.c + c] += (long)d * a;
                     }
             }
     for (size_t k = 0; k < 4; k++) {
-        run(cpus[k], NYB_PRODUCT_FWD, &s, &px, &pw, y);
-        run(cpus[k], NYB_PRODUCT_DX, &s, &pd, &pw, dx);
-        run(cpus[k], NYB_PRODUCT_DW, &s, &pd, &px, dw);
+        run(cpus[k], NYB_PRODUCT_FWD, &s, inputs, 1, &pw, y);
+        run(cpus[k], NYB_PRODUCT_DX, &s, draws, 1, &pw, dx);
+        run(cpus[k], NYB_PRODUCT_DX, &s, draws, 2, &pw, mean);
+        run(cpus[k], NYB_PRODUCT_DW, &s, draws, 1, &px, dw);
         for (size_t i = 0; i < sizeof y / 4; i++)
             assert_true(y[i] == (float)ey[i] * (px.scale * pw.scale));
         for (size_t i = 0; i < sizeof dx / 4; i++)
-            assert_true(dx[i] == (float)edx[i] * (pd.scale * pw.scale));
+            assert_true(dx[i] == (float)edx[i] * (pd.scale * pw.scale) &&
+                        mean[i] == (float)emean[i] * (pd.scale * pw.scale * 0.5f));
         for (size_t i = 0; i < sizeof dw / 4; i++)
             assert_true(dw[i] == (float)edw[i] * (pd.scale * px.scale));
     }
     free(ix);
     free(iw);
     free(id);
+    free(io);
+    nyb_free(other.codes);
     nyb_free(px.codes);
     nyb_free(pw.codes);
     nyb_free(pd.codes);
@@ -264,10 +275,11 @@ static void few_rows_are_exact(void **state)
     for (size_t f = 0; f < sizeof specs / sizeof *specs; f++) {
         nyb_packed px = encode("ref", 1, specs[f][0], x, 5, 40);
         nyb_packed pw = encode("ref", 1, specs[f][1], w, 37, 40);
+        const nyb_packed *const inputs[] = {&px};
         int *ix = integers(&px), *iw = integers(&pw);
 
         for (size_t k = 0; k < 4; k++) {
-            run(cpus[k], NYB_PRODUCT_FWD, &s, &px, &pw, y);
+            run(cpus[k], NYB_PRODUCT_FWD, &s, inputs, 1, &pw, y);
             for (size_t i = 0; i < sizeof y / 4; i++) {
                 long sum = 0;
 

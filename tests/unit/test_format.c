@@ -222,6 +222,29 @@ static void every_format_obeys_the_laws(void **state)
     }
 }
 
+/* Small multiples of one value are operands of the s8 engine, whatever their name. */
+static void generic_formats_have_units(void **state)
+{
+    static const struct {
+        const char *name;
+        int max_unit;
+    } made[] = {{"e1m1", 3},  {"e1m3", 15},    {"e1m6", 127},  {"e2m0", 4},    {"e2m1b9", 12},
+                {"e2m2", 28}, {"e2m2b20", 28}, {"e2m4", 124},  {"e3m1", 0},    {"e2m5", 0},
+                {"e1m7", 0},  {"e2m1b59", 12}, {"e2m1b61", 0}, {"e1m2b147", 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        const nyb_format *f = nyb_format_find(made[i].name);
+
+        assert_non_null(f);
+        if (f->max_unit != made[i].max_unit)
+            fail_msg("%s: %d units, not %d", made[i].name, f->max_unit, made[i].max_unit);
+        assert_int_equal(nyb_format_is_integer(f), made[i].max_unit > 0);
+        if (f->units)
+            law(f);
+    }
+}
+
 static void an_unknown_name_lists_the_known_ones(void **state)
 {
     const nyb_format *f = NULL;
@@ -273,6 +296,7 @@ int main(void)
         cmocka_unit_test(tables_are_the_published_ones),
         cmocka_unit_test(tables_follow_from_their_bit_fields),
         cmocka_unit_test(every_format_obeys_the_laws),
+        cmocka_unit_test(generic_formats_have_units),
         cmocka_unit_test(an_unknown_name_lists_the_known_ones),
     };
 

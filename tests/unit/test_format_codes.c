@@ -168,10 +168,10 @@ static void dlfloat16_has_its_golden_codes(void **state)
 static const nyb_format *format_at(size_t i)
 {
     static const char *const generic[] = {
-        "e1m0",    "e1m1",     "e1m22",    "e2m0",     "e2m20",    "e3m3",     "e3m12b4",
-        "e4m3b15", "e4m9",     "e5m0",     "e5m6b140", "e6m9",     "e6m12",    "e7m0b0",
-        "e7m7",    "e7m15b63", "e8m0b127", "e8m6",     "e8m11",    "e8m2b140", "e8m5b128",
-        "e5m10",   "e5m2b15",  "e6m5b31",  "e1m3b147", "e2m4b140",
+        "e1m0",     "e1m1",     "e1m22",    "e2m0",     "e2m20",    "e3m3",   "e3m12b4", "e4m3b15",
+        "e4m9",     "e5m0",     "e5m6b140", "e6m9",     "e6m12",    "e7m0b0", "e7m7",    "e7m15b63",
+        "e8m0b127", "e8m6",     "e8m11",    "e8m2b140", "e8m5b128", "e5m10",  "e5m2b15", "e6m5b31",
+        "e1m3b147", "e2m4b140", "e1m3",     "e2m2",     "e2m1b9",   "e1m6",   "e2m4",
     };
     const size_t n = sizeof generic / sizeof *generic;
 
