@@ -91,6 +91,31 @@ bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot);
 /* Whether dW's taps see x at other pixels than its own. */
 bool nyb_build_has_window(const nyb_builder *b, int layer);
 
+/* build_sum.c: how products sum */
+
+/* What an operand's elements are: codes of a format, or f32. */
+const nyb_format *nyb_build_format(const nyb_builder *b, const nyb_source *s);
+/* How an engine sums the operands a and second, which are not in groups. mf only where it has the
+ * product, and does not add up in an accumulator of its own. */
+nyb_conv_options nyb_build_options(const nyb_builder *b, int layer, nyb_product product,
+                                   const nyb_source *a, const nyb_source *second);
+/* The length of a product's groups, which are summed exactly; 0: it has none. Both operands are
+ * small integers, at least one in blocks or tiles; the shorter block counts. */
+size_t nyb_build_group(const nyb_builder *b, int layer, nyb_product product, const nyb_row *rows);
+/* Whether a product's operands are small integers times one scale where they are rounded first,
+ * too. */
+bool nyb_build_sums_codes(const nyb_builder *b, int layer, nyb_product product,
+                          const nyb_row *rows);
+/* How many draws of its first operand a product takes the mean of. group, packs: those two. */
+int nyb_build_count_draws(const nyb_builder *b, int layer, nyb_product product, const nyb_row *rows,
+                          size_t group, bool packs);
+/* An accumulator of integers has no use for an operand that is no codes of one scale. */
+nyb_status nyb_build_check_codes(const nyb_builder *b, const nyb_step *s,
+                                 const nyb_conv_options *options);
+/* n: of the draws of dgrad.dy. Those with factors are codes, which a product has to sum; no
+ * rounding takes their mean. */
+nyb_status nyb_build_check_draws(const nyb_builder *b, int layer, const nyb_row *row, int n);
+
 /* build_gemm.c */
 void nyb_build_gemm_forward(nyb_builder *b, int layer);
 void nyb_build_gemm_backward(nyb_builder *b, int layer);
