@@ -102,11 +102,11 @@ static void product(const nyb_context *context, const layer_data *d, const nyb_o
 }
 
 /* One quantizer on one layer: the error of one draw (rms over draws) and of the mean of DRAWS. */
-static void measure(const nyb_context *context, const layer_data *d, const char *text,
-                    const float *exact, double *one, double *mean)
+static void measure(nyb_context *context, const layer_data *d, const char *text, const float *exact,
+                    double *one, double *mean)
 {
     const size_t n = d->shape.o * d->shape.r * d->shape.s * d->shape.c;
-    float *dw = nyb_alloc(n * sizeof *dw);
+    float *dw = nyb_alloc(n * sizeof *dw), *values = nyb_alloc(d->rows * d->cols * sizeof *values);
     double *sum = nyb_alloc(n * sizeof *sum), squares = 0, norm = 0, error = 0;
     void *scratch = nyb_alloc(nyb_moments_scratch_bytes(d->rows, d->cols));
     float state[NYB_SCALE_STATE_MAX] = {0};
@@ -119,12 +119,21 @@ static void measure(const nyb_context *context, const layer_data *d, const char 
     packed.pitch = nyb_packed_pitch(d->cols);
     packed.codes = nyb_alloc(nyb_packed_bytes(spec.format, d->rows, d->cols));
     nyb_moments_run(context, d->dy, d->rows, d->cols, scratch, &moments);
-    packed.scale = nyb_scale_choose(&spec, &moments, state);
+    const bool packs =
+        spec.group == NYB_GROUP_TENSOR; /* blocks: of channels of a pixel, as stored */
+    if (packs)
+        packed.scale = nyb_scale_choose(&spec, &moments, state);
     for (uint8_t j = 0; j < DRAWS; j++) {
         const nyb_stream stream = {.seed = 11, .role = NYB_RNG_DY_DW, .sample = j};
 
-        nyb_encode_run(context, &spec, &stream, d->dy, &packed);
-        product(context, d, &(nyb_operand){.packed = &packed}, dw);
+        if (packs)
+            nyb_encode_run(context, &spec, &stream, d->dy, &packed);
+        else
+            assert_int_equal(nyb_quantize(context, &spec, d->dy, d->rows, d->cols, 11, 0, j, NULL,
+                                          values, NULL, NULL),
+                             NYB_OK);
+        product(context, d,
+                packs ? &(nyb_operand){.packed = &packed} : &(nyb_operand){.real = values}, dw);
         for (size_t i = 0; i < n; i++) {
             squares += ((double)dw[i] - exact[i]) * ((double)dw[i] - exact[i]);
             sum[i] += dw[i];
@@ -137,6 +146,7 @@ static void measure(const nyb_context *context, const layer_data *d, const char 
     *one = sqrt(squares / DRAWS / norm);
     *mean = sqrt(error / norm);
     nyb_free(dw);
+    nyb_free(values);
     nyb_free(sum);
     nyb_free(scratch);
     nyb_free(packed.codes);
@@ -184,11 +194,12 @@ static void mean_of_draws_sits_on_the_noise_floor(void **state)
         {"naive flush", "e3m0/absmax/tensor/flush", 2.5, 1e9},
         {"int4 stochastic", "int4/absmax/tensor/stochastic", 0, 1e9},
         {"int4 nearest", "int4/absmax/tensor/nearest", 2.5, 1e9},
+        {"luq, scales of 16 in 8 bits", "e3m0/pow2/block16/stochastic", 0, 1.15},
         {"nybble", "int4m/absmax/tensor/stochastic", 0, 1.15},
     };
     const size_t n_quantizers = sizeof quantizers / sizeof *quantizers;
-    double one[8] = {0}, mean[8] = {0}, floor_of_luq;
-    const size_t nybble = n_quantizers - 1;
+    double one[9] = {0}, mean[9] = {0}, floor_of_luq;
+    const size_t nybble = n_quantizers - 1, luq16 = n_quantizers - 2;
     static capture c;
     fixture f;
 
@@ -223,8 +234,9 @@ static void mean_of_draws_sits_on_the_noise_floor(void **state)
     }
     /* What the recipe nybble is for: one draw is at least 1.5 times as near as LUQ's, and unbiased.
      */
-    printf("one draw: luq / nybble = %.2f\n", one[0] / one[nybble]);
-    assert_true(one[0] / one[nybble] >= 1.5);
+    printf("one draw: luq / nybble = %.2f, at 4.5 bits %.2f\n", one[0] / one[nybble],
+           one[luq16] / one[nybble]);
+    assert_true(one[0] / one[nybble] >= 1.5 && one[luq16] / one[nybble] >= 1.5);
     assert_true(mean[nybble] / (one[nybble] / sqrt(DRAWS)) <= 1.15);
     fixture_free(&f);
 }
