@@ -190,7 +190,8 @@ void nyb_build_gemm_forward(nyb_builder *b, int layer)
 
     nyb_graph_rows(b->g->model, &b->g->recipe, layer, b->p->mode, rows);
     nyb_graph_rows(b->g->model, &b->g->recipe, layer, NYB_MODE_TRAIN, trained);
-    if (finishing && !nyb_row_is_f32(&trained[NYB_SLOT_FWD_X]) &&
+    if (finishing && nyb_row_is_f32(&rows[NYB_SLOT_FWD_X]) &&
+        !nyb_row_is_f32(&trained[NYB_SLOT_FWD_X]) &&
         nyb_build_packs(&trained[NYB_SLOT_FWD_X],
                         NYB_SLOT_FWD_X)) /* clips are observed during FNT too */
         nyb_build_packed(b, layer, NYB_SLOT_FWD_X, &trained[NYB_SLOT_FWD_X].spec, real, 0, -1,

@@ -23,14 +23,16 @@ static const nyb_accum *recipe_accum(const nyb_recipe *r, nyb_product product)
     return NULL;
 }
 
-/* Layers that the recipe leaves in f32 add up exactly, and so do all where only the weights are
- * quantized. */
+/* Layers that the recipe leaves in f32 add up exactly, and so do products of finishing epochs, but
+ * for a forward pass that is kept. */
 static const nyb_accum *product_accum(const nyb_builder *b, int layer, nyb_product product,
                                       const nyb_source *a, const nyb_source *second)
 {
     const bool real = a->quant < 0 && second->quant < 0;
 
-    if (nyb_mode_finishes(b->p->mode) ||
+    const bool kept = product == NYB_PRODUCT_FWD && b->g->recipe.finish_keep == NYB_KEEP_FORWARD;
+
+    if ((nyb_mode_finishes(b->p->mode) && !kept) ||
         (real && nyb_graph_edge(b->g->model, &b->g->recipe, layer) != NYB_EDGE_RECIPE))
         return NULL;
     return recipe_accum(&b->g->recipe, product);

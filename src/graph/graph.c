@@ -234,7 +234,8 @@ static nyb_status build_programs(nyb_graph *g, nyb_error *err)
     const bool finishes = g->recipe.finish_epochs > 0;
 
     g->has_program[NYB_MODE_TRAIN] = g->has_program[NYB_MODE_EVAL] = true;
-    g->has_program[NYB_MODE_FINISH] = g->has_program[NYB_MODE_EVAL_FINISH] = finishes;
+    g->has_program[NYB_MODE_FINISH] = finishes;
+    g->has_program[NYB_MODE_EVAL_FINISH] = finishes && g->recipe.finish_keep == NYB_KEEP_WEIGHTS;
     for (int i = 0; i < NYB_MODES; i++) {
         nyb_program *p = &g->programs[i];
 

@@ -65,7 +65,7 @@ typedef struct nyb_slot_state {
 /* X(constant, word) */
 #define NYB_MODE_LIST(X)                                                                           \
     X(NYB_MODE_TRAIN, "train")                                                                     \
-    X(NYB_MODE_FINISH, "finish")           /* FNT: weights quantized, all else f32, exact sums */  \
+    X(NYB_MODE_FINISH, "finish")           /* what finish.keep leaves; other sums exact */         \
     X(NYB_MODE_EVAL, "eval")               /* the recipe's forward, as deployed */                 \
     X(NYB_MODE_EVAL_FINISH, "eval-finish") /* weights quantized, activations f32 */
 typedef enum nyb_mode {
@@ -82,7 +82,7 @@ static inline bool nyb_mode_trains(nyb_mode mode)
     return mode == NYB_MODE_TRAIN || mode == NYB_MODE_FINISH;
 }
 
-/* Nothing but the weights is quantized. */
+/* Nothing but what finish.keep says is quantized. */
 static inline bool nyb_mode_finishes(nyb_mode mode)
 {
     return mode == NYB_MODE_FINISH || mode == NYB_MODE_EVAL_FINISH;

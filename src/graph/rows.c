@@ -29,6 +29,17 @@ static nyb_row float_row(const nyb_format *format)
     return row;
 }
 
+/* HBFP6: block floating point of 6 bits (Drumond et al., NeurIPS 2018). */
+static nyb_row hbfp6_row(nyb_rounding rounding)
+{
+    nyb_row row = int8_row(rounding);
+
+    row.spec.format = &nyb_format_int6;
+    row.spec.scale = nyb_scale_rule_find("hbfp");
+    row.spec.group = NYB_GROUP_BLOCK64;
+    return row;
+}
+
 static void all_rows(nyb_row rows[NYB_SLOTS], nyb_row row)
 {
     for (int i = 0; i < NYB_SLOTS; i++)
@@ -56,6 +67,10 @@ static void apply_edge(nyb_edge edge, nyb_row rows[NYB_SLOTS])
         return;
     case NYB_EDGE_BF16:
         all_rows(rows, float_row(&nyb_format_bf16));
+        return;
+    case NYB_EDGE_HBFP6:
+        all_rows(rows, hbfp6_row(NYB_ROUND_NEAREST));
+        rows[NYB_SLOT_DGRAD_DY] = rows[NYB_SLOT_WGRAD_DY] = hbfp6_row(NYB_ROUND_STOCHASTIC);
         return;
     }
 }
@@ -121,6 +136,29 @@ static void shorten_blocks(const nyb_model *model, const nyb_layer *l, nyb_row r
         rows[i].spec.group = shortest_block(&rows[i].spec, contraction[i]);
 }
 
+/* The backward pass of values that the forward pass has rounded: bf16. */
+static void backward_of(const nyb_row *forward, nyb_row *dy, nyb_row *again)
+{
+    if (!nyb_row_is_f32(dy))
+        *dy = float_row(&nyb_format_bf16);
+    *again = nyb_row_is_f32(forward) ? f32_row() : float_row(&nyb_format_bf16);
+    again->from = nyb_row_is_f32(forward) ? NYB_FROM_RAW : NYB_FROM_FWD;
+}
+
+static void finish_rows(nyb_keep keep, nyb_row rows[NYB_SLOTS])
+{
+    switch (keep) {
+    case NYB_KEEP_WEIGHTS:
+        rows[NYB_SLOT_FWD_X] = rows[NYB_SLOT_WGRAD_X] = rows[NYB_SLOT_DGRAD_DY] =
+            rows[NYB_SLOT_WGRAD_DY] = f32_row();
+        return;
+    case NYB_KEEP_FORWARD:
+        backward_of(&rows[NYB_SLOT_FWD_W], &rows[NYB_SLOT_DGRAD_DY], &rows[NYB_SLOT_DGRAD_W]);
+        backward_of(&rows[NYB_SLOT_FWD_X], &rows[NYB_SLOT_WGRAD_DY], &rows[NYB_SLOT_WGRAD_X]);
+        return;
+    }
+}
+
 nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe, int layer)
 {
     const nyb_layer *l = &model->layers[layer];
@@ -152,6 +190,5 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
     }
     shorten_blocks(model, l, rows);
     if (nyb_mode_finishes(mode))
-        rows[NYB_SLOT_FWD_X] = rows[NYB_SLOT_WGRAD_X] = rows[NYB_SLOT_DGRAD_DY] =
-            rows[NYB_SLOT_WGRAD_DY] = f32_row();
+        finish_rows(recipe->finish_keep, rows);
 }

@@ -14,6 +14,7 @@ static const char *const edge_words[] = {NYB_EDGE_LIST(X) NULL};
 static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
 static const char *const store_words[] = {NYB_STORE_LIST(X) NULL};
 static const char *const recompute_words[] = {NYB_RECOMPUTE_LIST(X) NULL};
+static const char *const keep_words[] = {NYB_KEEP_LIST(X) NULL};
 static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
 static const char *const from_words[] = {NYB_FROM_LIST(X) NULL};
 static const char *const ste_words[] = {NYB_STE_LIST(X) NULL};
@@ -138,7 +139,9 @@ static const nyb_field fields[] = {
     {"eval.decay", FIELD_FLOAT, false, AT(eval_decay), 0, 0, 0.9999,
      "weight of the past in the mean of training's clips"},
     {"finish.epochs", FIELD_INT, false, AT(finish_epochs), 0, 0, 10000,
-     "epochs at the end with f32 activations and gradients (FNT)"},
+     "epochs at the end in which less is quantized (FNT, QAF)"},
+    {"finish.keep", FIELD_WORD, false, AT(finish_keep), 0, 0, 0, "what they still quantize",
+     keep_words},
     {"finish.lr", FIELD_FLOAT, false, AT(finish_lr), 0, 0, 1000,
      "peak learning rate of those epochs"},
     {"nonfinite", FIELD_WORD, false, AT(nonfinite), 0, 0, 0, "what a NaN or infinity does",

@@ -67,7 +67,8 @@ typedef enum nyb_loss_scale {
     X(NYB_EDGE_INT8, "int8", "int8, absmax, gradients stochastic")                                 \
     X(NYB_EDGE_FP8, "fp8", "e4m3b11 forward, e5m2 gradients, no scales")                           \
     X(NYB_EDGE_FP16, "fp16", "fp16 operands, no scales")                                           \
-    X(NYB_EDGE_BF16, "bf16", "bf16 operands, no scales")
+    X(NYB_EDGE_BF16, "bf16", "bf16 operands, no scales")                                           \
+    X(NYB_EDGE_HBFP6, "hbfp6", "int6 in blocks of 64 with powers of two, gradients stochastic")
 typedef enum nyb_edge {
 #define X(constant, word, sentence) constant,
     NYB_EDGE_LIST(X)
@@ -102,6 +103,15 @@ typedef enum nyb_recompute {
 #undef X
 } nyb_recompute;
 
+#define NYB_KEEP_LIST(X)                                                                           \
+    X(NYB_KEEP_WEIGHTS, "weights", "FNT: activations and gradients are f32")                       \
+    X(NYB_KEEP_FORWARD, "forward", "QAF: gradients are bf16, and so are the values they meet")
+typedef enum nyb_keep {
+#define X(constant, word, sentence) constant,
+    NYB_KEEP_LIST(X)
+#undef X
+} nyb_keep;
+
 #define NYB_POLICY_LIST(X)                                                                         \
     X(NYB_POLICY_STOP, "stop", "end the run with an error that names step and layer")              \
     X(NYB_POLICY_SKIP, "skip", "leave the weights as they are for this step")                      \
@@ -129,10 +139,10 @@ struct nyb_recipe {
                         for it */
     nyb_recompute recompute; /* how its backward pass gets those pre-activations */
     nyb_eval_scale eval_scale;
-    float eval_decay;  /* of the exponential mean: 0.9 */
-    int finish_epochs; /* FNT: further epochs with f32 activations and gradients, weights as fwd_w
-                        */
-    float finish_lr;   /* peak of FNT's triangle */
+    float eval_decay;     /* of the exponential mean: 0.9 */
+    int finish_epochs;    /* further epochs of which less is quantized */
+    nyb_keep finish_keep; /* what still is */
+    float finish_lr;      /* peak of their triangle */
     nyb_policy nonfinite;
 };
 

@@ -248,7 +248,7 @@ static nyb_status eval_finish(nyb_train *t, nyb_error *err)
 {
     double loss;
 
-    if (nyb_train_mode(t) != NYB_MODE_FINISH)
+    if (nyb_train_mode(t) != NYB_MODE_FINISH || t->recipe.finish_keep != NYB_KEEP_WEIGHTS)
         return NYB_OK;
     return nyb_train_eval_mode(t, NYB_MODE_EVAL_FINISH, &loss, &t->finish_acc, err);
 }
