@@ -471,11 +471,12 @@ static nyb_status put_weight(bundle *b, const nyb_train *t, const nyb_param *p,
 }
 
 /* Weights with one scale that follows from them alone and whose values encode to the same codes
- * again; others are stored as masters, from which the forward product rounds them again. */
+ * again; others (the mean of several draws is no code) are stored as masters, from which the
+ * forward product rounds them again. */
 static bool stored_as_codes(const nyb_row *row)
 {
-    return nyb_spec_packs(&row->spec) && row->spec.scale->choose && row->pre == 1.0f &&
-           row->post == 1.0f && row->spec.format->multiples == 0;
+    return nyb_spec_packs(&row->spec) && row->spec.scale->choose && row->samples == 1 &&
+           row->pre == 1.0f && row->post == 1.0f && row->spec.format->multiples == 0;
 }
 
 /* One GEMM weight: its codes and scale, or f32; and the clip of the layer's input. */

@@ -215,6 +215,7 @@ static void the_deployed_model_evaluates_the_same(void **state)
 {
     static const char *const scaled[][2] = {{"fwd.w.pre=2", NULL}, {"fwd.w.post=0.5", NULL}};
     static const char *const drawn[] = {"store=bf16/stochastic", NULL};
+    static const char *const several[] = {"fwd.w.samples=16", NULL};
 
     (void)state;
     for (size_t i = TEST_EVERY(2) - 1; i < nyb_recipe_count(); i += TEST_EVERY(4)) {
@@ -227,6 +228,7 @@ static void the_deployed_model_evaluates_the_same(void **state)
     for (size_t i = 0; i < 2; i++)
         expect_same_evaluation("resnet8", "luq", scaled[i]);
     expect_same_evaluation("resnet8", "luq_lean", drawn);
+    expect_same_evaluation("resnet8", "luq_fwdsr", several);
 }
 
 /* Writes the model of a run with these weights. */
