@@ -34,7 +34,7 @@ static nyb_schedule_kind schedule_kind(const char *word)
 
 float nyb_train_rate(const nyb_train *t)
 {
-    const uint64_t n = t->steps_per_epoch * (uint64_t)t->options.epochs;
+    const uint64_t n = t->steps_per_epoch * (uint64_t)t->options.epochs, step = t->progress.step;
     const nyb_schedule schedule = {.kind = schedule_kind(t->options.schedule),
                                    .base = t->options.lr,
                                    .n_steps = n,
@@ -45,11 +45,11 @@ float nyb_train_rate(const nyb_train *t)
 
     if (!t->data) /* there are no epochs */
         return (float)t->options.lr;
-    if (t->progress.step < n || n == 0 || t->recipe.finish_epochs == 0)
-        return nyb_schedule_rate(&schedule,
-                                 t->progress.step < n || n == 0 ? t->progress.step : n - 1);
-    return nyb_schedule_fnt((double)nyb_schedule_rate(&schedule, n - 1), t->recipe.finish_lr,
-                            t->progress.step - n,
+    if (step < n || t->recipe.finish_epochs == 0)
+        return nyb_schedule_rate(&schedule, step < n || n == 0 ? step : n - 1);
+    /* Without epochs before it FNT climbs from 0. */
+    return nyb_schedule_fnt(n > 0 ? (double)nyb_schedule_rate(&schedule, n - 1) : 0.0,
+                            t->recipe.finish_lr, step - n,
                             t->steps_per_epoch * (uint64_t)t->recipe.finish_epochs);
 }
 

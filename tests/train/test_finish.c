@@ -166,6 +166,29 @@ static void sums_are_exact(void **state)
 /* ---- runs -------------------------------------------------------------------------------------
  */
 
+/* A triangle from the schedule's last rate, or from 0 where there are no epochs before it. */
+static void the_rate_climbs_to_that_of_the_recipe(void **state)
+{
+    (void)state;
+    for (int epochs = 0; epochs < 2; epochs++) {
+        static const char *const sets[] = {"finish.epochs=1", "finish.lr=0.5", NULL};
+        fixture f;
+
+        fixture_init(&f, "auto", 1, "mlp:32", "luq", sets, 4, 32); /* 8 steps an epoch */
+        f.options.epochs = epochs;
+        fixture_start(&f);
+        f.train->progress.step = 8 * (uint64_t)epochs - (epochs > 0);
+        const double last = epochs > 0 ? (double)nyb_train_rate(f.train) : 0.0;
+        for (int step = 0; step <= 8; step++) {
+            const double up = (step < 4 ? step : 8 - step) / 4.0;
+
+            f.train->progress.step = (uint64_t)(8 * epochs + step);
+            assert_true(fabs((double)nyb_train_rate(f.train) - (last + (0.5 - last) * up)) < 1e-6);
+        }
+        fixture_free(&f);
+    }
+}
+
 /* 2 + 4 steps, some of them. */
 static void run(const char *recipe, uint64_t first, uint64_t last, nyb_train_summary *summary,
                 fixture *f)
@@ -264,6 +287,7 @@ int main(void)
         cmocka_unit_test(gradients_are_on_the_side_of_those_of_f32),
         cmocka_unit_test(the_forward_pass_is_kept),
         cmocka_unit_test(sums_are_exact),
+        cmocka_unit_test(the_rate_climbs_to_that_of_the_recipe),
         cmocka_unit_test_setup_teardown(resume_is_exact, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(clips_without_a_gradient_stay, fixture_make_folder,
