@@ -600,7 +600,9 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
 {
     nyb_graph *g = t->graph;
 
+    /* Scales and clips of the model that was here are not this one's. */
     nyb_graph_forget_codes(g);
+    memset(g->slots, 0, (size_t)g->model->n_gemms * NYB_SLOTS * sizeof *g->slots);
     for (int i = 0; i < g->n_params; i++) {
         nyb_param *p = &g->params[i];
         nyb_row rows[NYB_SLOTS];

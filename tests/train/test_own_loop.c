@@ -246,6 +246,35 @@ static void what_is_saved_goes_on(void **state)
     fixture_free(&f);
 }
 
+/* A model saved before its first step has no clips: those of the one loaded before it are gone. */
+static void a_loaded_model_takes_nothing_of_the_last(void **state)
+{
+    static const char *const recipes[] = {"luq", "lsq", "fp8_ocp"};
+    char trained[80], fresh[80];
+
+    (void)state;
+    snprintf(trained, sizeof trained, "%s/trained", fixture_folder);
+    snprintf(fresh, sizeof fresh, "%s/fresh", fixture_folder);
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        fixture f;
+
+        start(&f, recipes[i], true);
+        assert_int_equal(nyb_train_save(f.train, fresh, NULL), NYB_OK);
+        take_steps(f.train, 6);
+        assert_int_equal(nyb_train_save(f.train, trained, NULL), NYB_OK);
+        fixture_free(&f);
+        start(&f, recipes[i], true);
+        assert_int_equal(nyb_train_load_model(f.train, fresh, NULL), NYB_OK);
+        const double want = eval(f.train);
+        assert_int_equal(nyb_train_load_model(f.train, trained, NULL), NYB_OK);
+        const double other = eval(f.train);
+        assert_int_equal(nyb_train_load_model(f.train, fresh, NULL), NYB_OK);
+        if (eval(f.train) != want || other == want)
+            fail_msg("%s", recipes[i]);
+        fixture_free(&f);
+    }
+}
+
 static void tensors_are_listed(void **state)
 {
     nyb_tensor_info info;
@@ -633,6 +662,8 @@ int main(void)
         cmocka_unit_test(without_epochs_the_rate_is_constant),
         cmocka_unit_test_setup_teardown(what_is_saved_goes_on, fixture_make_folder,
                                         fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(a_loaded_model_takes_nothing_of_the_last,
+                                        fixture_make_folder, fixture_remove_folder),
         cmocka_unit_test(tensors_are_listed),
         cmocka_unit_test_setup_teardown(loaded_scales_end_with_the_weights, fixture_make_folder,
                                         fixture_remove_folder),
