@@ -155,7 +155,7 @@ static int train(cli_job *job, const char *dir, const values *v)
     if (status != NYB_OK)
         return cli_fail("train", &err);
     if (v->resume && !progress.has_trained)
-        cli_hint("the run in %s was finished already: nothing was left to do", dir);
+        cli_hint("all steps of the run in %s were done already", dir);
     return report(job, v->json);
 }
 

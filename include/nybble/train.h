@@ -85,8 +85,9 @@ typedef int nyb_event_fn(void *user, const nyb_event *event);
 
 /* Trains to the end (or max_steps). dir: the run folder, created if missing, or NULL for none:
  * config.txt, metrics.jsonl, events.out.tfevents.*, model.safetensors, state.safetensors,
- * summary.json; those of an earlier run are removed, if this one is not resumed from there. config:
- * text stored as config.txt. NYB_INVALID for NULL, NYB_STATE without data and if another run writes
+ * summary.json; those of an earlier run are removed, if this one is not resumed from there, and so
+ * are model and summary of an earlier call until this one has its own. config: text stored as
+ * config.txt. NYB_INVALID for NULL, NYB_STATE without data and if another run writes
  * to dir, NYB_NONFINITE as the recipe's policy has it, NYB_INTERRUPTED if fn stopped it, NYB_IO,
  * NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *dir,

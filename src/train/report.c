@@ -116,17 +116,24 @@ static nyb_status lock_dir(const char *dir, int *lock, nyb_error *err)
     return NYB_OK; /* file systems without locks: as if it were ours */
 }
 
+/* How an earlier call ended: this one may end otherwise, or be killed. Where there is a summary,
+ * there is the model that it tells of. */
+static void clear_results(int lock)
+{
+    unlinkat(lock, "summary.json", 0);
+    unlinkat(lock, "model.safetensors", 0);
+}
+
 /* What an earlier run left, which is not the beginning of this one. */
 static void clear_dir(int lock)
 {
-    static const char *const files[] = {"config.txt", "state.safetensors", "model.safetensors",
-                                        "summary.json"};
     const int copy = dup(lock);
     DIR *dir = copy < 0 ? NULL : fdopendir(copy);
     const struct dirent *entry;
 
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        unlinkat(lock, files[i], 0);
+    clear_results(lock);
+    unlinkat(lock, "state.safetensors", 0);
+    unlinkat(lock, "config.txt", 0);
     if (!dir && copy >= 0)
         close(copy);
     while (dir && (entry = readdir(dir)))
@@ -139,7 +146,9 @@ static void clear_dir(int lock)
 static nyb_status open_files(nyb_report *r, const char *dir, const char *config, nyb_error *err)
 {
     NYB_TRY(lock_dir(dir, &r->lock, err));
-    if (!nyb_train_is_at_home(r->train, dir)) {
+    if (nyb_train_is_at_home(r->train, dir)) {
+        clear_results(r->lock);
+    } else {
         clear_dir(r->lock);
         r->train->progress.n_metrics = 0;
     }

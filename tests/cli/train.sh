@@ -128,7 +128,7 @@ run 0 train --resume piped --quiet
 same "$(sha "$work/piped")" "$(sha "$work/whole")" "weights of a run whose reader went away"
 (cd "$work/piped" && find . -type f -exec sha256sum {} + | sort) >"$work/before"
 run 0 train --resume piped --quiet --threads 1
-grep -q "finished already" "$work/err" || fail "no word of a run that is over"
+grep -q "done already" "$work/err" || fail "no word of a run that is over"
 (cd "$work/piped" && find . -type f -exec sha256sum {} + | sort) >"$work/after"
 cmp "$work/before" "$work/after" || fail "a run that is over changes"
 
