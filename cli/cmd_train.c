@@ -121,6 +121,26 @@ static bool model_is_quantized(const nyb_train *train)
     return false;
 }
 
+/* Whether the folder holds what must not be lost; config.txt alone is left by a run that never
+ * began. */
+static bool has_run(const char *dir)
+{
+    static const char *const files[] = {"state.safetensors", "model.safetensors", "summary.json"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, files[i]) < sizeof path &&
+            access(path, F_OK) == 0)
+            return true;
+    return false;
+}
+
+static int refuse_folder(const char *dir)
+{
+    cli_error(dir, "holds a run already");
+    cli_hint("--resume %s goes on with it; --overwrite begins anew", dir);
+    return CLI_USAGE;
+}
+
 static int train(cli_job *job, const char *dir, const values *v)
 {
     nyb_error err;
@@ -147,9 +167,13 @@ static int train(cli_job *job, const char *dir, const values *v)
                  job->model_spec);
     cli_progress progress;
     cli_progress_begin(&progress, v->quiet, job->options.log_every);
-    nyb_status status = nyb_train_run(job->train, dir, config, cli_progress_event, &progress, &err);
+    nyb_status status = nyb_train_set_overwrite(job->train, v->overwrite, &err);
+    if (status == NYB_OK)
+        status = nyb_train_run(job->train, dir, config, cli_progress_event, &progress, &err);
     cli_progress_end(&progress);
     free(config);
+    if (status == NYB_STATE && v->out && !v->overwrite && has_run(v->out))
+        return refuse_folder(v->out); /* another run came first */
     if (status == NYB_INTERRUPTED)
         return interrupted(dir);
     if (status != NYB_OK)
@@ -157,14 +181,6 @@ static int train(cli_job *job, const char *dir, const values *v)
     if (v->resume && !progress.has_trained)
         cli_hint("all steps of the run in %s were done already", dir);
     return report(job, v->json);
-}
-
-static bool has_run(const char *dir)
-{
-    char path[PATH_MAX];
-
-    return (size_t)snprintf(path, sizeof path, "%s/config.txt", dir) < sizeof path &&
-           access(path, F_OK) == 0;
 }
 
 /* A new run: everything from the command line. */
@@ -175,11 +191,8 @@ static int prepare_new(const cli_verb *verb, cli_job *job, const cli_args *args,
         cli_hint("nybble train --help");
         return CLI_USAGE;
     }
-    if (v->out && !v->overwrite && !v->dry_run && has_run(v->out)) {
-        cli_error(v->out, "holds a run already");
-        cli_hint("--resume %s goes on with it; --overwrite begins anew", v->out);
-        return CLI_USAGE;
-    }
+    if (v->out && !v->overwrite && !v->dry_run && has_run(v->out))
+        return refuse_folder(v->out);
     if (!v->out && !v->dry_run &&
         (cli_refuse(verb, args, (const char *const[]){"overwrite", NULL}, "needs --out") !=
              CLI_OK ||

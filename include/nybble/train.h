@@ -94,6 +94,11 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *di
                                                 const char *config, nyb_event_fn *fn, void *user,
                                                 nyb_error *err);
 
+/* Whether nyb_train_run may replace another run that dir holds, as it does unless told otherwise;
+ * 0: it returns NYB_STATE and leaves that run as it is. NYB_INVALID for NULL. */
+NYB_API NYB_MUST_CHECK nyb_status nyb_train_set_overwrite(nyb_train *train, int overwrite,
+                                                          nyb_error *err);
+
 /* Loads DIR/state.safetensors: masters, optimizer, scales, step. The next nyb_train_run goes on
  * exactly where it was written. NYB_SHAPE / NYB_UNKNOWN / NYB_INVALID if it belongs to another
  * model, recipe, batch or seed, NYB_CORRUPT if it does not say how far it got. A run that this

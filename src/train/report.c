@@ -116,6 +116,17 @@ static nyb_status lock_dir(const char *dir, int *lock, nyb_error *err)
     return NYB_OK; /* file systems without locks: as if it were ours */
 }
 
+/* What must not be lost; config.txt alone is left by a run that never began. */
+static bool holds_run(int lock)
+{
+    static const char *const files[] = {"state.safetensors", "model.safetensors", "summary.json"};
+    bool holds = false;
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        holds = holds || faccessat(lock, files[i], F_OK, 0) == 0;
+    return holds;
+}
+
 /* How an earlier call ended: this one may end otherwise, or be killed. Where there is a summary,
  * there is the model that it tells of. */
 static void clear_results(int lock)
@@ -148,6 +159,8 @@ static nyb_status open_files(nyb_report *r, const char *dir, const char *config,
     NYB_TRY(lock_dir(dir, &r->lock, err));
     if (nyb_train_is_at_home(r->train, dir)) {
         clear_results(r->lock);
+    } else if (r->train->keeps_runs && holds_run(r->lock)) {
+        return nyb_fail(err, NYB_STATE, "'%s' holds a run already", dir);
     } else {
         clear_dir(r->lock);
         r->train->progress.n_metrics = 0;
@@ -205,6 +218,13 @@ bool nyb_folder_is_finished(const char *dir)
 
     nyb_free(path);
     return finished;
+}
+
+nyb_status nyb_train_set_overwrite(nyb_train *t, int overwrite, nyb_error *err)
+{
+    NYB_TRY(nyb_check_pointers(t, err));
+    t->keeps_runs = !overwrite;
+    return NYB_OK;
 }
 
 nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)

@@ -50,6 +50,7 @@ struct nyb_train {
     uint64_t steps_per_epoch;
     uint64_t next_load; /* the step whose batch train_loader gives next, if nobody seeks */
     nyb_folder home;    /* which holds this run's checkpoint: progress.n_metrics is of its file */
+    bool keeps_runs;    /* nyb_train_run leaves folders alone that hold another run */
     double own_rate;    /* of nyb_train_step; NaN: the schedule's */
     nyb_progress progress;
     void *scratch;       /* of nyb_grad_norm */

@@ -300,5 +300,25 @@ says "full"
 same "$(sha256sum <"$work/full/state.safetensors")" "$before" "the checkpoint on a full disk"
 run 0 train --resume full --quiet
 same "$(sha "$work/full")" "$(sha "$work/whole")" "weights after a full disk"
+# Where not even the first checkpoint fits, there is no run.
+(cd "$work" && trap '' XFSZ && ulimit -f 8 && exec "$nybble" train $long --out first --quiet) \
+    >"$work/out" 2>"$work/err"
+same $? 1 "status with a full disk at the start"
+says "first/state.safetensors"
+run 0 train $long --out first --quiet --max-steps 3
+
+# Two that begin in one folder: the one that is slow to read its data does not destroy the other.
+(cd "$work" && exec "$nybble" train --data synthetic:h=64,w=64,train=20000,test=10 --model mlp:8 \
+    --epochs 1 --max-steps 3 --out both --quiet) >/dev/null 2>&1 &
+pid=$!
+(cd "$work" && exec "$nybble" train $base --out both --quiet) >/dev/null 2>&1
+second=$?
+wait $pid
+first=$?
+case "$first $second" in
+"1 0" | "2 0") same "$(sha "$work/both")" "$(sha "$work/a")" "weights of the run that came first" ;;
+"0 1" | "0 2") same "$(json "$work/both/summary.json" 'j["steps"]')" 3 "steps of the run that came first" ;;
+*) fail "two runs in one folder end with $first and $second" ;;
+esac
 
 finish

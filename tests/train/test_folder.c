@@ -61,6 +61,55 @@ static void resume(fixture *f, uint64_t max_steps)
     assert_int_equal(nyb_train_resume(f->train, fixture_folder, NULL), NYB_OK);
 }
 
+/* ---- whose folder it is ---------------------------------------------------------------------- */
+
+/* Who must not overwrite finds out under the folder's lock. What never got to its first checkpoint
+ * is no run. */
+static void runs_are_not_replaced_unless_they_may_be(void **state)
+{
+    static const char *const files[] = {"state.safetensors", "model.safetensors", "summary.json"};
+    char path[128], hidden[128], *before, *after;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    start(&f, 3);
+    assert_int_equal(nyb_train_set_overwrite(NULL, 0, NULL), NYB_INVALID);
+    assert_int_equal(nyb_train_set_overwrite(f.train, 0, NULL), NYB_OK);
+    path_of("config.txt", path);
+    fclose(fopen(path, "w"));
+    assert_int_equal(run(&f), NYB_OK);
+    assert_int_equal(run(&f), NYB_OK); /* its own */
+    before = text_of("summary.json");
+    nyb_train_destroy(&f.train);
+    fixture_start(&f);
+    assert_int_equal(nyb_train_set_overwrite(f.train, 0, NULL), NYB_OK);
+    for (size_t kept = 0; kept < 3; kept++) { /* each of them is enough */
+        for (size_t i = 0; i < 3; i++) {
+            path_of(files[i], path);
+            snprintf(hidden, sizeof hidden, "%.100s.hidden", path);
+            assert_int_equal(i == kept ? 0 : rename(path, hidden), 0);
+        }
+        assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, &err), NYB_STATE);
+        assert_non_null(strstr(err.text, "holds a run"));
+        for (size_t i = 0; i < 3; i++) {
+            path_of(files[i], path);
+            snprintf(hidden, sizeof hidden, "%.100s.hidden", path);
+            assert_int_equal(i == kept ? 0 : rename(hidden, path), 0);
+        }
+    }
+    after = text_of("summary.json");
+    assert_string_equal(after, before);
+    free(after);
+    after = text_of("config.txt");
+    assert_string_equal(after, "config");
+    assert_int_equal(nyb_train_set_overwrite(f.train, 1, NULL), NYB_OK);
+    assert_int_equal(run(&f), NYB_OK);
+    free(before);
+    free(after);
+    fixture_free(&f);
+}
+
 /* ---- the end of a run ------------------------------------------------------------------------ */
 
 /* Where a run fails after its last checkpoint, nothing stands for its model and its summary, least
@@ -99,6 +148,8 @@ static void what_an_end_lacked_is_made_later(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(runs_are_not_replaced_unless_they_may_be,
+                                        fixture_make_folder, fixture_remove_folder),
         cmocka_unit_test_setup_teardown(what_an_end_lacked_is_made_later, fixture_make_folder,
                                         fixture_remove_folder),
     };
