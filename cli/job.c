@@ -183,15 +183,20 @@ static size_t find_key(const char *key)
     return key_count();
 }
 
+/* Of the recipe: a config.txt that lacks one means an empty one. */
+static const char *const text_keys[] = {"about", "source", "differs"};
+#define N_TEXT_KEYS (sizeof text_keys / sizeof text_keys[0])
+
 /* Whether every config.txt has this key: all but parts of others, and texts that may be empty. */
 static bool is_always_there(size_t i)
 {
     bool of_recipe;
     const char *key = key_at(i, &of_recipe);
-    if (!of_recipe)
-        return true;
-    return !nyb_recipe_field_is_part(i - N_SPEC_KEYS - nyb_train_option_count()) &&
-           strcmp(key, "about") != 0 && strcmp(key, "source") != 0 && strcmp(key, "differs") != 0;
+    bool is_text = false;
+    for (size_t j = 0; j < N_TEXT_KEYS; j++)
+        is_text = is_text || strcmp(key, text_keys[j]) == 0;
+    return !of_recipe ||
+           (!nyb_recipe_field_is_part(i - N_SPEC_KEYS - nyb_train_option_count()) && !is_text);
 }
 
 static int check_keys(const bool *seen, const char *path)
@@ -319,7 +324,10 @@ int cli_job_read_config(cli_job *job, const char *dir)
         return CLI_FAILURE;
     }
     nyb_train_defaults(&job->options);
-    if (nyb_recipe_create("f32", &job->recipe, &err) != NYB_OK)
+    nyb_status status = nyb_recipe_create("f32", &job->recipe, &err);
+    for (size_t i = 0; status == NYB_OK && i < N_TEXT_KEYS; i++)
+        status = nyb_recipe_set(job->recipe, text_keys[i], "", &err);
+    if (status != NYB_OK)
         return cli_fail(path, &err);
     bool *seen = cli_alloc(key_count(), sizeof *seen);
     int exit_status = read_lines(job, path, seen);

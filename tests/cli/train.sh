@@ -290,6 +290,12 @@ sed 's/^recipe.recompute = .*/recipe.recompute = products/; s/^recipe.about = .*
 run 0 train --resume edited --quiet
 same "$(sha "$work/edited")" "$(sha "$work/a")" "weights of a run with another recipe.recompute"
 
+# Texts that the recipe lacks are not those of the recipe that reading begins with.
+run 0 train $base --out texts --quiet --max-steps 3 --set about= --set source= --set differs=
+grep '^recipe' "$work/texts/config.txt" >"$work/config.before"
+run 0 train --resume texts --quiet
+grep '^recipe' "$work/texts/config.txt" | diff "$work/config.before" - || fail "texts of a resumed run"
+
 # A file may not grow past 8 KiB, as on a full disk: the failure is told, the old checkpoint lives.
 run 0 train $long --out full --quiet --max-steps 20 --checkpoint-every 20
 before=$(sha256sum <"$work/full/state.safetensors")
