@@ -151,6 +151,12 @@ static int train(cli_job *job, const char *dir, const values *v)
     }
     char *config = cli_job_config(job);
     if (v->dry_run) {
+        const float *x;
+        const int32_t *labels;
+        if (nyb_train_batch(job->train, &x, &labels, &err) != NYB_OK) { /* so would the run's */
+            free(config);
+            return cli_fail("train", &err);
+        }
         fputs(config, stdout);
         putchar('\n');
         nyb_train_print_plan(job->train, stdout);

@@ -59,8 +59,9 @@ NYB_API int nyb_train_option_print(const nyb_train_options *options, size_t i, c
  * must outlive the run; the recipe is copied. data may be NULL where there is nothing to run or
  * evaluate: nyb_train_step and what explains. NYB_INVALID for NULL, for options out of their ranges
  * and for operands that do not go together, NYB_UNKNOWN for a schedule that does not exist,
- * NYB_SHAPE for data that do not fit the model or are fewer than a batch, NYB_STATE for a model
- * that is not finished, NYB_LIMIT, NYB_MEMORY; *train is then NULL. */
+ * NYB_SHAPE for data that do not fit the model (training samples fewer than a batch are an error of
+ * what trains: nyb_train_run, _step and _batch), NYB_STATE for a model that is not finished,
+ * NYB_LIMIT, NYB_MEMORY; *train is then NULL. */
 typedef struct nyb_train nyb_train;
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_create(nyb_context *context, const nyb_model *model,
                                                    const nyb_recipe *recipe, const nyb_data *data,
@@ -87,9 +88,9 @@ typedef int nyb_event_fn(void *user, const nyb_event *event);
  * config.txt, metrics.jsonl, events.out.tfevents.*, model.safetensors, state.safetensors,
  * summary.json; those of an earlier run are removed, if this one is not resumed from there, and so
  * are model and summary of an earlier call until this one has its own. config: text stored as
- * config.txt. NYB_INVALID for NULL, NYB_STATE without data and if another run writes
- * to dir, NYB_NONFINITE as the recipe's policy has it, NYB_INTERRUPTED if fn stopped it, NYB_IO,
- * NYB_MEMORY. */
+ * config.txt. NYB_INVALID for NULL, NYB_SHAPE for training samples fewer than a batch, NYB_STATE
+ * without data and if another run writes to dir, NYB_NONFINITE as the recipe's policy has it,
+ * NYB_INTERRUPTED if fn stopped it, NYB_IO, NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *dir,
                                                 const char *config, nyb_event_fn *fn, void *user,
                                                 nyb_error *err);
@@ -131,8 +132,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_eval(nyb_train *train, double *loss,
  * classes; *loss, unless loss is NULL: their mean, before the update. For programs with their own
  * loop, and for benchmarks. The learning rate is that of the schedule; of a run without data, which
  * has no epochs, options.lr: neither schedule nor warm-up nor FNT; or what nyb_train_set_lr says.
- * NYB_INVALID for labels and NULL; NYB_NONFINITE where the recipe stops at NaN and infinities, the
- * weights are then those before. */
+ * NYB_INVALID for labels and NULL; NYB_SHAPE for data with fewer training samples than a batch;
+ * NYB_NONFINITE where the recipe stops at NaN and infinities, the weights are then those before. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_step(nyb_train *train, const float *x,
                                                  const int32_t *labels, double *loss,
                                                  nyb_error *err);
@@ -143,7 +144,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_set_lr(nyb_train *train, double lr, 
 
 /* The batch that nyb_train_run would take for the step that comes next: shuffled, augmented, made
  * by a thread of its own while the caller was busy with the one before. x and labels are for
- * nyb_train_step, until the next call. NYB_INVALID for NULL, NYB_STATE without data. */
+ * nyb_train_step, until the next call. NYB_INVALID for NULL, NYB_SHAPE for training samples fewer
+ * than a batch, NYB_STATE without data. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_batch(nyb_train *train, const float **x,
                                                   const int32_t **labels, nyb_error *err);
 /* What that thread has done so far: training batches, and the CPU time they took; 0 without data.

@@ -36,10 +36,6 @@ static nyb_status check_data(const nyb_model *model, const nyb_data *data,
     if (data->classes > classes)
         return nyb_fail(err, NYB_SHAPE, "data '%s' has %zu classes, model '%s' has %zu", data->name,
                         data->classes, model->name, classes);
-    if (data->train.n < (size_t)o->batch)
-        return nyb_fail(err, NYB_SHAPE,
-                        "data '%s' has %zu training samples, fewer than a batch (%d)", data->name,
-                        data->train.n, o->batch);
     if (o->normalize && model->layers[0].nonneg)
         return nyb_fail(err, NYB_INVALID,
                         "model '%s' declares its input >= 0, but normalize = 1 makes it signed",
@@ -55,12 +51,22 @@ static nyb_status create_loaders(nyb_train *t, nyb_error *err)
     const size_t batch = (size_t)t->options.batch;
 
     NYB_TRY(
+        nyb_loader_create(t->data, false, batch, &augment, t->options.seed, &t->test_loader, err));
+    if (t->data->train.n < batch)
+        return NYB_OK; /* to evaluate takes none */
+    NYB_TRY(
         nyb_loader_create(t->data, true, batch, &augment, t->options.seed, &t->train_loader, err));
     t->next_load = UINT64_MAX;
-    NYB_TRY(
-        nyb_loader_create(t->data, false, batch, &augment, t->options.seed, &t->test_loader, err));
     t->steps_per_epoch = nyb_loader_batches(t->train_loader);
     return NYB_OK;
+}
+
+nyb_status nyb_train_check_samples(const nyb_train *t, nyb_error *err)
+{
+    if (!t->data || t->train_loader)
+        return NYB_OK;
+    return nyb_fail(err, NYB_SHAPE, "data '%s' has %zu training samples, fewer than a batch (%d)",
+                    t->data->name, t->data->train.n, t->options.batch);
 }
 
 static nyb_status create(nyb_train *t, nyb_error *err)
@@ -141,6 +147,7 @@ nyb_status nyb_train_batch(nyb_train *t, const float **x, const int32_t **labels
     NYB_TRY(nyb_check_pointers(t && x && labels, err));
     if (!t->data)
         return nyb_fail(err, NYB_STATE, "this run has no data");
+    NYB_TRY(nyb_train_check_samples(t, err));
     const uint64_t step = t->progress.step, at = step % t->steps_per_epoch;
     if (at == 0 || step != t->next_load)
         nyb_loader_seek(t->train_loader, (uint32_t)(step / t->steps_per_epoch), (size_t)at);
@@ -153,7 +160,7 @@ void nyb_train_get_loading(const nyb_train *t, uint64_t *n_batches, double *seco
 {
     *n_batches = 0;
     *seconds = 0;
-    if (t->data)
+    if (t->train_loader)
         nyb_loader_get_work(t->train_loader, n_batches, seconds);
 }
 
@@ -346,6 +353,7 @@ nyb_status nyb_train_run(nyb_train *t, const char *dir, const char *config, nyb_
     NYB_TRY(nyb_check_pointers(t, err));
     if (!t->data)
         return nyb_fail(err, NYB_STATE, "this run has no data");
+    NYB_TRY(nyb_train_check_samples(t, err));
     s.modes = nyb_cpu_fp_enter();
     s.seconds_before = t->progress.seconds;
     if (was_finished(&s)) {

@@ -46,7 +46,7 @@ struct nyb_train {
     struct nyb_recipe recipe;
     nyb_train_options options;
     nyb_graph *graph;
-    nyb_loader *train_loader, *test_loader; /* NULL without data */
+    nyb_loader *train_loader, *test_loader; /* NULL without data, or without a batch of it */
     uint64_t steps_per_epoch;
     uint64_t next_load; /* the step whose batch train_loader gives next, if nobody seeks */
     nyb_folder home;    /* which holds this run's checkpoint: progress.n_metrics is of its file */
@@ -61,6 +61,11 @@ struct nyb_train {
     double finish_acc;     /* test accuracy as FNT trained: f32 activations; NaN: not measured */
     size_t peak_rss_bytes; /* of the process when the last run ended; 0: none has */
 };
+
+/* ---- loop.c ---- */
+
+/* Data have a batch to train on (NYB_SHAPE), if there are data. */
+NYB_MUST_CHECK nyb_status nyb_train_check_samples(const nyb_train *t, nyb_error *err);
 
 /* ---- report.c ---- */
 

@@ -218,6 +218,7 @@ nyb_status nyb_train_step(nyb_train *t, const float *x, const int32_t *labels, d
     nyb_status status;
 
     NYB_TRY(nyb_check_pointers(t && x && labels, err));
+    NYB_TRY(nyb_train_check_samples(t, err));
     nyb_graph *g = t->graph;
     const size_t classes = nyb_model_classes(t->model);
     for (size_t i = 0; i < g->batch; i++)

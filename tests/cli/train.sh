@@ -42,6 +42,7 @@ norm=$(json "$work/out" '"%.6f" % j["test_loss"]')
 run 0 eval norm --data "${data/train=1024/train=40}" --json # the same test part
 same "$(json "$work/out" '"%.6f" % j["test_loss"]')" "$norm" "normalization of other data"
 [ -s "$work/err" ] && fail "eval of other data: $(cat "$work/err")"
+run 0 eval norm --data "${data/train=1024/train=10}" # less than a batch to train on
 sed -i "s|^data = .*|data = idx:/nowhere|" "$work/norm/config.txt"
 run 0 eval norm --data "$data" --json
 grep -q "normalized by the training part of --data.*nowhere" "$work/err" || fail "no word of it"
@@ -207,8 +208,11 @@ says "step" "NaN or Inf" "fc"
 run 0 train $burst --set nonfinite=skip --json
 is_json
 same "$(json "$work/out" 'j["test_loss"]')" None "a loss that is NaN"
-run 1 train --data $data --model mlp --batch 100000
-says "1024" "100000"
+for how in "--out few" --dry-run; do
+    run 1 train --data $data --model mlp --batch 100000 $how
+    says "1024" "100000"
+done
+[ -e "$work/few" ] && fail "too few samples made a folder"
 
 # ---- wrong usage, and disks that fail ----------------------------------------------------------
 run 2 train

@@ -181,6 +181,35 @@ static void predictions_are_those_of_evaluation(void **state)
     fixture_free(&f);
 }
 
+/* Training samples are asked for by what trains. */
+static void evaluation_needs_no_training_samples(void **state)
+{
+    static float x[128 * IMAGE];
+    static int32_t zeros[128];
+    const float *batch;
+    const int32_t *of;
+    uint64_t n_batches = 1;
+    double seconds = 1, want;
+    nyb_error err = {0};
+    fixture f;
+
+    (void)state;
+    start(&f, "luq", true);
+    want = eval(f.train);
+    nyb_train_destroy(&f.train);
+    f.options.batch = 128;
+    assert_true(f.options.batch > TRAIN);
+    fixture_start(&f);
+    assert_true(fabs(eval(f.train) - want) < 0.2); /* clips are those of other batches */
+    nyb_train_get_loading(f.train, &n_batches, &seconds);
+    assert_true(n_batches == 0 && seconds == 0);
+    assert_int_equal(nyb_train_run(f.train, NULL, NULL, NULL, NULL, &err), NYB_SHAPE);
+    assert_non_null(strstr(err.text, "64 training samples"));
+    assert_int_equal(nyb_train_batch(f.train, &batch, &of, &err), NYB_SHAPE);
+    assert_int_equal(nyb_train_step(f.train, x, zeros, NULL, &err), NYB_SHAPE);
+    fixture_free(&f);
+}
+
 /* ---- the learning rate ----------------------------------------------------------------------- */
 
 static void without_epochs_the_rate_is_constant(void **state)
@@ -659,6 +688,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_of_the_callers_are_checked),
         cmocka_unit_test(predictions_are_those_of_evaluation),
+        cmocka_unit_test(evaluation_needs_no_training_samples),
         cmocka_unit_test(without_epochs_the_rate_is_constant),
         cmocka_unit_test_setup_teardown(what_is_saved_goes_on, fixture_make_folder,
                                         fixture_remove_folder),
