@@ -1,5 +1,7 @@
 /* nybble eval DIR: accuracy of a trained model on the test part. */
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "job.h"
 #include "verbs.h"
@@ -57,11 +59,39 @@ static void normalize_as_the_run(const cli_job *job)
     nyb_data_close(&own);
 }
 
+static bool exists(const char *dir, const char *file)
+{
+    char path[PATH_MAX];
+    return (size_t)snprintf(path, sizeof path, "%s/%s", dir, file) < sizeof path &&
+           access(path, F_OK) == 0;
+}
+
+/* The model; of a run that has not ended, the masters and clips of its last checkpoint, which
+ * evaluate as its model would. *file: which one. */
+static nyb_status load(nyb_train *train, const char *dir, const char **file, nyb_error *err)
+{
+    static const char model[] = "model.safetensors", state[] = "state.safetensors";
+    if (exists(dir, model) || !exists(dir, state)) {
+        *file = model;
+        return nyb_train_load_model(train, dir, err);
+    }
+    *file = state;
+    nyb_status status = nyb_train_resume(train, dir, err);
+    if (status == NYB_OK) {
+        nyb_train_summary s;
+        nyb_train_summarize(train, &s);
+        cli_hint("%s has no %s yet: measured is %s, after step %llu", dir, model, state,
+                 (unsigned long long)s.step);
+    }
+    return status;
+}
+
 static int evaluate(cli_job *job, const char *dir, bool json)
 {
     nyb_error err;
     double loss, accuracy;
-    if (nyb_train_load_model(job->train, dir, &err) != NYB_OK) {
+    const char *file;
+    if (load(job->train, dir, &file, &err) != NYB_OK) {
         int exit_status = cli_fail(dir, &err);
         compare_data(job);
         return exit_status;
@@ -71,12 +101,12 @@ static int evaluate(cli_job *job, const char *dir, bool json)
     nyb_data_info info;
     nyb_data_get_info(job->data, &info);
     if (json)
-        return cli_print_json(
-            json_pack("{s:o, s:o, s:o, s:I, s:o, s:o, s:s}", "model",
-                      cli_json_string(job->model_spec), "data", cli_json_string(job->data_spec),
-                      "recipe", cli_json_string(nyb_recipe_name(job->recipe)), "samples",
-                      (json_int_t)info.n_test, "test_acc", cli_json_real(accuracy), "test_loss",
-                      cli_json_real(loss), "cpu", nyb_context_cpu(job->context)));
+        return cli_print_json(json_pack(
+            "{s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:s}", "model", cli_json_string(job->model_spec),
+            "file", file, "data", cli_json_string(job->data_spec), "recipe",
+            cli_json_string(nyb_recipe_name(job->recipe)), "samples", (json_int_t)info.n_test,
+            "test_acc", cli_json_real(accuracy), "test_loss", cli_json_real(loss), "cpu",
+            nyb_context_cpu(job->context)));
     const char *const headers[] = {"model", "recipe", "data", "samples", "accuracy", "loss"};
     cli_table *table = cli_table_create("lllrrr", headers);
     cli_table_cell(table, "%s", job->model_spec);
@@ -121,7 +151,8 @@ const cli_verb cli_verb_eval = {
     .synopsis = "DIR [options]",
     .description = "Loads model.safetensors of a run folder and measures loss and accuracy on the "
                    "test part of its data, quantized as its recipe says. Pixels of other data are "
-                   "normalized as those of the run's training part.",
+                   "normalized as those of the run's training part. While a run has not ended, and "
+                   "so has no model, its last checkpoint is measured.",
     .example = "  nybble eval runs/luq\n",
     .options = options,
     .min_args = 1,

@@ -33,7 +33,14 @@ END
 run 0 eval a --json
 same "$(json "$work/out" '"%.6f" % j["test_acc"]')" "$(json "$work/a.json" '"%.6f" % j["test_acc"]')" \
     "accuracy of eval"
+same "$(json "$work/out" 'j["file"]')" model.safetensors "what eval reads"
+model=$(json "$work/out" 'j["test_loss"]')
 run 0 eval a
+[ -s "$work/err" ] && fail "eval: $(cat "$work/err")"
+cp -r "$work/a" "$work/bare"
+rm "$work/bare/model.safetensors"
+run 0 eval bare --json
+same "$(json "$work/out" 'j["test_loss"]')" "$model" "loss of the state"
 run 0 eval a --limit-test 10
 run 1 eval a --data synthetic:h=6,w=5,c=1,classes=4,train=64,test=32
 says "1x8x8 (CxHxW) of 4 classes" "1x6x5 of 4"
@@ -81,6 +88,10 @@ same "$(sha "$work/killed")" "$(sha "$work/whole")" "weights after SIGKILL and -
 interrupt INT stopped
 same $? 130 "status after SIGINT"
 says "interrupted" "nybble train --resume stopped"
+run 0 eval stopped --json
+is_json
+same "$(json "$work/out" 'j["file"]')" state.safetensors "what eval reads of an interrupted run"
+grep -q "after step [1-9]" "$work/err" || fail "eval does not say that it reads the state"
 if ! ((0x$(awk '/SigIgn/ { print $2 }' /proc/self/status) & 1)); then # as under nohup
     interrupt HUP hungup
     same $? 130 "status after SIGHUP"
