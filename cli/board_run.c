@@ -272,6 +272,7 @@ static int train(const board_campaign *c, const board_job *job, const char *dir,
     if (exit_status == CLI_OK) {
         char *config = cli_job_config(&run);
         cli_progress_begin(&progress, c->quiet || !isatty(STDERR_FILENO), run.options.log_every);
+        nyb_train_set_stop(run.train, cli_progress_stop, NULL);
         status = nyb_train_run(run.train, dir, config, cli_progress_event, &progress, &err);
         cli_progress_end(&progress);
         free(config);

@@ -173,6 +173,7 @@ static int train(cli_job *job, const char *dir, const values *v)
                  job->model_spec);
     cli_progress progress;
     cli_progress_begin(&progress, v->quiet, job->options.log_every);
+    nyb_train_set_stop(job->train, cli_progress_stop, NULL);
     nyb_status status = nyb_train_set_overwrite(job->train, v->overwrite, &err);
     if (status == NYB_OK)
         status = nyb_train_run(job->train, dir, config, cli_progress_event, &progress, &err);

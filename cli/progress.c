@@ -17,8 +17,8 @@ static void on_signal(int number)
     interrupted = 1;
 }
 
-/* The first signal asks for an end at the next step; the second kills, as without a handler. A
- * terminal that goes away asks, too, unless nohup said that it may. */
+/* The first signal asks for an end at the next step, or batch of an evaluation; the second kills,
+ * as without a handler. A terminal that goes away asks, too, unless nohup said that it may. */
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
@@ -123,6 +123,12 @@ int cli_progress_event(void *user, const nyb_event *event)
             break;
         }
     }
+    return interrupted;
+}
+
+int cli_progress_stop(void *user)
+{
+    (void)user;
     return interrupted;
 }
 

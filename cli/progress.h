@@ -14,12 +14,14 @@ typedef struct cli_progress {
     uint64_t first_step; /* of this process; for the time left */
     double started;
     bool has_first;
-    bool has_trained; /* there was a step, shown or not */
+    bool has_trained; /* there was a step or the end of an epoch, shown or not */
 } cli_progress;
 
 void cli_progress_begin(cli_progress *progress, bool quiet, uint64_t line_every);
 /* nyb_event_fn; user is a cli_progress. Nonzero after SIGINT or SIGTERM. */
 int cli_progress_event(void *user, const nyb_event *event);
+/* nyb_stop_fn, as nonzero as that. */
+int cli_progress_stop(void *user);
 void cli_progress_end(cli_progress *progress);
 
 #endif

@@ -90,10 +90,17 @@ typedef int nyb_event_fn(void *user, const nyb_event *event);
  * are model and summary of an earlier call until this one has its own. config: text stored as
  * config.txt. NYB_INVALID for NULL, NYB_SHAPE for training samples fewer than a batch, NYB_STATE
  * without data and if another run writes to dir, NYB_NONFINITE as the recipe's policy has it,
- * NYB_INTERRUPTED if fn stopped it, NYB_IO, NYB_MEMORY. */
+ * NYB_INTERRUPTED if fn or nyb_train_set_stop's stopped it, NYB_IO, NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_run(nyb_train *train, const char *dir,
                                                 const char *config, nyb_event_fn *fn, void *user,
                                                 nyb_error *err);
+
+/* From now on nyb_train_run asks fn before each batch that it evaluates, which its events do not
+ * tell of. Nonzero: it leaves the evaluation, also that after its last step, writes a checkpoint
+ * and returns NYB_INTERRUPTED; when it goes on, it evaluates first, and ends as if nobody had
+ * stopped it. NULL: nobody is asked. */
+typedef int nyb_stop_fn(void *user);
+NYB_API void nyb_train_set_stop(nyb_train *train, nyb_stop_fn *fn, void *user);
 
 /* Whether nyb_train_run may replace another run that dir holds, as it does unless told otherwise;
  * 0: it returns NYB_STATE and leaves that run as it is. NYB_INVALID for NULL. */

@@ -14,8 +14,8 @@ static void fill_input(nyb_graph *g, const float *x, size_t n, const int32_t *la
     }
 }
 
-nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss, double *accuracy,
-                               nyb_error *err)
+nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, nyb_stop_fn *stop, void *user,
+                               double *loss, double *accuracy, nyb_error *err)
 {
     nyb_graph *g = t->graph;
     const nyb_program *p = &g->programs[mode];
@@ -30,6 +30,8 @@ nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss, double
         return nyb_fail(err, NYB_STATE, "this run has no data to evaluate on");
     nyb_loader_seek(t->test_loader, 0, 0);
     while ((n = nyb_loader_next(t->test_loader, &x, &labels)) > 0) {
+        if (stop && stop(user))
+            return nyb_fail(err, NYB_INTERRUPTED, "stopped after %zu test samples", n_samples);
         fill_input(g, x, n, labels, n);
         nyb_graph_forward(g, mode, 0);
         for (size_t i = 0; i < n; i++) {
@@ -73,7 +75,8 @@ nyb_status nyb_train_eval(nyb_train *t, double *loss, double *accuracy, nyb_erro
 {
     NYB_TRY(nyb_check_pointers(t && loss && accuracy, err));
     const uint32_t former = nyb_cpu_fp_enter();
-    const nyb_status status = nyb_train_eval_mode(t, NYB_MODE_EVAL, loss, accuracy, err);
+    const nyb_status status =
+        nyb_train_eval_mode(t, NYB_MODE_EVAL, NULL, NULL, loss, accuracy, err);
     nyb_cpu_fp_restore(former);
     return status;
 }

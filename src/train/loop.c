@@ -176,6 +176,7 @@ typedef struct session {
     double seconds_before; /* of earlier sessions */
     uint32_t modes;        /* the caller's */
     bool stopped;
+    bool unevaluated; /* stopped while it evaluated */
 } session;
 
 static nyb_event describe(const session *s, nyb_event_kind kind)
@@ -201,6 +202,25 @@ static void tell(session *s, const nyb_event *e)
     if (s->fn(s->user, e))
         s->stopped = true;
     s->modes = nyb_cpu_fp_enter();
+}
+
+static int is_told_to_stop(void *user)
+{
+    session *s = user;
+    const nyb_train *t = s->t;
+
+    if (!t->stop_fn)
+        return 0;
+    nyb_cpu_fp_restore(s->modes);
+    const int stops = t->stop_fn(t->stop_user);
+    s->modes = nyb_cpu_fp_enter();
+    return stops;
+}
+
+void nyb_train_set_stop(nyb_train *t, nyb_stop_fn *fn, void *user)
+{
+    t->stop_fn = fn;
+    t->stop_user = user;
 }
 
 static void tick(session *s)
@@ -250,14 +270,33 @@ static nyb_status one_step(session *s, const float *x, const int32_t *labels, ny
     return NYB_OK;
 }
 
+/* Told to stop, it leaves loss and accuracy as they were. */
+static nyb_status evaluate(session *s, nyb_mode mode, double *loss, double *accuracy,
+                           nyb_error *err)
+{
+    const nyb_status status =
+        nyb_train_eval_mode(s->t, mode, is_told_to_stop, s, loss, accuracy, err);
+
+    if (status != NYB_INTERRUPTED)
+        return status;
+    s->stopped = s->unevaluated = true;
+    return NYB_OK;
+}
+
 /* After FNT: the accuracy as it trained, with f32 activations. */
-static nyb_status eval_finish(nyb_train *t, nyb_error *err)
+static nyb_status eval_finish(session *s, nyb_error *err)
 {
     double loss;
 
-    if (nyb_train_mode(t) != NYB_MODE_FINISH || t->recipe.finish_keep != NYB_KEEP_WEIGHTS)
+    if (nyb_train_mode(s->t) != NYB_MODE_FINISH || s->t->recipe.finish_keep != NYB_KEEP_WEIGHTS)
         return NYB_OK;
-    return nyb_train_eval_mode(t, NYB_MODE_EVAL_FINISH, &loss, &t->finish_acc, err);
+    return evaluate(s, NYB_MODE_EVAL_FINISH, &loss, &s->t->finish_acc, err);
+}
+
+/* A state with the sums of a whole epoch is one of a run that was stopped while it evaluated. */
+static bool has_epoch_to_end(const nyb_train *t)
+{
+    return t->progress.step % t->steps_per_epoch == 0 && t->progress.n_samples > 0;
 }
 
 /* Evaluates, reports, and clears the epoch's sums. */
@@ -267,7 +306,9 @@ static nyb_status end_epoch(session *s, nyb_error *err)
     nyb_progress *p = &t->progress;
     nyb_event e;
 
-    NYB_TRY(nyb_train_eval(t, &p->test_loss, &p->test_acc, err));
+    NYB_TRY(evaluate(s, NYB_MODE_EVAL, &p->test_loss, &p->test_acc, err));
+    if (s->unevaluated)
+        return NYB_OK;
     tick(s);
     e = describe(s, NYB_EVENT_EPOCH);
     e.train_loss = p->n_samples ? p->loss_sum / (double)p->n_samples : 0.0;
@@ -299,7 +340,7 @@ static nyb_status run_epoch(session *s, nyb_error *err)
     while (!is_over(s)) {
         NYB_TRY(nyb_train_batch(t, &x, &labels, err));
         NYB_TRY(one_step(s, x, labels, err));
-        if (t->progress.step % t->steps_per_epoch == 0)
+        if (has_epoch_to_end(t))
             return end_epoch(s, err);
         if (every && t->progress.step % every == 0)
             NYB_TRY(checkpoint(s, err));
@@ -316,6 +357,13 @@ static bool was_finished(const session *s)
            nyb_train_is_at_home(t, s->dir) && nyb_folder_is_finished(s->dir);
 }
 
+static nyb_status fail_stopped(const session *s, nyb_error *err)
+{
+    return nyb_fail(err, NYB_INTERRUPTED, "stopped after step %llu of %llu",
+                    (unsigned long long)s->t->progress.step,
+                    (unsigned long long)nyb_train_total_steps(s->t));
+}
+
 static nyb_status run(session *s, nyb_error *err)
 {
     nyb_train *t = s->t;
@@ -324,20 +372,20 @@ static nyb_status run(session *s, nyb_error *err)
      * shows at once. */
     if (s->report && !nyb_train_is_at_home(t, s->dir))
         NYB_TRY(checkpoint(s, err));
+    if (has_epoch_to_end(t))
+        NYB_TRY(end_epoch(s, err));
     while (!is_over(s))
         NYB_TRY(run_epoch(s, err));
     if (t->progress.step >= nyb_train_total_steps(t))
-        s->stopped = false; /* there was nothing left to stop */
+        s->stopped = s->unevaluated; /* else there was nothing left to stop */
     if ((t->progress.step % t->steps_per_epoch != 0 || t->progress.step == 0) && !s->stopped)
-        NYB_TRY(nyb_train_eval(t, &t->progress.test_loss, &t->progress.test_acc, err));
+        NYB_TRY(evaluate(s, NYB_MODE_EVAL, &t->progress.test_loss, &t->progress.test_acc, err));
     if (!s->stopped)
-        NYB_TRY(eval_finish(t, err));
+        NYB_TRY(eval_finish(s, err));
     NYB_TRY(checkpoint(s, err));
     t->peak_rss_bytes = peak_rss_bytes();
     if (s->stopped)
-        return nyb_fail(err, NYB_INTERRUPTED, "stopped after step %llu of %llu",
-                        (unsigned long long)t->progress.step,
-                        (unsigned long long)nyb_train_total_steps(t));
+        return fail_stopped(s, err);
     if (!s->report)
         return NYB_OK;
     NYB_TRY(nyb_model_save(t, s->dir, err));
@@ -357,7 +405,9 @@ nyb_status nyb_train_run(nyb_train *t, const char *dir, const char *config, nyb_
     s.modes = nyb_cpu_fp_enter();
     s.seconds_before = t->progress.seconds;
     if (was_finished(&s)) {
-        status = eval_finish(t, err);
+        status = eval_finish(&s, err);
+        if (status == NYB_OK && s.stopped)
+            status = fail_stopped(&s, err);
     } else {
         if (dir)
             status = nyb_report_open(t, dir, config, &s.report, err);

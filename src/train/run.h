@@ -48,10 +48,12 @@ struct nyb_train {
     nyb_graph *graph;
     nyb_loader *train_loader, *test_loader; /* NULL without data, or without a batch of it */
     uint64_t steps_per_epoch;
-    uint64_t next_load; /* the step whose batch train_loader gives next, if nobody seeks */
-    nyb_folder home;    /* which holds this run's checkpoint: progress.n_metrics is of its file */
-    bool keeps_runs;    /* nyb_train_run leaves folders alone that hold another run */
-    double own_rate;    /* of nyb_train_step; NaN: the schedule's */
+    uint64_t next_load;   /* the step whose batch train_loader gives next, if nobody seeks */
+    nyb_folder home;      /* which holds this run's checkpoint: progress.n_metrics is of its file */
+    nyb_stop_fn *stop_fn; /* or NULL */
+    void *stop_user;
+    bool keeps_runs; /* nyb_train_run leaves folders alone that hold another run */
+    double own_rate; /* of nyb_train_step; NaN: the schedule's */
     nyb_progress progress;
     void *scratch;       /* of nyb_grad_norm */
     double step_seconds; /* of the steps since the run was opened, evaluation not counted */
@@ -106,9 +108,10 @@ typedef enum nyb_train_part {
 /* ---- trace.c: the graph's steps, then these, are the parts of a trace ---- */
 void nyb_train_trace_part(const nyb_train *t, nyb_train_part part);
 
-/* ---- eval.c ---- */
-NYB_MUST_CHECK nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, double *loss,
-                                              double *accuracy, nyb_error *err);
+/* ---- eval.c: NYB_INTERRUPTED, if stop (or NULL) says so before one of the batches ---- */
+NYB_MUST_CHECK nyb_status nyb_train_eval_mode(nyb_train *t, nyb_mode mode, nyb_stop_fn *stop,
+                                              void *user, double *loss, double *accuracy,
+                                              nyb_error *err);
 
 /* ---- checkpoint.c: atomic; a killed run keeps the former file ---- */
 NYB_MUST_CHECK nyb_status nyb_state_save(const nyb_train *t, const char *dir, nyb_error *err);

@@ -98,6 +98,19 @@ if ! ((0x$(awk '/SigIgn/ { print $2 }' /proc/self/status) & 1)); then # as under
     run 0 train --resume hungup --quiet
     same "$(sha "$work/hungup")" "$(sha "$work/whole")" "weights after SIGHUP and --resume"
 fi
+# While it evaluates, which takes minutes here: at once.
+(cd "$work" && exec "$nybble" train --data synthetic:h=8,w=8,train=32,test=200000 --model mlp:1024,1024 \
+    --batch 16 --epochs 1 --checkpoint-every 1 --out judged --quiet) >"$work/out" 2>"$work/err" &
+pid=$!
+for i in $(seq 8000); do
+    grep -qas '"step=1' "$work/judged/state.safetensors" && break
+    sleep 0.005
+done
+sleep 0.2
+kill -s INT "$pid"
+wait "$pid"
+same $? 130 "status after SIGINT in an evaluation"
+grep -q '"kind":"epoch"' "$work/judged/metrics.jsonl" && fail "the evaluation went on to its end"
 cp "$work/stopped/config.txt" "$work/config.before"
 run 0 train --resume stopped --quiet --threads 2
 same "$(sha "$work/stopped")" "$(sha "$work/whole")" "weights after SIGINT and --resume"

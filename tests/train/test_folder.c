@@ -1,4 +1,5 @@
-/* Run folders: what a run finds there, leaves there, and refuses. */
+/* Run folders: what a run finds there, leaves there, and refuses; runs that are stopped while they
+ * evaluate. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -145,12 +146,125 @@ static void what_an_end_lacked_is_made_later(void **state)
     fixture_free(&f);
 }
 
+/* ---- stopped while it evaluates -------------------------------------------------------------- */
+
+/* Says stop when it is asked for the at-th time. */
+typedef struct stopper {
+    int n, at;
+} stopper;
+
+static int stop(void *user)
+{
+    stopper *s = user;
+
+    return ++s->n == s->at;
+}
+
+/* metrics.jsonl without what the clock says, which is last in its lines. */
+static char *metrics(void)
+{
+    char *text = text_of("metrics.jsonl"), *to = text;
+
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        char *cut = strstr(line, ",\"samples_per_s\""), *cut2 = strstr(line, ",\"seconds\"");
+        const size_t n = (size_t)((cut ? cut : cut2) - line);
+
+        assert_true(cut || cut2);
+        memmove(to, line, n);
+        to += n;
+        *to++ = '\n';
+    }
+    *to = 0;
+    return text;
+}
+
+/* 4 + 4 + 4 steps, the last of FNT; a test part of 8 batches. */
+static nyb_status call(bool resumes, uint64_t max_steps, stopper *s, nyb_train_summary *summary)
+{
+    fixture f;
+
+    start(&f, max_steps);
+    assert_int_equal(nyb_recipe_set(f.recipe, "finish.epochs", "1", NULL), NYB_OK);
+    nyb_train_destroy(&f.train);
+    fixture_start(&f);
+    if (resumes)
+        assert_int_equal(nyb_train_resume(f.train, fixture_folder, NULL), NYB_OK);
+    nyb_train_set_stop(f.train, stop, s);
+    const nyb_status status = run(&f);
+    nyb_train_summarize(f.train, summary);
+    fixture_free(&f);
+    return status;
+}
+
+/* At its first batch, or a later one, of each epoch's evaluation, and of FNT's own at the end. */
+static void an_evaluation_that_was_left_is_made_later(void **state)
+{
+    static const int stops[] = {1, 5, 8, 9, 17, 24, 25, 32};
+    nyb_train_summary want, got;
+    char *want_metrics;
+    stopper never = {0};
+
+    (void)state;
+    assert_int_equal(call(false, 0, &never, &want), NYB_OK);
+    assert_int_equal(never.n, 4 * 8);
+    want_metrics = metrics();
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        stopper once = {.at = stops[i]}, again = {.at = 1}, no = {0};
+        char *got_metrics;
+
+        assert_int_equal(call(false, 0, &once, &got), NYB_INTERRUPTED);
+        assert_int_equal(once.n, stops[i]); /* it ends at once */
+        assert_int_equal(got.step, stops[i] > 24 ? 12 : (stops[i] - 1) / 8 * 4 + 4);
+        assert_false(in_folder("summary.json"));
+        assert_int_equal(call(true, 0, &again, &got), NYB_INTERRUPTED);
+        assert_int_equal(call(true, 0, &no, &got), NYB_OK);
+        assert_true(in_folder("summary.json"));
+        assert_int_equal(no.n, 4 * 8 - (stops[i] - 1) / 8 * 8);
+        assert_int_equal(got.step, want.step);
+        assert_string_equal(got.weights_sha256, want.weights_sha256);
+        assert_true(got.test_loss == want.test_loss && got.test_acc == want.test_acc &&
+                    got.test_acc_f32_activations == want.test_acc_f32_activations);
+        got_metrics = metrics();
+        assert_string_equal(got_metrics, want_metrics);
+        free(got_metrics);
+    }
+    free(want_metrics);
+}
+
+/* Also where max_steps ends a call: at the end of an epoch and in its middle. */
+static void so_is_that_of_a_limited_call(void **state)
+{
+    (void)state;
+    for (uint64_t last = 4; last <= 6; last += 2) {
+        const int n = last == 4 ? 8 : 16;
+        nyb_train_summary want, got;
+        stopper never = {0}, at_the_end = {.at = n}, no = {0};
+        char *want_metrics, *got_metrics;
+
+        assert_int_equal(call(false, last, &never, &want), NYB_OK);
+        assert_int_equal(never.n, n);
+        want_metrics = metrics();
+        assert_int_equal(call(false, last, &at_the_end, &got), NYB_INTERRUPTED);
+        assert_int_equal(call(true, last, &no, &got), NYB_OK);
+        assert_int_equal(no.n, 8);
+        assert_true(got.step == last && got.test_loss == want.test_loss);
+        got_metrics = metrics();
+        assert_string_equal(got_metrics, want_metrics);
+        free(want_metrics);
+        free(got_metrics);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(runs_are_not_replaced_unless_they_may_be,
                                         fixture_make_folder, fixture_remove_folder),
         cmocka_unit_test_setup_teardown(what_an_end_lacked_is_made_later, fixture_make_folder,
+                                        fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(an_evaluation_that_was_left_is_made_later,
+                                        fixture_make_folder, fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(so_is_that_of_a_limited_call, fixture_make_folder,
                                         fixture_remove_folder),
     };
 
