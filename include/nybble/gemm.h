@@ -104,10 +104,11 @@ NYB_API size_t nyb_spec_block(const nyb_spec *spec);
  * the blocks in ascending order:
  *   sum = fmaf(exact sum of the block's products of values, scale_x * scale_w, sum)
  *   y = sum * (level_x * level_w)
- * where the exact sum is rounded to f32, and so is each product of two scales, which must be
- * finite. dx is such a product of dy and w', dw of dy' and x', quantized that way around. NYB_SHAPE
- * if columns or blocks do not agree, NYB_INVALID for formats that are not small integers times a
- * unit, codes that do not exist, scales that are not finite, NYB_LIMIT, NYB_MEMORY. */
+ * where the exact sum is rounded to f32, and so is each product of two scales or levels, which must
+ * be finite. dx is such a product of dy and w', dw of dy' and x', quantized that way around.
+ * NYB_SHAPE if columns or blocks do not agree, NYB_INVALID for formats that are not small integers
+ * times a unit, codes that do not exist, scales or products of them that are not finite, NYB_LIMIT,
+ * NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_matmul_blocks(nyb_context *context, const nyb_block_matrix *x,
                                                     const nyb_block_matrix *w, float *y,
                                                     nyb_error *err);

@@ -35,6 +35,36 @@ static nyb_status check_scales(const nyb_block_matrix *m, const char *name, nyb_
     return NYB_OK;
 }
 
+/* The largest magnitude of the scales of one block in all rows. */
+static double largest_scale(const nyb_block_matrix *m, size_t block)
+{
+    const size_t across = nyb_div_up(m->cols, m->block);
+    double largest = 0;
+
+    if (!m->scales)
+        return 1;
+    for (size_t row = 0; row < m->rows; row++)
+        largest = fmax(largest, fabs((double)m->scales[row * across + block]));
+    return largest;
+}
+
+/* Products of two scales are rounded to f32. The largest of a block decides; it is exact in double,
+ * and from FLT_MAX and half a unit on rounds to infinity. */
+static nyb_status check_products(const nyb_block_matrix *x, const nyb_block_matrix *w,
+                                 nyb_error *err)
+{
+    const double infinite = 0x1.ffffffp127;
+
+    for (size_t b = 0; b < nyb_div_up(x->cols, x->block); b++)
+        if (largest_scale(x, b) * largest_scale(w, b) >= infinite)
+            return nyb_fail(err, NYB_INVALID, "scales of block %zu have a product beyond f32: %g",
+                            b, largest_scale(x, b) * largest_scale(w, b));
+    if (fabs((double)x->level * (double)w->level) >= infinite)
+        return nyb_fail(err, NYB_INVALID, "the levels have a product beyond f32: %g",
+                        (double)x->level * (double)w->level);
+    return NYB_OK;
+}
+
 /* The format can be multiplied, the block exists. */
 static nyb_status check(const nyb_block_matrix *m, const char *name, nyb_error *err)
 {
@@ -102,6 +132,8 @@ static nyb_status multiply(const nyb_context *context, const nyb_group_conv *con
 
     if (status == NYB_OK)
         status = check(w, "w", err);
+    if (status == NYB_OK)
+        status = check_products(x, w, err);
     if (status == NYB_OK)
         status = pack(x, &a, err);
     if (status == NYB_OK)

@@ -564,14 +564,14 @@ static void factors_are_scales_of_blocks(void **state)
 
 static void blocks_that_cannot_be_multiplied(void **state)
 {
-    float y[M * N], infinite[M * 3] = {INFINITY};
+    float y[M * N], infinite[M * 3] = {INFINITY}, large_a[M * 3], large_b[N * 3];
     block_rows a, b;
     nyb_error err;
 
     (void)state;
     quantize_blocks("int4/absmax/block16", 16, x, M, &a);
     quantize_blocks("int4/absmax/block16", 16, w, N, &b);
-    const nyb_block_matrix good = a.matrix;
+    const nyb_block_matrix good = a.matrix, good_b = b.matrix;
     assert_int_equal(nyb_matmul_blocks(context, NULL, &b.matrix, y, &err), NYB_INVALID);
     assert_int_equal(nyb_matmul_blocks(context, &good, &b.matrix, NULL, &err), NYB_INVALID);
     a.matrix.cols = K - 1;
@@ -597,6 +597,25 @@ static void blocks_that_cannot_be_multiplied(void **state)
     a.matrix.level = NAN;
     assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_INVALID);
     a.matrix = good;
+    /* Finite scales whose product is infinite. */
+    memcpy(large_a, good.scales, sizeof large_a);
+    memcpy(large_b, b.matrix.scales, sizeof large_b);
+    a.matrix.scales = large_a;
+    b.matrix.scales = large_b;
+    large_a[(M - 1) * 3 + 2] = -3e38f;
+    large_b[2] = 3e38f;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "block 2"));
+    large_b[2] = 1;
+    large_b[1] = 3e38f; /* of another block */
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_OK);
+    a.matrix = good;
+    b.matrix = good_b;
+    a.matrix.level = b.matrix.level = 3e38f;
+    assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "levels"));
+    a.matrix = good;
+    b.matrix = good_b;
     a.matrix.rows = 0;
     assert_int_equal(nyb_matmul_blocks(context, &a.matrix, &b.matrix, y, &err), NYB_SHAPE);
     a.matrix.rows = SIZE_MAX / 4;
