@@ -103,19 +103,8 @@ static nyb_status parse_mix(const char *word, nyb_spec *spec, nyb_error *err)
 #undef X
 }
 
-static nyb_status parse_rounding(const char *text, nyb_spec *spec, nyb_error *err)
+static nyb_status find_rounding(const char *word, nyb_spec *spec, nyb_error *err)
 {
-    char word[WORD_BYTES];
-    char *colon;
-
-    snprintf(word, sizeof word, "%s", text);
-    colon = strchr(word, ':');
-    if (colon) {
-        *colon = '\0';
-        if (strcmp(colon + 1, "16") != 0 && strcmp(colon + 1, "32") != 0)
-            return nyb_fail(err, NYB_UNKNOWN, "rounding '%s': random bits are :16 or :32", text);
-        spec->sr_bits = colon[1] == '1' ? 16 : 32;
-    }
 #define X(constant, name, sentence)                                                                \
     if (strcmp(word, name) == 0) {                                                                 \
         spec->rounding = constant;                                                                 \
@@ -129,6 +118,25 @@ static nyb_status parse_rounding(const char *text, nyb_spec *spec, nyb_error *er
 #undef X
 }
 
+static nyb_status parse_rounding(const char *text, nyb_spec *spec, nyb_error *err)
+{
+    char word[WORD_BYTES];
+    char *colon;
+
+    snprintf(word, sizeof word, "%s", text);
+    colon = strchr(word, ':');
+    if (colon) {
+        *colon = '\0';
+        if (strcmp(colon + 1, "16") != 0 && strcmp(colon + 1, "32") != 0)
+            return nyb_fail(err, NYB_UNKNOWN, "rounding '%s': random bits are :16 or :32", text);
+        spec->sr_bits = colon[1] == '1' ? 16 : 32;
+    }
+    NYB_TRY(find_rounding(word, spec, err));
+    if (colon && !nyb_rounding_draws(spec->rounding))
+        return nyb_fail(err, NYB_INVALID, "rounding '%s': '%s' draws no random bits", text, word);
+    return NYB_OK;
+}
+
 nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err)
 {
     nyb_status (*const parse[WORDS])(const char *, nyb_spec *, nyb_error *) = {
@@ -136,6 +144,7 @@ nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err)
     const nyb_format *format;
     nyb_spec result = {0};
 
+    NYB_TRY(nyb_check_pointers(text && spec, err));
     for (size_t i = 0; i < WORDS && text; i++) {
         const char *slash = strchr(text, '/');
         size_t n = slash ? (size_t)(slash - text) : strlen(text);
@@ -154,8 +163,6 @@ nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err)
         }
         text = slash ? slash + 1 : NULL;
     }
-    if (!result.format)
-        return nyb_fail(err, NYB_INVALID, "the spec is NULL");
     NYB_TRY(nyb_spec_check(&result, err));
     *spec = result;
     return NYB_OK;

@@ -68,7 +68,7 @@ static void missing_parts_take_the_formats_defaults(void **state)
         {"fp16/absmax", "fp16/absmax/tensor/nearest"},
         {"e8m0", "e8m0/unit/tensor/nearest"},
         {"e3m0/hindsight/tensor/stochastic:32", "e3m0/hindsight/tensor/stochastic:32"},
-        {"e3m0/absmax/tensor/flush:32", "e3m0/absmax/tensor/flush"},
+        {"e3m0/absmax/tensor/underflow:32", "e3m0/absmax/tensor/underflow:32"},
         {"f32", "f32"},
     };
 
@@ -100,6 +100,9 @@ static void bad_texts_say_what_is_wrong(void **state)
         {"int4/absmax/rows", NYB_UNKNOWN, "tensor"},
         {"int4/absmax/tensor/up", NYB_UNKNOWN, "flush-stochastic"},
         {"e3m0/absmax/tensor/stochastic:8", NYB_UNKNOWN, ":32"},
+        {"int4/absmax/tensor/nearest:32", NYB_INVALID, "draws no random bits"},
+        {"int4/absmax/tensor/nearest:16", NYB_INVALID, "draws no random bits"},
+        {"e3m0/absmax/tensor/flush:32", NYB_INVALID, "draws no random bits"},
         {"int4//tensor", NYB_UNKNOWN, "''"},
         {"int4/", NYB_UNKNOWN, "''"},
         {"", NYB_UNKNOWN, "''"},
@@ -120,6 +123,7 @@ static void bad_texts_say_what_is_wrong(void **state)
         assert_non_null(strstr(err.text, cases[i].says));
         assert_int_equal(spec.sr_bits, 77); /* unchanged */
     }
+    assert_int_equal(nyb_spec_parse("int4", NULL, NULL), NYB_INVALID);
     memset(big, 'a', sizeof big - 1);
     big[sizeof big - 1] = '\0';
     assert_int_equal(nyb_spec_parse(big, &(nyb_spec){0}, NULL), NYB_INVALID);
