@@ -86,7 +86,7 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_accum_measure(nyb_context *context, const 
  * looked at). */
 NYB_API double nyb_vrr(int accum_bits, int product_bits, uint64_t n);
 /* The same for chunks (>= 1): the ratio within a chunk times the one over chunk sums; NaN where
- * either is of more than 2^26. */
+ * either is of more than 2^26, and for chunks of 0. */
 NYB_API double nyb_vrr_chunked(int accum_bits, int product_bits, uint64_t n, uint64_t chunk);
 
 /* Which sum must keep its variance: e^(length (1 - VRR)) < 50. X(constant, word, sentence) */

@@ -42,7 +42,8 @@ NYB_API const nyb_format *nyb_format_at(size_t i);
  * a bias of 1. A name always gives the same record. */
 NYB_API const nyb_format *nyb_format_find(const char *name);
 
-/* As find, but a failure (NYB_UNKNOWN, NYB_INVALID, NYB_MEMORY) says what is possible. */
+/* As find, but a failure (NYB_UNKNOWN, NYB_INVALID, also for NULL, NYB_MEMORY) says what is
+ * possible. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_format_parse(const char *name, const nyb_format **format,
                                                    nyb_error *err);
 

@@ -23,8 +23,9 @@ typedef struct nyb_array {
 
 /* Reads a .npy file of b1, i1, u1, i2, u2, f2, i4, u4, f4, i8, u8 or f8 (little endian, C order),
  * converted to f32; the file may be compressed by gzip, whatever its name. The header must agree
- * with the file's length. NYB_IO, NYB_CORRUPT, NYB_MEMORY, NYB_LIMIT for more than NYB_ARRAY_DIMS
- * dimensions, sizes that overflow and files of more than 16 GiB; array->values is then NULL. */
+ * with the file's length. NYB_INVALID for NULL, NYB_IO, NYB_CORRUPT, NYB_MEMORY, NYB_LIMIT for more
+ * than NYB_ARRAY_DIMS dimensions, sizes that overflow and files of more than 16 GiB; array->values
+ * is then NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_array_load(const char *path, nyb_array *array,
                                                  nyb_error *err);
 NYB_API void nyb_array_free(nyb_array *array);

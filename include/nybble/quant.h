@@ -59,8 +59,9 @@ typedef enum nyb_mix {
 
 /* One quantized operand, written format/scale/group/rounding[/mix]:
  * "e3m0/absmax/tensor/stochastic", "e2m1/e8m0/block32/stochastic/random_hadamard32".
- * A rounding that draws random bits takes 16 of them, or 32 if its word is followed by ":32".
- * format "f32" means not quantized; the other members are then ignored. */
+ * A rounding that draws random bits takes 16 of them, or 32 if its word is followed by ":32";
+ * others are followed by nothing. format "f32" means not quantized; the other members are then
+ * ignored. */
 typedef struct nyb_spec {
     const nyb_format *format;
     const nyb_scale_rule *scale;
@@ -73,7 +74,7 @@ typedef struct nyb_spec {
 /* Trailing parts may be left out and take the format's defaults (integers: absmax/tensor/nearest;
  * e3m0: absmax/tensor/stochastic; floats of more than 8 bits, bf16 and fp16 among them:
  * unit/tensor/nearest, that is, a cast). Unknown words are NYB_UNKNOWN with the valid ones;
- * impossible combinations (flush on an integer grid) NYB_INVALID. */
+ * impossible combinations (flush on an integer grid) and NULL NYB_INVALID. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_spec_parse(const char *text, nyb_spec *spec, nyb_error *err);
 /* Writes those words; returns what snprintf would. */
 NYB_API int nyb_spec_print(const nyb_spec *spec, char *text, size_t n_bytes);
@@ -121,7 +122,7 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_quantize_groups(nyb_context *context, cons
                                                       uint64_t seed, uint32_t step, uint32_t draw,
                                                       uint8_t *codes, float *values, float *scales,
                                                       float *offsets, float *level, nyb_error *err);
-/* 0 without elements, and if spec or its format is NULL. */
+/* 0 without elements, for NULL and for specs that nyb_spec_parse would refuse; 1 for f32. */
 NYB_API size_t nyb_quant_group_count(const nyb_spec *spec, size_t rows, size_t cols);
 
 #ifdef __cplusplus

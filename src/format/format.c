@@ -38,6 +38,7 @@ nyb_status nyb_format_parse(const char *name, const nyb_format **format, nyb_err
     size_t used = 0;
     nyb_status status;
 
+    NYB_TRY(nyb_check_pointers(name && format, err));
     *format = find_listed(name);
     if (*format)
         return NYB_OK;
@@ -48,7 +49,7 @@ nyb_status nyb_format_parse(const char *name, const nyb_format **format, nyb_err
         used += (size_t)snprintf(names + used, sizeof names - used, " %s", (*f)->name);
     return nyb_fail(err, NYB_UNKNOWN,
                     "no format is named '%.60s'; there are:%s, and " NYB_FORMAT_GENERIC_SYNTAX,
-                    name ? name : "(null)", names);
+                    name, names);
 }
 
 const char *nyb_format_name(const nyb_format *format)

@@ -86,6 +86,8 @@ static int sum_bits(int accum_bits, int product_bits, uint64_t chunk)
 
 double nyb_vrr_chunked(int accum_bits, int product_bits, uint64_t n, uint64_t chunk)
 {
+    if (chunk == 0)
+        return NAN;
     if (chunk >= n)
         return nyb_vrr(accum_bits, product_bits, n);
     return nyb_vrr(accum_bits, product_bits, chunk) *

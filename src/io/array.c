@@ -25,7 +25,9 @@ static int is_rounded(const nyb_npy *npy, const float *values)
 
 nyb_status nyb_array_load(const char *path, nyb_array *array, nyb_error *err)
 {
+    NYB_TRY(nyb_check_pointers(array, err));
     *array = (nyb_array){0};
+    NYB_TRY(nyb_check_pointers(path, err));
     nyb_npy npy;
     NYB_TRY(nyb_npy_load(path, &npy, err));
     float *values;

@@ -377,8 +377,10 @@ size_t nyb_quant_group_count(const nyb_spec *spec, size_t rows, size_t cols)
 {
     const nyb_view view = view_of(rows, cols);
 
-    if (!spec || !spec->format)
+    if (nyb_spec_check(spec, NULL) != NYB_OK)
         return 0;
+    if (spec->format->grid == NYB_GRID_REAL) /* whose group is ignored, and need not exist */
+        return rows * cols > 0;
     if (rows * cols > 0 && spec->format->multiples)
         return rows * (cols / NYB_PITCH + (cols % NYB_PITCH != 0));
     return rows * cols > 0 ? nyb_round_groups(spec, &view) : 0;

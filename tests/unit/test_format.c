@@ -258,10 +258,13 @@ static void an_unknown_name_lists_the_known_ones(void **state)
     assert_non_null(strstr(err.text, "int9"));
     for (size_t i = 0; i < nyb_format_count(); i++)
         assert_non_null(strstr(err.text, nyb_format_name(nyb_format_at(i))));
-    assert_int_equal(nyb_format_parse("", &f, NULL), NYB_UNKNOWN);
-    assert_int_equal(nyb_format_parse(NULL, &f, NULL), NYB_UNKNOWN);
-    assert_null(nyb_format_find("INT4"));
     assert_non_null(strstr(err.text, "eXmY"));
+    assert_int_equal(nyb_format_parse("", &f, NULL), NYB_UNKNOWN);
+    assert_int_equal(nyb_format_parse(NULL, &f, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "NULL"));
+    assert_int_equal(nyb_format_parse("int4", NULL, &err), NYB_INVALID);
+    assert_null(nyb_format_find(NULL));
+    assert_null(nyb_format_find("INT4"));
 }
 
 /* Codes are those of rounding to the nearest, whatever the caller's mode. */

@@ -262,6 +262,12 @@ static void nulls_are_refused(void **state)
     (void)state;
     assert_int_equal(nyb_array_save(NULL, &x, 1, dims, &err), NYB_INVALID);
     assert_non_null(strstr(err.text, "NULL"));
+    nyb_array array = {.n = 7};
+    err.text[0] = '\0';
+    assert_int_equal(nyb_array_load(NULL, &array, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "NULL"));
+    assert_int_equal(array.n, 0);
+    assert_int_equal(nyb_array_load(path, NULL, &err), NYB_INVALID);
     assert_int_equal(nyb_array_save(path, NULL, 1, dims, &err), NYB_INVALID);
     assert_int_equal(nyb_array_save(path, &x, 1, NULL, &err), NYB_INVALID);
     assert_int_equal(nyb_array_save(path, NULL, 0, NULL, &err), NYB_INVALID);

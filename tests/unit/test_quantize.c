@@ -390,6 +390,12 @@ static void bad_arguments_are_refused(void **state)
                      NYB_LIMIT);
     assert_int_equal(nyb_quant_group_count(NULL, 2, 2), 0);
     assert_int_equal(nyb_quant_group_count(&(nyb_spec){0}, 2, 2), 0);
+    bad = s;
+    bad.group = (nyb_group)99;
+    assert_int_equal(nyb_quant_group_count(&bad, 2, 2), 0);
+    bad.format = nyb_format_find("f32"); /* whose other members are ignored */
+    assert_int_equal(nyb_quant_group_count(&bad, 2, 2), 1);
+    assert_int_equal(nyb_quant_group_count(&bad, 0, 2), 0);
 }
 
 static void a_failing_allocation_is_reported(void **state)

@@ -75,6 +75,7 @@ static void lengths_have_a_limit(void **state)
     (void)state;
     assert_true(isnan(nyb_vrr(10, 5, UINT64_MAX)));
     assert_true(isnan(nyb_vrr_chunked(10, 5, UINT64_MAX, 64)));
+    assert_true(isnan(nyb_vrr_chunked(5, 5, 100, 0)) && isnan(nyb_vrr_chunked(5, 5, 0, 0)));
     assert_int_equal(nyb_vrr_mantissa(5, UINT64_MAX, 0, NYB_VRR_LEVELS), 0);
     assert_int_equal(nyb_vrr_mantissa(5, 0, 0, NYB_VRR_LEVELS), 4);
 }
