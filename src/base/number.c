@@ -90,3 +90,16 @@ double nyb_number_parse(const char *text, const char **end)
         *end = text + blank + used;
     return value;
 }
+
+/* volatile: compilers take a conversion for one that knows no modes, and may move it. */
+float nyb_number_to_float(double value)
+{
+    const volatile double from = value;
+    volatile float nearest;
+    fenv_t former;
+
+    to_nearest(&former);
+    nearest = (float)from;
+    fesetenv(&former);
+    return nearest;
+}

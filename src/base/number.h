@@ -13,4 +13,7 @@ const char *nyb_number_print_float(float value, char text[NYB_NUMBER_BYTES]);
  * behind the number, or text if there is none. A number of 255 characters or more is none. */
 double nyb_number_parse(const char *text, const char **end);
 
+/* The float nearest to a number, whatever the caller's rounding mode. */
+float nyb_number_to_float(double value);
+
 #endif

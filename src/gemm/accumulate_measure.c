@@ -95,7 +95,6 @@ typedef struct moments {
 static void add_trial(const nyb_accum *accum, const side *a, const side *b, size_t n, uint32_t z,
                       moments *m, nyb_accum_stats *adds)
 {
-    const uint32_t former = nyb_cpu_fp_enter();
     const double rounded = nyb_accum_dot(accum, a->factors, b->factors, n, z, adds);
     double exact = 0;
 
@@ -104,7 +103,6 @@ static void add_trial(const nyb_accum *accum, const side *a, const side *b, size
     m->exact += exact * exact;
     m->rounded += rounded * rounded;
     m->error += (rounded - exact) * (rounded - exact);
-    nyb_cpu_fp_restore(former);
 }
 
 typedef struct study {
@@ -172,10 +170,12 @@ nyb_status nyb_accum_measure(nyb_context *context, const nyb_accum *accums, size
         status = open_side(&s.sides[0], a, n, err);
     if (status == NYB_OK)
         status = open_side(&s.sides[1], b, n, err);
+    const uint32_t former = nyb_cpu_fp_enter();
     if (status == NYB_OK)
         status = run(&s, losses, err);
     if (status == NYB_OK)
         finish(&s, losses);
+    nyb_cpu_fp_restore(former);
     close_side(&s.sides[0]);
     close_side(&s.sides[1]);
     nyb_free(s.moments);

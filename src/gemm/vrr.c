@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "base/cpu.h"
+
 /* Tools only: erfc is libm's, so the last digits may differ between systems. */
 
 #define MAX_BITS   23
@@ -44,7 +46,8 @@ static void add_full(int accum_bits, double n, double a, double *weight, double 
     }
 }
 
-double nyb_vrr(int accum_bits, int product_bits, uint64_t length)
+/* The functions below compute in the caller's modes; the public ones set them. */
+static double ratio_of(int accum_bits, int product_bits, uint64_t length)
 {
     const double n = (double)length, root = sqrt(n);
     double weight = 0, kept = 0;
@@ -84,14 +87,14 @@ static int sum_bits(int accum_bits, int product_bits, uint64_t chunk)
     return bits < accum_bits ? bits : accum_bits;
 }
 
-double nyb_vrr_chunked(int accum_bits, int product_bits, uint64_t n, uint64_t chunk)
+static double ratio_in_chunks(int accum_bits, int product_bits, uint64_t n, uint64_t chunk)
 {
     if (chunk == 0)
         return NAN;
     if (chunk >= n)
-        return nyb_vrr(accum_bits, product_bits, n);
-    return nyb_vrr(accum_bits, product_bits, chunk) *
-           nyb_vrr(accum_bits, sum_bits(accum_bits, product_bits, chunk), n_chunks(n, chunk));
+        return ratio_of(accum_bits, product_bits, n);
+    return ratio_of(accum_bits, product_bits, chunk) *
+           ratio_of(accum_bits, sum_bits(accum_bits, product_bits, chunk), n_chunks(n, chunk));
 }
 
 /* e^(n (1 - VRR)) < 50 */
@@ -100,17 +103,44 @@ static int suffices(double vrr, uint64_t n)
     return (double)n * (1 - vrr) < 3.9120230054281460586;
 }
 
-int nyb_vrr_mantissa(int product_bits, uint64_t n, uint64_t chunk, nyb_vrr_rule rule)
+static int mantissa_of(int product_bits, uint64_t n, uint64_t chunk, nyb_vrr_rule rule)
 {
     const uint64_t length = chunk && chunk < n ? chunk : n > 0 ? n : 1;
 
     for (int bits = product_bits < 4 ? product_bits : 4; bits <= MAX_BITS; bits++) {
         const uint64_t sums = n_chunks(n, length);
-        const double inner = nyb_vrr(bits, product_bits, length);
-        const double outer = nyb_vrr(bits, sum_bits(bits, product_bits, length), sums);
+        const double inner = ratio_of(bits, product_bits, length);
+        const double outer = ratio_of(bits, sum_bits(bits, product_bits, length), sums);
         if (rule == NYB_VRR_TOTAL || sums == 1 ? suffices(inner * outer, n)
                                                : suffices(inner, length) && suffices(outer, sums))
             return bits;
     }
     return 0;
+}
+
+double nyb_vrr(int accum_bits, int product_bits, uint64_t length)
+{
+    const uint32_t former = nyb_cpu_fp_enter();
+    const double ratio = ratio_of(accum_bits, product_bits, length);
+
+    nyb_cpu_fp_restore(former);
+    return ratio;
+}
+
+double nyb_vrr_chunked(int accum_bits, int product_bits, uint64_t n, uint64_t chunk)
+{
+    const uint32_t former = nyb_cpu_fp_enter();
+    const double ratio = ratio_in_chunks(accum_bits, product_bits, n, chunk);
+
+    nyb_cpu_fp_restore(former);
+    return ratio;
+}
+
+int nyb_vrr_mantissa(int product_bits, uint64_t n, uint64_t chunk, nyb_vrr_rule rule)
+{
+    const uint32_t former = nyb_cpu_fp_enter();
+    const int bits = mantissa_of(product_bits, n, chunk, rule);
+
+    nyb_cpu_fp_restore(former);
+    return bits;
 }

@@ -1,4 +1,5 @@
 /* Operations of each product and their energy; the rules are in nybble/energy.h. */
+#include "base/cpu.h"
 #include "graph/graph.h"
 #include "quant/round.h"
 
@@ -34,16 +35,21 @@ double nyb_arith_add_pj(nyb_arith arith)
 
 static void price(nyb_energy *e)
 {
+    const uint32_t former = nyb_cpu_fp_enter();
+
     e->picojoules = 0.0;
     for (int i = 0; i < NYB_ARITHS; i++)
         e->picojoules += (double)e->mul[i] * nyb_arith_mul_pj((nyb_arith)i) +
                          (double)e->add[i] * nyb_arith_add_pj((nyb_arith)i);
     e->f32_picojoules =
         (double)e->macs * (nyb_arith_mul_pj(NYB_ARITH_FP32) + nyb_arith_add_pj(NYB_ARITH_FP32));
+    nyb_cpu_fp_restore(former);
 }
 
 void nyb_energy_add(nyb_energy *sum, const nyb_energy *energy)
 {
+    const uint32_t former = nyb_cpu_fp_enter();
+
     sum->macs += energy->macs;
     for (int i = 0; i < NYB_ARITHS; i++) {
         sum->mul[i] += energy->mul[i];
@@ -51,6 +57,7 @@ void nyb_energy_add(nyb_energy *sum, const nyb_energy *energy)
     }
     sum->picojoules += energy->picojoules;
     sum->f32_picojoules += energy->f32_picojoules;
+    nyb_cpu_fp_restore(former);
 }
 
 /* ---- classes --------------------------------------------------------------------------------- */

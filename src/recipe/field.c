@@ -450,7 +450,7 @@ nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key, const char 
         return NYB_OK;
     case FIELD_FLOAT:
         NYB_TRY(set_number(f, value, &number, err));
-        *(float *)member = (float)number;
+        *(float *)member = nyb_number_to_float(number);
         return NYB_OK;
     case FIELD_WORD:
         NYB_TRY(set_word(f, value, &index, err));

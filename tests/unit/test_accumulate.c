@@ -1,4 +1,5 @@
 /* Accumulators against exact integers of 128 bits, in products of every kind, and as words. */
+#include <fenv.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -842,6 +843,24 @@ static void losses_are_measured(void **state)
                      NYB_INVALID);
 }
 
+static void losses_do_not_depend_on_the_callers_rounding_mode(void **state)
+{
+    const nyb_accum accum = {.format = accumulator("e5m2")};
+    nyb_accum_loss loss, other;
+    nyb_spec spec;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("f32", &spec, NULL), NYB_OK);
+    for (int i = 0; i < 2; i++) {
+        fesetround(i ? FE_UPWARD : FE_TONEAREST);
+        const nyb_status status = nyb_accum_measure(contexts[0][0], &accum, 1, &spec, &spec, 1000,
+                                                    3, i ? &other : &loss, NULL);
+        fesetround(FE_TONEAREST);
+        assert_int_equal(status, NYB_OK);
+    }
+    assert_memory_equal(&loss, &other, sizeof loss);
+}
+
 /* ---- words ------------------------------------------------------------------------------------
  */
 
@@ -966,6 +985,7 @@ int main(void)
         cmocka_unit_test(drawn_sums_are_unbiased),
         cmocka_unit_test(draws_follow_the_fraction),
         cmocka_unit_test(losses_are_measured),
+        cmocka_unit_test(losses_do_not_depend_on_the_callers_rounding_mode),
         cmocka_unit_test(words_are_read_and_written),
         cmocka_unit_test(words_that_cannot_be_are_refused),
         cmocka_unit_test(drawn_sums_that_are_free_stay_below_the_largest),

@@ -1,4 +1,5 @@
 /* Energy of products: layers small enough to be counted by hand. */
+#include <fenv.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -321,6 +322,27 @@ static void sums(void **state)
     close_rig(&r);
 }
 
+static void the_callers_rounding_mode_does_not_count(void **state)
+{
+    (void)state;
+    static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    nyb_energy total[4] = {{0}};
+    rig r;
+
+    open_rig(&r, linear(9, 7), "luq", (const char *const[]){EDGES, NULL}, 3);
+    for (int i = 0; i < 4; i++) {
+        fesetround(modes[i]);
+        const nyb_energy fwd = energy_of(&r, "fwd"), wgrad = energy_of(&r, "wgrad");
+        nyb_energy_add(&total[i], &fwd);
+        nyb_energy_add(&total[i], &wgrad);
+        nyb_energy_add(&total[i], &fwd);
+        fesetround(FE_TONEAREST);
+        assert_true(total[i].picojoules == total[0].picojoules);
+        assert_true(total[i].f32_picojoules == total[0].f32_picojoules);
+    }
+    close_rig(&r);
+}
+
 /* The figures of the paper, so that nobody changes them in passing. */
 static void published_table(void **state)
 {
@@ -394,6 +416,7 @@ int main(void)
         cmocka_unit_test(a_repeated_product_costs),
         cmocka_unit_test(rescaling_of_filters),
         cmocka_unit_test(sums),
+        cmocka_unit_test(the_callers_rounding_mode_does_not_count),
         cmocka_unit_test(published_table),
         cmocka_unit_test(powers_of_two),
     };

@@ -1,4 +1,5 @@
 /* Recipes: every key sets back what it prints, built-in tables, recipe files, and their errors. */
+#include <fenv.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -209,6 +210,21 @@ static void test_numbers(void **state)
     }
     expect_set(r, "finish.lr", "0.1");
     expect(r, "finish.lr", "0.1");
+    nyb_recipe_destroy(&r);
+}
+
+static void test_modes_of_the_caller(void **state)
+{
+    (void)state;
+    static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    nyb_recipe *r = create("luq");
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        fesetround(modes[i]);
+        expect_set(r, "eval.decay", "0.123456");
+        expect_set(r, "finish.lr", "0.3");
+        fesetround(FE_TONEAREST);
+        assert_true(r->eval_decay == 0.123456f && r->finish_lr == 0.3f);
+    }
     nyb_recipe_destroy(&r);
 }
 
@@ -497,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_key_sets_what_it_prints),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_modes_of_the_caller),
         cmocka_unit_test(test_set_parts),
         cmocka_unit_test(test_name_records_changes),
         cmocka_unit_test(test_set_errors),

@@ -1,4 +1,5 @@
 /* The variance retention ratio against the values of an independent program (NumPy and SciPy). */
+#include <fenv.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,9 +81,30 @@ static void lengths_have_a_limit(void **state)
     assert_int_equal(nyb_vrr_mantissa(5, 0, 0, NYB_VRR_LEVELS), 4);
 }
 
+static void the_callers_rounding_mode_does_not_count(void **state)
+{
+    static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+
+    (void)state;
+    for (uint64_t n = 2; n <= 100000; n = n * 3 + 1)
+        for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+            const double plain = nyb_vrr(8, 5, n), chunked = nyb_vrr_chunked(6, 5, n, 64);
+            const int bits = nyb_vrr_mantissa(5, n, 64, NYB_VRR_TOTAL);
+
+            fesetround(modes[i]);
+            const double other = nyb_vrr(8, 5, n), other_chunked = nyb_vrr_chunked(6, 5, n, 64);
+            const int other_bits = nyb_vrr_mantissa(5, n, 64, NYB_VRR_TOTAL);
+            const int mode = fegetround();
+            fesetround(FE_TONEAREST);
+            assert_true(other == plain && other_chunked == chunked && other_bits == bits);
+            assert_int_equal(mode, modes[i]);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_callers_rounding_mode_does_not_count),
         cmocka_unit_test(lengths_have_a_limit),
         cmocka_unit_test(ratios_are_those_of_the_oracle),
         cmocka_unit_test(mantissas_are_those_of_the_oracle),
