@@ -12,8 +12,9 @@ extern "C" {
 
 typedef struct nyb_context nyb_context;
 
-/* cpu: "auto" (or NULL), "amx", "avx512vnni", "avx512", "avx2", "ref"; $NYBBLE_CPU caps "auto". A
- * level that this machine lacks is NYB_INVALID, an unknown word NYB_UNKNOWN. n_threads: 1..1024, or
+/* cpu: "auto" (or NULL), "amx", "avx512vnni", "avx512", "avx2", "ref"; $NYBBLE_CPU caps each. A
+ * level that this machine lacks is NYB_INVALID, but as a cap it is all that the machine has; an
+ * unknown word, there too, is NYB_UNKNOWN. n_threads: 1..1024, or
  * 0 for one per online CPU. Results never depend on either. On failure *context is NULL. A context
  * serves one caller at a time. The child of a fork has none of its threads: it creates contexts and
  * runs of its own, and leaves those of its parent alone. */

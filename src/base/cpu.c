@@ -99,38 +99,54 @@ static const struct level {
 };
 #define N_LEVELS (sizeof levels / sizeof *levels)
 
+/* "auto" allows everything, as the highest level does. */
+static nyb_status find_level(const char *word, const struct level **level, nyb_error *err)
+{
+    *level = NULL;
+    for (size_t i = 0; i < N_LEVELS; i++)
+        if (!strcmp(levels[i].word, word))
+            *level = &levels[i];
+    if (!*level && strcmp(word, "auto") != 0)
+        return nyb_fail(err, NYB_UNKNOWN,
+                        "cpu '%.100s': want auto, amx, avx512vnni, avx512, avx2 or ref", word);
+    return NYB_OK;
+}
+
 nyb_status nyb_cpu_limit(const char *word, uint32_t machine, uint32_t *mask, nyb_error *err)
 {
-    if (!strcmp(word, "auto")) {
-        *mask = machine;
-        return NYB_OK;
-    }
-    for (size_t i = 0; i < N_LEVELS; i++) {
-        if (strcmp(levels[i].word, word))
-            continue;
-        if (!has(machine, levels[i].needs))
-            return nyb_fail(err, NYB_INVALID, "cpu '%s': this machine has only %s", word,
-                            nyb_cpu_name(machine));
-        *mask = machine & levels[i].allowed;
-        return NYB_OK;
-    }
-    return nyb_fail(err, NYB_UNKNOWN,
-                    "cpu '%.100s': want auto, amx, avx512vnni, avx512, avx2 or ref", word);
+    const struct level *level;
+
+    NYB_TRY(find_level(word, &level, err));
+    if (level && !has(machine, level->needs))
+        return nyb_fail(err, NYB_INVALID, "cpu '%s': this machine has only %s", word,
+                        nyb_cpu_name(machine));
+    *mask = level ? machine & level->allowed : machine;
+    return NYB_OK;
+}
+
+nyb_status nyb_cpu_cap(const char *word, uint32_t machine, uint32_t *mask, nyb_error *err)
+{
+    const struct level *level;
+
+    NYB_TRY(find_level(word, &level, err));
+    *mask = level ? machine & level->allowed : machine;
+    return NYB_OK;
 }
 
 nyb_status nyb_cpu_parse(const char *word, uint32_t *mask, nyb_error *err)
 {
     const uint32_t machine = nyb_cpu_detect();
     const char *variable = getenv("NYBBLE_CPU");
+    uint32_t wanted, cap;
     nyb_error why;
     nyb_status status;
 
-    if (word && strcmp(word, "auto") != 0)
-        return nyb_cpu_limit(word, machine, mask, err);
-    if (!variable || !*variable)
-        variable = "auto";
-    status = nyb_cpu_limit(variable, machine, mask, &why);
-    return status == NYB_OK ? NYB_OK : nyb_fail(err, status, "NYBBLE_CPU: %s", why.text);
+    status = nyb_cpu_cap(variable && *variable ? variable : "auto", machine, &cap, &why);
+    if (status != NYB_OK)
+        return nyb_fail(err, status, "NYBBLE_CPU: %s", why.text);
+    NYB_TRY(nyb_cpu_limit(word ? word : "auto", machine, &wanted, err));
+    *mask = wanted & cap;
+    return NYB_OK;
 }
 
 const char *nyb_cpu_name(uint32_t mask)

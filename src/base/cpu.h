@@ -28,12 +28,15 @@ uint32_t nyb_cpu_from_regs(const nyb_cpu_regs *regs);
 uint32_t nyb_cpu_detect(void);
 
 /* Highest level a user may name: auto, amx, avx512vnni, avx512, avx2, ref. The mask is what that
- * word allows on this machine; asking for a level the machine lacks is NYB_INVALID, an unknown word
- * NYB_UNKNOWN with the list. NULL or "auto" mean: $NYBBLE_CPU if set, else everything. */
+ * word and $NYBBLE_CPU, if it is set, both allow on this machine; asking by word for a level the
+ * machine lacks is NYB_INVALID, an unknown word NYB_UNKNOWN with the list. NULL means "auto". */
 NYB_MUST_CHECK nyb_status nyb_cpu_parse(const char *word, uint32_t *mask, nyb_error *err);
 /* The same for a machine with this mask; $NYBBLE_CPU is not read, word is not NULL. */
 NYB_MUST_CHECK nyb_status nyb_cpu_limit(const char *word, uint32_t machine, uint32_t *mask,
                                         nyb_error *err);
+/* The same, but a level that the machine lacks allows all that it has. */
+NYB_MUST_CHECK nyb_status nyb_cpu_cap(const char *word, uint32_t machine, uint32_t *mask,
+                                      nyb_error *err);
 /* "amx", "avx512vnni", "avx512", "avx2" or "ref": the highest level of a mask. */
 const char *nyb_cpu_name(uint32_t mask);
 

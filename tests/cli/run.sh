@@ -554,5 +554,11 @@ run 0 info
 run 0 info --cpu ref --json
 is_json
 same "$(json "$work/out" 'j["cpu"]')" "ref" "info --cpu"
+run 0 info --json
+level=$(json "$work/out" 'j["cpu"]')
+NYBBLE_CPU=ref run 0 info --cpu "$level" --json
+same "$(json "$work/out" 'j["cpu"]')" "ref" "NYBBLE_CPU below --cpu"
+NYBBLE_CPU=amx run 0 info --json
+same "$(json "$work/out" 'j["cpu"]')" "$level" "NYBBLE_CPU above the machine"
 
 finish

@@ -165,7 +165,26 @@ static void a_level_that_is_missing_is_an_error(void **state)
     assert_int_equal(mask, 99);
 }
 
-static void the_environment_caps_auto(void **state)
+static void a_cap_above_the_machine_is_the_machine(void **state)
+{
+    static const char *const words[] = {"auto", "amx", "avx512vnni", "avx512", "avx2", "ref"};
+    const uint32_t machines[] = {0, AVX2, UP_TO_AVX512, UP_TO_VNNI, UP_TO_AMX};
+    uint32_t mask = 99;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++)
+        for (size_t j = 0; j < sizeof words / sizeof *words; j++) {
+            uint32_t limited;
+
+            assert_int_equal(nyb_cpu_cap(words[j], machines[i], &mask, NULL), NYB_OK);
+            if (nyb_cpu_limit(words[j], machines[i], &limited, NULL) != NYB_OK)
+                limited = machines[i];
+            assert_int_equal(mask, limited);
+        }
+    assert_int_equal(nyb_cpu_cap("avx3", UP_TO_AMX, &mask, NULL), NYB_UNKNOWN);
+}
+
+static void the_environment_caps_every_word(void **state)
 {
     uint32_t mask = 99, machine = nyb_cpu_detect();
     nyb_error err;
@@ -181,12 +200,20 @@ static void the_environment_caps_auto(void **state)
     assert_int_equal(mask, 0);
     if (machine & NYB_CPU_AVX2) {
         assert_int_equal(nyb_cpu_parse("avx2", &mask, NULL), NYB_OK);
+        assert_int_equal(mask, 0); /* lowered, not refused */
+        setenv("NYBBLE_CPU", "avx2", 1);
+        assert_int_equal(nyb_cpu_parse(nyb_cpu_name(machine), &mask, NULL), NYB_OK);
         assert_int_equal(mask, AVX2);
+        assert_int_equal(nyb_cpu_parse("ref", &mask, NULL), NYB_OK);
+        assert_int_equal(mask, 0);
     }
+    setenv("NYBBLE_CPU", "amx", 1); /* the machine may have less */
+    assert_int_equal(nyb_cpu_parse("auto", &mask, NULL), NYB_OK);
+    assert_int_equal(mask, machine);
     setenv("NYBBLE_CPU", "avx3", 1);
     assert_int_equal(nyb_cpu_parse(NULL, &mask, &err), NYB_UNKNOWN);
     assert_non_null(strstr(err.text, "NYBBLE_CPU"));
-    assert_int_equal(nyb_cpu_parse("ref", &mask, NULL), NYB_OK);
+    assert_int_equal(nyb_cpu_parse("ref", &mask, &err), NYB_UNKNOWN);
     setenv("NYBBLE_CPU", "", 1);
     assert_int_equal(nyb_cpu_parse("auto", &mask, NULL), NYB_OK);
     assert_int_equal(mask, machine);
@@ -224,7 +251,8 @@ int main(void)
         cmocka_unit_test(every_bit_of_a_level_counts),
         cmocka_unit_test(a_word_limits_the_machine),
         cmocka_unit_test(a_level_that_is_missing_is_an_error),
-        cmocka_unit_test(the_environment_caps_auto),
+        cmocka_unit_test(a_cap_above_the_machine_is_the_machine),
+        cmocka_unit_test(the_environment_caps_every_word),
         cmocka_unit_test(a_context_tells_what_it_uses),
     };
 
