@@ -13,6 +13,7 @@ typedef struct nyb_model nyb_model;
 /* A tensor of the graph; the batch is its first dimension and not part of the description. */
 typedef int nyb_value; /* -1 after a failure */
 
+/* Names of models and layers are UTF-8, else NYB_INVALID. On failure *model is NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_model_create(const char *name, nyb_model **model,
                                                    nyb_error *err);
 NYB_API void nyb_model_destroy(nyb_model **model);

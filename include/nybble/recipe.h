@@ -19,7 +19,8 @@ NYB_API const char *nyb_recipe_about_at(size_t i);
 /* A copy of a built-in recipe (NYB_UNKNOWN lists the names), or of a text file of `key = value`
  * lines if name_or_file contains a '/' or '.' ("base = luq", on the first line, names the recipe or
  * file it starts from, else f32; unknown keys are errors; # begins a comment). Errors in a file
- * name its line. On failure *recipe is NULL. */
+ * name its line. Names, that of a file too, are UTF-8, else NYB_INVALID. On failure *recipe is
+ * NULL. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_recipe_create(const char *name_or_file, nyb_recipe **recipe,
                                                     nyb_error *err);
 NYB_API void nyb_recipe_destroy(nyb_recipe **recipe);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "graph/graph.h"
+#include "io/io.h"
 
 const char *nyb_slot_name(nyb_slot slot)
 {
@@ -20,6 +21,8 @@ nyb_status nyb_model_create(const char *name, nyb_model **model, nyb_error *err)
 
     *model = NULL;
     NYB_TRY(nyb_check_pointers(name, err));
+    if (!nyb_text_is_utf8(name)) /* files find it, and the layers' names, in JSON */
+        return nyb_fail(err, NYB_INVALID, "model '%s': its name is not UTF-8", name);
     m = nyb_alloc(sizeof *m);
     if (!m)
         return nyb_fail(err, NYB_MEMORY, "model '%s': out of memory", name);
@@ -67,12 +70,20 @@ static nyb_layer *grow(nyb_model *m)
     return &m->layers[m->n_layers];
 }
 
-static bool name_is_taken(const nyb_model *m, const char *name)
+/* UTF-8, and of no other layer. */
+static bool check_name(nyb_model *m, const char *name)
 {
+    if (!nyb_text_is_utf8(name)) {
+        nyb_fail(&m->failure, NYB_INVALID, "model '%s': the name of layer '%s' is not UTF-8",
+                 m->name, name);
+        return false;
+    }
     for (int i = 0; i < m->n_layers; i++)
-        if (!strcmp(m->layers[i].name, name))
-            return true;
-    return false;
+        if (!strcmp(m->layers[i].name, name)) {
+            nyb_fail(&m->failure, NYB_INVALID, "model '%s' has two layers '%s'", m->name, name);
+            return false;
+        }
+    return true;
 }
 
 static bool check_inputs(nyb_model *m, const nyb_op *op, const int *in, const char *name)
@@ -113,12 +124,8 @@ static nyb_value append(nyb_model *m, const char *op_name, const char *name, con
         nyb_fail(&m->failure, NYB_UNKNOWN, "layer '%s': no operator '%s'", name, op_name);
         return -1;
     }
-    if (!check_inputs(m, op, in, name))
+    if (!check_inputs(m, op, in, name) || !check_name(m, name))
         return -1;
-    if (name_is_taken(m, name)) {
-        nyb_fail(&m->failure, NYB_INVALID, "model '%s' has two layers '%s'", m->name, name);
-        return -1;
-    }
     for (int i = 0; i < op->n_inputs; i++) {
         in_shape[i] = m->layers[in[i]].shape;
         nonneg = nonneg && m->layers[in[i]].nonneg;

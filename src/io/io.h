@@ -100,6 +100,8 @@ typedef struct nyb_json {
     bool first[NYB_JSON_DEPTH]; /* nothing written yet in the object or array of this depth */
     char close[NYB_JSON_DEPTH]; /* what ends it: } or ]                                     */
 } nyb_json;
+/* Whether all of text is UTF-8 (RFC 3629), so that a string of JSON can hold it. */
+bool nyb_text_is_utf8(const char *text);
 void nyb_json_begin(nyb_json *json, FILE *out, bool pretty);
 void nyb_json_object(nyb_json *json, const char *key); /* key NULL: in an array, or at the top */
 void nyb_json_array(nyb_json *json, const char *key);

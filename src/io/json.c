@@ -28,6 +28,16 @@ static size_t utf8_length(const unsigned char *s)
     return n;
 }
 
+bool nyb_text_is_utf8(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    size_t n = 1;
+
+    for (; *s && n > 0; s += n)
+        n = utf8_length(s);
+    return n > 0;
+}
+
 static void put_string(FILE *out, const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/number.h"
+#include "io/io.h"
 #include "recipe/recipe.h"
 
 /* ---- the table ---------------------------------------------------------------------------- */
@@ -311,6 +312,8 @@ static nyb_status set_text(const nyb_field *f, const char *value, char *text, ny
             return nyb_fail(err, NYB_INVALID, "%s contains a control character", f->key);
     if (strcmp(f->key, "name") == 0 && *value == 0)
         return nyb_fail(err, NYB_INVALID, "name is empty");
+    if (strcmp(f->key, "name") == 0 && !nyb_text_is_utf8(value)) /* it is looked for in JSON */
+        return nyb_fail(err, NYB_INVALID, "name is not UTF-8");
     memcpy(text, value, strlen(value) + 1);
     return NYB_OK;
 }

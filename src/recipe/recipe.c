@@ -76,6 +76,14 @@ static nyb_status load_record(nyb_recipe *recipe, const nyb_recipe_record *recor
     return nyb_recipe_apply_text(recipe, record->name, record->fields, NULL, depth, err);
 }
 
+/* Of the first n bytes of text, those of whole characters. */
+static size_t whole_characters(const char *text, size_t n)
+{
+    while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
 /* A file that does not name itself is called as its file is, without folder, and without ending
  * unless a built-in recipe is called so. */
 static nyb_status name_after_file(nyb_recipe *recipe, const char *path, nyb_error *err)
@@ -83,9 +91,15 @@ static nyb_status name_after_file(nyb_recipe *recipe, const char *path, nyb_erro
     const char *slash = strrchr(path, '/');
     const char *file = slash ? slash + 1 : path;
     char name[101];
-    snprintf(name, sizeof name, "%.*s", (int)nyb_min(strcspn(file, "."), 100), file);
-    if (!*name || find_record(name))
-        snprintf(name, sizeof name, "%s", file);
+    size_t n = whole_characters(file, nyb_min(strcspn(file, "."), 100));
+    snprintf(name, sizeof name, "%.*s", (int)n, file);
+    if (!*name || find_record(name)) {
+        n = whole_characters(file, nyb_min(strlen(file), 100));
+        snprintf(name, sizeof name, "%.*s", (int)n, file);
+    }
+    if (!nyb_text_is_utf8(name))
+        return nyb_fail(err, NYB_INVALID,
+                        "%.200s: a recipe is called as its file is, whose name is not UTF-8", path);
     return nyb_recipe_set_field(recipe, "name", name, err);
 }
 
@@ -172,7 +186,9 @@ static void note_change(nyb_recipe *recipe, const char *key, const char *value)
     int n = snprintf(recipe->name + length, sizeof recipe->name - length, "+%s=%s", key, value);
     /* a name too long for its place says at least that it is not the whole truth */
     if (n < 0 || (size_t)n >= sizeof recipe->name - length)
-        memcpy(recipe->name + nyb_min(length, sizeof recipe->name - 5), "+...", 5);
+        memcpy(recipe->name +
+                   whole_characters(recipe->name, nyb_min(length, sizeof recipe->name - 5)),
+               "+...", 5);
 }
 
 nyb_status nyb_recipe_set(nyb_recipe *recipe, const char *key, const char *value, nyb_error *err)

@@ -208,11 +208,14 @@ run 0 bench recipes $common --recipes ./mine.recipe+edges=f32,f32 --out files --
 same "$(json "$work/out" 'sorted(r["recipe"] for r in j["tables"][0]["rows"])')" \
     "['f32', 'mine+edges=f32']" "recipe files"
 cp "$work/mine.recipe" "$work/"$'\xfc.recipe'
+run 2 bench recipes $common --recipes ./$'\xfc.recipe' --out latin
+says "UTF-8"
+cp "$work/mine.recipe" "$work/"$'\xc3\xbc.recipe'
 for trained in 2 0; do
-    run 0 bench recipes $common --recipes ./$'\xfc.recipe' --out latin --machine $'\xfc' --json
+    run 0 bench recipes $common --recipes ./$'\xc3\xbc.recipe' --out latin --machine $'\xfc' --json
     same "$(json "$work/out" 'ascii([(r["recipe"], r["seeds"]) for r in j["tables"][0]["rows"]])')" \
-        "[('\\ufffd', 2)]" "a recipe that is not UTF-8"
-    same "$(grep -c samples/s "$work/err")" $trained "runs of a recipe that is not UTF-8"
+        "[('\\xfc', 2)]" "a recipe beyond ASCII"
+    same "$(grep -c samples/s "$work/err")" $trained "runs of a recipe beyond ASCII"
 done
 run 0 bench recipes $common --recipes luq+dgrad.dy=int4/absmax/tensor/stochastic --out files --seeds 1
 [ -e "$work/files/mlp:32/luq+dgrad.dy=int4_absmax_tensor_stochastic/seed1/result.json" ] ||

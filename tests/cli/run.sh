@@ -96,11 +96,13 @@ same "$(json "$work/out" 'j["wgrad.dy.samples"], j["dgrad.dy"]')" \
 # of one key, the last value is the recipe's, and the only one in its name
 run 0 recipe show luq --set edges=recipe --set wgrad.dy.samples=2 --set edges=int8 --json
 same "$(json "$work/out" 'j["edges"], j["name"]')" "('int8', 'luq+wgrad.dy.samples=2+edges=int8')" "a key set twice"
-for key in name about source differs; do
+for key in about source differs; do
     run 0 recipe show luq --set "$key"=$'\xc3\xa4 \xed\xa0\x80 \xf0\x9f\x98\x80 \xe2\x82' --json
     same "$(json "$work/out" "ascii(j['$key'])")" \
         "'\\xe4 \\ufffd\\ufffd\\ufffd \\U0001f600 \\ufffd\\ufffd'" "$key that is not UTF-8"
 done
+run 2 recipe show luq --set name=$'caf\xe9'
+says "name is not UTF-8"
 run 2 recipe show lug
 says "lug" "luq_naive" "hint: nybble recipe list"
 run 2 recipe show luq+edges=recipe

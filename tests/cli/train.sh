@@ -188,22 +188,24 @@ says "--data" "control character"
     --quiet && "$nybble" eval run) >"$work/out" 2>"$work/err" ||
     fail "a run in a folder with a newline: $(cat "$work/err")"
 
-# Names in bytes that are not UTF-8: U+FFFD in JSON.
+# Names in bytes that are not UTF-8: U+FFFD in JSON, where they are those of files; a recipe's would
+# not be found again.
 latin=$'Bilder-\xfc'
 mv "$work/images" "$work/$latin"
 run 0 train --data "idx:$latin" --model mlp:16 --batch 16 --epochs 1 --out latin --json \
-    --set $'name=\xe4\xc3\xa4'
+    --set $'name=\xc3\xa4' --max-steps 1
 is_json
-same "$(json "$work/out" 'ascii([j["data"], j["recipe"]])')" "['idx:Bilder-\\ufffd', '\\ufffd\\xe4']" \
+same "$(json "$work/out" 'ascii([j["data"], j["recipe"]])')" "['idx:Bilder-\\ufffd', '\\xe4']" \
     "names that are not UTF-8"
+run 0 train --resume latin
 run 0 eval latin --json
 is_json
-run 0 explain --model mlp:16 --set $'name=\xff' --json
-is_json
-run 0 explain --model mlp:16 --set $'name=\xff' --energy --json
-is_json
-run 0 bench step --model mlp:16 --input 1x4x4 --batch 8 --time 1 --set $'name=\xff' --json
-is_json
+printf 'base = luq\n' >"$work/"$'r\xe9.recipe'
+run 2 train --data "idx:$latin" --model mlp:16 --recipe ./$'r\xe9.recipe' --epochs 1 --out never
+says "--recipe" "UTF-8"
+run 2 train --data "idx:$latin" --model mlp:16 --set $'name=caf\xe9' --epochs 1 --out never
+says "--set" "UTF-8"
+[ -e "$work/never" ] && fail "a name that is not UTF-8 made a folder"
 
 # ---- recipes, options --------------------------------------------------------------------------
 printf 'base = luq\nedges = recipe\nwgrad.dy.samples = 2\nfinish.epochs = 1\n' >"$work/two.recipe"

@@ -97,7 +97,10 @@ static void strings_are_escaped(void **state)
         text t;
         nyb_json_string(begin(&t, false), NULL, cases[i].text);
         assert_written(&t, cases[i].want);
+        assert_int_equal(nyb_text_is_utf8(cases[i].text), !strstr(cases[i].want, "ufffd"));
     }
+    assert_false(nyb_text_is_utf8("caf\xe9"));
+    assert_false(nyb_text_is_utf8("\xe9t\xc3\xa9"));
 }
 
 static double read_back(text *t)

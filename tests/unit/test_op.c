@@ -737,9 +737,30 @@ static void a_model_without_a_name_or_options_is_refused(void **state)
     nyb_model_destroy(&model);
 }
 
+/* Two of them would be one name in JSON. */
+static void names_that_are_not_utf8_are_refused(void **state)
+{
+    nyb_model *model = (nyb_model *)&model;
+    nyb_error err = {0};
+
+    (void)state;
+    assert_int_equal(nyb_model_create("r\xe9seau", &model, &err), NYB_INVALID);
+    assert_null(model);
+    assert_non_null(strstr(err.text, "UTF-8"));
+    assert_int_equal(nyb_model_create("r\xc3\xa9seau", &model, &err), NYB_OK);
+    const nyb_value x = nyb_linear(model, nyb_input(model, 1, 1, 4, 0), "couche\xc3\xa9", 4, 1);
+    assert_int_equal(x, 1);
+    assert_int_equal(nyb_linear(model, x, "couche\xe8", 4, 1), -1);
+    assert_int_equal(nyb_model_finish(model, x, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "couche"));
+    assert_non_null(strstr(err.text, "UTF-8"));
+    nyb_model_destroy(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_that_are_not_utf8_are_refused),
         cmocka_unit_test(batchnorm_agrees_with_pytorch),
         cmocka_unit_test(batchnorm_survives_a_mean_of_30_sigma),
         cmocka_unit_test(pools_agree_with_pytorch),

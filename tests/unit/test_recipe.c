@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "io/io.h"
 #include "recipe/recipe.h"
 
 static nyb_recipe *create(const char *name)
@@ -440,6 +441,41 @@ static void test_file(void **state)
     nyb_recipe_destroy(&r);
 }
 
+/* Also where they are cut. */
+static void test_names_are_utf8(void **state)
+{
+    (void)state;
+    nyb_recipe *r = create("luq");
+    char name[160], file[256], text[] = "base = luq\n";
+    size_t n = 0;
+    expect_error("luq", "name", "caf\xe9", NYB_INVALID, WORDS("name", "UTF-8"));
+    while (n < 156)
+        n += (size_t)snprintf(name + n, sizeof name - n, "\xe2\x82\xac");
+    for (size_t extra = 0; extra < 4; extra++) {
+        memset(name + n, 'x', extra);
+        name[n + extra] = 0;
+        expect_set(r, "name", name);
+        expect_set(r, "edges", "recipe");
+        assert_true(nyb_text_is_utf8(nyb_recipe_name(r)));
+        assert_non_null(strstr(nyb_recipe_name(r), "+..."));
+    }
+    nyb_recipe_destroy(&r);
+    write_file("order.recipe", text, strlen(text));
+    snprintf(file, sizeof file, "%s/%.120s.recipe", folder, name);
+    assert_int_equal(symlink("order.recipe", file), 0);
+    r = create(file);
+    assert_true(nyb_text_is_utf8(nyb_recipe_name(r)));
+    assert_int_equal(strlen(nyb_recipe_name(r)), 99);
+    nyb_recipe_destroy(&r);
+    unlink(file);
+    nyb_error err;
+    write_file("r\xe9.recipe", text, strlen(text));
+    assert_int_equal(nyb_recipe_create(path_of("r\xe9.recipe"), &r, &err), NYB_INVALID);
+    assert_non_null(strstr(err.text, "UTF-8"));
+    assert_null(r);
+    unlink(path_of("r\xe9.recipe"));
+}
+
 /* Lines may come in any order that ends in a recipe that can exist. */
 static void test_file_checks_at_the_end(void **state)
 {
@@ -516,6 +552,7 @@ int main(void)
         cmocka_unit_test(test_modes_of_the_caller),
         cmocka_unit_test(test_set_parts),
         cmocka_unit_test(test_name_records_changes),
+        cmocka_unit_test(test_names_are_utf8),
         cmocka_unit_test(test_set_errors),
         cmocka_unit_test(test_impossible_operands),
         cmocka_unit_test(test_unknown_recipe),
