@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -7,10 +8,14 @@
 
 #include "io/io.h"
 
+#define LINKS_MAX 40 /* symbolic links that lead to each other, as Linux has it */
+
 struct nyb_atomic_file {
     char *path; /* the file to replace, symbolic links resolved; messages name it */
     char *temp; /* PATH.tmp, or NULL: a device or pipe, written in place           */
     FILE *out;
+    bool replaces; /* a file, whose mode is kept */
+    mode_t mode;
 };
 
 static void destroy(nyb_atomic_file *f)
@@ -54,6 +59,41 @@ static nyb_status open_temp(const char *path, const char *temp, int *fd, nyb_err
     }
 }
 
+/* Where symbolic links end that lead to nothing: what open(2) would create. */
+static nyb_status follow_links(const char *path, char **end, nyb_error *err)
+{
+    char at[PATH_MAX], to[PATH_MAX];
+
+    if (strlen(path) >= sizeof at)
+        return cannot_write(path, ENAMETOOLONG, err);
+    strcpy(at, path);
+    for (int i = 0; i < LINKS_MAX; i++) {
+        const ssize_t n = readlink(at, to, sizeof to - 1);
+        if (n < 0) {
+            *end = nyb_strdup(at);
+            return *end ? NYB_OK : nyb_fail(err, NYB_MEMORY, "out of memory");
+        }
+        const char *slash = to[0] == '/' ? NULL : strrchr(at, '/');
+        const size_t n_folder = slash ? (size_t)(slash - at) + 1 : 0;
+        if (n_folder + (size_t)n >= sizeof at)
+            return cannot_write(path, ENAMETOOLONG, err);
+        memcpy(at + n_folder, to, (size_t)n);
+        at[n_folder + (size_t)n] = 0;
+    }
+    return cannot_write(path, ELOOP, err);
+}
+
+/* The file that path stands for. st: what is there, or NULL. */
+static nyb_status resolve(const char *path, const struct stat *st, char **end, nyb_error *err)
+{
+    if (!st)
+        return follow_links(path, end, err);
+    char *real = S_ISREG(st->st_mode) ? realpath(path, NULL) : NULL;
+    *end = nyb_strdup(real ? real : path);
+    free(real); /* realpath's memory is malloc's */
+    return *end ? NYB_OK : nyb_fail(err, NYB_MEMORY, "out of memory");
+}
+
 static nyb_status open_stream(nyb_atomic_file *f, bool in_place, nyb_error *err)
 {
     int fd;
@@ -75,6 +115,10 @@ static nyb_status open_stream(nyb_atomic_file *f, bool in_place, nyb_error *err)
             f->temp = NULL;
             return status;
         }
+        /* Nobody else may read what only its owner could; the next writer may open it again. Not
+         * every file system has modes. */
+        if (f->replaces)
+            fchmod(fd, f->mode | S_IWUSR);
     }
     f->out = fdopen(fd, "wb");
     if (!f->out) {
@@ -89,18 +133,19 @@ static nyb_status open_stream(nyb_atomic_file *f, bool in_place, nyb_error *err)
 nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file, nyb_error *err)
 {
     struct stat st;
-    bool exists = stat(path, &st) == 0;
+    const bool exists = stat(path, &st) == 0, is_file = exists && S_ISREG(st.st_mode);
 
     *file = NULL;
     if (exists && S_ISDIR(st.st_mode))
         return nyb_fail(err, NYB_IO, "cannot write %s: it is a folder", path);
     nyb_atomic_file *f = nyb_alloc(sizeof *f);
-    char *real = exists && S_ISREG(st.st_mode) ? realpath(path, NULL) : NULL;
-    if (f)
-        f->path = nyb_strdup(real ? real : path);
-    free(real); /* realpath's memory is malloc's */
-    nyb_status status = f && f->path ? open_stream(f, exists && !S_ISREG(st.st_mode), err)
-                                     : nyb_fail(err, NYB_MEMORY, "out of memory");
+    if (!f)
+        return nyb_fail(err, NYB_MEMORY, "out of memory");
+    f->replaces = is_file;
+    f->mode = is_file ? st.st_mode & 0777 : 0;
+    nyb_status status = resolve(path, exists ? &st : NULL, &f->path, err);
+    if (status == NYB_OK)
+        status = open_stream(f, exists && !is_file, err);
     if (status != NYB_OK) {
         destroy(f);
         return status;
@@ -152,6 +197,8 @@ static int commit(nyb_atomic_file *f)
 {
     int error = flush(f->out);
 
+    if (!error && f->replaces)
+        fchmod(fileno(f->out), f->mode);
     if (!error && f->temp && fsync(fileno(f->out)) != 0)
         error = errno;
     /* Renamed before it is closed: the lock is held until the name is final. */

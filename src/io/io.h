@@ -11,7 +11,8 @@
 /* A temporary file PATH.tmp; commit does fflush, fsync, rename, fsync of the folder; abort (or a
  * crash) leaves the old file. Write errors (full disk) surface in commit at the latest. A failed
  * write removes the temporary file; what a killed process left is reused by the next write. A
- * second writer of the same path meanwhile is NYB_IO. A device or pipe is written in place. */
+ * second writer of the same path meanwhile is NYB_IO. A file keeps its mode, links that lead to it
+ * stay, and one that leads to nothing gets its file. A device or pipe is written in place. */
 typedef struct nyb_atomic_file nyb_atomic_file;
 NYB_MUST_CHECK nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file, nyb_error *err);
 FILE *nyb_atomic_stream(nyb_atomic_file *file);

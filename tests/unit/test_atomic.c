@@ -139,6 +139,56 @@ static void a_symbolic_link_stays_one(void **state)
     assert_text(in_folder("a"), "new");
 }
 
+static void a_link_to_nothing_gets_its_file(void **state)
+{
+    nyb_atomic_file *file;
+    nyb_error err;
+    struct stat st;
+
+    (void)state;
+    assert_int_equal(symlink("./second", in_folder("first")), 0); /* relative to the link */
+    assert_int_equal(symlink(in_folder("a"), in_folder("second")), 0);
+    assert_int_equal(nyb_atomic_open(in_folder("first"), &file, &err), NYB_OK);
+    nyb_atomic_abort(&file);
+    assert_int_equal(each_file(false), 2);
+    write_text(in_folder("first"), "new", NYB_OK);
+    assert_int_equal(lstat(in_folder("a"), &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    assert_text(in_folder("first"), "new");
+    assert_int_equal(each_file(false), 3);
+    unlink(in_folder("a"));
+    unlink(in_folder("second"));
+    assert_int_equal(symlink("first", in_folder("second")), 0); /* a circle */
+    assert_int_equal(nyb_atomic_open(in_folder("first"), &file, &err), NYB_IO);
+    assert_non_null(strstr(err.text, "symbolic links"));
+    assert_null(file);
+    assert_int_equal(each_file(false), 2);
+}
+
+static void a_file_keeps_its_mode(void **state)
+{
+    static const mode_t modes[] = {0600, 0644, 0664, 0400, 0755};
+    const mode_t former = umask(077);
+    nyb_atomic_file *file;
+    struct stat st;
+
+    (void)state;
+    write_text(in_folder("a"), "old", NYB_OK);
+    assert_int_equal(stat(in_folder("a"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600); /* a new one: the umask's */
+    umask(0);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        assert_int_equal(chmod(in_folder("a"), modes[i]), 0);
+        assert_int_equal(nyb_atomic_open(in_folder("a"), &file, NULL), NYB_OK);
+        assert_int_equal(stat(in_folder("a.tmp"), &st), 0);
+        assert_int_equal(st.st_mode & 07777, modes[i] | 0200);
+        assert_int_equal(nyb_atomic_commit(&file, NULL), NYB_OK);
+        assert_int_equal(stat(in_folder("a"), &st), 0);
+        assert_int_equal(st.st_mode & 07777, modes[i]);
+    }
+    umask(former);
+}
+
 static void a_full_disk_is_an_error(void **state)
 {
     nyb_atomic_file *file;
@@ -372,6 +422,8 @@ int main(void)
         IN_FOLDER(what_a_killed_writer_left_is_reused),
         IN_FOLDER(two_writers_of_one_file_do_not_mix),
         IN_FOLDER(a_symbolic_link_stays_one),
+        IN_FOLDER(a_link_to_nothing_gets_its_file),
+        IN_FOLDER(a_file_keeps_its_mode),
         IN_FOLDER(a_full_disk_is_an_error),
         IN_FOLDER(a_file_too_large_for_the_disk_leaves_the_old_one),
         IN_FOLDER(a_folder_that_cannot_be_written_is_an_error),
