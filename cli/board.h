@@ -89,7 +89,7 @@ int board_records_scan(board_records *records, const char *dir);
 int board_record_append(const char *path, const json_t *record);
 /* mkdir -p; false with errno. */
 bool board_make_dir(const char *dir);
-/* Whole file or nothing. */
+/* The whole file, on the disk, or what was there. */
 int board_write_text(const char *path, const char *text);
 int board_write_json(const char *path, const json_t *json, size_t flags);
 

@@ -262,20 +262,8 @@ bool board_make_dir(const char *dir)
 
 int board_write_text(const char *path, const char *text)
 {
-    const size_t n_bytes = strlen(path) + 32;
-    char *draft = cli_alloc(n_bytes, 1);
-    snprintf(draft, n_bytes, "%s.%ld", path, (long)getpid());
-    FILE *out = fopen(draft, "w");
-    bool good = out && fputs(text, out) >= 0;
-    if (out)
-        good = fclose(out) == 0 && good;
-    good = good && rename(draft, path) == 0;
-    if (!good) {
-        cli_error(path, "%s", strerror(errno));
-        unlink(draft);
-    }
-    free(draft);
-    return good ? CLI_OK : CLI_FAILURE;
+    nyb_error err;
+    return nyb_text_save(path, text, &err) == NYB_OK ? CLI_OK : cli_fail("bench", &err);
 }
 
 int board_write_json(const char *path, const json_t *json, size_t flags)

@@ -1,4 +1,4 @@
-/* Arrays in files: NumPy's .npy. */
+/* Files: arrays as NumPy's .npy, and texts. */
 #ifndef NYBBLE_IO_H
 #define NYBBLE_IO_H
 
@@ -38,6 +38,11 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_array_save(const char *path, const float *
 NYB_API NYB_MUST_CHECK nyb_status nyb_array_save_bytes(const char *path, const unsigned char *bytes,
                                                        int n_dims, const size_t *dims,
                                                        nyb_error *err);
+
+/* Writes a text: the whole file or, on failure or after a kill, what was there. Of programs that
+ * write the same file at a time each waits for the other. NYB_INVALID for NULL, NYB_IO, NYB_MEMORY.
+ */
+NYB_API NYB_MUST_CHECK nyb_status nyb_text_save(const char *path, const char *text, nyb_error *err);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <nybble/io.h>
+
 #include "io/io.h"
 
 #define LINKS_MAX 40 /* symbolic links that lead to each other, as Linux has it */
@@ -32,10 +34,22 @@ static nyb_status cannot_write(const char *path, int error, nyb_error *err)
     return nyb_fail(err, NYB_IO, "cannot write %s: %s", path, strerror(error));
 }
 
+/* 0, or why not. A file system without locks goes on without. */
+static int lock(int fd, bool waits)
+{
+    while (flock(fd, waits ? LOCK_EX : LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK)
+            return EWOULDBLOCK;
+        if (errno != EINTR)
+            break;
+    }
+    return 0;
+}
+
 /* The temporary name is fixed, so that a file left by a killed process is reused, not collected. A
  * lock keeps two writers of one path apart. The loop ends: each turn means that another writer
  * has finished in between. */
-static nyb_status open_temp(const char *path, const char *temp, int *fd, nyb_error *err)
+static nyb_status open_temp(const char *path, const char *temp, bool waits, int *fd, nyb_error *err)
 {
     for (;;) {
         struct stat ours, named;
@@ -43,7 +57,7 @@ static nyb_status open_temp(const char *path, const char *temp, int *fd, nyb_err
         *fd = open(temp, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (*fd < 0)
             return cannot_write(path, errno, err);
-        if (flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        if (lock(*fd, waits) != 0) {
             close(*fd);
             return nyb_fail(err, NYB_IO, "cannot write %s: another process is writing it", path);
         }
@@ -94,7 +108,7 @@ static nyb_status resolve(const char *path, const struct stat *st, char **end, n
     return *end ? NYB_OK : nyb_fail(err, NYB_MEMORY, "out of memory");
 }
 
-static nyb_status open_stream(nyb_atomic_file *f, bool in_place, nyb_error *err)
+static nyb_status open_stream(nyb_atomic_file *f, bool in_place, bool waits, nyb_error *err)
 {
     int fd;
 
@@ -109,7 +123,7 @@ static nyb_status open_stream(nyb_atomic_file *f, bool in_place, nyb_error *err)
             return nyb_fail(err, NYB_MEMORY, "out of memory");
         memcpy(f->temp, f->path, n);
         memcpy(f->temp + n, ".tmp", 5);
-        nyb_status status = open_temp(f->path, f->temp, &fd, err);
+        nyb_status status = open_temp(f->path, f->temp, waits, &fd, err);
         if (status != NYB_OK) { /* the file of that name, if any, is not ours to remove */
             nyb_free(f->temp);
             f->temp = NULL;
@@ -130,7 +144,8 @@ static nyb_status open_stream(nyb_atomic_file *f, bool in_place, nyb_error *err)
     return NYB_OK;
 }
 
-nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file, nyb_error *err)
+/* waits: for another writer, which is an error otherwise. */
+static nyb_status open_file(const char *path, bool waits, nyb_atomic_file **file, nyb_error *err)
 {
     struct stat st;
     const bool exists = stat(path, &st) == 0, is_file = exists && S_ISREG(st.st_mode);
@@ -145,13 +160,18 @@ nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file, nyb_error *
     f->mode = is_file ? st.st_mode & 0777 : 0;
     nyb_status status = resolve(path, exists ? &st : NULL, &f->path, err);
     if (status == NYB_OK)
-        status = open_stream(f, exists && !is_file, err);
+        status = open_stream(f, exists && !is_file, waits, err);
     if (status != NYB_OK) {
         destroy(f);
         return status;
     }
     *file = f;
     return NYB_OK;
+}
+
+nyb_status nyb_atomic_open(const char *path, nyb_atomic_file **file, nyb_error *err)
+{
+    return open_file(path, false, file, err);
 }
 
 FILE *nyb_atomic_stream(nyb_atomic_file *file)
@@ -237,4 +257,14 @@ void nyb_atomic_abort(nyb_atomic_file **file)
     fclose(f->out);
     destroy(f);
     *file = NULL;
+}
+
+nyb_status nyb_text_save(const char *path, const char *text, nyb_error *err)
+{
+    nyb_atomic_file *file;
+
+    NYB_TRY(nyb_check_pointers(path && text, err));
+    NYB_TRY(open_file(path, true, &file, err));
+    fputs(text, nyb_atomic_stream(file)); /* a failure is kept for the commit */
+    return nyb_atomic_commit(&file, err);
 }

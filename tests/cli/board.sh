@@ -95,10 +95,12 @@ python3 "$here/../../tools/readme_tables.py" --csv "$work/timed.jsonl" |
 
 # ---- finished runs are not repeated ------------------------------------------------------------
 before=$(stat -c %Y.%i "$work"/a/mlp:32/*/*/result.json)
+echo cut >"$work/a/leaderboard.md.tmp" # as a process leaves it that was killed
 run 0 $board --out a --results a.jsonl --json
 cmp "$work/out" "$work/a.json" || fail "the second report differs"
 same "$(stat -c %Y.%i "$work"/a/mlp:32/*/*/result.json)" "$before" "results of finished runs"
 grep -q "0 runs trained, 4 were finished" "$work/err" || fail "finished runs were repeated"
+[ -e "$work/a/leaderboard.md.tmp" ] && fail "what was left of a table is not reused"
 rm "$work/a.jsonl"
 run 0 $board --out a --results a.jsonl --quiet
 same "$(lines a.jsonl)" 4 "records recovered from the folders"

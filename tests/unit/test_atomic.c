@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <zlib.h>
+
+#include <nybble/io.h>
 
 #include "io/io.h"
 
@@ -187,6 +190,47 @@ static void a_file_keeps_its_mode(void **state)
         assert_int_equal(st.st_mode & 07777, modes[i]);
     }
     umask(former);
+}
+
+static void a_text_is_saved_whole(void **state)
+{
+    nyb_error err;
+
+    (void)state;
+    assert_int_equal(nyb_text_save(in_folder("a"), "an old and longer text", &err), NYB_OK);
+    assert_int_equal(nyb_text_save(in_folder("a"), "text", &err), NYB_OK);
+    assert_text(in_folder("a"), "text");
+    assert_int_equal(nyb_text_save("/dev/full", "text", &err), NYB_IO);
+    assert_int_equal(nyb_text_save(in_folder("none/a"), "text", &err), NYB_IO);
+    assert_int_equal(nyb_text_save(NULL, "text", &err), NYB_INVALID);
+    assert_int_equal(nyb_text_save(in_folder("a"), NULL, &err), NYB_INVALID);
+    assert_int_equal(each_file(false), 1);
+}
+
+/* The child holds the file until its parent waits, as far as a pause can tell. */
+static void a_text_waits_for_another_writer(void **state)
+{
+    nyb_atomic_file *file;
+    int begun[2], status;
+
+    (void)state;
+    assert_int_equal(pipe(begun), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (nyb_atomic_open(in_folder("a"), &file, NULL) != NYB_OK || write(begun[1], "", 1) != 1)
+            _exit(1);
+        usleep(100000);
+        fputs("child", nyb_atomic_stream(file));
+        _exit(nyb_atomic_commit(&file, NULL) != NYB_OK);
+    }
+    assert_int_equal(read(begun[0], (char[1]){0}, 1), 1);
+    assert_int_equal(nyb_text_save(in_folder("a"), "parent", NULL), NYB_OK);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_text(in_folder("a"), "parent");
+    assert_int_equal(each_file(false), 1);
+    close(begun[0]);
+    close(begun[1]);
 }
 
 static void a_full_disk_is_an_error(void **state)
@@ -424,6 +468,8 @@ int main(void)
         IN_FOLDER(a_symbolic_link_stays_one),
         IN_FOLDER(a_link_to_nothing_gets_its_file),
         IN_FOLDER(a_file_keeps_its_mode),
+        IN_FOLDER(a_text_is_saved_whole),
+        IN_FOLDER(a_text_waits_for_another_writer),
         IN_FOLDER(a_full_disk_is_an_error),
         IN_FOLDER(a_file_too_large_for_the_disk_leaves_the_old_one),
         IN_FOLDER(a_folder_that_cannot_be_written_is_an_error),
