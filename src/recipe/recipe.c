@@ -163,7 +163,22 @@ static bool is_description(const char *key)
            strcmp(key, "differs") == 0;
 }
 
-/* Takes "+key=value" out of a name. Values have no '+'. */
+/* Where the next "+key=" begins, or the "+..." of a name that was cut; else the end. A value may
+ * have a '+', as 1e+0 has. */
+static char *next_change(char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz", digits[] = "0123456789";
+    char of_keys[40];
+    snprintf(of_keys, sizeof of_keys, "%s%s_.", letters, digits);
+    for (char *plus = strchr(name, '+'); plus; plus = strchr(plus + 1, '+')) {
+        const bool is_key = strspn(plus + 1, letters) > 0;
+        if ((is_key && plus[1 + strspn(plus + 1, of_keys)] == '=') || strcmp(plus, "+...") == 0)
+            return plus;
+    }
+    return name + strlen(name);
+}
+
+/* Takes "+key=value" out of a name. */
 static void forget_change(char *name, const char *key)
 {
     char change[80];
@@ -171,7 +186,7 @@ static void forget_change(char *name, const char *key)
     char *at = strstr(name, change);
     if (!at)
         return;
-    char *next = at + 1 + strcspn(at + 1, "+");
+    const char *next = next_change(at + 1);
     memmove(at, next, strlen(next) + 1);
 }
 

@@ -276,6 +276,15 @@ static void test_name_records_changes(void **state)
     expect_set(r, "fwd.x", "int8");
     assert_string_equal(nyb_recipe_name(r),
                         "luq+edges=int8+fwd.x.ste=mask+wgrad.dy.samples=3+fwd.x=int8");
+    nyb_recipe_destroy(&r);
+    r = create("luq"); /* a value with a plus */
+    expect_set(r, "edges", "recipe");
+    expect_set(r, "finish.lr", "1e+0");
+    expect_set(r, "eval.decay", "+0.5");
+    assert_string_equal(nyb_recipe_name(r), "luq+edges=recipe+finish.lr=1e+0+eval.decay=+0.5");
+    expect_set(r, "eval.decay", "0.25");
+    expect_set(r, "finish.lr", "2");
+    assert_string_equal(nyb_recipe_name(r), "luq+edges=recipe+eval.decay=0.25+finish.lr=2");
     for (size_t i = 4; i < nyb_recipe_field_count(); i++) {
         char text[160];
         nyb_recipe_field_print(r, i, text, sizeof text);
@@ -284,6 +293,13 @@ static void test_name_records_changes(void **state)
     }
     assert_true(strlen(nyb_recipe_name(r)) < sizeof r->name);
     assert_string_equal(nyb_recipe_name(r) + strlen(nyb_recipe_name(r)) - 4, "+...");
+    for (size_t i = 4; i < nyb_recipe_field_count(); i++) {
+        char text[160];
+        nyb_recipe_field_print(r, i, text, sizeof text);
+        if (*text)
+            expect_set(r, nyb_recipe_field_key(i), text);
+        assert_non_null(strstr(nyb_recipe_name(r), "+...")); /* whatever was taken out */
+    }
     expect_set(r, "name", "mine");
     assert_string_equal(nyb_recipe_name(r), "mine");
     nyb_recipe_destroy(&r);
