@@ -105,14 +105,25 @@ int cli_job_parse_input(const cli_job *job, const char *text, size_t classes, cl
 
 /* ---- config.txt --------------------------------------------------------------------------- */
 
+/* The path of the folder that a spec names, from the root on; NULL if it names none. */
+static char *folder_of(const char *spec)
+{
+    const size_t n = strcspn(spec, ":");
+    for (size_t i = 0; spec[n] && i < nyb_data_source_count(); i++) {
+        const char *name = nyb_data_source_name(i);
+        if (nyb_data_source_in_folder(i) && strlen(name) == n && strncmp(spec, name, n) == 0)
+            return realpath(spec + n + 1, NULL);
+    }
+    return NULL;
+}
+
 /* SOURCE:PATH with the path from the root on, so that a run goes on wherever it is resumed; other
  * specs, and where a folder's name would break the line, as they are. */
 static void print_data(const char *spec, FILE *out)
 {
-    const char *colon = strchr(spec, ':');
-    char *path = colon ? realpath(colon + 1, NULL) : NULL;
+    char *path = folder_of(spec);
     if (path && !has_control(path))
-        fprintf(out, "data = %.*s:%s\n", (int)(colon - spec), spec, path);
+        fprintf(out, "data = %.*s:%s\n", (int)strcspn(spec, ":"), spec, path);
     else
         fprintf(out, "data = %s\n", spec);
     free(path);

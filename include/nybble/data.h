@@ -34,6 +34,8 @@ NYB_API void nyb_data_close(nyb_data **data);
 NYB_API size_t nyb_data_source_count(void);
 NYB_API const char *nyb_data_source_name(size_t i);
 NYB_API const char *nyb_data_source_about(size_t i);
+/* 1 if what follows "name:" is the path of a folder. */
+NYB_API int nyb_data_source_in_folder(size_t i);
 
 typedef struct nyb_data_info {
     const char *name; /* what it was opened as, "idx:DIR"; get_info's lives until nyb_data_close */

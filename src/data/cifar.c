@@ -93,6 +93,6 @@ static nyb_status open100(const char *dir, nyb_data *d, nyb_error *err)
 
 extern const nyb_data_source nyb_data_source_cifar10, nyb_data_source_cifar100;
 const nyb_data_source nyb_data_source_cifar10 = {
-    "cifar10", "cifar10:DIR, data_batch_1..5.bin and test_batch.bin", open10};
+    "cifar10", "cifar10:DIR, data_batch_1..5.bin and test_batch.bin", open10, true};
 const nyb_data_source nyb_data_source_cifar100 = {
-    "cifar100", "cifar100:DIR, train.bin and test.bin, fine labels", open100};
+    "cifar100", "cifar100:DIR, train.bin and test.bin, fine labels", open100, true};

@@ -32,6 +32,11 @@ const char *nyb_data_source_about(size_t i)
     return i < nyb_data_source_count() ? nyb_data_sources[i]->about : NULL;
 }
 
+int nyb_data_source_in_folder(size_t i)
+{
+    return i < nyb_data_source_count() && nyb_data_sources[i]->in_folder;
+}
+
 nyb_status nyb_data_path(const char *dir, const char *name, const char *suffix,
                          char path[NYB_DATA_PATH], nyb_error *err)
 {

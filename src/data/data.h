@@ -25,6 +25,7 @@ typedef struct nyb_data_source {
     const char *name, *about;
     /* rest: what stands after "name:" or "" */
     nyb_status (*open)(const char *rest, nyb_data *data, nyb_error *err);
+    bool in_folder; /* rest is a folder's path */
 } nyb_data_source;
 extern const nyb_data_source *const nyb_data_sources[];
 

@@ -181,7 +181,7 @@ static nyb_status open_fashion(const char *rest, nyb_data *d, nyb_error *err)
 
 extern const nyb_data_source nyb_data_source_idx, nyb_data_source_fashion_mnist;
 const nyb_data_source nyb_data_source_idx = {
-    "idx", "idx:DIR, four IDX files (MNIST's names), plain or .gz", open_dir};
+    "idx", "idx:DIR, four IDX files (MNIST's names), plain or .gz", open_dir, true};
 const nyb_data_source nyb_data_source_fashion_mnist = {
     "fashion-mnist",
     "Fashion-MNIST of Debian's dataset-fashion-mnist, or $NYBBLE_DATA/fashion-mnist", open_fashion};

@@ -173,6 +173,13 @@ run 0 train --data idx:images --model mlp:16 --batch 16 --epochs 2 --out files -
     fail "a run does not go on from another folder: $(cat "$work/err")"
 (cd / && "$nybble" eval "$work/files") >"$work/out" 2>"$work/err" || fail "eval from another folder"
 
+# A file that is called as the numbers of a source that reads none.
+: >"$work/train=64,test=32"
+run 0 train --data synthetic:train=64,test=32 --model mlp:16 --batch 16 --epochs 1 --out named --quiet
+same "$(grep '^data = ' "$work/named/config.txt")" "data = synthetic:train=64,test=32" "a file called as numbers"
+run 0 eval named
+rm "$work/train=64,test=32"
+
 # A control character would break the lines of config.txt.
 line=$'a\nb'
 mkdir "$work/$line"

@@ -541,6 +541,8 @@ static void sources_have_names(void **state)
     for (size_t i = 0; i < nyb_data_source_count(); i++) {
         assert_true(strlen(nyb_data_source_name(i)) > 2);
         assert_true(strlen(nyb_data_source_about(i)) > 10);
+        assert_int_equal(nyb_data_source_in_folder(i),
+                         strstr(nyb_data_source_about(i), ":DIR") != NULL);
     }
     assert_null(nyb_data_source_name(nyb_data_source_count()));
 }
