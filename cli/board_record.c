@@ -85,10 +85,10 @@ void board_records_add(board_records *records, json_t *record)
         const char *new = text_of(record, "weights_sha256");
         if (*old && *new &&strcmp(old, new) != 0)
             cli_error("bench recipes",
-                      "two records of %s, %s, seed %lld have different weights: made by versions "
+                      "two records of %s, %s, seed %llu have different weights: made by versions "
                       "that compute differently; the first is used",
                       text_of(record, "model"), text_of(record, "recipe"),
-                      (long long)json_integer_value(json_object_get(record, "seed")));
+                      (unsigned long long)json_integer_value(json_object_get(record, "seed")));
         json_decref(record);
         return;
     }
@@ -125,7 +125,7 @@ static int load_lines(board_records *records, FILE *in, const char *path)
         number++;
         if (line[strspn(line, " \t\r\n")] == 0)
             continue;
-        json_t *record = json_loads(line, 0, &error);
+        json_t *record = cli_json_parse(line, &error);
         if (record && is_record(record)) {
             board_records_add(records, record);
             continue;
@@ -163,7 +163,7 @@ static int scan(board_records *records, const char *dir, int depth)
     struct dirent **entries;
     if (depth == 0) {
         char *path = cli_join(dir, "result.json");
-        json_t *record = json_load_file(path, 0, NULL);
+        json_t *record = cli_json_load(path);
         if (record && is_record(record))
             board_records_add(records, record);
         else
@@ -206,7 +206,7 @@ static bool append_locked(FILE *file, const json_t *record)
     off_t end = 0;
     bool is_there = false;
     while ((n = getline(&line, &n_reserved, file)) >= 0 && line[n - 1] == '\n') {
-        json_t *old = json_loads(line, 0, NULL);
+        json_t *old = cli_json_parse(line, NULL);
         is_there = is_there || (old && !board_record_is_time(record) && is_same(old, record));
         json_decref(old);
         end += n;
@@ -216,7 +216,7 @@ static bool append_locked(FILE *file, const json_t *record)
         return false;
     if (is_there)
         return true;
-    char *text = json_dumps(record, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = cli_json_print(record, JSON_COMPACT | JSON_SORT_KEYS);
     bool good = text && fseeko(file, end, SEEK_SET) == 0 && ftruncate(fileno(file), end) == 0 &&
                 fprintf(file, "%s\n", text) > 0 && fflush(file) == 0;
     free(text);
@@ -268,7 +268,7 @@ int board_write_text(const char *path, const char *text)
 
 int board_write_json(const char *path, const json_t *json, size_t flags)
 {
-    char *text = json_dumps(json, flags | JSON_SORT_KEYS);
+    char *text = cli_json_print(json, flags | JSON_SORT_KEYS);
     int exit_status = board_write_text(path, text ? text : "");
     free(text);
     return exit_status;

@@ -50,7 +50,7 @@ static bool exists(const char *dir, const char *file)
 static json_t *read_json(const char *dir, const char *file)
 {
     char *path = cli_join(dir, file);
-    json_t *json = json_load_file(path, 0, NULL);
+    json_t *json = cli_json_load(path);
     free(path);
     return json;
 }

@@ -119,6 +119,20 @@ int cli_fail_recipe(const char *what, const char *name, const nyb_error *err);
 
 /* Flushes stdout; CLI_OK, or CLI_FAILURE (reported) if anything written to it was lost. */
 int cli_close_output(void);
+/* Number with a unit: "1.5 MiB", "12.3 k". text of at least 32 bytes; returns text. */
+char *cli_format_bytes(double n_bytes, char *text);
+char *cli_format_count(double n, char *text);
+char *cli_format_time(double seconds, char *text); /* "1:02:03", "4:05", "12.3 s" */
+
+/* ---- JSON (json.c) ------------------------------------------------------------------------ */
+
+/* As json_dumps, but a "seed" of 2^63 and more, which a json_int_t holds as a negative number, is
+ * written as what it is. NULL without memory; free releases it. */
+char *cli_json_print(const json_t *json, size_t flags);
+/* Reads that back; NULL with *error (or NULL) if it is not JSON. */
+json_t *cli_json_parse(const char *text, json_error_t *error);
+/* The same of a file; NULL also if it cannot be read. */
+json_t *cli_json_load(const char *path);
 /* Prints and releases json, then as cli_close_output. */
 int cli_print_json(json_t *json);
 /* A number; null if it is NaN or infinite, which JSON has not (and json_pack would fail on). */
@@ -128,11 +142,6 @@ json_t *cli_json_real(double value);
 json_t *cli_json_string(const char *text);
 /* The text as a JSON number if it is one, else as a string. */
 json_t *cli_json_value(const char *text);
-
-/* Number with a unit: "1.5 MiB", "12.3 k". text of at least 32 bytes; returns text. */
-char *cli_format_bytes(double n_bytes, char *text);
-char *cli_format_count(double n, char *text);
-char *cli_format_time(double seconds, char *text); /* "1:02:03", "4:05", "12.3 s" */
 
 /* ---- tables (table.c) --------------------------------------------------------------------- */
 

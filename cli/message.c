@@ -46,62 +46,6 @@ int cli_close_output(void)
     return CLI_FAILURE;
 }
 
-int cli_print_json(json_t *json)
-{
-    if (!json) {
-        cli_error("json", "no memory for the output");
-        return CLI_FAILURE;
-    }
-    /* nine digits: a float reads back as the same float */
-    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(json);
-    return cli_close_output();
-}
-
-json_t *cli_json_real(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-/* Bytes of the UTF-8 character that begins here, 0 if none does; jansson knows. */
-static size_t character_length(const char *text)
-{
-    for (size_t n = 1; n <= 4 && text[n - 1]; n++) {
-        json_t *json = json_stringn(text, n);
-        json_decref(json);
-        if (json)
-            return n;
-    }
-    return 0;
-}
-
-json_t *cli_json_string(const char *text)
-{
-    json_t *json = json_string(text);
-    if (json)
-        return json;
-    char *clean = cli_alloc(strlen(text) + 1, 3), *end = clean; /* U+FFFD has three bytes */
-    while (*text) {
-        size_t n = character_length(text);
-        memcpy(end, n ? text : "\xef\xbf\xbd", n ? n : 3);
-        end += n ? n : 3;
-        text += n ? n : 1;
-    }
-    json = json_string(clean);
-    free(clean);
-    return json;
-}
-
-json_t *cli_json_value(const char *text)
-{
-    char *end;
-    double v = strtod(text, &end);
-    if (end == text || *end || !isfinite(v))
-        return cli_json_string(text);
-    return strpbrk(text, ".eEn") ? json_real(v) : json_integer(strtoll(text, NULL, 10));
-}
-
 char *cli_format_bytes(double n_bytes, char *text)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

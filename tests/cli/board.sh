@@ -204,6 +204,20 @@ grep -q '| diverged |.*| 2, 2 diverged |' "$work/nan/leaderboard.md" || fail "di
 run 0 $burst --out nan
 grep -q "0 runs trained, 2 were finished" "$work/err" || fail "diverged runs were repeated"
 
+# ---- seeds beyond signed integers --------------------------------------------------------------
+wide="bench recipes --data $data --models mlp:32 --batch 32 --epochs 1 --threads 1 --recipes luq
+    --seeds 18446744073709551615,9223372036854775808,1"
+run 0 $wide --out wide --dry-run --json
+same "$(json "$work/out" '[r["seed"] for r in j]')" "[18446744073709551615, 9223372036854775808, 1]" "seeds of a plan"
+run 0 $wide --out wide --results wide.jsonl
+for key in result job; do
+    same "$(json "$work/wide/mlp:32/luq/seed18446744073709551615/$key.json" 'j["seed"]')" \
+        18446744073709551615 "a wide seed in $key.json"
+done
+rm -r "$work/wide"
+run 0 $wide --out wide --import wide.jsonl
+grep -q "0 runs trained, 3 were finished" "$work/err" || fail "runs of wide seeds were repeated"
+
 # ---- recipe files, wrong usage -----------------------------------------------------------------
 printf 'base = luq\nfwd.x = int8\n' >"$work/mine.recipe"
 run 0 bench recipes $common --recipes ./mine.recipe+edges=f32,f32 --out files --json

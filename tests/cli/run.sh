@@ -367,6 +367,10 @@ says "int9" "int12" "int16" "eXmY"
 grep -q ternary "$work/err" && fail "an accumulator is listed that is refused"
 run 0 accumulate --n 64 --accum bf16,bf16/16,int8/16 --a int4/absmax --b int4/absmax
 matches accumulate
+for seed in 18446744073709551615 9223372036854775808 9223372036854775807 0; do
+    run 0 accumulate --n 9 --seed $seed --json
+    same "$(json "$work/out" 'j["seed"]')" $seed "accumulate --seed"
+done
 run 0 accumulate --n 100,1000 --accum e6m9/64 --json
 is_json
 same "$(json "$work/out" 'len(j["lines"]), j["lines"][1]["n"], j["lines"][1]["needs_plain"]')" \
