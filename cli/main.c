@@ -1,4 +1,6 @@
 /* nybble VERB [options]: finds the verb and runs it. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "verbs.h"
@@ -57,8 +59,22 @@ static int help(int argc, char **argv)
     return cli_close_output();
 }
 
+/* A file that is opened while a standard stream is closed takes its number, and gets its messages.
+ * In place of such a stream stands what cannot be read or written, so that lost output is noticed.
+ */
+static bool open_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
+    if (!open_standard_streams())
+        return CLI_FAILURE;
     if (argc < 2) {
         print_usage(stderr);
         return CLI_USAGE;

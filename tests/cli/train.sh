@@ -157,6 +157,16 @@ grep -q "done already" "$work/err" || fail "no word of a run that is over"
 (cd "$work/piped" && find . -type f -exec sha256sum {} + | sort) >"$work/after"
 cmp "$work/before" "$work/after" || fail "a run that is over changes"
 
+# Standard streams that are closed: no file of the run takes their place.
+(cd "$work" && "$nybble" train $base --log-every 1 --out closed <&- >&- 2>&-)
+same "$?" 1 "status of a run whose summary nobody reads"
+same "$(sha "$work/closed")" "$(sha "$work/a")" "weights of a run without streams"
+python3 -c 'import json, sys
+[json.loads(line) for line in open(sys.argv[1])]' "$work/closed/metrics.jsonl" ||
+    fail "messages in metrics.jsonl"
+(cd "$work" && "$nybble" format list >&- 2>err) && fail "a closed output went unnoticed"
+grep -q "standard output" "$work/err" || fail "no word of a closed output"
+
 # ---- data in files -----------------------------------------------------------------------------
 python3 - "$work/images" <<'END'
 import os, random, struct, sys
