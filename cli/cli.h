@@ -126,8 +126,9 @@ char *cli_format_time(double seconds, char *text); /* "1:02:03", "4:05", "12.3 s
 
 /* ---- JSON (json.c) ------------------------------------------------------------------------ */
 
-/* As json_dumps, but a "seed" of 2^63 and more, which a json_int_t holds as a negative number, is
- * written as what it is. NULL without memory; free releases it. */
+/* As json_dumps, but numbers have the fewest digits that read back exactly, and a "seed" of 2^63
+ * and more, which a json_int_t holds as a negative number, is written as what it is. NULL without
+ * memory; free releases it. */
 char *cli_json_print(const json_t *json, size_t flags);
 /* Reads that back; NULL with *error (or NULL) if it is not JSON. */
 json_t *cli_json_parse(const char *text, json_error_t *error);
@@ -137,6 +138,8 @@ json_t *cli_json_load(const char *path);
 int cli_print_json(json_t *json);
 /* A number; null if it is NaN or infinite, which JSON has not (and json_pack would fail on). */
 json_t *cli_json_real(double value);
+/* The number of the fewest digits that read back as the same float. */
+json_t *cli_json_float(float value);
 /* A string of any bytes; those that are not UTF-8 become U+FFFD (json_string and json_pack's s
  * would fail). For what users name: data, models, recipes, files, machines. */
 json_t *cli_json_string(const char *text);

@@ -1,5 +1,4 @@
 /* nybble format list | show NAME | rules: what codes are worth, and how scales are chosen. */
-#include <math.h>
 #include <string.h>
 
 #include "verbs.h"
@@ -25,17 +24,17 @@ static void add_fields(json_t *json, const nyb_format *f)
     if (!nyb_format_get_fields(f, &g))
         return;
     json_object_set_new(json, "fields",
-                        json_pack("{s:i, s:i, s:i, s:b, s:f, s:f, s:s, s:s}", "exp_bits",
+                        json_pack("{s:i, s:i, s:i, s:b, s:o, s:o, s:s, s:s}", "exp_bits",
                                   g.exp_bits, "man_bits", g.man_bits, "bias", g.bias, "subnormals",
-                                  g.subnormals, "min_normal", (double)g.min_normal, "min",
-                                  (double)g.min, "specials", g.specials, "ties", g.ties));
+                                  g.subnormals, "min_normal", cli_json_float(g.min_normal), "min",
+                                  cli_json_float(g.min), "specials", g.specials, "ties", g.ties));
 }
 
 static json_t *describe(const nyb_format *f)
 {
-    json_t *json = json_pack("{s:s, s:s, s:i, s:f, s:s}", "name", nyb_format_name(f), "about",
+    json_t *json = json_pack("{s:s, s:s, s:i, s:o, s:s}", "name", nyb_format_name(f), "about",
                              nyb_format_about(f), "bits", nyb_format_bits(f), "max",
-                             (double)nyb_format_max(f), "engine", engine_of(f));
+                             cli_json_float(nyb_format_max(f)), "engine", engine_of(f));
     add_fields(json, f);
     return json;
 }
@@ -75,10 +74,8 @@ static int show_json(const nyb_format *f, unsigned n_codes)
 {
     json_t *json = describe(f);
     json_t *codes = json_array();
-    for (unsigned code = 0; code < n_codes; code++) {
-        double value = (double)nyb_format_decode(f, code);
-        json_array_append_new(codes, isfinite(value) ? json_real(value) : json_null());
-    }
+    for (unsigned code = 0; code < n_codes; code++)
+        json_array_append_new(codes, cli_json_float(nyb_format_decode(f, code)));
     json_object_set_new(json, "values", codes);
     return cli_print_json(json);
 }

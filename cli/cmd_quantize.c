@@ -52,12 +52,12 @@ static int report(const nyb_spec *made, const nyb_array *in, const nyb_quant_sta
         json_t *out =
             json_pack("{s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "spec", spec,
                       "shape", dims, "n", (json_int_t)s->n, "n_nan", (json_int_t)s->n_nan, "n_inf",
-                      (json_int_t)s->n_inf, "amax", cli_json_real(s->amax), "scale",
-                      cli_json_real(s->scale), "mse", cli_json_real(s->mse), "bias",
+                      (json_int_t)s->n_inf, "amax", cli_json_float((float)s->amax), "scale",
+                      cli_json_float((float)s->scale), "mse", cli_json_real(s->mse), "bias",
                       cli_json_real(s->bias), "zero", cli_json_real(s->zero), "underflow",
                       cli_json_real(s->underflow), "clip", cli_json_real(s->clip));
         if (!isnan(level))
-            json_object_set_new(out, "level", cli_json_real((double)level));
+            json_object_set_new(out, "level", cli_json_float(level));
         return cli_print_json(out);
     }
     cli_table *table = cli_table_create("lrl", NULL);

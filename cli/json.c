@@ -36,7 +36,29 @@ static bool put_seed(FILE *out, const char *text, bool reading)
     return true;
 }
 
-/* JSON with the numbers of its seeds rewritten; NULL without memory. */
+/* The fewest digits that read back as the same number, as summary.json has them. */
+static void put_real(FILE *out, const char *text)
+{
+    const double value = strtod(text, NULL);
+    char number[40];
+    int digits = 15;
+    do
+        snprintf(number, sizeof number, "%.*g", digits, value);
+    while (digits++ < 17 && strtod(number, NULL) != value);
+    fprintf(out, "%s%s", number, strpbrk(number, ".e") ? "" : ".0"); /* readers tell them apart */
+}
+
+/* A number of n bytes, as it is to be written or read; false: as it is. */
+static bool put_number(FILE *out, const char *text, size_t n, bool is_seed, bool reading)
+{
+    if (strcspn(text, ".eE") >= n)
+        return is_seed && put_seed(out, text, reading);
+    if (!reading)
+        put_real(out, text);
+    return !reading;
+}
+
+/* JSON with its numbers rewritten; NULL without memory. */
 static char *rewrite(const char *text, bool reading)
 {
     char *changed = NULL;
@@ -52,7 +74,7 @@ static char *rewrite(const char *text, bool reading)
             is_seed = n == 6 && strncmp(text, "\"seed\"", 6) == 0;
         } else if (*text == '-' || isdigit((unsigned char)*text)) {
             n = strspn(text, "+-.0123456789eE");
-            if (is_seed && strcspn(text, ".eE") >= n && put_seed(out, text, reading)) {
+            if (put_number(out, text, n, is_seed, reading)) {
                 text += n;
                 n = 0;
             }
@@ -101,8 +123,7 @@ json_t *cli_json_load(const char *path)
 
 int cli_print_json(json_t *json)
 {
-    /* nine digits: a float reads back as the same float */
-    char *text = cli_json_print(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    char *text = cli_json_print(json, JSON_INDENT(2));
     json_decref(json);
     if (!text) {
         cli_error("json", "no memory for the output");
@@ -118,6 +139,16 @@ int cli_print_json(json_t *json)
 json_t *cli_json_real(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *cli_json_float(float value)
+{
+    char number[40];
+    int digits = 6;
+    do
+        snprintf(number, sizeof number, "%.*g", digits, (double)value);
+    while (digits++ < 9 && strtof(number, NULL) != value);
+    return cli_json_real(strtod(number, NULL));
 }
 
 /* Bytes of the UTF-8 character that begins here, 0 if none does; jansson knows. */

@@ -73,6 +73,8 @@ for format in f32 int4 uint4 e3m0 e3m2 nf4 dlfloat16 e6m9; do
     run 0 format show $format --json
     is_json
 done
+run 0 format show nf4 --json # the fewest digits of a float
+same "$(json "$work/out" 'j["values"][0:2]')" "[-1.0, -0.6961928]" "values of nf4"
 run 2 format show int9
 says "int9" "e3m0" "eXmYbB"
 run 2 format show e9m3

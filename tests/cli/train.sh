@@ -31,8 +31,8 @@ import json, sys
 assert json.load(open(sys.argv[1]))["test_loss"] < 1.36  # chance: ln 4 = 1.386
 END
 run 0 eval a --json
-same "$(json "$work/out" '"%.6f" % j["test_acc"]')" "$(json "$work/a.json" '"%.6f" % j["test_acc"]')" \
-    "accuracy of eval"
+same "$(json "$work/out" 'j["test_acc"], j["test_loss"]')" \
+    "$(json "$work/a.json" 'j["test_acc"], j["test_loss"]')" "accuracy and loss of eval, all digits"
 same "$(json "$work/out" 'j["file"]')" model.safetensors "what eval reads"
 model=$(json "$work/out" 'j["test_loss"]')
 run 0 eval a
