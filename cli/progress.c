@@ -1,6 +1,7 @@
 #include <math.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "progress.h"
@@ -63,19 +64,30 @@ static void describe(const cli_progress *p, const nyb_event *e, char *text, size
              e->lr, e->samples_per_s, left);
 }
 
+/* Of the terminal; 0 if it does not say. */
+static size_t count_columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 static void draw_bar(cli_progress *p, const nyb_event *e)
 {
     double now = cli_now();
     if (now - p->last_drawn < REDRAW_SECONDS && e->step < e->n_steps)
         return;
     p->last_drawn = now;
-    char bar[BAR_WIDTH + 1], text[160];
+    char bar[BAR_WIDTH + 1], text[160], line[240];
+    const size_t columns = count_columns();
     int full = e->n_steps ? (int)(BAR_WIDTH * e->step / e->n_steps) : 0;
     for (int i = 0; i < BAR_WIDTH; i++)
         bar[i] = i < full ? '=' : i == full ? '>' : '.';
     bar[BAR_WIDTH] = 0;
     describe(p, e, text, sizeof text);
-    fprintf(stderr, "\r\033[Kepoch %d/%d [%s] %s", e->epoch, e->n_epochs, bar, text);
+    snprintf(line, sizeof line, "epoch %d/%d [%s] %s", e->epoch, e->n_epochs, bar, text);
+    if (columns > 0 && columns <= strlen(line)) /* a line that wraps could not be erased */
+        line[columns - 1] = 0;
+    fprintf(stderr, "\r\033[K%s", line);
     p->bar_shown = true;
 }
 

@@ -157,6 +157,28 @@ grep -q "done already" "$work/err" || fail "no word of a run that is over"
 (cd "$work/piped" && find . -type f -exec sha256sum {} + | sort) >"$work/after"
 cmp "$work/before" "$work/after" || fail "a run that is over changes"
 
+# The bar fits the terminal, whose last column stays free; a terminal may not know its width.
+python3 - "$nybble" $base <<'END' || fail "the width of the bar"
+import fcntl, os, pty, struct, subprocess, sys, termios
+def longest(columns):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen([sys.argv[1], "train", *sys.argv[2:]], stdout=subprocess.DEVNULL, stderr=theirs) as run:
+        os.close(theirs)
+        text = b""
+        try:
+            while part := os.read(ours, 65536):
+                text += part
+        except OSError:  # Linux says so that the other side is closed
+            pass
+    assert run.returncode == 0
+    bars = [line for line in text.split(b"\r\x1b[K") if b"[=" in line or b"[>" in line]
+    return max(len(bar.split(b"\r")[0]) for bar in bars)
+whole = longest(0)
+assert whole > 70 and longest(200) > 70, whole
+assert longest(60) == 59 and longest(20) == 19
+END
+
 # Standard streams that are closed: no file of the run takes their place.
 (cd "$work" && "$nybble" train $base --log-every 1 --out closed <&- >&- 2>&-)
 same "$?" 1 "status of a run whose summary nobody reads"
