@@ -111,12 +111,13 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_quantize(nyb_context *context, const nyb_s
                                                uint8_t *codes, float *values,
                                                nyb_quant_stats *stats, nyb_error *err);
 
-/* The same in its parts, whichever are not NULL; mixed values stay mixed:
+/* The same in its parts, whichever are not NULL; mixed values stay mixed (of a Householder mix:
+ * those of the reflected rows, whose codes, scales and offsets these are):
  *   value = offset + (decode(code) * scale) * level
  * scales, offsets: one per group, nyb_quant_group_count of them, row after row of blocks or tiles;
  * of int4m and uint4m one per 16 codes of a row, factor included (rounded: values, which are
  * (decode(code) * factor) * scale, may differ in the last bit).
- * Errors as above; also NYB_INVALID for f32 and Householder mixes. */
+ * Errors as above; also NYB_INVALID for f32. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec,
                                                       const float *x, size_t rows, size_t cols,
                                                       uint64_t seed, uint32_t step, uint32_t draw,

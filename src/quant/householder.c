@@ -322,6 +322,17 @@ void nyb_householder_round(const nyb_context *context, const nyb_spec *spec,
     nyb_householder_invert(context, &plan, values, cols, values);
 }
 
+void nyb_householder_grid(const nyb_context *context, const nyb_spec *spec,
+                          const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
+                          size_t cols, float *grid, nyb_line *lines, void *memory,
+                          nyb_householder *plan, void *scratch)
+{
+    round_job job = round_begin(context, spec, stream, first, x, rows, cols, grid, scratch);
+
+    job.lines = lines;
+    round_reflected(context, &job, rows, memory, plan);
+}
+
 void nyb_householder_pack(const nyb_context *context, const nyb_spec *spec,
                           const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
                           size_t cols, float *values, nyb_packed *out, void *memory,
@@ -329,10 +340,9 @@ void nyb_householder_pack(const nyb_context *context, const nyb_spec *spec,
 {
     const nyb_spec exact = {.format = spec->format, .rounding = NYB_ROUND_NEAREST, .sr_bits = 16};
     const nyb_stream none = {0};
-    round_job job = round_begin(context, spec, stream, first, x, rows, cols, values, scratch);
 
-    job.lines = out->lines;
+    nyb_householder_grid(context, spec, stream, first, x, rows, cols, values, out->lines, memory,
+                         plan, scratch);
     out->scale = 1.0f;
-    round_reflected(context, &job, rows, memory, plan);
     nyb_encode_run(context, &exact, &none, values, out);
 }

@@ -37,9 +37,15 @@ size_t nyb_householder_scratch_bytes(size_t rows);
 void nyb_householder_round(const nyb_context *context, const nyb_spec *spec,
                            const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
                            size_t cols, float *values, void *scratch);
+/* Q(T x) in its parts: values of the codes at scale 1 (rows x cols, may be x), and a line for each
+ * row. plan: T, in memory of nyb_householder_plan_bytes. scratch: as above. rows, cols >= 1. */
+void nyb_householder_grid(const nyb_context *context, const nyb_spec *spec,
+                          const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
+                          size_t cols, float *grid, nyb_line *lines, void *memory,
+                          nyb_householder *plan, void *scratch);
 /* The codes of Q(T x), and out's lines (one for each row of x; they are as long in out as the whole
- * is): what out is worth is in the basis of T. values: memory for as many elements as x has. plan:
- * T, in memory of nyb_householder_plan_bytes. scratch: as above. */
+ * is): what out is worth is in the basis of T. values: memory for as many elements as x has.
+ * The rest as above. */
 void nyb_householder_pack(const nyb_context *context, const nyb_spec *spec,
                           const nyb_stream *stream, uint64_t first, const float *x, size_t rows,
                           size_t cols, float *values, nyb_packed *out, void *memory,

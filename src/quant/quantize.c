@@ -1,5 +1,5 @@
 /* The public quantizer of arrays, and the telemetry of what a quantization lost. */
-#include "quant/round.h"
+#include "quant/householder.h"
 
 #include <math.h>
 
@@ -152,8 +152,6 @@ static nyb_status check(const nyb_context *context, const nyb_spec *spec, const 
         return nyb_fail(err, NYB_INVALID, "draw %u is not below 256", (unsigned)draw);
     if (codes && (spec->format->grid == NYB_GRID_REAL || spec->format->bits > 8))
         return nyb_fail(err, NYB_INVALID, "format '%s' has no codes of a byte", spec->format->name);
-    if (codes && spec->mix == NYB_MIX_HOUSEHOLDER)
-        return nyb_fail(err, NYB_INVALID, "a Householder mix has values only, no codes");
     return NYB_OK;
 }
 
@@ -334,6 +332,42 @@ static nyb_status quantize_parts(nyb_context *context, const nyb_round_job *job,
     return NYB_OK;
 }
 
+/* Codes, values and lines of the reflected rows. */
+static nyb_status quantize_reflected(nyb_context *context, const nyb_round_job *job, const float *x,
+                                     uint8_t *codes, float *values, float *scales, float *offsets,
+                                     nyb_error *err)
+{
+    const size_t rows = job->view.rows, cols = job->view.cols;
+    const size_t scratch = nyb_round_up(nyb_householder_scratch_bytes(rows), NYB_ALIGN);
+    const size_t plan = nyb_round_up(nyb_householder_plan_bytes(rows), NYB_ALIGN);
+    nyb_householder reflection;
+
+    if (rows == 0 || cols == 0)
+        return NYB_OK;
+    uint8_t *memory =
+        nyb_alloc(scratch + plan + rows * sizeof(nyb_line) + rows * cols * sizeof(float));
+    if (!memory)
+        return nyb_fail(err, NYB_MEMORY, "no memory for %zu values", rows * cols);
+    nyb_line *lines = (nyb_line *)(memory + scratch + plan);
+    float *grid = (float *)(lines + rows);
+    nyb_householder_grid(context, job->spec, job->stream, 0, x, rows, cols, grid, lines,
+                         memory + scratch, &reflection, memory);
+    if (codes)
+        codes_of(job->spec->format, grid, rows * cols, codes);
+    for (size_t i = 0; values && i < rows * cols; i++) {
+        const float product = grid[i] * lines[i / cols].scale;
+        values[i] = product + lines[i / cols].offset;
+    }
+    for (size_t row = 0; row < rows; row++) {
+        if (scales)
+            scales[row] = lines[row].scale;
+        if (offsets)
+            offsets[row] = lines[row].offset;
+    }
+    nyb_free(memory);
+    return NYB_OK;
+}
+
 /* ---- the public functions ---------------------------------------------------------------------
  */
 
@@ -352,6 +386,8 @@ nyb_status nyb_quantize(nyb_context *context, const nyb_spec *spec, const float 
     uint32_t former;
 
     NYB_TRY(check(context, spec, x, rows, cols, draw, codes, err));
+    if (codes && spec->mix == NYB_MIX_HOUSEHOLDER)
+        return nyb_fail(err, NYB_INVALID, "a Householder mix has values only, no codes");
     if (spec->format->grid == NYB_GRID_REAL) {
         nyb_packed real = {.format = spec->format, .rows = rows, .cols = cols, .scale = 1.0f};
 
@@ -398,9 +434,8 @@ nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec, const
     uint32_t former;
 
     NYB_TRY(check(context, spec, x, rows, cols, draw, codes, err));
-    if (spec->format->grid == NYB_GRID_REAL || spec->mix == NYB_MIX_HOUSEHOLDER)
-        return nyb_fail(err, NYB_INVALID, "%s has no groups with a scale",
-                        spec->mix == NYB_MIX_HOUSEHOLDER ? "a Householder mix" : "f32");
+    if (spec->format->grid == NYB_GRID_REAL)
+        return nyb_fail(err, NYB_INVALID, "f32 has no groups with a scale");
     former = nyb_cpu_fp_enter();
     if (packs(spec)) {
         status = quantize(context, spec, x, rows, cols, &stream, codes, values, scales, NULL, err);
@@ -409,7 +444,10 @@ nyb_status nyb_quantize_groups(nyb_context *context, const nyb_spec *spec, const
     } else {
         const nyb_round_job job = real_job(spec, rows, cols, &stream, &signs);
 
-        status = quantize_parts(context, &job, x, codes, values, scales, offsets, &shared, err);
+        status =
+            spec->mix == NYB_MIX_HOUSEHOLDER
+                ? quantize_reflected(context, &job, x, codes, values, scales, offsets, err)
+                : quantize_parts(context, &job, x, codes, values, scales, offsets, &shared, err);
     }
     if (level)
         *level = shared.scale;

@@ -664,6 +664,43 @@ static void the_pipeline_rounds_samples_by_householder(void **state)
     nyb_context_destroy(&context);
 }
 
+/* nyb_quantize_groups tells codes, values and lines of the reflected rows: those of psq of T x, and
+ * T^-1 of its values is what nyb_quantize gives. */
+static void parts_are_those_of_the_reflected_rows(void **state)
+{
+    enum { ROWS = 13, COLS = 40, N = ROWS * COLS };
+    float x[N], y[N], range[ROWS], values[N], want[N], lines[4][ROWS];
+    uint8_t codes[N], want_codes[N];
+    nyb_context *context = context_of(NULL, 2);
+    nyb_spec spec;
+
+    (void)state;
+    assert_int_equal(nyb_spec_parse("uint4/psq/row/stochastic/householder", &spec, NULL), NYB_OK);
+    make_batch(x, ROWS, COLS, range);
+    const planned made = plan_of(range, ROWS);
+    nyb_householder_apply(context, &made.p, x, COLS, y);
+    assert_int_equal(nyb_quantize_groups(context, &spec, x, ROWS, COLS, 1, 2, 3, codes, values,
+                                         lines[0], lines[1], NULL, NULL),
+                     NYB_OK);
+    spec.mix = NYB_MIX_NONE;
+    assert_int_equal(nyb_quantize_groups(context, &spec, y, ROWS, COLS, 1, 2, 3, want_codes, want,
+                                         lines[2], lines[3], NULL, NULL),
+                     NYB_OK);
+    assert_memory_equal(codes, want_codes, sizeof codes);
+    assert_memory_equal(values, want, sizeof values);
+    assert_memory_equal(lines[0], lines[2], 2 * sizeof lines[0]);
+    spec.mix = NYB_MIX_HOUSEHOLDER;
+    nyb_householder_invert(context, &made.p, values, COLS, values);
+    assert_int_equal(nyb_quantize(context, &spec, x, ROWS, COLS, 1, 2, 3, NULL, want, NULL, NULL),
+                     NYB_OK);
+    assert_memory_equal(values, want, sizeof values);
+    assert_int_equal(nyb_quantize_groups(context, &spec, x, 0, COLS, 1, 2, 3, NULL, NULL, NULL,
+                                         NULL, NULL, NULL),
+                     NYB_OK);
+    free(made.memory);
+    nyb_context_destroy(&context);
+}
+
 /* ---- means and variances ----------------------------------------------------------------------
  */
 
@@ -862,6 +899,7 @@ int main(void)
         cmocka_unit_test(householder_bits_do_not_depend_on_the_machine),
         cmocka_unit_test(householder_rounding_is_unbiased),
         cmocka_unit_test(the_pipeline_rounds_samples_by_householder),
+        cmocka_unit_test(parts_are_those_of_the_reflected_rows),
         cmocka_unit_test(means_and_variances_are_those_of_the_closed_form),
         cmocka_unit_test(variances_are_ordered),
     };
