@@ -23,6 +23,8 @@ int vectors_bytes(vectors *v, const char *path, const unsigned char *bytes, int 
                   const size_t *dims, const char *const *cases);
 /* Releases json. */
 int vectors_json(vectors *v, const char *path, json_t *json);
+/* A JSON array of n strings. */
+json_t *vectors_list(const char *const *texts, size_t n);
 
 /* The next 31 bits of a multiplicative generator (Lehmer, 48271 modulo 2^31 - 1). */
 uint32_t vectors_draw(uint32_t *state);

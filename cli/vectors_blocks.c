@@ -253,12 +253,10 @@ static int add_formats(blocks *b)
 /* ---- files ------------------------------------------------------------------------------------
  */
 
-static json_t *describe(const blocks *b)
+static json_t *describe(const blocks *b, const char *const *operands)
 {
-    json_t *operands = json_array(), *cases = json_array();
+    json_t *cases = json_array();
 
-    for (size_t i = 0; i < b->n; i++)
-        json_array_append_new(operands, json_string(b->texts[i]));
     for (size_t i = 0; i < b->n_cases; i++)
         json_array_append_new(cases, json_pack("{s:s, s:s, s:I}", "x", b->texts[b->cases[i].x], "w",
                                                b->texts[b->cases[i].w], "block",
@@ -267,17 +265,14 @@ static json_t *describe(const blocks *b)
                      "sum = +0; for each block in order: sum = fmaf(f32(exact dot product of the "
                      "block's values), f32(x scale * w scale), sum); y = f32(sum * f32(x level * w "
                      "level))",
-                     "operands", operands, "cases", cases);
+                     "operands", vectors_list(operands, b->n), "cases", cases);
 }
 
-static int write_operands(const blocks *b, size_t role)
+static int write_operands(const blocks *b, size_t role, const char *const *texts)
 {
     const size_t codes[3] = {b->n, rows[role], K}, scales[3] = {b->n, rows[role], PARTS};
-    const char *texts[MAX];
     char path[120];
 
-    for (size_t i = 0; i < b->n; i++)
-        texts[i] = b->texts[i];
     snprintf(path, sizeof path, "blocks/%s.codes.npy", words[role]);
     if (vectors_bytes(b->v, path, b->codes[role], 3, codes, texts) != CLI_OK)
         return CLI_FAILURE;
@@ -291,10 +286,14 @@ static int write_operands(const blocks *b, size_t role)
 static int write_all(const blocks *b)
 {
     const size_t dims[3] = {b->n_cases, M, N};
-    int exit_status = vectors_json(b->v, "blocks/blocks.json", describe(b));
+    const char *texts[MAX];
+    int exit_status;
 
+    for (size_t i = 0; i < b->n; i++)
+        texts[i] = b->texts[i];
+    exit_status = vectors_json(b->v, "blocks/blocks.json", describe(b, texts));
     for (size_t role = 0; role < N_ROLES && exit_status == CLI_OK; role++)
-        exit_status = write_operands(b, role);
+        exit_status = write_operands(b, role, texts);
     if (exit_status != CLI_OK)
         return exit_status;
     return vectors_floats(b->v, "blocks/y.npy", b->y, 3, dims, (const char *const *)b->names);

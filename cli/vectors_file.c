@@ -246,3 +246,12 @@ int vectors_json(vectors *v, const char *path, json_t *json)
     json_decref(json);
     return exit_status;
 }
+
+json_t *vectors_list(const char *const *texts, size_t n)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(array, json_string(texts[i]));
+    return array;
+}

@@ -149,11 +149,15 @@ static int write_pairs(vectors *v, const operands *all, size_t n, size_t first)
 
 static json_t *describe(const operands *all, size_t n)
 {
-    json_t *names = json_array();
+    const char **names = cli_alloc(n, sizeof *names);
+    json_t *json;
 
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(names, json_string(nyb_format_name(all[i].format)));
-    return json_pack("{s:i, s:i, s:i, s:o}", "m", M, "n", N, "k", K, "formats", names);
+        names[i] = nyb_format_name(all[i].format);
+    json = json_pack("{s:i, s:i, s:i, s:o}", "m", M, "n", N, "k", K, "formats",
+                     vectors_list(names, n));
+    free(names);
+    return json;
 }
 
 int vectors_products(vectors *v)

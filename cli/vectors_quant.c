@@ -157,12 +157,9 @@ static int add_all(vectors *v, batch *b)
 
 static json_t *describe(const batch *b)
 {
-    json_t *cases = json_array();
-
-    for (size_t i = 0; i < b->n; i++)
-        json_array_append_new(cases, json_string(b->names[i]));
     return json_pack("{s:s, s:s, s:s+, s:o}", "format", nyb_format_name(b->format), "group",
-                     b->in->word, "x", b->in->word, ".x.npy", "cases", cases);
+                     b->in->word, "x", b->in->word, ".x.npy", "cases",
+                     vectors_list(b->names, b->n));
 }
 
 static int write_batch(vectors *v, const batch *b)

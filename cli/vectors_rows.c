@@ -77,15 +77,6 @@ static int multiply(const vectors *v, const operands *x, const operands *w, floa
     return CLI_OK;
 }
 
-static json_t *list(const char *const *specs, size_t n)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(array, json_string(specs[i]));
-    return array;
-}
-
 static int write_operands(vectors *v, const char *role, const char *const *specs, size_t n,
                           size_t rows, const operands *o)
 {
@@ -121,8 +112,8 @@ int vectors_rows(vectors *v)
     if (exit_status == CLI_OK)
         exit_status = vectors_json(v, "rows/rows.json",
                                    json_pack("{s:i, s:i, s:i, s:s, s:o, s:o}", "m", M, "n", N, "k",
-                                             K, "order", ORDER, "x", list(x_specs, N_X), "w",
-                                             list(w_specs, N_W)));
+                                             K, "order", ORDER, "x", vectors_list(x_specs, N_X),
+                                             "w", vectors_list(w_specs, N_W)));
     if (exit_status == CLI_OK)
         exit_status = write_operands(v, "x", x_specs, N_X, M, x);
     if (exit_status == CLI_OK)

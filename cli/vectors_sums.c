@@ -141,17 +141,18 @@ static int add_wide(sums *s)
 
 static json_t *describe(const sums *s)
 {
-    json_t *formats = json_array(), *cases = json_array();
+    const char *formats[MAX];
+    json_t *cases = json_array();
 
     for (size_t i = 0; i < s->n_formats; i++)
-        json_array_append_new(formats, json_string(nyb_format_name(s->formats[i])));
+        formats[i] = nyb_format_name(s->formats[i]);
     for (size_t i = 0; i < s->n_cases; i++)
         json_array_append_new(cases, json_pack("{s:s, s:s, s:s}", "x",
                                                nyb_format_name(s->formats[s->cases[i].x]), "w",
                                                nyb_format_name(s->formats[s->cases[i].w]), "accum",
                                                s->accums[s->cases[i].accum]));
-    return json_pack("{s:i, s:i, s:i, s:o, s:o}", "m", M, "n", N, "k", K, "formats", formats,
-                     "cases", cases);
+    return json_pack("{s:i, s:i, s:i, s:o, s:o}", "m", M, "n", N, "k", K, "formats",
+                     vectors_list(formats, s->n_formats), "cases", cases);
 }
 
 static int write_all(sums *s)
