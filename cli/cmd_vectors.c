@@ -30,8 +30,9 @@ static json_t *manifest(const vectors *v)
 
 static int all(vectors *v)
 {
-    int (*const parts[])(vectors *) = {vectors_formats, vectors_quantizers, vectors_products,
-                                       vectors_blocks,  vectors_rows,       vectors_sums};
+    int (*const parts[])(vectors *) = {vectors_formats,  vectors_quantizers, vectors_reflections,
+                                       vectors_products, vectors_blocks,     vectors_rows,
+                                       vectors_sums};
     int exit_status = vectors_folder(v, "");
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && exit_status == CLI_OK; i++)

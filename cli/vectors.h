@@ -7,6 +7,11 @@
 
 #define VECTORS_LAYOUT 1 /* of folder and files: docs/vectors.md */
 
+/* Of all random bits: quantizers' are of role 15, tensor 0 (docs/determinism.md). */
+#define VECTORS_SEED 20260101
+#define VECTORS_STEP 7
+#define VECTORS_DRAW 2
+
 typedef struct vectors {
     const char *dir;
     bool check; /* compare instead of writing */
@@ -39,6 +44,7 @@ int vectors_recipe_products(vectors_product_fn *fn, void *user);
 /* The generators: each writes (or checks) the files of its folder. */
 int vectors_formats(vectors *v);
 int vectors_quantizers(vectors *v);
+int vectors_reflections(vectors *v);
 int vectors_products(vectors *v);
 int vectors_blocks(vectors *v);
 int vectors_rows(vectors *v);

@@ -23,11 +23,6 @@ static const input inputs[] = {
 #define CASES_MAX 512 /* of one format and group */
 #define SPEC_MAX  96
 
-/* Of the random bits: role 15, tensor 0 (docs/determinism.md). */
-#define SEED 20260101
-#define STEP 7
-#define DRAW 2
-
 static const char *const roundings[] = {
     "nearest", "stochastic", "stochastic:32", "flush", "underflow", "flush-stochastic",
 };
@@ -121,8 +116,8 @@ static int add(vectors *v, batch *b, const char *rest)
     snprintf(text, SPEC_MAX, "%s/%s", nyb_format_name(b->format), rest);
     if (nyb_spec_parse(text, &spec, &err) != NYB_OK || spec.group != b->in->group)
         return CLI_OK;
-    if (nyb_quantize_groups(v->context, &spec, b->x, b->in->rows, b->in->cols, SEED, STEP, DRAW,
-                            b->codes ? b->codes + b->n * n : NULL,
+    if (nyb_quantize_groups(v->context, &spec, b->x, b->in->rows, b->in->cols, VECTORS_SEED,
+                            VECTORS_STEP, VECTORS_DRAW, b->codes ? b->codes + b->n * n : NULL,
                             b->values ? b->values + b->n * n : NULL, scales, offsets, &level,
                             &err) != NYB_OK)
         return cli_fail(text, &err);
@@ -218,9 +213,9 @@ static int write_format(vectors *v, const nyb_format *f, const input *in)
 
 static int write_inputs(vectors *v)
 {
-    int exit_status =
-        vectors_json(v, "quantizers/quantizers.json",
-                     json_pack("{s:i, s:i, s:i}", "seed", SEED, "step", STEP, "draw", DRAW));
+    int exit_status = vectors_json(v, "quantizers/quantizers.json",
+                                   json_pack("{s:i, s:i, s:i}", "seed", VECTORS_SEED, "step",
+                                             VECTORS_STEP, "draw", VECTORS_DRAW));
     float x[N_MAX];
     char path[120];
 

@@ -13,7 +13,9 @@ same "$(json "$work/out" 'j["files"]')" "$(find "$work/golden" -type f | wc -l)"
 [ "$(du -sk "$work/golden" | cut -f1)" -le 10240 ] || fail "the folder is above 10 MB"
 python3 -c 'import json, sys; [json.load(open(f)) for f in sys.argv[1:]]' "$work"/golden/*.json \
     "$work"/golden/*/*.json || fail "a file is not JSON"
-python3 "$here/../oracle/vector_products.py" "$work/golden" || fail "products are not as described"
+for what in products householder; do
+    python3 "$here/../oracle/vector_$what.py" "$work/golden" || fail "$what are not as described"
+done
 
 # broken FILE: FILE with one byte of its data flipped is refused, and named
 broken() {
@@ -37,6 +39,13 @@ grep -q 'e3m0/[a-z0-9_]*/block16' "$work/err" || fail "the case is not named: $(
 broken quantizers/bf16.tensor.values.npy
 broken quantizers/e2m1.block16.scales.npy
 broken quantizers/block32.x.npy
+broken householder/5.x.npy
+broken householder/13.codes.npy
+broken householder/13.scales.npy
+broken householder/2.offsets.npy
+broken householder/13.reflected.npy
+broken householder/13.values.npy
+grep -q 'psq/row/.*/householder' "$work/err" || fail "the case is not named: $(cat "$work/err")"
 broken products/int4.w.npy
 broken products/int4.dw.npy
 broken blocks/x.scales.npy

@@ -4,42 +4,13 @@ product after the other, in exact fractions rounded to f32, and quantizers/ of i
 scale; needs nothing but Python.
 
     nybble vectors golden && python3 tests/oracle/vector_products.py golden"""
-import ast
 import json
 import math
 import os
-import struct
 import sys
 from fractions import Fraction
 
-
-def load(folder, *path):
-    """Shape and numbers of a .npy file."""
-    with open(os.path.join(folder, *path), "rb") as f:
-        data = f.read()
-    size = struct.unpack("<H", data[8:10])[0]
-    header = ast.literal_eval(data[10:10 + size].decode())
-    kind = {"<f4": "f", "|u1": "B"}[header["descr"]]
-    body = data[10 + size:]
-    return header["shape"], struct.unpack("<%d%s" % (len(body) // struct.calcsize(kind), kind), body)
-
-
-def rounded(x, man_bits, away=False):
-    """x to the nearest number of so many mantissa bits, ties to even or away from zero."""
-    if x == 0:
-        return Fraction(0)
-    exponent = math.floor(math.log2(abs(x)))  # near a power of two perhaps one off
-    while abs(x) >= Fraction(2) ** (exponent + 1):
-        exponent += 1
-    while abs(x) < Fraction(2) ** exponent:
-        exponent -= 1
-    ulp = Fraction(2) ** (exponent - man_bits)
-    n = math.floor(abs(x) / ulp + Fraction(1, 2)) if away else round(abs(x) / ulp)
-    return n * ulp if x > 0 else -n * ulp
-
-
-def f32(x):
-    return rounded(x, 23)
+from vector_base import f32, load, rounded
 
 
 def dot_blocks(x, w, block):
