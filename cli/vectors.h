@@ -36,6 +36,9 @@ uint32_t vectors_draw(uint32_t *state);
 /* n numbers of either sign, from 2^-3 to 8. */
 void vectors_draw_reals(uint32_t *state, size_t n, float *x);
 
+/* Formats of at most 8 bits that products have at scale 1; not those of scales (e8m0). */
+bool vectors_is_operand(const nyb_format *format);
+
 /* One product of a recipe: how its operands are quantized, and how it adds up. */
 typedef int vectors_product_fn(void *user, const nyb_spec *a, const nyb_spec *b, const char *accum);
 /* All those that have two quantized operands. Stops at the first that does not return CLI_OK. */

@@ -1,4 +1,4 @@
-/* Where test vectors come from: drawn numbers, and the products of recipes. */
+/* Where test vectors come from: drawn numbers, operands, and the products of recipes. */
 #include <math.h>
 
 #include "vectors.h"
@@ -17,6 +17,17 @@ void vectors_draw_reals(uint32_t *state, size_t n, float *x)
 
         x[i] = ldexpf((bits >> 7 & 1) ? -m : m, 2 - (int)(bits % 6));
     }
+}
+
+bool vectors_is_operand(const nyb_format *format)
+{
+    char text[80];
+    nyb_spec spec;
+    nyb_error err;
+
+    snprintf(text, sizeof text, "%s/unit/tensor/nearest", nyb_format_name(format));
+    return nyb_format_bits(format) <= 8 && nyb_format_max(format) < 0x1p64f &&
+           nyb_spec_parse(text, &spec, &err) == NYB_OK && nyb_matrix_check(&spec, &err) == NYB_OK;
 }
 
 static bool is_quantized(const nyb_spec *spec)

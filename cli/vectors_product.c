@@ -64,12 +64,6 @@ static void destroy(operands *all, size_t n)
     free(all);
 }
 
-/* Operands, not scales (e8m0): formats that have packed matrices. */
-static bool is_operand(const nyb_format *f)
-{
-    return nyb_format_bits(f) <= 8 && nyb_format_max(f) < 0x1p64f;
-}
-
 static size_t make_all(vectors *v, operands *all)
 {
     size_t n = 0;
@@ -81,9 +75,9 @@ static size_t make_all(vectors *v, operands *all)
         nyb_status status = NYB_OK;
 
         all[n] = (operands){.format = f};
-        for (size_t k = 0; k < N_OPERANDS && is_operand(f) && status == NYB_OK; k++)
+        for (size_t k = 0; k < N_OPERANDS && vectors_is_operand(f) && status == NYB_OK; k++)
             status = make(v, f, &state, k, &all[n].at[k], &err);
-        n += is_operand(f) && status == NYB_OK;
+        n += vectors_is_operand(f) && status == NYB_OK;
     }
     return n;
 }

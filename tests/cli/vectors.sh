@@ -56,7 +56,7 @@ broken rows/x.offsets.npy
 broken rows/y.npy
 broken sums/x.npy
 broken sums/y.npy
-grep -q ' in [a-z0-9/]*$' "$work/err" || fail "the case is not named: $(cat "$work/err")"
+grep -q ' in [a-z0-9/:]*$' "$work/err" || fail "the case is not named: $(cat "$work/err")"
 
 # numbers that f32 would round to the right ones
 cp "$work/golden/blocks/y.npy" "$work/y.npy"

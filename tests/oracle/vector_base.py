@@ -2,7 +2,6 @@
 the random bits of docs/determinism.md. Needs nothing but Python."""
 import ast
 import json
-import math
 import os
 import struct
 from fractions import Fraction
@@ -28,14 +27,18 @@ def rounded(x, man_bits, away=False):
     """x to the nearest number of so many mantissa bits, ties to even or away from zero."""
     if x == 0:
         return Fraction(0)
-    exponent = math.floor(math.log2(abs(x)))  # near a power of two perhaps one off
-    while abs(x) >= Fraction(2) ** (exponent + 1):
-        exponent += 1
-    while abs(x) < Fraction(2) ** exponent:
+    x = Fraction(x)
+    n, d = abs(x.numerator), x.denominator
+    exponent = n.bit_length() - d.bit_length()  # or one more than that of x
+    if n << max(-exponent, 0) < d << max(exponent, 0):
         exponent -= 1
-    ulp = Fraction(2) ** (exponent - man_bits)
-    n = math.floor(abs(x) / ulp + Fraction(1, 2)) if away else round(abs(x) / ulp)
-    return n * ulp if x > 0 else -n * ulp
+    shift = man_bits - exponent
+    n, d = n << max(shift, 0), d << max(-shift, 0)
+    whole, rest = divmod(n, d)
+    if 2 * rest > d or (2 * rest == d and (away or whole % 2)):
+        whole += 1
+    size = Fraction(whole << max(-shift, 0), 1 << max(shift, 0))
+    return size if x > 0 else -size
 
 
 def f32(x):

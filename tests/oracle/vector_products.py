@@ -4,13 +4,11 @@ product after the other, in exact fractions rounded to f32, and quantizers/ of i
 scale; needs nothing but Python.
 
     nybble vectors golden && python3 tests/oracle/vector_products.py golden"""
-import json
 import math
-import os
 import sys
 from fractions import Fraction
 
-from vector_base import f32, load, rounded
+from vector_base import Stream, f32, f32_float, load, load_json, rounded
 
 
 def dot_blocks(x, w, block):
@@ -57,8 +55,7 @@ def check_scales(spec, rows):
 
 
 def check_blocks(folder):
-    with open(os.path.join(folder, "blocks", "blocks.json")) as f:
-        about = json.load(f)
+    about = load_json(folder, "blocks", "blocks.json")
     x, w = (block_rows(folder, role, about["operands"]) for role in ("x", "w"))
     for spec in about["operands"]:
         check_scales(spec, x[spec])
@@ -74,46 +71,138 @@ def check_blocks(folder):
     print(f"blocks: {len(y)} numbers of {len(about['cases'])} products")
 
 
-def dot_sums(x, w, accum):
-    """accum: format[/chunk]; f32 alone is one fused chain."""
-    name, _, chunk = accum.partition("/")
-    if name == "f32":
-        total = Fraction(0)
-        for a, b in zip(x, w):
-            total = f32(a * b + total)
-        return total
-    man_bits = {"fp16": 10, "bf16": 7, "dlfloat16": 9, "e6m9": 9}[name]
-    chunk, total = int(chunk or len(x)), Fraction(0)
+# Mantissa bits, exponent of the least normal number, largest value of what sums are rounded to.
+FLOATS = {
+    "fp16": (10, -14, 65504),
+    "bf16": (7, -126, Fraction(2) ** 128 * (1 - Fraction(1, 2 ** 8))),
+    "tf32": (10, -126, Fraction(2) ** 128 * (1 - Fraction(1, 2 ** 11))),
+    "dlfloat16": (9, -31, Fraction(2) ** 33 * (1 - Fraction(2, 2 ** 10))),
+    "e6m9": (9, -30, Fraction(2) ** 33 * (1 - Fraction(1, 2 ** 10))),
+    "e6m5": (5, -30, Fraction(2) ** 33 * (1 - Fraction(1, 2 ** 6))),
+    "e4m3": (3, -6, 240),
+}
+INTEGERS = {"int8": 127, "int12": 2047, "int16": 32767}
 
-    def narrow(v):
-        return rounded(f32(v), man_bits, away=name == "dlfloat16")
+
+class Generator:
+    """xorshift32 of one output."""
+
+    def __init__(self, start, output):
+        z = (output + start[0]) % 2 ** 32
+        z = (z ^ z >> 16) * 0x85ebca6b % 2 ** 32
+        z = (z ^ z >> 13) * 0xc2b2ae35 % 2 ** 32
+        self.z = z ^ z >> 16 ^ start[1] or 1
+
+    def next(self):
+        self.z ^= self.z << 13 & 0xffffffff
+        self.z ^= self.z >> 17
+        self.z ^= self.z << 5 & 0xffffffff
+        return self.z
+
+
+def exponent_of(x):
+    e = math.frexp(x)[1] - 1
+    assert Fraction(2) ** e <= abs(x) < Fraction(2) ** (e + 1)
+    return e
+
+
+def narrow(x, name, bits):
+    """x as f32 has it, in the format; bits: None, or the random ones as a fraction."""
+    man_bits, least, largest = FLOATS[name]
+    x = f32(x)
+    if abs(x) >= largest:
+        return Fraction(largest if x > 0 else -largest)
+    if bits is None:
+        return rounded(x, man_bits, away=name == "dlfloat16")
+    if x == 0:
+        return x
+    ulp = Fraction(2) ** (max(exponent_of(x), least) - man_bits)
+    n = math.floor(abs(x) / ulp + bits)
+    return n * ulp if x > 0 else -n * ulp
+
+
+def dot_integers(x, w, name, chunk, units):
+    total, most, clamped = Fraction(0), INTEGERS[name], 0
+    for k in range(0, len(x), chunk):
+        part = 0
+        for a, b in zip(x[k:k + chunk], w[k:k + chunk]):
+            want = part + a * b / units
+            assert want == int(want)
+            part = max(-most, min(most, want))
+            clamped += part != want
+        total = f32(total + part)
+    return f32(total * units), clamped
+
+
+def dot_f32(x, w):
+    """One fused chain. Doubles hold the products; where they do not hold a sum, fractions do."""
+    total = 0.0
+    for a, b in zip(map(float, x), map(float, w)):
+        product = a * b
+        wide = product + total
+        part = wide - product
+        exact = (product - (wide - part)) + (total - part) == 0
+        total = f32_float(wide) if exact else float(f32(Fraction(product) + Fraction(total)))
+    return Fraction(total)
+
+
+def dot_sums(x, w, accum, start, output):
+    """accum: format[/chunk][/rounding]; f32 alone is one fused chain."""
+    name, *rest = accum.split("/")
+    if name == "f32":
+        return dot_f32(x, w)
+    chunk = next((int(r) for r in rest if r.isdigit()), len(x))
+    drawn = next((r for r in rest if r.startswith("stochastic")), None)
+    total = Fraction(0)
+    generator = Generator(start, output)
+    n_bits = int(drawn.partition(":")[2] or 23 - FLOATS[name][0]) if drawn else 0
+
+    def rnd(v):
+        bits = Fraction(generator.next() >> (32 - n_bits), 2 ** n_bits) if drawn else None
+        return narrow(v, name, bits)
 
     for k in range(0, len(x), chunk):
         part = Fraction(0)
         for a, b in zip(x[k:k + chunk], w[k:k + chunk]):
-            part = narrow(part + f32(a * b))
-        total = narrow(total + part)
+            part = rnd(part + f32(a * b))
+        total = rnd(total + part)
     return total
 
 
+def unit_of(folder, name):
+    """Of a format's values: all are whole multiples of the least positive one."""
+    values = load(folder, "formats", name + ".values.npy")[1]
+    return Fraction(min(v for v in values if v > 0))
+
+
 def check_sums(folder):
-    with open(os.path.join(folder, "sums", "sums.json")) as f:
-        about = json.load(f)
+    about = load_json(folder, "sums", "sums.json")
     m, n, k, formats = about["m"], about["n"], about["k"], about["formats"]
+    start = Stream(about["seed"], about["step"], 16).block(0)
     x, w, y = ([Fraction(v) for v in load(folder, "sums", role + ".npy")[1]] for role in ("x", "w", "y"))
+    clamped, pairs = {}, set()
     for i, case in enumerate(about["cases"]):
         a, b = formats.index(case["x"]) * m, formats.index(case["w"]) * n
+        accum, name = case["accum"], case["accum"].split("/")[0]
+        pairs.add((case["x"], case["w"]))
         for j in range(m * n):
-            want = dot_sums(x[(a + j // n) * k:][:k], w[(b + j % n) * k:][:k], case["accum"])
+            row, col = x[(a + j // n) * k:][:k], w[(b + j % n) * k:][:k]
+            if name in INTEGERS:
+                units = unit_of(folder, case["x"]) * unit_of(folder, case["w"])
+                chunk = int(accum.partition("/")[2] or k)
+                want, more = dot_integers(row, col, name, chunk, units)
+                clamped[name] = clamped.get(name, 0) + more
+            else:
+                want = dot_sums(row, col, accum, start, j)
             got = y[i * m * n + j]
             assert got == want, (case, j, float(got), float(want))
-    assert len(about["cases"]) > 50
-    print(f"sums: {len(y)} numbers of {len(about['cases'])} products")
+    assert len(about["cases"]) > 300 and set(clamped) == set(INTEGERS) and min(clamped.values()) > 10
+    assert all((a, b) in pairs and (b, a) in pairs for a in ("tf32", "bf16") for b in ("e2m1", "int8"))
+    print(f"sums: {len(y)} numbers of {len(about['cases'])} products, clamped {clamped}")
 
 
 def check_rows(folder):
-    with open(os.path.join(folder, "rows", "rows.json")) as f:
-        about = json.load(f)
+    about = load_json(folder, "rows", "rows.json")
     m, n, k = about["m"], about["n"], about["k"]
     sides = {}
     for role, rows in (("x", m), ("w", n)):
@@ -150,8 +239,8 @@ def check_integers(folder):
     """Codes of x * f32(1 / scale); some inputs tell that from x / scale."""
     for bits in (4, 8):
         most, name = 2 ** (bits - 1) - 1, f"int{bits}"
-        with open(os.path.join(folder, "quantizers", f"{name}.tensor.json")) as f:
-            case = json.load(f)["cases"].index(f"{name}/absmax/tensor/nearest")
+        cases = load_json(folder, "quantizers", f"{name}.tensor.json")["cases"]
+        case = cases.index(f"{name}/absmax/tensor/nearest")
         _, x = load(folder, "quantizers", "tensor.x.npy")
         codes = load(folder, "quantizers", f"{name}.tensor.codes.npy")[1][case * len(x):]
         finite = [(Fraction(v), code) for v, code in zip(x, codes) if math.isfinite(v)]
