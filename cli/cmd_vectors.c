@@ -32,7 +32,7 @@ static int all(vectors *v)
 {
     int (*const parts[])(vectors *) = {vectors_formats,  vectors_quantizers, vectors_reflections,
                                        vectors_products, vectors_blocks,     vectors_rows,
-                                       vectors_sums};
+                                       vectors_sums,     vectors_gradients,  vectors_updates};
     int exit_status = vectors_folder(v, "");
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && exit_status == CLI_OK; i++)
@@ -74,12 +74,10 @@ const cli_verb cli_verb_vectors = {
     .description =
         "Writes into DIR, for every format, all codes' values and the codes that numbers take; for "
         "every quantizer, input, scales and codes; for every pair of formats, operands and "
-        "products; products of operands in blocks and of rows with scales of their own, and sums "
-        "in "
-        "narrow accumulators: .npy arrays and JSON that docs/vectors.md describes. With --check, "
-        "compares "
-        "such a folder, whoever filled it, with what this nybble computes, and names the first "
-        "difference.",
+        "products; products of operands in blocks and of rows with scales of their own, sums "
+        "in narrow accumulators, and training steps: .npy arrays and JSON that docs/vectors.md "
+        "describes. With --check, compares such a folder, whoever filled it, with what this nybble "
+        "computes, and names the first difference.",
     .example = "  nybble vectors golden\n"
                "  nybble vectors --check golden\n",
     .options = options,

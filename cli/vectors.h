@@ -52,5 +52,7 @@ int vectors_products(vectors *v);
 int vectors_blocks(vectors *v);
 int vectors_rows(vectors *v);
 int vectors_sums(vectors *v);
+int vectors_gradients(vectors *v);
+int vectors_updates(vectors *v);
 
 #endif
