@@ -60,7 +60,7 @@ run() { # a test in a tree whose build is up to date, into a log
     local build=$1/build
     case $2 in
     ck:*) timeout 240 "$build/$(target "$2")" --family "${2#ck:}" ;;
-    cli:*) NYBBLE_CPU=$cpu timeout 240 bash "$1/tests/cli/${2#cli:}.sh" "$build/cli/nybble" ;;
+    cli:*) NYBBLE_CPU=$cpu timeout 480 bash "$1/tests/cli/${2#cli:}.sh" "$build/cli/nybble" ;;
     train:*) NYBBLE_CPU=$cpu timeout 240 "$build/$(target "$2")" ;;
     *) timeout 240 "$build/$(target "$2")" ;;
     esac 2>&1 | until_failed >"$3"
