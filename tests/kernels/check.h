@@ -18,7 +18,7 @@ void ck_end(ck *c);
  * right after ck_begin. */
 void ck_must_fail(ck *c);
 
-/* Random cases to run per variant: 2,000, or 40,000 small ones with --full. ck_case seeds the
+/* Random cases to run per variant: 2,000, or 20,000 small ones with --full. ck_case seeds the
  * generator for case i, so that --case I reproduces it alone; false: skip this case. */
 size_t ck_cases(const ck *c);
 bool ck_case(ck *c, size_t i);
