@@ -39,7 +39,7 @@ const float *nyb_mix_signs(nyb_mix mix, const nyb_stream *stream, float signs[12
 /* What a scale is chosen from; over finite elements (subnormals are zeros). */
 struct nyb_group_stats {
     float absmax, min, max;      /* 0 if there is none */
-    double sum, sum_abs, sum_sq; /* canonical order for tensors, ascending for groups */
+    double sum, sum_abs, sum_sq; /* ascending; long tensors in runs that are joined */
     uint64_t n, n_nonzero;       /* n: finite elements */
 };
 

@@ -152,10 +152,10 @@ static verdict judge(nyb_train *t, nyb_mode mode, bool forward_finite)
     const float scale = scaler->scale;
     verdict v = {.finite = forward_finite && g->n_nonfinite == 0};
 
-    /* Rounded updates would turn NaN into numbers, and what is to be skipped would be in the
-     * weights before the next loss shows it: look before. */
+    /* Infinities would be in the weights before the next loss shows them, and relu may hide them
+     * from it; rounded updates would turn NaN into numbers: look before. */
     if (v.finite && (kind != NYB_LOSS_SCALE_NONE || nyb_update_rounds(&t->recipe.update) ||
-                     t->recipe.nonfinite == NYB_POLICY_SKIP))
+                     t->recipe.nonfinite != NYB_POLICY_CONTINUE))
         v.finite = nyb_grad_finite(g);
     if (kind == NYB_LOSS_SCALE_DYNAMIC && forward_finite) {
         const bool fits = v.finite && !nyb_grad_saturated(g, mode);

@@ -809,18 +809,19 @@ static void skip_leaves_the_weights(void **state)
 }
 
 /* Also where the loss is finite, and the gradient of weights alone is not. */
-static void infinite_gradients_are_skipped(void **state)
+static void infinite_gradients_are_no_update(void **state)
 {
     static const char *const recipes[] = {"f32", "luq"};
+    static const char *const policies[][2] = {{"nonfinite=skip", NULL}, {"nonfinite=stop", NULL}};
 
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 4; i++) {
+        const bool stops = i % 2;
         char before[65], after[65];
         double loss, n;
         fixture f;
 
-        fixture_init(&f, "auto", 1, "mlp:4", recipes[i],
-                     (const char *const[]){"nonfinite=skip", NULL}, 16, 32);
+        fixture_init(&f, "auto", 1, "mlp:4", recipes[i / 2], policies[i % 2], 16, 32);
         fixture_start(&f);
         nyb_graph *g = f.train->graph;
         for (int p = 0; p < g->n_params; p++)
@@ -836,9 +837,9 @@ static void infinite_gradients_are_skipped(void **state)
         }
         assert_int_equal(nyb_weights_sha256(g, before, NULL), NYB_OK);
         assert_int_equal(nyb_train_update(f.train, nyb_train_rate(f.train), &loss, &n, NULL),
-                         NYB_OK);
+                         stops ? NYB_NONFINITE : NYB_OK);
         assert_true(isfinite(loss));
-        assert_int_equal(f.train->progress.n_skipped, 1);
+        assert_int_equal(f.train->progress.n_skipped, !stops);
         assert_int_equal(nyb_weights_sha256(g, after, NULL), NYB_OK);
         assert_string_equal(before, after);
         fixture_free(&f);
@@ -978,7 +979,7 @@ int main(void)
         cmocka_unit_test(clipping_bounds_the_norm),
         cmocka_unit_test(a_nan_is_reported_with_step_and_layer),
         cmocka_unit_test(skip_leaves_the_weights),
-        cmocka_unit_test(infinite_gradients_are_skipped),
+        cmocka_unit_test(infinite_gradients_are_no_update),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(wrong_labels_and_states_are_refused),
         cmocka_unit_test(nulls_are_refused),
