@@ -96,7 +96,8 @@ else
     CC=gcc build sanitizers build-asan "--no-suite learn" --werror --buildtype=debugoptimized \
         -Db_sanitize=address,undefined "-Dc_args=-fno-sanitize-address-use-after-scope -g1"
     CC=gcc build no-simd build-nosimd "--no-suite learn" --werror -Dsimd=false
-    CC=gcc build emulated build-emulated "--suite unit --suite kernels" --werror -Demulate=true
+    # No --werror: tools/mutate.sh plants its bugs in this build, and some leave functions unused.
+    CC=gcc build emulated build-emulated "--suite unit --suite kernels" -Demulate=true
     check mutants tools/mutate.sh --quick
 fi
 
