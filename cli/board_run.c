@@ -39,14 +39,6 @@ char *board_job_dir(const char *dir, const board_job *job)
     return path;
 }
 
-static bool exists(const char *dir, const char *file)
-{
-    char *path = cli_join(dir, file);
-    bool found = access(path, F_OK) == 0;
-    free(path);
-    return found;
-}
-
 static json_t *read_json(const char *dir, const char *file)
 {
     char *path = cli_join(dir, file);
@@ -214,7 +206,7 @@ static nyb_status resume(const board_campaign *c, const board_job *job, const ch
                    json_equal(json_object_get(old, "commit"), json_object_get(new, "commit"));
     json_decref(old);
     json_decref(new);
-    if (is_same && exists(dir, "state.safetensors")) {
+    if (is_same && cli_exists(dir, "state.safetensors")) {
         if (nyb_train_resume(run->train, dir, err) == NYB_OK)
             return NYB_OK;
         cli_hint("%s: begun anew, as its checkpoint cannot be read: %s", dir, err->text);
@@ -296,13 +288,14 @@ static int run_claimed(board_campaign *c, const board_job *job, const char *dir,
         c->n_done++;
         return CLI_OK;
     }
-    bool is_other = *record || (exists(dir, "config.txt") && !exists(dir, "job.json"));
+    bool is_other = *record || (cli_exists(dir, "config.txt") && !cli_exists(dir, "job.json"));
     json_decref(*record);
     *record = NULL;
     if (is_other) {
         cli_error(dir, "holds the result of %s",
-                  exists(dir, "job.json") ? "another definition of this recipe, or other options"
-                                          : "something else than `nybble bench recipes`");
+                  cli_exists(dir, "job.json")
+                      ? "another definition of this recipe, or other options"
+                      : "something else than `nybble bench recipes`");
         cli_hint("remove it, or name another --out");
         return CLI_FAILURE;
     }

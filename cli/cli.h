@@ -189,6 +189,8 @@ bool cli_parse_u64(const char *text, uint64_t *value);
 void *cli_alloc(size_t n, size_t size);
 /* "folder/name", to be freed. */
 char *cli_join(const char *folder, const char *name);
+/* Whether a folder has a file of that name. */
+bool cli_exists(const char *folder, const char *name);
 /* Seconds of a monotonic clock. */
 double cli_now(void);
 /* Sorts n times and returns the q quantile (0..1). */

@@ -1,7 +1,5 @@
 /* nybble eval DIR: accuracy of a trained model on the test part. */
-#include <limits.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "job.h"
 #include "verbs.h"
@@ -59,19 +57,12 @@ static void normalize_as_the_run(const cli_job *job)
     nyb_data_close(&own);
 }
 
-static bool exists(const char *dir, const char *file)
-{
-    char path[PATH_MAX];
-    return (size_t)snprintf(path, sizeof path, "%s/%s", dir, file) < sizeof path &&
-           access(path, F_OK) == 0;
-}
-
 /* The model; of a run that has not ended, the masters and clips of its last checkpoint, which
  * evaluate as its model would. *file: which one. */
 static nyb_status load(nyb_train *train, const char *dir, const char **file, nyb_error *err)
 {
     static const char model[] = "model.safetensors", state[] = "state.safetensors";
-    if (exists(dir, model) || !exists(dir, state)) {
+    if (cli_exists(dir, model) || !cli_exists(dir, state)) {
         *file = model;
         return nyb_train_load_model(train, dir, err);
     }

@@ -1,9 +1,7 @@
 /* nybble train: trains a model on data with a recipe. */
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "job.h"
 #include "progress.h"
@@ -126,10 +124,8 @@ static bool model_is_quantized(const nyb_train *train)
 static bool has_run(const char *dir)
 {
     static const char *const files[] = {"state.safetensors", "model.safetensors", "summary.json"};
-    char path[PATH_MAX];
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, files[i]) < sizeof path &&
-            access(path, F_OK) == 0)
+        if (cli_exists(dir, files[i]))
             return true;
     return false;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -60,6 +61,14 @@ char *cli_join(const char *folder, const char *name)
     char *path = cli_alloc(n_bytes, 1);
     snprintf(path, n_bytes, "%s/%s", folder, name);
     return path;
+}
+
+bool cli_exists(const char *folder, const char *name)
+{
+    char *path = cli_join(folder, name);
+    bool found = access(path, F_OK) == 0;
+    free(path);
+    return found;
 }
 
 double cli_now(void)
