@@ -141,8 +141,11 @@ static void backward_of(const nyb_row *forward, nyb_row *dy, nyb_row *again)
 {
     if (!nyb_row_is_f32(dy))
         *dy = float_row(&nyb_format_bf16);
-    *again = nyb_row_is_f32(forward) ? f32_row() : float_row(&nyb_format_bf16);
-    again->from = nyb_row_is_f32(forward) ? NYB_FROM_RAW : NYB_FROM_FWD;
+    *again = f32_row();
+    if (nyb_row_is_f32(forward))
+        return;
+    *again = float_row(&nyb_format_bf16);
+    again->from = NYB_FROM_FWD;
 }
 
 static void finish_rows(nyb_keep keep, nyb_row rows[NYB_SLOTS])
