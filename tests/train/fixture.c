@@ -37,7 +37,7 @@ void fixture_init(fixture *f, const char *cpu, size_t threads, const char *model
         snprintf(key, sizeof key, "%.*s", (int)(equals - *sets), *sets);
         must(nyb_recipe_set(f->recipe, key, equals + 1, &err), &err);
     }
-    snprintf(data, sizeof data, "synthetic:train=%zu,test=%d", n_train, 64 / TEST_EVERY(4));
+    snprintf(data, sizeof data, "synthetic:train=%zu,test=%d", n_train, FIXTURE_TEST);
     must(nyb_data_open(data, &f->data, &err), &err);
     nyb_train_defaults(&f->options);
     f->options.batch = batch;

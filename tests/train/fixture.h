@@ -17,6 +17,9 @@ typedef struct fixture {
     nyb_train *train;
 } fixture;
 
+/* Samples of the part that is evaluated. */
+enum { FIXTURE_TEST = 64 / TEST_EVERY(4) };
+
 /* Everything but the train object; data is 28x28x1 synthetic with n_train samples. cmocka
  * assertions inside. sets: "key=value" pairs for the recipe, NULL-terminated, or NULL. */
 void fixture_init(fixture *f, const char *cpu, size_t threads, const char *model,

@@ -178,7 +178,9 @@ static char *metrics(void)
     return text;
 }
 
-/* 4 + 4 + 4 steps, the last of FNT; a test part of 8 batches. */
+enum { EVAL = FIXTURE_TEST / 8 }; /* batches of an evaluation */
+
+/* 4 + 4 + 4 steps, the last of FNT. */
 static nyb_status call(bool resumes, uint64_t max_steps, stopper *s, nyb_train_summary *summary)
 {
     fixture f;
@@ -199,14 +201,15 @@ static nyb_status call(bool resumes, uint64_t max_steps, stopper *s, nyb_train_s
 /* At its first batch, or a later one, of each epoch's evaluation, and of FNT's own at the end. */
 static void an_evaluation_that_was_left_is_made_later(void **state)
 {
-    static const int stops[] = {1, 5, 8, 9, 17, 24, 25, 32};
+    static const int stops[] = {1,        EVAL / 2 + 1, EVAL,    EVAL + 1, 2 * EVAL + 1,
+                                3 * EVAL, 3 * EVAL + 1, 4 * EVAL};
     nyb_train_summary want, got;
     char *want_metrics;
     stopper never = {0};
 
     (void)state;
     assert_int_equal(call(false, 0, &never, &want), NYB_OK);
-    assert_int_equal(never.n, 4 * 8);
+    assert_int_equal(never.n, 4 * EVAL);
     want_metrics = metrics();
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
         stopper once = {.at = stops[i]}, again = {.at = 1}, no = {0};
@@ -214,12 +217,12 @@ static void an_evaluation_that_was_left_is_made_later(void **state)
 
         assert_int_equal(call(false, 0, &once, &got), NYB_INTERRUPTED);
         assert_int_equal(once.n, stops[i]); /* it ends at once */
-        assert_int_equal(got.step, stops[i] > 24 ? 12 : (stops[i] - 1) / 8 * 4 + 4);
+        assert_int_equal(got.step, stops[i] > 3 * EVAL ? 12 : (stops[i] - 1) / EVAL * 4 + 4);
         assert_false(in_folder("summary.json"));
         assert_int_equal(call(true, 0, &again, &got), NYB_INTERRUPTED);
         assert_int_equal(call(true, 0, &no, &got), NYB_OK);
         assert_true(in_folder("summary.json"));
-        assert_int_equal(no.n, 4 * 8 - (stops[i] - 1) / 8 * 8);
+        assert_int_equal(no.n, 4 * EVAL - (stops[i] - 1) / EVAL * EVAL);
         assert_int_equal(got.step, want.step);
         assert_string_equal(got.weights_sha256, want.weights_sha256);
         assert_true(got.test_loss == want.test_loss && got.test_acc == want.test_acc &&
@@ -236,7 +239,7 @@ static void so_is_that_of_a_limited_call(void **state)
 {
     (void)state;
     for (uint64_t last = 4; last <= 6; last += 2) {
-        const int n = last == 4 ? 8 : 16;
+        const int n = last == 4 ? EVAL : 2 * EVAL;
         nyb_train_summary want, got;
         stopper never = {0}, at_the_end = {.at = n}, no = {0};
         char *want_metrics, *got_metrics;
@@ -246,7 +249,7 @@ static void so_is_that_of_a_limited_call(void **state)
         want_metrics = metrics();
         assert_int_equal(call(false, last, &at_the_end, &got), NYB_INTERRUPTED);
         assert_int_equal(call(true, last, &no, &got), NYB_OK);
-        assert_int_equal(no.n, 8);
+        assert_int_equal(no.n, EVAL);
         assert_true(got.step == last && got.test_loss == want.test_loss);
         got_metrics = metrics();
         assert_string_equal(got_metrics, want_metrics);
