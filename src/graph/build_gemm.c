@@ -183,7 +183,8 @@ static void add_product(nyb_builder *b, int layer, nyb_product product, size_t g
 void nyb_build_gemm_forward(nyb_builder *b, int layer)
 {
     const nyb_layer *l = &b->g->model->layers[layer];
-    const bool finishing = b->p->mode == NYB_MODE_FINISH;
+    const bool finishing =
+        b->p->mode == NYB_MODE_FINISH && b->g->recipe.finish_keep == NYB_KEEP_WEIGHTS;
     int real = b->value[l->in[0]];
     nyb_row rows[NYB_SLOTS], trained[NYB_SLOTS];
     nyb_source x, w;

@@ -33,6 +33,7 @@ static const nyb_accum *product_accum(const nyb_builder *b, int layer, nyb_produ
     const bool kept = product == NYB_PRODUCT_FWD && b->g->recipe.finish_keep == NYB_KEEP_FORWARD;
 
     if ((nyb_mode_finishes(b->p->mode) && !kept) ||
+        nyb_graph_is_replaced(&b->g->recipe, b->p->mode) ||
         (real && nyb_graph_edge(b->g->model, &b->g->recipe, layer) != NYB_EDGE_RECIPE))
         return NULL;
     return recipe_accum(&b->g->recipe, product);

@@ -305,6 +305,7 @@ nyb_status nyb_graph_create(nyb_context *context, const nyb_model *model,
         return nyb_fail(err, NYB_INVALID, "batch is 0");
     NYB_TRY(check_sizes(model, batch, err));
     NYB_TRY(nyb_recipe_check(recipe, err));
+    NYB_TRY(nyb_graph_check_layers(model, recipe, err));
     g = nyb_alloc(sizeof *g);
     if (!g)
         return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", model->name);

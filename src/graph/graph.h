@@ -82,7 +82,7 @@ static inline bool nyb_mode_trains(nyb_mode mode)
     return mode == NYB_MODE_TRAIN || mode == NYB_MODE_FINISH;
 }
 
-/* Nothing but what finish.keep says is quantized. */
+/* Quantized is what finish.keep says. */
 static inline bool nyb_mode_finishes(nyb_mode mode)
 {
     return mode == NYB_MODE_FINISH || mode == NYB_MODE_EVAL_FINISH;
@@ -317,6 +317,13 @@ typedef struct nyb_graph {
  * The one place that decides which tensor is quantized how. */
 void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
                     nyb_mode mode, nyb_row rows[NYB_SLOTS]);
+
+/* Whether each rule of `layers` is about some layer. */
+NYB_MUST_CHECK nyb_status nyb_graph_check_layers(const nyb_model *model,
+                                                 const struct nyb_recipe *recipe, nyb_error *err);
+
+/* Whether a mode has other formats than training: those of the last epochs. */
+bool nyb_graph_is_replaced(const struct nyb_recipe *recipe, nyb_mode mode);
 
 /* What the recipe lets a GEMM layer be instead of its rows; NYB_EDGE_RECIPE: nothing else. */
 nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe, int layer);

@@ -148,6 +148,40 @@ static void backward_of(const nyb_row *forward, nyb_row *dy, nyb_row *again)
     again->from = NYB_FROM_FWD;
 }
 
+/* What the layers that are quantized become in the last epochs, and so in evaluation. */
+static nyb_edge finish_edge(const struct nyb_recipe *recipe)
+{
+    switch (recipe->finish_epochs > 0 ? recipe->finish_keep : NYB_KEEP_WEIGHTS) {
+    case NYB_KEEP_WEIGHTS:
+    case NYB_KEEP_FORWARD:
+        return NYB_EDGE_RECIPE;
+    case NYB_KEEP_F32:
+        return NYB_EDGE_F32;
+    case NYB_KEEP_BF16:
+        return NYB_EDGE_BF16;
+    case NYB_KEEP_FP16:
+        return NYB_EDGE_FP16;
+    case NYB_KEEP_FP8:
+        return NYB_EDGE_FP8;
+    case NYB_KEEP_HBFP6:
+        return NYB_EDGE_HBFP6;
+    }
+    return NYB_EDGE_RECIPE;
+}
+
+bool nyb_graph_is_replaced(const struct nyb_recipe *recipe, nyb_mode mode)
+{
+    return mode != NYB_MODE_TRAIN && finish_edge(recipe) != NYB_EDGE_RECIPE;
+}
+
+static bool are_f32(const nyb_row rows[NYB_SLOTS])
+{
+    for (int i = 0; i < NYB_SLOTS; i++)
+        if (!nyb_row_is_f32(&rows[i]))
+            return false;
+    return true;
+}
+
 static void finish_rows(nyb_keep keep, nyb_row rows[NYB_SLOTS])
 {
     switch (keep) {
@@ -159,19 +193,61 @@ static void finish_rows(nyb_keep keep, nyb_row rows[NYB_SLOTS])
         backward_of(&rows[NYB_SLOT_FWD_W], &rows[NYB_SLOT_DGRAD_DY], &rows[NYB_SLOT_DGRAD_W]);
         backward_of(&rows[NYB_SLOT_FWD_X], &rows[NYB_SLOT_WGRAD_DY], &rows[NYB_SLOT_WGRAD_X]);
         return;
+    case NYB_KEEP_F32:
+    case NYB_KEEP_BF16:
+    case NYB_KEEP_FP16:
+    case NYB_KEEP_FP8:
+    case NYB_KEEP_HBFP6: /* rows that finish_edge has replaced */
+        return;
     }
 }
 
 nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe, int layer)
 {
     const nyb_layer *l = &model->layers[layer];
+    const char *text = recipe->layers;
+    nyb_layer_rule rule;
+    nyb_error none;
 
+    while (nyb_layer_rule_next(&text, &rule, &none))
+        if (nyb_layer_rule_fits(&rule, l->name, (size_t)l->gemm, (size_t)model->n_gemms))
+            return rule.edge;
     if (layer == model->first_gemm || (layer == model->last_gemm && l->op->of_rows))
         return recipe->edges;
     if (l->shortcut)
         return recipe->shortcut;
     return l->attr.kernel == 1 && l->op->is_gemm && !l->op->depthwise ? recipe->pointwise
                                                                       : NYB_EDGE_RECIPE;
+}
+
+static bool fits_some(const nyb_model *model, const nyb_layer_rule *rule)
+{
+    for (int i = 0; i < model->n_layers; i++) {
+        const nyb_layer *l = &model->layers[i];
+
+        if (l->gemm >= 0 &&
+            nyb_layer_rule_fits(rule, l->name, (size_t)l->gemm, (size_t)model->n_gemms))
+            return true;
+    }
+    return false;
+}
+
+nyb_status nyb_graph_check_layers(const nyb_model *model, const struct nyb_recipe *recipe,
+                                  nyb_error *err)
+{
+    const char *text = recipe->layers;
+    nyb_layer_rule rule;
+    nyb_error none;
+
+    while (nyb_layer_rule_next(&text, &rule, &none))
+        if (!fits_some(model, &rule))
+            return nyb_fail(err, NYB_UNKNOWN,
+                            "layers: '%s' fits no layer of model '%s' that multiplies; its %d are "
+                            "'%s' .. '%s' (nybble explain names all)",
+                            rule.pattern, model->name, model->n_gemms,
+                            model->layers[model->first_gemm].name,
+                            model->layers[model->last_gemm].name);
+    return NYB_OK;
 }
 
 void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int layer,
@@ -183,6 +259,8 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
 
     memcpy(rows, table, sizeof table);
     apply_edge(nyb_graph_edge(model, recipe, layer), rows);
+    if (nyb_graph_is_replaced(recipe, mode) && !are_f32(rows))
+        apply_edge(finish_edge(recipe), rows);
     if (l->op->depthwise)
         apply_depthwise(recipe, rows);
     for (int i = 0; i < NYB_SLOTS; i++) {

@@ -16,6 +16,7 @@ static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
 static const char *const store_words[] = {NYB_STORE_LIST(X) NULL};
 static const char *const recompute_words[] = {NYB_RECOMPUTE_LIST(X) NULL};
 static const char *const keep_words[] = {NYB_KEEP_LIST(X) NULL};
+static const char *const span_words[] = {NYB_SPAN_LIST(X) NULL};
 static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
 static const char *const from_words[] = {NYB_FROM_LIST(X) NULL};
 static const char *const ste_words[] = {NYB_STE_LIST(X) NULL};
@@ -32,11 +33,13 @@ _Static_assert(sizeof(nyb_edge) == sizeof(int) && sizeof(nyb_eval_scale) == size
                    sizeof(nyb_policy) == sizeof(int) && sizeof(nyb_from) == sizeof(int) &&
                    sizeof(nyb_ste) == sizeof(int) && sizeof(nyb_loss_scale) == sizeof(int) &&
                    sizeof(nyb_engine) == sizeof(int) && sizeof(nyb_store) == sizeof(int) &&
-                   sizeof(nyb_recompute) == sizeof(int),
+                   sizeof(nyb_recompute) == sizeof(int) && sizeof(nyb_keep) == sizeof(int) &&
+                   sizeof(nyb_span) == sizeof(int),
                "enums are ints");
 
 typedef enum nyb_field_kind {
     FIELD_TEXT,
+    FIELD_LAYERS,
     FIELD_SPEC,
     FIELD_FORMAT,
     FIELD_SCALE,
@@ -57,7 +60,7 @@ typedef struct nyb_field {
     nyb_field_kind kind;
     bool is_part;
     size_t offset;  /* in struct nyb_recipe; of the spec for its parts */
-    size_t n_bytes; /* FIELD_TEXT */
+    size_t n_bytes; /* FIELD_TEXT, FIELD_LAYERS */
     double lo, hi;  /* FIELD_INT, FIELD_FLOAT */
     const char *help;
     const char *const *words; /* FIELD_WORD, FIELD_GROUP, FIELD_ROUNDING: by value, NULL-ended */
@@ -125,6 +128,8 @@ static const nyb_field fields[] = {
      edge_words},
     {"shortcut", FIELD_WORD, false, AT(shortcut), 0, 0, 0, "projection shortcuts", edge_words},
     {"pointwise", FIELD_WORD, false, AT(pointwise), 0, 0, 0, "other 1x1 convolutions", edge_words},
+    {"layers", FIELD_LAYERS, false, AT(layers), SIZE(layers), 0, 0,
+     "layers by name or place, before those three: layer4.*:bf16 last2:f32"},
     {"update", FIELD_UPDATE, false, AT(update), 0, 0, 0,
      "format[/rounding] of weights and momenta in the optimizer's three updates", NULL},
     {"loss_scale", FIELD_WORD, false, AT(loss_scale), 0, 0, 0, "scaling of the loss gradient",
@@ -140,11 +145,13 @@ static const nyb_field fields[] = {
     {"eval.decay", FIELD_FLOAT, false, AT(eval_decay), 0, 0, 0.9999,
      "weight of the past in the mean of training's clips"},
     {"finish.epochs", FIELD_INT, false, AT(finish_epochs), 0, 0, 10000,
-     "epochs at the end in which less is quantized (FNT, QAF)"},
+     "epochs at the end in which less is quantized (FNT, QAF), or in other formats"},
+    {"finish.span", FIELD_WORD, false, AT(finish_span), 0, 0, 0, "which epochs these are",
+     span_words},
     {"finish.keep", FIELD_WORD, false, AT(finish_keep), 0, 0, 0, "what they still quantize",
      keep_words},
     {"finish.lr", FIELD_FLOAT, false, AT(finish_lr), 0, 0, 1000,
-     "peak learning rate of those epochs"},
+     "peak learning rate of further epochs"},
     {"nonfinite", FIELD_WORD, false, AT(nonfinite), 0, 0, 0, "what a NaN or infinity does",
      policy_words},
 };
@@ -199,6 +206,9 @@ int nyb_recipe_field_range(size_t i, char *text, size_t n_bytes)
         break;
     case FIELD_UPDATE:
         append(list, sizeof list, ", ", "format[/rounding], f32: not rounded");
+        break;
+    case FIELD_LAYERS:
+        append(list, sizeof list, ", ", "none, PATTERN:WORD ... with words of edges");
         break;
     case FIELD_TEXT:
         snprintf(list, sizeof list, "text of at most %zu bytes", f->n_bytes - 1);
@@ -425,6 +435,10 @@ nyb_status nyb_recipe_set_field(nyb_recipe *recipe, const char *key, const char 
     double number = 0;
     int index = 0;
     switch (f->kind) {
+    case FIELD_LAYERS:
+        value = strcmp(value, "none") == 0 ? "" : value;
+        NYB_TRY(nyb_layer_rules_check(value, err));
+        /* fall through */
     case FIELD_TEXT:
         return set_text(f, value, member, err);
     case FIELD_SPEC:
@@ -513,6 +527,9 @@ int nyb_recipe_field_print(const nyb_recipe *recipe, size_t i, char *text, size_
     switch (f->kind) {
     case FIELD_TEXT:
         word = member;
+        break;
+    case FIELD_LAYERS:
+        word = *(const char *)member ? member : "none";
         break;
     case FIELD_SPEC:
         return print_spec(member, text, n_bytes);

@@ -105,12 +105,26 @@ typedef enum nyb_recompute {
 
 #define NYB_KEEP_LIST(X)                                                                           \
     X(NYB_KEEP_WEIGHTS, "weights", "FNT: activations and gradients are f32")                       \
-    X(NYB_KEEP_FORWARD, "forward", "QAF: gradients are bf16, and so are the values they meet")
+    X(NYB_KEEP_FORWARD, "forward", "QAF: gradients are bf16, and so are the values they meet")     \
+    X(NYB_KEEP_F32, "f32", "nothing; nor does evaluation")                                         \
+    X(NYB_KEEP_BF16, "bf16", "what was quantized is bf16, in evaluation too")                      \
+    X(NYB_KEEP_FP16, "fp16", "... fp16")                                                           \
+    X(NYB_KEEP_FP8, "fp8", "... e4m3b11 forward, e5m2 gradients")                                  \
+    X(NYB_KEEP_HBFP6, "hbfp6", "... int6 in blocks of 64 with powers of two")
 typedef enum nyb_keep {
 #define X(constant, word, sentence) constant,
     NYB_KEEP_LIST(X)
 #undef X
 } nyb_keep;
+
+#define NYB_SPAN_LIST(X)                                                                           \
+    X(NYB_SPAN_FURTHER, "further", "epochs after those of the run, whose rate is a triangle")      \
+    X(NYB_SPAN_LAST, "last", "the run's own last epochs, and its own rate")
+typedef enum nyb_span {
+#define X(constant, word, sentence) constant,
+    NYB_SPAN_LIST(X)
+#undef X
+} nyb_span;
 
 #define NYB_POLICY_LIST(X)                                                                         \
     X(NYB_POLICY_STOP, "stop", "end the run with an error that names step and layer")              \
@@ -130,6 +144,7 @@ struct nyb_recipe {
     nyb_edge edges;     /* first convolution (or first GEMM) and last linear */
     nyb_edge shortcut;  /* 1x1 shortcut convolutions */
     nyb_edge pointwise; /* other 1x1 convolutions */
+    char layers[200];   /* rules for layers by name or place, before those three; "": none */
     nyb_accum fwd_accum, dgrad_accum, wgrad_accum;
     nyb_update update;
     nyb_loss_scale loss_scale;
@@ -140,9 +155,10 @@ struct nyb_recipe {
     nyb_recompute recompute; /* how its backward pass gets those pre-activations */
     nyb_eval_scale eval_scale;
     float eval_decay;     /* of the exponential mean: 0.9 */
-    int finish_epochs;    /* further epochs of which less is quantized */
-    nyb_keep finish_keep; /* what still is */
-    float finish_lr;      /* peak of their triangle */
+    int finish_epochs;    /* at the end, of which less or something else is quantized */
+    nyb_span finish_span; /* which epochs these are */
+    nyb_keep finish_keep; /* what still is quantized */
+    float finish_lr;      /* peak of further epochs' triangle */
     nyb_policy nonfinite;
 };
 
@@ -179,6 +195,23 @@ NYB_MUST_CHECK nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_er
  * that a key which a later version adds changes no older hash. Names and texts do not count, nor
  * does `recompute`: the same bits. */
 NYB_MUST_CHECK nyb_status nyb_recipe_sha256(const nyb_recipe *recipe, char hex[65], nyb_error *err);
+
+/* ---- layers.c: rules for single layers ------------------------------------------------------ */
+
+/* Of the layers with products, in the model's order, those whose name a shell pattern fits, or the
+ * first or last of them: firstN, lastN, firstN%, lastN% (to the nearest number of layers). The
+ * first rule that fits a layer counts. */
+typedef struct nyb_layer_rule {
+    char pattern[64];
+    nyb_edge edge;
+} nyb_layer_rule;
+
+/* The next rule of a text, which then begins behind it; false: there is none, or, where err has a
+ * text, what is there is none. */
+bool nyb_layer_rule_next(const char **text, nyb_layer_rule *rule, nyb_error *err);
+NYB_MUST_CHECK nyb_status nyb_layer_rules_check(const char *text, nyb_error *err);
+/* index: of the layer, among the n with products. */
+bool nyb_layer_rule_fits(const nyb_layer_rule *rule, const char *name, size_t index, size_t n);
 
 /* ---- text.c: recipe files ----------------------------------------------------------------- */
 

@@ -6,7 +6,16 @@
 
 int nyb_train_epochs(const nyb_train *t)
 {
-    return t->options.epochs + t->recipe.finish_epochs;
+    return t->options.epochs +
+           (t->recipe.finish_span == NYB_SPAN_FURTHER ? t->recipe.finish_epochs : 0);
+}
+
+/* Steps before the finishing epochs. */
+static uint64_t plain_steps(const nyb_train *t)
+{
+    const int n = nyb_train_epochs(t) - t->recipe.finish_epochs;
+
+    return n > 0 ? t->steps_per_epoch * (uint64_t)n : 0;
 }
 
 uint64_t nyb_train_total_steps(const nyb_train *t)
@@ -16,10 +25,9 @@ uint64_t nyb_train_total_steps(const nyb_train *t)
 
 nyb_mode nyb_train_mode(const nyb_train *t)
 {
-    const uint64_t n = t->steps_per_epoch * (uint64_t)t->options.epochs;
-
-    return t->data && t->recipe.finish_epochs > 0 && t->progress.step >= n ? NYB_MODE_FINISH
-                                                                           : NYB_MODE_TRAIN;
+    return t->data && t->recipe.finish_epochs > 0 && t->progress.step >= plain_steps(t)
+               ? NYB_MODE_FINISH
+               : NYB_MODE_TRAIN;
 }
 
 static nyb_schedule_kind schedule_kind(const char *word)
@@ -45,7 +53,7 @@ float nyb_train_rate(const nyb_train *t)
 
     if (!t->data) /* there are no epochs */
         return (float)t->options.lr;
-    if (step < n || t->recipe.finish_epochs == 0)
+    if (step < n || nyb_train_epochs(t) == t->options.epochs)
         return nyb_schedule_rate(&schedule, step < n || n == 0 ? step : n - 1);
     /* Without epochs before it FNT climbs from 0. */
     return nyb_schedule_fnt(n > 0 ? (double)nyb_schedule_rate(&schedule, n - 1) : 0.0,

@@ -67,7 +67,8 @@ static double trained(const char *recipe, bool real, fixture *f)
 {
     static const char *const keys[] = {"dgrad.dy", "wgrad.dy"};
 
-    fixture_init(f, "auto", 2, "resnet8", recipe, NULL, 16, 64);
+    fixture_init(f, "auto", 2, "resnet8", recipe, (const char *const[]){"finish.epochs=0", NULL},
+                 16, 64);
     for (int i = 0; i < 2 && real; i++)
         assert_int_equal(nyb_recipe_set(f->recipe, keys[i], "f32", NULL), NYB_OK);
     fixture_start(f);
@@ -129,7 +130,7 @@ static void gradients_are_on_the_side_of_those_of_f32(void **state)
     for (size_t i = 0; i < nyb_recipe_count(); i += TEST_EVERY(8)) {
         fixture f;
 
-        gradients_of(nyb_recipe_name_at(i), NULL, &f);
+        gradients_of(nyb_recipe_name_at(i), (const char *const[]){"finish.keep=weights", NULL}, &f);
         expect_a_side(nyb_recipe_name_at(i), &f, &exact);
         n_mixed += mixes(f.recipe);
         fixture_free(&f);
@@ -163,6 +164,79 @@ static void sums_are_exact(void **state)
     fixture_free(&want);
 }
 
+/* ---- other formats ----------------------------------------------------------------------------
+ */
+
+typedef struct other {
+    const char *keep, *forward, *backward; /* operands */
+} other;
+
+static const other others[] = {
+    {"f32", "f32", "f32"},
+    {"bf16", "bf16/unit", "bf16/unit"},
+    {"fp16", "fp16/unit", "fp16/unit"},
+    {"fp8", "e4m3b11/unit", "e5m2/unit"},
+    {"hbfp6", "int6/hbfp/block64/nearest", "int6/hbfp/block64/stochastic"},
+};
+#define N_OTHERS (sizeof others / sizeof *others)
+
+/* A run of one epoch, its weights and what evaluation says. */
+static void short_run(fixture *f, nyb_train_summary *summary)
+{
+    nyb_error err = {0};
+
+    fixture_start(f);
+    if (nyb_train_run(f->train, NULL, NULL, NULL, NULL, &err) != NYB_OK)
+        fail_msg("%s", err.text);
+    nyb_train_summarize(f->train, summary);
+}
+
+/* A run that is nothing but its end has the weights, and the evaluation, of a recipe whose operands
+ * are that format, but for layers that the recipe leaves in f32; layers in a third format are not
+ * left out. It sums exactly, whatever the recipe's accumulators are, and so does its evaluation. */
+static void the_end_is_a_recipe_of_its_format(void **state)
+{
+    static const struct {
+        const char *recipe, *set, *key, *value;
+    } cases[] = {{"luq", "shortcut=f32", "shortcut", "f32"},
+                 {"nybble", "shortcut=recipe", "shortcut", "recipe"},
+                 {"mxfp4", "edges=fp16", "edges", "recipe"},
+                 {"luq", "fwd.accum=int8/16", "fwd.accum", "f32"}};
+    static const char *const keys[] = {"fwd.x",   "fwd.w",    "dgrad.dy",
+                                       "dgrad.w", "wgrad.dy", "wgrad.x"};
+
+    (void)state;
+    for (size_t i = 0; i < N_OTHERS * 4; i += TEST_EVERY(3)) {
+        const other *o = &others[i % N_OTHERS];
+        const char *const set = cases[i / N_OTHERS].set, *recipe = cases[i / N_OTHERS].recipe;
+        char keep[32];
+        nyb_train_summary want, got;
+        fixture f;
+
+        snprintf(keep, sizeof keep, "finish.keep=%s", o->keep);
+        fixture_init(&f, "auto", 2, "resnet8", recipe,
+                     (const char *const[]){set, keep, "finish.epochs=1", "finish.span=last", NULL},
+                     16, 32);
+        short_run(&f, &got);
+        assert_int_equal(nyb_train_mode(f.train), NYB_MODE_FINISH);
+        fixture_free(&f);
+
+        fixture_init(&f, "auto", 2, "resnet8", recipe, NULL, 16, 32);
+        assert_int_equal(
+            nyb_recipe_set(f.recipe, cases[i / N_OTHERS].key, cases[i / N_OTHERS].value, NULL),
+            NYB_OK);
+        for (size_t k = 0; k < 6; k++)
+            assert_int_equal(nyb_recipe_set(f.recipe, keys[k],
+                                            strstr(keys[k], "dy") ? o->backward : o->forward, NULL),
+                             NYB_OK);
+        short_run(&f, &want);
+        fixture_free(&f);
+        if (strcmp(want.weights_sha256, got.weights_sha256) != 0 ||
+            want.test_loss != got.test_loss || want.test_acc != got.test_acc)
+            fail_msg("%s, %s: %s", recipe, set, o->keep);
+    }
+}
+
 /* ---- runs -------------------------------------------------------------------------------------
  */
 
@@ -189,14 +263,46 @@ static void the_rate_climbs_to_that_of_the_recipe(void **state)
     }
 }
 
-/* 2 + 4 steps, some of them. */
-static void run(const char *recipe, uint64_t first, uint64_t last, nyb_train_summary *summary,
-                fixture *f)
+/* The run's own last epochs follow its schedule; a run of fewer is nothing else. */
+static void the_last_epochs_are_those_of_the_run(void **state)
+{
+    static const char *const sets[] = {"finish.epochs=2", "finish.span=last", NULL};
+    static const int epochs[] = {1, 2, 5};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        fixture f, plain;
+
+        fixture_init(&f, "auto", 1, "mlp:32", "luq", sets, 4, 32); /* 8 steps an epoch */
+        fixture_init(&plain, "auto", 1, "mlp:32", "luq", NULL, 4, 32);
+        f.options.epochs = plain.options.epochs = epochs[i];
+        fixture_start(&f);
+        fixture_start(&plain);
+        assert_int_equal(nyb_train_total_steps(f.train), 8 * epochs[i]);
+        for (int step = 0; step <= 8 * epochs[i]; step++) {
+            f.train->progress.step = plain.train->progress.step = (uint64_t)step;
+            assert_true(nyb_train_rate(f.train) == nyb_train_rate(plain.train));
+            assert_int_equal(nyb_train_mode(f.train),
+                             step >= 8 * (epochs[i] - 2) ? NYB_MODE_FINISH : NYB_MODE_TRAIN);
+        }
+        fixture_free(&f);
+        fixture_free(&plain);
+    }
+}
+
+/* 2 + 4 steps, some of them; the last 4 in another format, or FNT's. */
+static void run_to(const char *recipe, const other *o, uint64_t first, uint64_t last,
+                   nyb_train_summary *summary, fixture *f)
 {
     nyb_error err = {0};
+    char keep[32];
 
+    snprintf(keep, sizeof keep, "finish.keep=%s", o ? o->keep : "weights");
     fixture_init(f, "auto", 1, "mlp:32,32", recipe,
-                 (const char *const[]){"edges=recipe", "finish.epochs=2", NULL}, 8, 16);
+                 (const char *const[]){"edges=recipe", "finish.epochs=2", keep,
+                                       o ? "finish.span=last" : "finish.span=further", NULL},
+                 8, 16);
+    f->options.epochs = o ? 3 : 1;
     f->options.max_steps = last;
     fixture_start(f);
     if (first > 0 && nyb_train_resume(f->train, fixture_folder, &err) != NYB_OK)
@@ -207,6 +313,12 @@ static void run(const char *recipe, uint64_t first, uint64_t last, nyb_train_sum
     assert_int_equal(summary->step, last);
 }
 
+static void run(const char *recipe, uint64_t first, uint64_t last, nyb_train_summary *summary,
+                fixture *f)
+{
+    run_to(recipe, NULL, first, last, summary, f);
+}
+
 /* Of every recipe: learned clips, momenta and random bits go on, too. */
 static void resume_is_exact(void **state)
 {
@@ -215,14 +327,20 @@ static void resume_is_exact(void **state)
         nyb_train_summary whole, part;
         fixture f;
 
-        run(nyb_recipe_name_at(i), 0, 6, &whole, &f);
-        fixture_free(&f);
-        run(nyb_recipe_name_at(i), 0, 3, &part, &f);
-        fixture_free(&f);
-        run(nyb_recipe_name_at(i), 3, 6, &part, &f);
-        fixture_free(&f);
-        if (strcmp(whole.weights_sha256, part.weights_sha256) != 0)
-            fail_msg("%s", nyb_recipe_name_at(i));
+        for (int k = 0; k < 2; k++) {
+            const other *o = k ? &others[i % N_OTHERS] : NULL;
+
+            run_to(nyb_recipe_name_at(i), o, 0, 6, &whole, &f);
+            fixture_free(&f);
+            run_to(nyb_recipe_name_at(i), o, 0, 3, &part, &f);
+            fixture_free(&f);
+            run_to(nyb_recipe_name_at(i), o, 3, 6, &part, &f);
+            fixture_free(&f);
+            if (strcmp(whole.weights_sha256, part.weights_sha256) != 0)
+                fail_msg("%s, %s", nyb_recipe_name_at(i), o ? o->keep : "FNT");
+            if (whole.test_loss != part.test_loss)
+                fail_msg("%s, %s: evaluation", nyb_recipe_name_at(i), o ? o->keep : "FNT");
+        }
     }
 }
 
@@ -287,6 +405,8 @@ int main(void)
         cmocka_unit_test(gradients_are_on_the_side_of_those_of_f32),
         cmocka_unit_test(the_forward_pass_is_kept),
         cmocka_unit_test(sums_are_exact),
+        cmocka_unit_test(the_end_is_a_recipe_of_its_format),
+        cmocka_unit_test(the_last_epochs_are_those_of_the_run),
         cmocka_unit_test(the_rate_climbs_to_that_of_the_recipe),
         cmocka_unit_test_setup_teardown(resume_is_exact, fixture_make_folder,
                                         fixture_remove_folder),
