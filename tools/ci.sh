@@ -15,6 +15,9 @@ if [ "$mode" != quick ] && [ "$mode" != full ]; then
     exit 2
 fi
 
+# What builds other than the first are tested by.
+bits="--no-suite learn --no-suite house"
+
 # Machines differ, and may be busy; sanitizers cost a factor.
 patience=4
 
@@ -92,12 +95,12 @@ if [ "$mode" = quick ]; then
     CC=gcc build gcc build-check "" --werror
 else
     CC=gcc build gcc build-check "--setup full" --werror
-    CC=clang build clang build-clang "--no-suite learn" --werror
-    CC=gcc build sanitizers build-asan "--no-suite learn" --werror --buildtype=debugoptimized \
+    CC=clang build clang build-clang "$bits" --werror
+    CC=gcc build sanitizers build-asan "$bits" --werror --buildtype=debugoptimized \
         -Db_sanitize=address,undefined "-Dc_args=-fno-sanitize-address-use-after-scope -g1"
-    CC=gcc build no-simd build-nosimd "--no-suite learn" --werror -Dsimd=false
+    CC=gcc build no-simd build-nosimd "$bits" --werror -Dsimd=false
     # No --werror: tools/mutate.sh plants its bugs in this build, and some leave functions unused.
-    CC=gcc build emulated build-emulated "--suite unit --suite kernels" -Demulate=true
+    CC=gcc build emulated build-emulated "--suite unit --suite kernels --no-suite learn" -Demulate=true
     check mutants tools/mutate.sh --quick
 fi
 

@@ -124,7 +124,7 @@ static void fused_bits_are_the_operators(void **state)
                                           "wgrad.dy=int8/delayed/tensor/stochastic", NULL};
 
     (void)state;
-    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i += TEST_EVERY(2)) {
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i += TEST_EVERY(3)) {
         check("resnet8", recipes[i], NULL);
         check("resnet8", recipes[i], half);
         check(NULL, recipes[i], NULL);

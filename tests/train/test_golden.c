@@ -84,6 +84,8 @@ static void fill_batch(nyb_graph *g, uint32_t step)
     }
 }
 
+enum { STEPS = 20 / TEST_EVERY(4) };
+
 static void losses_agree_with_pytorch(void **state)
 {
     const json_t *exact = json_object_get(golden, "losses_f64");
@@ -91,13 +93,13 @@ static void losses_agree_with_pytorch(void **state)
     fixture f;
 
     (void)state;
-    fixture_init(&f, "auto", 2, "resnet14", "f32", NULL, BATCH, 16 * 20);
+    fixture_init(&f, "auto", 2, "resnet14", "f32", NULL, BATCH, 16 * STEPS);
     f.options.schedule[0] = 0;
     strcpy(f.options.schedule, "constant");
     f.options.warmup = 0;
     fixture_start(&f);
     set_weights(f.train->graph);
-    for (uint32_t s = 0; s < 20; s++) {
+    for (uint32_t s = 0; s < STEPS; s++) {
         const double want = json_real_value(json_array_get(exact, s));
         double loss, n;
 
