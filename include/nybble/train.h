@@ -120,7 +120,8 @@ NYB_API NYB_MUST_CHECK nyb_status nyb_train_load_model(nyb_train *train, const c
                                                        nyb_error *err);
 
 /* Writes DIR/state.safetensors and DIR/model.safetensors, for programs with their own loop; DIR is
- * created if missing. NYB_INVALID for NULL, NYB_STATE if a run writes to it, NYB_IO, NYB_MEMORY. */
+ * created if missing, the summary of a run that ended there removed: it tells of another model.
+ * NYB_INVALID for NULL, NYB_STATE if a run writes to it, NYB_IO, NYB_MEMORY. */
 NYB_API NYB_MUST_CHECK nyb_status nyb_train_save(nyb_train *train, const char *dir, nyb_error *err);
 
 /* logits [n][classes] of the samples x [n][h][w][c], as evaluation computes them: weights and

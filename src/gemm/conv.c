@@ -225,9 +225,7 @@ static nyb_status create(const nyb_context *context, const request *r, nyb_conv 
         nyb_accum_grid_init(&made->grid, &made->accum);
     }
     made->n_workers = nyb_pool_threads(context->pool);
-    made->macs = nyb_conv_axis_hits(s.h, s.oh, s.r, s.stride, s.pad) *
-                 nyb_conv_axis_hits(s.w, s.ow, s.s, s.stride, s.pad) * s.n * s.c * s.o *
-                 r->n_samples;
+    made->macs = nyb_conv_shape_macs(&s) * r->n_samples;
     made->shape = s;
     choose_engine(made, context, o, r->exact_k);
     made->dw.by_image =
@@ -316,6 +314,12 @@ const nyb_accum *nyb_conv_accum(const nyb_conv *conv)
 size_t nyb_conv_scratch_bytes(const nyb_conv *conv)
 {
     return conv->shared_bytes + conv->n_workers * conv->worker_bytes;
+}
+
+uint64_t nyb_conv_shape_macs(const nyb_conv_shape *s)
+{
+    return nyb_conv_axis_hits(s->h, s->oh, s->r, s->stride, s->pad) *
+           nyb_conv_axis_hits(s->w, s->ow, s->s, s->stride, s->pad) * s->n * s->c * s->o;
 }
 
 uint64_t nyb_conv_macs(const nyb_conv *conv)

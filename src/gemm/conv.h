@@ -93,6 +93,7 @@ const char *nyb_conv_kernel(const nyb_conv *conv);     /* tile name: "amx" ... *
 const nyb_accum *nyb_conv_accum(const nyb_conv *conv); /* NULL: exact */
 size_t nyb_conv_scratch_bytes(const nyb_conv *conv);
 uint64_t nyb_conv_macs(const nyb_conv *conv); /* useful multiply-adds, padding not counted */
+uint64_t nyb_conv_shape_macs(const nyb_conv_shape *shape); /* those of one draw */
 
 /* What the random bits of a product's sums are for. */
 static inline uint8_t nyb_conv_sum_role(nyb_product product)

@@ -108,9 +108,6 @@ static nyb_status plan_map(nyb_group_conv *conv, nyb_error *err)
         block = nyb_max(block, grid->block);
         blocks += grid->n_blocks;
     }
-    conv->macs = nyb_conv_axis_hits(s->h, s->oh, s->r, s->stride, s->pad) *
-                 nyb_conv_axis_hits(s->w, s->ow, s->s, s->stride, s->pad) * s->n * s->c * s->o *
-                 conv->n_samples;
     conv->panel_groups =
         nyb_min(conv->n_panels, nyb_div_up(4 * conv->n_workers, nyb_max(blocks, 1)));
     conv->lda = choose_lda(conv->max_steps * NYB_TILE_STEP);
@@ -143,7 +140,6 @@ static void plan_dw(nyb_group_conv *conv)
     conv->c_bytes = m * n * NYB_TILE_COLS * sizeof(float);
     conv->pack_bytes = NYB_TILE_COLS * conv->lda + conv->max_steps * NYB_TILE_STEP_BYTES +
                        conv->lds * NYB_TILE_COLS * (sizeof(float) + sizeof(int32_t));
-    conv->macs = (uint64_t)conv->m * conv->n * conv->k_cols * conv->n_samples;
 }
 
 static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
@@ -151,6 +147,7 @@ static nyb_status plan(nyb_group_conv *conv, nyb_error *err)
     const nyb_conv_shape *s = &conv->shape;
     const bool dw = conv->product == NYB_PRODUCT_DW;
 
+    conv->macs = nyb_conv_shape_macs(s) * conv->n_samples;
     conv->k_cols = dw ? s->n * s->oh * s->ow : conv->product == NYB_PRODUCT_FWD ? s->c : s->o;
     conv->k_pitch = nyb_grouped_pitch(conv->k_cols, conv->group);
     conv->row_groups = conv->k_pitch / conv->group;

@@ -169,14 +169,11 @@ const char *nyb_graph_step_kernel(const nyb_step *s)
 
 uint64_t nyb_graph_step_macs(const nyb_step *s)
 {
-    const uint64_t taps = s->kind == NYB_STEP_TAPS ? s->shape.r * s->shape.s : 1;
-
     if (s->depthwise)
         return nyb_depthwise_macs(s->depthwise);
-    if (s->group && s->product == NYB_PRODUCT_DW) /* without the pixels that fill up a block */
-        return (uint64_t)s->shape.n * s->shape.oh * s->shape.ow * s->shape.o * s->shape.c *
-               s->shape.r * s->shape.s;
-    return s->group ? nyb_group_conv_macs(s->group) : nyb_conv_macs(s->conv) * taps;
+    if (s->group)
+        return nyb_group_conv_macs(s->group);
+    return s->kind == NYB_STEP_TAPS ? nyb_conv_shape_macs(&s->shape) : nyb_conv_macs(s->conv);
 }
 
 size_t nyb_graph_explain_count(const nyb_graph *g)

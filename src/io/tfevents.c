@@ -1,4 +1,4 @@
-/* TensorBoard's event files: TFRecord frames around protobuf messages, of which five are needed:
+/* TensorBoard's event files: TFRecord frames around protobuf messages, of which four are needed:
  *   Event          { double wall_time = 1; int64 step = 2; string file_version = 3; Summary = 5 }
  *   Summary        { repeated Value value = 1 }
  *   Value          { string tag = 1; float simple_value = 2; HistogramProto histo = 5 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/number.h"
 #include "quant/round.h"
 #include "train/run.h"
 
@@ -151,7 +152,7 @@ static nyb_status bundle_begin(bundle *b, const nyb_train *t, nyb_error *err)
     *b = (bundle){0};
     b->n_capacity = (size_t)g->n_params * 3 + (size_t)g->model->n_gemms * (NYB_SLOTS + 2);
     b->tensors = nyb_alloc(b->n_capacity * sizeof *b->tensors);
-    b->meta = nyb_alloc((7 + (size_t)g->n_params) * sizeof *b->meta);
+    b->meta = nyb_alloc((9 + (size_t)g->n_params) * sizeof *b->meta);
     if (!b->tensors || !b->meta) {
         bundle_free(b);
         return nyb_fail(err, NYB_MEMORY, "out of memory while saving");
@@ -499,10 +500,23 @@ static nyb_status put_gemm(bundle *b, const nyb_train *t, const nyb_param *p, ch
     return put_weight(b, t, p, &rows[NYB_SLOT_FWD_W].spec, err);
 }
 
+/* A number for each channel, as "0.49,0.48,0.45". */
+static void print_channels(const float *values, size_t n, char text[4 * NYB_NUMBER_BYTES])
+{
+    char number[NYB_NUMBER_BYTES];
+
+    *text = 0;
+    for (size_t c = 0; c < n && c < 4; c++) {
+        strcat(text, c > 0 ? "," : "");
+        strcat(text, nyb_number_print_float(values[c], number));
+    }
+}
+
 nyb_status nyb_model_save(const nyb_train *t, const char *dir, nyb_error *err)
 {
     const nyb_graph *g = t->graph;
     char(*texts)[256] = nyb_alloc((size_t)g->n_params * sizeof *texts);
+    char mean[4 * NYB_NUMBER_BYTES], std[4 * NYB_NUMBER_BYTES];
     nyb_status status;
     bundle b;
 
@@ -512,6 +526,12 @@ nyb_status nyb_model_save(const nyb_train *t, const char *dir, nyb_error *err)
     if (status != NYB_OK) {
         nyb_free(texts);
         return status;
+    }
+    if (t->data && t->options.normalize) {
+        print_channels(t->data->mean, t->data->c, mean);
+        print_channels(t->data->std, t->data->c, std);
+        put_meta(&b, "input.mean", mean);
+        put_meta(&b, "input.std", std);
     }
     for (int i = 0; i < g->n_params && status == NYB_OK; i++) {
         const nyb_param *p = &g->params[i];

@@ -240,6 +240,8 @@ nyb_status nyb_train_save(nyb_train *t, const char *dir, nyb_error *err)
     if (!nyb_train_is_at_home(t, dir))
         t->progress.n_metrics = 0; /* that file is another run's */
     if (status == NYB_OK)
+        unlinkat(lock, "summary.json", 0); /* it tells of another model */
+    if (status == NYB_OK)
         status = nyb_state_save(t, dir, err);
     if (status == NYB_OK)
         status = nyb_model_save(t, dir, err);

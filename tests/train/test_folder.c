@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "fixture.h"
+#include "io/io.h"
 
 static void path_of(const char *file, char path[128])
 {
@@ -106,9 +107,40 @@ static void runs_are_not_replaced_unless_they_may_be(void **state)
     assert_string_equal(after, "config");
     assert_int_equal(nyb_train_set_overwrite(f.train, 1, NULL), NYB_OK);
     assert_int_equal(run(&f), NYB_OK);
+    assert_true(in_folder("summary.json"));
+    assert_int_equal(nyb_train_save(f.train, fixture_folder, NULL), NYB_OK);
+    assert_true(in_folder("model.safetensors") && !in_folder("summary.json"));
     free(before);
     free(after);
     fixture_free(&f);
+}
+
+/* Its metadata says how pixels become its input. */
+static void the_deployed_model_knows_its_pixels(void **state)
+{
+    (void)state;
+    for (int normalize = 0; normalize < 2; normalize++) {
+        nyb_st_file *file = NULL;
+        nyb_data_info info;
+        char path[128];
+        fixture f;
+
+        fixture_init(&f, "auto", 1, "mlp:8", "luq", NULL, 16, 64);
+        f.options.normalize = normalize;
+        fixture_start(&f);
+        assert_int_equal(nyb_train_run(f.train, fixture_folder, NULL, NULL, NULL, NULL), NYB_OK);
+        nyb_data_get_info(f.data, &info);
+        snprintf(path, sizeof path, "%s/model.safetensors", fixture_folder);
+        assert_int_equal(nyb_st_load(path, &file, NULL), NYB_OK);
+        const char *mean = nyb_st_meta_find(file, "input.mean");
+        const char *std = nyb_st_meta_find(file, "input.std");
+        assert_true((mean != NULL) == normalize && (std != NULL) == normalize);
+        if (normalize)
+            assert_true(strtof(mean, NULL) == info.mean[0] && strtof(std, NULL) == info.std[0] &&
+                        info.mean[0] > 0 && info.std[0] != info.mean[0]);
+        nyb_st_close(&file);
+        fixture_free(&f);
+    }
 }
 
 /* ---- the end of a run ------------------------------------------------------------------------ */
@@ -263,6 +295,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(runs_are_not_replaced_unless_they_may_be,
                                         fixture_make_folder, fixture_remove_folder),
+        cmocka_unit_test_setup_teardown(the_deployed_model_knows_its_pixels, fixture_make_folder,
+                                        fixture_remove_folder),
         cmocka_unit_test_setup_teardown(what_an_end_lacked_is_made_later, fixture_make_folder,
                                         fixture_remove_folder),
         cmocka_unit_test_setup_teardown(an_evaluation_that_was_left_is_made_later,

@@ -322,6 +322,65 @@ static void sums(void **state)
     close_rig(&r);
 }
 
+/* A filter over edges and a stride, and a head. */
+static nyb_model *padded(void)
+{
+    const nyb_conv2d_options conv = {.out = 32, .kernel = 3, .stride = 2, .pad = 1};
+    nyb_model *model;
+
+    assert_int_equal(nyb_model_create("padded", &model, NULL), NYB_OK);
+    nyb_value x = nyb_conv2d(model, nyb_input(model, 7, 7, 16, 1), "conv", &conv);
+    x = nyb_linear(model, nyb_global_avgpool(model, x), "fc", 4, 0);
+    assert_int_equal(nyb_model_finish(model, x, NULL), NYB_OK);
+    return model;
+}
+
+/* What f32 does is the same work whatever a recipe does instead, by blocks, by taps or by several
+ * draws; that has a price of its own for each draw. */
+static void every_recipe_is_compared_with_the_same_work(void **state)
+{
+    (void)state;
+    const char *const products[] = {"fwd", "dgrad", "wgrad"};
+    nyb_energy want[3] = {{0}};
+    size_t n_drawn = 0;
+
+    for (size_t i = 0; i < nyb_recipe_count(); i++)
+        for (int draws = 1; draws < 3; draws++) {
+            const char *const keys[] = {EDGES, NULL};
+            nyb_energy once[3];
+            nyb_error err;
+            rig r;
+
+            open_rig(&r, padded(), nyb_recipe_name_at(i), keys, 4);
+            for (int p = 0; p < 3; p++)
+                once[p] = energy_of(&r, products[p]);
+            if (draws == 2 && nyb_recipe_set(r.recipe, "wgrad.dy.samples", "2", &err) == NYB_OK) {
+                nyb_train_destroy(&r.train);
+                nyb_train_options options;
+                nyb_train_defaults(&options);
+                options.batch = 4;
+                assert_int_equal(
+                    nyb_train_create(r.context, r.model, r.recipe, NULL, &options, &r.train, NULL),
+                    NYB_OK);
+                n_drawn++;
+                const nyb_energy e = energy_of(&r, "wgrad");
+                assert_true(
+                    e.mul[0] + e.mul[1] + e.mul[2] + e.mul[3] ==
+                    2 * (once[2].mul[0] + once[2].mul[1] + once[2].mul[2] + once[2].mul[3]));
+            }
+            for (int p = 0; p < 3; p++) {
+                const nyb_energy e = energy_of(&r, products[p]);
+
+                want[p] = i == 0 && draws == 1 ? e : want[p];
+                if (e.macs != want[p].macs || e.f32_picojoules != want[p].f32_picojoules)
+                    fail_msg("%s, %s: %d multiply-adds, not %d", nyb_recipe_name_at(i), products[p],
+                             (int)e.macs, (int)want[p].macs);
+            }
+            close_rig(&r);
+        }
+    assert_true(n_drawn > 15);
+}
+
 static void the_callers_rounding_mode_does_not_count(void **state)
 {
     (void)state;
@@ -416,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_repeated_product_costs),
         cmocka_unit_test(rescaling_of_filters),
         cmocka_unit_test(sums),
+        cmocka_unit_test(every_recipe_is_compared_with_the_same_work),
         cmocka_unit_test(the_callers_rounding_mode_does_not_count),
         cmocka_unit_test(published_table),
         cmocka_unit_test(powers_of_two),
