@@ -171,9 +171,9 @@ uint64_t nyb_graph_step_macs(const nyb_step *s)
 {
     if (s->depthwise)
         return nyb_depthwise_macs(s->depthwise);
-    if (s->group)
-        return nyb_group_conv_macs(s->group);
-    return s->kind == NYB_STEP_TAPS ? nyb_conv_shape_macs(&s->shape) : nyb_conv_macs(s->conv);
+    if (s->kind == NYB_STEP_TAPS) /* what is multiplied sees pixels of padding as others */
+        return nyb_conv_shape_macs(&s->shape) * (uint64_t)s->n_a;
+    return s->group ? nyb_group_conv_macs(s->group) : nyb_conv_macs(s->conv);
 }
 
 size_t nyb_graph_explain_count(const nyb_graph *g)
