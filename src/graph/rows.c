@@ -151,22 +151,11 @@ static void backward_of(const nyb_row *forward, nyb_row *dy, nyb_row *again)
 /* What the layers that are quantized become in the last epochs, and so in evaluation. */
 static nyb_edge finish_edge(const struct nyb_recipe *recipe)
 {
-    switch (recipe->finish_epochs > 0 ? recipe->finish_keep : NYB_KEEP_WEIGHTS) {
-    case NYB_KEEP_WEIGHTS:
-    case NYB_KEEP_FORWARD:
-        return NYB_EDGE_RECIPE;
-    case NYB_KEEP_F32:
-        return NYB_EDGE_F32;
-    case NYB_KEEP_BF16:
-        return NYB_EDGE_BF16;
-    case NYB_KEEP_FP16:
-        return NYB_EDGE_FP16;
-    case NYB_KEEP_FP8:
-        return NYB_EDGE_FP8;
-    case NYB_KEEP_HBFP6:
-        return NYB_EDGE_HBFP6;
-    }
-    return NYB_EDGE_RECIPE;
+#define X(constant, word, edge, sentence) [constant] = edge,
+    static const nyb_edge edges[] = {NYB_KEEP_LIST(X)};
+#undef X
+
+    return recipe->finish_epochs > 0 ? edges[recipe->finish_keep] : NYB_EDGE_RECIPE;
 }
 
 bool nyb_graph_is_replaced(const struct nyb_recipe *recipe, nyb_mode mode)
@@ -182,24 +171,22 @@ static bool are_f32(const nyb_row rows[NYB_SLOTS])
     return true;
 }
 
+/* Of rows that finish_edge leaves. */
 static void finish_rows(nyb_keep keep, nyb_row rows[NYB_SLOTS])
 {
-    switch (keep) {
-    case NYB_KEEP_WEIGHTS:
+    if (keep == NYB_KEEP_WEIGHTS) {
         rows[NYB_SLOT_FWD_X] = rows[NYB_SLOT_WGRAD_X] = rows[NYB_SLOT_DGRAD_DY] =
             rows[NYB_SLOT_WGRAD_DY] = f32_row();
-        return;
-    case NYB_KEEP_FORWARD:
+    } else if (keep == NYB_KEEP_FORWARD) {
         backward_of(&rows[NYB_SLOT_FWD_W], &rows[NYB_SLOT_DGRAD_DY], &rows[NYB_SLOT_DGRAD_W]);
         backward_of(&rows[NYB_SLOT_FWD_X], &rows[NYB_SLOT_WGRAD_DY], &rows[NYB_SLOT_WGRAD_X]);
-        return;
-    case NYB_KEEP_F32:
-    case NYB_KEEP_BF16:
-    case NYB_KEEP_FP16:
-    case NYB_KEEP_FP8:
-    case NYB_KEEP_HBFP6: /* rows that finish_edge has replaced */
-        return;
     }
+}
+
+static bool rule_fits(const nyb_model *model, const nyb_layer_rule *rule, const nyb_layer *l)
+{
+    return l->gemm >= 0 &&
+           nyb_layer_rule_fits(rule, l->name, (size_t)l->gemm, (size_t)model->n_gemms);
 }
 
 nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe, int layer)
@@ -210,7 +197,7 @@ nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe,
     nyb_error none;
 
     while (nyb_layer_rule_next(&text, &rule, &none))
-        if (nyb_layer_rule_fits(&rule, l->name, (size_t)l->gemm, (size_t)model->n_gemms))
+        if (rule_fits(model, &rule, l))
             return rule.edge;
     if (layer == model->first_gemm || (layer == model->last_gemm && l->op->of_rows))
         return recipe->edges;
@@ -222,13 +209,9 @@ nyb_edge nyb_graph_edge(const nyb_model *model, const struct nyb_recipe *recipe,
 
 static bool fits_some(const nyb_model *model, const nyb_layer_rule *rule)
 {
-    for (int i = 0; i < model->n_layers; i++) {
-        const nyb_layer *l = &model->layers[i];
-
-        if (l->gemm >= 0 &&
-            nyb_layer_rule_fits(rule, l->name, (size_t)l->gemm, (size_t)model->n_gemms))
+    for (int i = 0; i < model->n_layers; i++)
+        if (rule_fits(model, rule, &model->layers[i]))
             return true;
-    }
     return false;
 }
 

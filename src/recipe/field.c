@@ -15,7 +15,6 @@ static const char *const edge_words[] = {NYB_EDGE_LIST(X) NULL};
 static const char *const eval_words[] = {NYB_EVAL_LIST(X) NULL};
 static const char *const store_words[] = {NYB_STORE_LIST(X) NULL};
 static const char *const recompute_words[] = {NYB_RECOMPUTE_LIST(X) NULL};
-static const char *const keep_words[] = {NYB_KEEP_LIST(X) NULL};
 static const char *const span_words[] = {NYB_SPAN_LIST(X) NULL};
 static const char *const policy_words[] = {NYB_POLICY_LIST(X) NULL};
 static const char *const from_words[] = {NYB_FROM_LIST(X) NULL};
@@ -26,6 +25,9 @@ static const char *const engine_words[] = {NYB_ENGINE_LIST(X) NULL};
 #define X(constant, word, length, sentence) word,
 static const char *const group_words[] = {NYB_GROUP_LIST(X) NULL};
 static const char *const mix_words[] = {NYB_MIX_LIST(X) NULL};
+#undef X
+#define X(constant, word, edge, sentence) word,
+static const char *const keep_words[] = {NYB_KEEP_LIST(X) NULL};
 #undef X
 
 /* FIELD_WORD writes any of these enums as an int. */
@@ -286,14 +288,29 @@ static nyb_status fail_value(const nyb_field *f, const char *value, nyb_status s
     return nyb_fail(err, status, "%s = '%.60s' is not one of: %s", f->key, value, range);
 }
 
+static bool find_word(const char *const *words, const char *word, int *index)
+{
+    for (int i = 0; words[i]; i++)
+        if (strcmp(words[i], word) == 0) {
+            *index = i;
+            return true;
+        }
+    return false;
+}
+
+bool nyb_edge_find(const char *word, nyb_edge *edge)
+{
+    int index;
+
+    if (!find_word(edge_words, word, &index))
+        return false;
+    *edge = (nyb_edge)index;
+    return true;
+}
+
 static nyb_status set_word(const nyb_field *f, const char *value, int *index, nyb_error *err)
 {
-    for (int i = 0; f->words[i]; i++)
-        if (strcmp(f->words[i], value) == 0) {
-            *index = i;
-            return NYB_OK;
-        }
-    return fail_value(f, value, NYB_UNKNOWN, err);
+    return find_word(f->words, value, index) ? NYB_OK : fail_value(f, value, NYB_UNKNOWN, err);
 }
 
 static nyb_status set_number(const nyb_field *f, const char *value, double *number, nyb_error *err)

@@ -4,20 +4,6 @@
 
 #include "recipe/recipe.h"
 
-#define X(constant, word, sentence) word,
-static const char *const words[] = {NYB_EDGE_LIST(X) NULL};
-#undef X
-
-static bool find_word(const char *word, nyb_edge *edge)
-{
-    for (int i = 0; words[i]; i++)
-        if (strcmp(words[i], word) == 0) {
-            *edge = (nyb_edge)i;
-            return true;
-        }
-    return false;
-}
-
 bool nyb_layer_rule_next(const char **text, nyb_layer_rule *rule, nyb_error *err)
 {
     const char *const from = *text + strspn(*text, " "), *colon = NULL;
@@ -33,7 +19,7 @@ bool nyb_layer_rule_next(const char **text, nyb_layer_rule *rule, nyb_error *err
     if (colon && (size_t)(*text - colon) <= sizeof word)
         memcpy(word, colon + 1, (size_t)(*text - colon) - 1);
     if (!colon || colon == from || (size_t)(colon - from) >= sizeof rule->pattern ||
-        !find_word(word, &rule->edge)) {
+        !nyb_edge_find(word, &rule->edge)) {
         nyb_fail(err, NYB_INVALID,
                  "layers: '%.*s' is not PATTERN:WORD, as layer4.*:bf16 or last2:f32, with a WORD "
                  "of edges",

@@ -103,16 +103,18 @@ typedef enum nyb_recompute {
 #undef X
 } nyb_recompute;
 
+/* X(constant, word, edge, sentence); edge: what layers that are quantized become */
 #define NYB_KEEP_LIST(X)                                                                           \
-    X(NYB_KEEP_WEIGHTS, "weights", "FNT: activations and gradients are f32")                       \
-    X(NYB_KEEP_FORWARD, "forward", "QAF: gradients are bf16, and so are the values they meet")     \
-    X(NYB_KEEP_F32, "f32", "nothing; nor does evaluation")                                         \
-    X(NYB_KEEP_BF16, "bf16", "what was quantized is bf16, in evaluation too")                      \
-    X(NYB_KEEP_FP16, "fp16", "... fp16")                                                           \
-    X(NYB_KEEP_FP8, "fp8", "... e4m3b11 forward, e5m2 gradients")                                  \
-    X(NYB_KEEP_HBFP6, "hbfp6", "... int6 in blocks of 64 with powers of two")
+    X(NYB_KEEP_WEIGHTS, "weights", NYB_EDGE_RECIPE, "FNT: activations and gradients are f32")      \
+    X(NYB_KEEP_FORWARD, "forward", NYB_EDGE_RECIPE,                                                \
+      "QAF: gradients are bf16, and so are the values they meet")                                  \
+    X(NYB_KEEP_F32, "f32", NYB_EDGE_F32, "nothing; nor does evaluation")                           \
+    X(NYB_KEEP_BF16, "bf16", NYB_EDGE_BF16, "what was quantized is bf16, in evaluation too")       \
+    X(NYB_KEEP_FP16, "fp16", NYB_EDGE_FP16, "... fp16")                                            \
+    X(NYB_KEEP_FP8, "fp8", NYB_EDGE_FP8, "... e4m3b11 forward, e5m2 gradients")                    \
+    X(NYB_KEEP_HBFP6, "hbfp6", NYB_EDGE_HBFP6, "... int6 in blocks of 64 with powers of two")
 typedef enum nyb_keep {
-#define X(constant, word, sentence) constant,
+#define X(constant, word, edge, sentence) constant,
     NYB_KEEP_LIST(X)
 #undef X
 } nyb_keep;
@@ -195,6 +197,9 @@ NYB_MUST_CHECK nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_er
  * that a key which a later version adds changes no older hash. Names and texts do not count, nor
  * does `recompute`: the same bits. */
 NYB_MUST_CHECK nyb_status nyb_recipe_sha256(const nyb_recipe *recipe, char hex[65], nyb_error *err);
+
+/* Whether a word names an edge, and which. */
+bool nyb_edge_find(const char *word, nyb_edge *edge);
 
 /* ---- layers.c: rules for single layers ------------------------------------------------------ */
 

@@ -95,6 +95,15 @@ void fixture_hash(fixture *f, char hex[65])
     memcpy(hex, summary.weights_sha256, 65);
 }
 
+void fixture_hash_of(const char *model, const char *recipe, const char *const *sets, char hex[65])
+{
+    fixture f;
+
+    fixture_init(&f, "auto", 2, model, recipe, sets, 8, 16);
+    fixture_hash(&f, hex);
+    fixture_free(&f);
+}
+
 double fixture_easy_step(fixture *f, int step)
 {
     nyb_graph *g = f->train->graph;

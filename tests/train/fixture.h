@@ -20,6 +20,9 @@ typedef struct fixture {
 /* Samples of the part that is evaluated. */
 enum { FIXTURE_TEST = 64 / TEST_EVERY(4) };
 
+/* Pairs "key=value" as fixture_init takes them. */
+#define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
 /* Everything but the train object; data is 28x28x1 synthetic with n_train samples. cmocka
  * assertions inside. sets: "key=value" pairs for the recipe, NULL-terminated, or NULL. */
 void fixture_init(fixture *f, const char *cpu, size_t threads, const char *model,
@@ -32,6 +35,8 @@ bool fixture_has(const char *cpu);
 bool fixture_is_best(const char *cpu);
 /* A run of all steps without a folder; writes the weights' hash. */
 void fixture_hash(fixture *f, char hex[65]);
+/* Of 16 samples in batches of 8, with two threads. */
+void fixture_hash_of(const char *model, const char *recipe, const char *const *sets, char hex[65]);
 
 /* One step of 10 classes that are easy to tell, with the rate of a much longer run; the loss. */
 double fixture_easy_step(fixture *f, int step);

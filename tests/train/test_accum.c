@@ -9,28 +9,14 @@
 
 #include "fixture.h"
 
-#define SETS(...)                                                                                  \
-    (const char *const[])                                                                          \
-    {                                                                                              \
-        __VA_ARGS__, NULL                                                                          \
-    }
 #define ALL(accum) "fwd.accum=" accum, "dgrad.accum=" accum, "wgrad.accum=" accum
-
-static void hash_of(const char *model, const char *recipe, const char *const *sets, char hex[65])
-{
-    fixture f;
-
-    fixture_init(&f, "auto", 2, model, recipe, sets, 8, 16);
-    fixture_hash(&f, hex);
-    fixture_free(&f);
-}
 
 static void expect(bool same, const char *model, const char *recipe, const char *const *sets,
                    const char *want)
 {
     char got[65];
 
-    hash_of(model, recipe, sets, got);
+    fixture_hash_of(model, recipe, sets, got);
     if ((strcmp(got, want) == 0) != same)
         fail_msg("%s, %s, %s: %s", model, recipe, sets[0], same ? "other weights" : "no effect");
 }
@@ -47,7 +33,7 @@ static void wide_integers_are_exact(void **state)
         for (size_t i = 0; i < 3; i++) {
             char exact[65];
 
-            hash_of(models[m], recipes[i], SETS("edges=recipe"), exact);
+            fixture_hash_of(models[m], recipes[i], SETS("edges=recipe"), exact);
             expect(true, models[m], recipes[i], SETS(ALL("int16/8"), "edges=recipe"), exact);
             expect(false, models[m], recipes[i], SETS("fwd.accum=int3/8", "edges=recipe"), exact);
             expect(false, models[m], recipes[i], SETS("dgrad.accum=int3/8", "edges=recipe"), exact);
@@ -62,10 +48,10 @@ static void operands_in_f32_are_accumulated(void **state)
     char exact[65];
 
     (void)state;
-    hash_of("mlp:32,32", "f32", NULL, exact);
+    fixture_hash_of("mlp:32,32", "f32", NULL, exact);
     for (size_t i = 0; i < 3; i++)
         expect(false, "mlp:32,32", "f32", SETS(accums[i], "edges=recipe"), exact);
-    hash_of("mlp:32", "f32", NULL, exact); /* all edges */
+    fixture_hash_of("mlp:32", "f32", NULL, exact); /* all edges */
     expect(true, "mlp:32", "f32", SETS(ALL("e5m2"), "edges=f32"), exact);
 }
 
@@ -102,7 +88,7 @@ static void drawn_scales_are_drawn_anew(void **state)
     char one[65];
 
     (void)state;
-    hash_of("resnet8", "quartet2", NULL, one);
+    fixture_hash_of("resnet8", "quartet2", NULL, one);
     expect(false, "resnet8", "quartet2", SETS("dgrad.dy.samples=2"), one);
     expect(false, "resnet8", "quartet2", SETS("wgrad.dy.samples=2"), one);
 }
@@ -114,7 +100,7 @@ static void draws_with_factors_are_summed(void **state)
     char one[65];
 
     (void)state;
-    hash_of("resnet8", "nybble", NULL, one);
+    fixture_hash_of("resnet8", "nybble", NULL, one);
     expect(false, "resnet8", "nybble", SETS(two), one);
     expect_refusal("resnet8", "nybble", SETS(two, "engine=f32"), "draws of 'int4m'");
     expect_refusal("resnet8", "nybble", SETS(two, "dgrad.accum=e6m9/64"), "draws of 'int4m'");

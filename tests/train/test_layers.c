@@ -123,32 +123,21 @@ static void a_rule_for_no_layer_is_refused(void **state)
 /* ---- training --------------------------------------------------------------------------------
  */
 
-static void hash_of(const char *model, const char *recipe, const char *const *sets, char hex[65])
-{
-    fixture f;
-
-    fixture_init(&f, "auto", 2, model, recipe, sets, 8, 16);
-    fixture_hash(&f, hex);
-    fixture_free(&f);
-}
-
-#define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
-
 static void rules_train_what_they_say(void **state)
 {
     char want[65], got[65], plain[65];
 
     (void)state;
-    hash_of("resnet8", "f32", NULL, want);
-    hash_of("resnet8", "luq", SETS("layers=*:f32"), got);
+    fixture_hash_of("resnet8", "f32", NULL, want);
+    fixture_hash_of("resnet8", "luq", SETS("layers=*:f32"), got);
     assert_string_equal(got, want);
-    hash_of("mobilenet3", "luq", SETS("edges=recipe", "shortcut=recipe"), want);
-    hash_of("mobilenet3", "luq", SETS("layers=*:recipe"), got);
+    fixture_hash_of("mobilenet3", "luq", SETS("edges=recipe", "shortcut=recipe"), want);
+    fixture_hash_of("mobilenet3", "luq", SETS("layers=*:recipe"), got);
     assert_string_equal(got, want);
-    hash_of("mlp:32,32", "luq", SETS("edges=bf16"), want);
-    hash_of("mlp:32,32", "luq", SETS("layers=first1:bf16 last1:bf16"), got);
+    fixture_hash_of("mlp:32,32", "luq", SETS("edges=bf16"), want);
+    fixture_hash_of("mlp:32,32", "luq", SETS("layers=first1:bf16 last1:bf16"), got);
     assert_string_equal(got, want);
-    hash_of("mlp:32,32", "luq", NULL, plain);
+    fixture_hash_of("mlp:32,32", "luq", NULL, plain);
     assert_string_not_equal(got, plain);
 }
 
