@@ -34,8 +34,8 @@ static int list(bool json)
 static void add_extras(cli_table *table, const nyb_recipe *recipe, const char *operand)
 {
     static const char *const keys[][2] = {
-        {"sr_bits", "16"}, {"samples", "1"}, {"from", "raw"},
-        {"pre", "1"},      {"post", "1"},    {"ste", "pass"},
+        {"sr_bits", "16"}, {"samples", "1"}, {"from", "raw"}, {"pre", "1"},
+        {"post", "1"},     {"ste", "pass"},  {"ema", "0"},
     };
     char cell[96] = "";
     size_t used = 0;

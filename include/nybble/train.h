@@ -196,7 +196,8 @@ typedef struct nyb_train_summary {
     size_t arena_bytes;               /* the whole planned memory */
     size_t peak_rss_bytes;            /* of the process when nyb_train_run ended; before: now */
     size_t n_parameters;
-    char weights_sha256[65]; /* masters and BN buffers, by name, little endian */
+    char weights_sha256[65]; /* masters, their means (fwd.w.ema) and BN buffers, by name, little
+                                endian */
 } nyb_train_summary;
 NYB_API void nyb_train_summarize(const nyb_train *train, nyb_train_summary *summary);
 /* What stands in summary.json: a JSON object that also names model, data, recipe and options. */
@@ -223,7 +224,9 @@ NYB_API void nyb_train_print_plan(const nyb_train *train, FILE *out);
 
 /* Parameters and buffers (batchnorm's means and variances), in the order of the layers; name is the
  * run's. Learned scales ("fc.fwd.x.lsq") are parameters, behind the others; one of 0 has not begun:
- * the next step takes it from its data. NYB_INVALID for NULL, NYB_UNKNOWN past the end. */
+ * the next step takes it from its data. Last come exponential means of weights ("fc.weight.ema",
+ * buffers): setting a weight starts its own again, there. NYB_INVALID for NULL, NYB_UNKNOWN past
+ * the end. */
 typedef struct nyb_tensor_info {
     const char *name; /* "fc.weight" */
     size_t n;         /* floats */

@@ -62,6 +62,8 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
  * rounded, and what the row's product gives is therefore, too. */
 bool nyb_build_stays_mixed(const nyb_builder *b, const nyb_row *row, int former);
 bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b);
+/* Groups and mixes that do not follow the contraction are the same for every product. */
+bool nyb_build_axis_free(const nyb_spec *spec);
 /* Whether an operand may use what an earlier quant of the same tensor left. */
 bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down);
 /* Whether packed codes of one scale, several draws of dy maybe, are all that a row asks for. */

@@ -64,8 +64,7 @@ static nyb_view slot_view(const nyb_builder *b, int layer, nyb_slot slot, const 
     return v;
 }
 
-/* Groups and mixes that do not follow the contraction are the same for every product. */
-static bool axis_free(const nyb_spec *spec)
+bool nyb_build_axis_free(const nyb_spec *spec)
 {
     return spec->group != NYB_GROUP_BLOCK16 && spec->group != NYB_GROUP_BLOCK32 &&
            spec->group != NYB_GROUP_BLOCK64 && nyb_mix_length(spec->mix) == 0;
@@ -80,7 +79,7 @@ bool nyb_build_has_window(const nyb_builder *b, int layer)
 
 bool nyb_build_needs_taps(const nyb_builder *b, int layer, const nyb_row *x)
 {
-    return !nyb_row_is_f32(x) && !axis_free(&x->spec) && nyb_build_has_window(b, layer);
+    return !nyb_row_is_f32(x) && !nyb_build_axis_free(&x->spec) && nyb_build_has_window(b, layer);
 }
 
 /* ---- quantization nodes ---------------------------------------------------------------------- */
@@ -128,6 +127,7 @@ static int new_quant(nyb_builder *b, int layer, nyb_slot slot, const nyb_spec *s
                                          .blocks = -1,
                                          .shares = -1,
                                          .param = nyb_graph_find_learned(b->g, layer, slot),
+                                         .mean = -1,
                                          .role = roles[slot],
                                          .values = -1,
                                          .scales = -1,
@@ -278,6 +278,7 @@ int nyb_build_rounded(nyb_builder *b, int layer, nyb_slot slot, const nyb_wanted
     q->draws = want->draws;
     q->pre = row->pre;
     q->post = row->post;
+    q->mean = row->ema > 0.0f ? nyb_graph_find_mean(b->g, layer) : -1;
     q->packed.format = row->spec.format;
     q->packs = want->packs && nyb_build_rounds_units(row, slot);
     if (taps) {
@@ -315,9 +316,9 @@ bool nyb_build_same_spec(const nyb_spec *a, const nyb_spec *b)
 static bool same_values(const nyb_quant *q, const nyb_row *row, bool down)
 {
     return nyb_build_same_spec(&q->spec, &row->spec) &&
-           (axis_free(&row->spec) || q->view.down == down) &&
+           (nyb_build_axis_free(&row->spec) || q->view.down == down) &&
            (!q->rounds || q->samples * q->draws == row->samples) && q->pre == row->pre &&
-           q->post == row->post && row->from == NYB_FROM_RAW;
+           q->post == row->post && (q->mean >= 0) == (row->ema > 0.0f) && row->from == NYB_FROM_RAW;
 }
 
 bool nyb_build_may_share(const nyb_quant *q, const nyb_wanted *want, bool down)
@@ -363,7 +364,7 @@ static bool is_dy(nyb_slot slot)
 bool nyb_build_packs(const nyb_row *row, nyb_slot slot)
 {
     return nyb_spec_packs(&row->spec) && row->pre == 1.0f && row->post == 1.0f &&
-           row->from == NYB_FROM_RAW && (row->samples == 1 || is_dy(slot));
+           row->ema == 0.0f && row->from == NYB_FROM_RAW && (row->samples == 1 || is_dy(slot));
 }
 
 bool nyb_build_packs_units(const nyb_row *row, nyb_slot slot)
@@ -390,10 +391,13 @@ bool nyb_build_has_lines(const nyb_row *row, nyb_slot slot)
 }
 
 /* One scale, and 0 is a code. */
-static bool rounds_to_scale(const nyb_spec *s)
+static bool rounds_to_scale(const nyb_row *row)
 {
+    const nyb_spec *s = &row->spec;
+
     return s->group == NYB_GROUP_TENSOR &&
-           (nyb_mix_length(s->mix) > 0 || (s->mix == NYB_MIX_NONE && s->scale->affine)) &&
+           (nyb_mix_length(s->mix) > 0 ||
+            (s->mix == NYB_MIX_NONE && (s->scale->affine || row->ema > 0.0f))) &&
            (!s->scale->affine || s->scale->zeroed);
 }
 
@@ -402,8 +406,8 @@ bool nyb_build_rounds_units(const nyb_row *row, nyb_slot slot)
     const nyb_format *f = row->spec.format;
 
     return !nyb_row_is_f32(row) && nyb_format_is_integer(f) && f->multiples == 0 && f->bits <= 8 &&
-           (row->samples == 1 ? rounds_to_scale(&row->spec) || nyb_build_has_lines(row, slot)
-                              : rounds_to_scale(&row->spec) && is_dy(slot)) &&
+           (row->samples == 1 ? rounds_to_scale(row) || nyb_build_has_lines(row, slot)
+                              : rounds_to_scale(row) && is_dy(slot)) &&
            !row->spec.scale->level && row->pre == 1.0f && row->post == 1.0f &&
            row->from == NYB_FROM_RAW;
 }
@@ -526,7 +530,7 @@ static void ordered_codes(nyb_builder *b, nyb_quant *q, const nyb_wanted *want)
 static nyb_order choose_order(const nyb_builder *b, int layer, nyb_slot slot,
                               const nyb_wanted *want, const nyb_quant *of)
 {
-    if (axis_free(&of->spec) && slot_view(b, layer, slot, &of->spec).down)
+    if (nyb_build_axis_free(&of->spec) && slot_view(b, layer, slot, &of->spec).down)
         return slot == NYB_SLOT_WGRAD_X && nyb_build_has_window(b, layer) ? NYB_ORDER_WINDOWS
                                                                           : NYB_ORDER_TURNED;
     return of->grouped.group != want->group ? NYB_ORDER_ROWS : NYB_ORDER_OWN;

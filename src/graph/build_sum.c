@@ -143,8 +143,12 @@ bool nyb_build_sums_codes(const nyb_builder *b, int layer, nyb_product product, 
     const bool codes = sums_codes(recipe_accum(&b->g->recipe, product)) && !lines &&
                        (rows[slot].samples == 1 || product == NYB_PRODUCT_DW);
 
+    /* Depthwise products know units and a scale, no zero, and take no draws here. */
+    const bool plain = nyb_spec_packs(&rows[slot].spec) && nyb_spec_packs(&rows[slot + 1].spec) &&
+                       rows[slot].samples == 1;
+
     /* A sample of a linear layer is one term of dW's sums: lines are for groups of them. */
-    return (codes || sums_integers(b, product)) && !op->depthwise &&
+    return (codes || sums_integers(b, product)) && (!op->depthwise || plain) &&
            !(product == NYB_PRODUCT_DW && op->of_rows && lines) && is_units(&rows[slot], slot) &&
            is_units(&rows[slot + 1], slot + 1);
 }

@@ -97,12 +97,66 @@ static nyb_status list_learned(nyb_graph *g, nyb_error *err)
     return NYB_OK;
 }
 
+/* "layer1.0.conv1.weight.ema" */
+static nyb_status add_mean(nyb_graph *g, const nyb_param *weights, float decay, nyb_error *err)
+{
+    const size_t n_name = strlen(weights->name) + sizeof ".ema";
+    nyb_param *p = &g->params[g->n_params];
+
+    *p = *weights;
+    p->index = -1;
+    p->trained = p->decay = false;
+    p->mean_of = weights;
+    p->mean_decay = decay;
+    p->name = nyb_alloc(n_name);
+    if (!p->name)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", g->model->name);
+    snprintf(p->name, n_name, "%s.ema", weights->name);
+    g->n_params++;
+    return NYB_OK;
+}
+
+static nyb_status list_means(nyb_graph *g, nyb_error *err)
+{
+    const int n = g->n_params;
+
+    for (int i = 0; i < n; i++) {
+        const nyb_param *p = &g->params[i];
+        nyb_row rows[NYB_SLOTS];
+
+        if (p->rule || p->index != 0 || !g->model->layers[p->layer].op->is_gemm)
+            continue;
+        nyb_graph_rows(g->model, &g->recipe, p->layer, NYB_MODE_TRAIN, rows);
+        if (rows[NYB_SLOT_FWD_W].ema > 0.0f)
+            NYB_TRY(add_mean(g, p, rows[NYB_SLOT_FWD_W].ema, err));
+    }
+    return NYB_OK;
+}
+
+int nyb_graph_find_mean(const nyb_graph *g, int layer)
+{
+    for (int i = 0; i < g->n_params; i++)
+        if (g->params[i].mean_of && g->params[i].layer == layer)
+            return i;
+    return -1;
+}
+
+void nyb_graph_begin_means(nyb_graph *g, const nyb_param *weights)
+{
+    for (int i = 0; i < g->n_params; i++) {
+        const nyb_param *p = &g->params[i];
+
+        if (p->mean_of && (!weights || p->mean_of == weights))
+            memcpy(p->value, p->mean_of->value, p->n * sizeof *p->value);
+    }
+}
+
 static nyb_status list_params(nyb_graph *g, nyb_error *err)
 {
     const nyb_model *m = g->model;
 
     g->params =
-        nyb_alloc((size_t)m->n_layers * (NYB_OP_PARAMS + NYB_OP_BUFFERS + 2) * sizeof *g->params);
+        nyb_alloc((size_t)m->n_layers * (NYB_OP_PARAMS + NYB_OP_BUFFERS + 3) * sizeof *g->params);
     if (!g->params)
         return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", m->name);
     for (int i = 1; i < m->n_layers; i++) {
@@ -136,7 +190,7 @@ static void init_param(const nyb_graph *g, nyb_param *p, int tensor)
 {
     const nyb_op *op = g->model->layers[p->layer].op;
 
-    if (p->rule) /* at the first step, from its tensor */
+    if (p->rule || p->mean_of) /* at the first step, from its tensor; after all weights */
         return;
     const nyb_init init = p->trained ? op->params[p->index].init : op->buffers[p->index].init;
     normals all = {
@@ -171,8 +225,8 @@ static void *take(uint8_t *base, size_t *at, size_t n_bytes)
     return p;
 }
 
-/* The arena: [parameters, gradients, momenta | BN buffers, slots, backup | input, labels, result |
- * plan, shared by the programs | scratch]. Called twice: to count, then to hand out. */
+/* The arena: [parameters, gradients, momenta, means | BN buffers, slots, backup | input, labels,
+ * result | plan, shared by the programs | scratch]. Called twice: to count, then to hand out. */
 static void lay_out(nyb_graph *g, uint8_t *base)
 {
     const nyb_shape in = g->model->layers[0].shape;
@@ -186,12 +240,14 @@ static void lay_out(nyb_graph *g, uint8_t *base)
             p->value = take(base, &at, p->n * sizeof(float));
             p->gradient = take(base, &at, p->n * sizeof(float));
             p->momentum = take(base, &at, p->n * sizeof(float));
+        } else if (p->mean_of) {
+            p->value = take(base, &at, p->n * sizeof(float));
         }
     }
     small = at;
     g->small = base ? base + at : NULL;
     for (int i = 0; i < g->n_params; i++)
-        if (!g->params[i].trained)
+        if (!g->params[i].trained && !g->params[i].mean_of)
             g->params[i].value = take(base, &at, g->params[i].n * sizeof(float));
     g->slots = take(base, &at, n_slots * sizeof *g->slots);
     g->n_small_bytes = at - small;
@@ -256,6 +312,7 @@ static nyb_status compile(nyb_graph *g, nyb_error *err)
 {
     NYB_TRY(list_params(g, err));
     NYB_TRY(list_learned(g, err));
+    NYB_TRY(list_means(g, err));
     NYB_TRY(build_programs(g, err));
     lay_out(g, NULL);
     g->n_plan_bytes = nyb_round_up(g->n_plan_bytes, NYB_ALIGN);
@@ -275,6 +332,7 @@ static nyb_status compile(nyb_graph *g, nyb_error *err)
                              g->arena + g->n_persistent_bytes + g->n_plan_bytes);
     for (int i = 0; i < g->n_params; i++)
         init_param(g, &g->params[i], i);
+    nyb_graph_begin_means(g, NULL);
     return NYB_OK;
 }
 

@@ -137,6 +137,7 @@ typedef struct nyb_quant {
     bool late;  /* this step's scale was known before real; the encode step leaves its moments */
     int shares; /* quant whose moments and scale this one takes (SMP samples), or -1 */
     int param;  /* of a learned scale rule: index into graph->params, or -1 */
+    int mean;   /* of weights that round towards it: index into graph->params, or -1 */
     uint8_t role, sample;
     nyb_moments moments;
     nyb_packed packed; /* packed.scale is this step's scale */
@@ -271,6 +272,9 @@ typedef struct nyb_param {
     bool learns;    /* trained, and the last backward pass left its gradient */
     bool decay;
     float *value, *gradient, *momentum; /* gradient, momentum: trained only */
+    /* A buffer that no layer has: the exponential mean of a layer's weights (index -1). */
+    const struct nyb_param *mean_of;
+    float mean_decay;
 } nyb_param;
 
 typedef struct nyb_graph {
@@ -337,6 +341,10 @@ void nyb_graph_destroy(nyb_graph **graph);
 
 /* The learned parameters of a (layer, slot): index into graph->params, or -1. */
 int nyb_graph_find_learned(const nyb_graph *graph, int layer, nyb_slot slot);
+/* The exponential mean of a layer's weights: index into graph->params, or -1. */
+int nyb_graph_find_mean(const nyb_graph *graph, int layer);
+/* Means of these weights (NULL: of all) begin again, at the weights. */
+void nyb_graph_begin_means(nyb_graph *graph, const nyb_param *weights);
 
 /* build.c: fills program->steps, buffers, quants. */
 NYB_MUST_CHECK nyb_status nyb_program_build(nyb_graph *graph, nyb_program *program, nyb_error *err);

@@ -266,7 +266,7 @@ static void bind_op(nyb_graph *g, nyb_program *p, nyb_step *s)
     for (int i = 0; i < g->n_params; i++) {
         const nyb_param *param = &g->params[i];
 
-        if (param->layer != s->layer || param->rule)
+        if (param->layer != s->layer || param->rule || param->mean_of)
             continue;
         if (param->trained) {
             a->param[param->index] = param->value;

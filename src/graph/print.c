@@ -58,16 +58,21 @@ static void plan_row(FILE *out, const char *what, size_t n_bytes)
 
 static void print_persistent(const nyb_graph *g, FILE *out)
 {
-    size_t trained = 0, small = g->n_small_bytes;
+    size_t trained = 0, means = 0, small = g->n_small_bytes;
 
-    for (int i = 0; i < g->n_params; i++)
-        if (g->params[i].trained)
-            trained += nyb_round_up(g->params[i].n * sizeof(float), NYB_ALIGN);
+    for (int i = 0; i < g->n_params; i++) {
+        const size_t n_bytes = nyb_round_up(g->params[i].n * sizeof(float), NYB_ALIGN);
+
+        trained += g->params[i].trained ? n_bytes : 0;
+        means += g->params[i].mean_of ? n_bytes : 0;
+    }
     plan_row(out, "parameters (f32 masters)", trained);
     plan_row(out, "gradients", trained);
     plan_row(out, "momenta", trained);
+    if (means > 0)
+        plan_row(out, "exponential means of weights", means);
     plan_row(out, "batchnorm buffers, scale states, a backup", 2 * small);
-    plan_row(out, "input, labels, result", g->n_persistent_bytes - 3 * trained - 2 * small);
+    plan_row(out, "input, labels, result", g->n_persistent_bytes - 3 * trained - means - 2 * small);
 }
 
 /* The operator; "": a quantization's. */

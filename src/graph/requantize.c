@@ -141,6 +141,7 @@ static void rounding_init(nyb_graph *g, const nyb_quant *q, const float *x, bool
                              .post = q->post,
                              .state = training && q->sample == 0 ? state->rule : r->untouched.rule};
     r->job.params = nyb_learned_params(g, q, x, training, r->copy, scratch);
+    r->job.toward = q->mean >= 0 ? g->params[q->mean].value : NULL;
     if (!training && q->slot == NYB_SLOT_FWD_X && g->recipe.eval_scale == NYB_EVAL_FROZEN &&
         q->spec.scale->choose && state->started != 0.0f)
         r->job.clip = state->clip_mean;

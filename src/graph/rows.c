@@ -1,6 +1,6 @@
 /* Which tensor is quantized how: recipe, edges, shortcuts, sign knowledge. */
 #include "gemm/accumulate.h"
-#include "graph/graph.h"
+#include "graph/build.h"
 
 static nyb_row f32_row(void)
 {
@@ -183,6 +183,15 @@ static void finish_rows(nyb_keep keep, nyb_row rows[NYB_SLOTS])
     }
 }
 
+/* Whether the backward pass has the weights that the forward pass has. */
+static bool takes_mean(const nyb_row rows[NYB_SLOTS])
+{
+    const nyb_row *fwd = &rows[NYB_SLOT_FWD_W], *dgrad = &rows[NYB_SLOT_DGRAD_W];
+
+    return dgrad->from == NYB_FROM_RAW && nyb_build_axis_free(&dgrad->spec) &&
+           nyb_build_same_spec(&dgrad->spec, &fwd->spec);
+}
+
 static bool rule_fits(const nyb_model *model, const nyb_layer_rule *rule, const nyb_layer *l)
 {
     return l->gemm >= 0 &&
@@ -253,6 +262,7 @@ void nyb_graph_rows(const nyb_model *model, const struct nyb_recipe *recipe, int
             rows[i].spec.format = rows[i].nonneg;
     }
     shorten_blocks(model, l, rows);
+    rows[NYB_SLOT_DGRAD_W].ema = takes_mean(rows) ? rows[NYB_SLOT_FWD_W].ema : 0.0f;
     if (nyb_mode_finishes(mode))
         finish_rows(recipe->finish_keep, rows);
 }

@@ -36,6 +36,9 @@ void nyb_update_round(const nyb_context *context, const nyb_update *update, floa
 /* False: updates are those of nyb_sgd_run. */
 bool nyb_update_rounds(const nyb_update *update);
 
+/* An exponential mean of weights: mean += (1 - decay) * (w - mean), each operation rounded. */
+void nyb_mean_run(const nyb_context *context, float decay, const float *w, float *mean, size_t n);
+
 /* X(constant, word, sentence) */
 #define NYB_SCHEDULE_LIST(X)                                                                       \
     X(NYB_SCHEDULE_CONSTANT, "constant", "the base rate throughout")                               \

@@ -37,3 +37,29 @@ void nyb_sgd_run(const nyb_context *context, const nyb_sgd *sgd, float lr, bool 
 
     nyb_pool_run(context->pool, sgd_task, &work, n / TASK_SIZE + (n % TASK_SIZE != 0));
 }
+
+typedef struct mean_work {
+    const float *w;
+    float *mean;
+    float share;
+    size_t n;
+} mean_work;
+
+static void mean_task(void *arg, size_t task, size_t worker)
+{
+    const mean_work *work = arg;
+    const size_t at = task * TASK_SIZE, n = nyb_min(TASK_SIZE, work->n - at);
+    const float *const w = work->w + at;
+    float *const mean = work->mean + at;
+
+    (void)worker;
+    for (size_t i = 0; i < n; i++)
+        mean[i] += work->share * (w[i] - mean[i]);
+}
+
+void nyb_mean_run(const nyb_context *context, float decay, const float *w, float *mean, size_t n)
+{
+    mean_work work = {w, mean, 1.0f - decay, n};
+
+    nyb_pool_run(context->pool, mean_task, &work, n / TASK_SIZE + (n % TASK_SIZE != 0));
+}

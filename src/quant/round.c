@@ -1,17 +1,48 @@
 /* The pipeline of round.h: mix, group, scale, round, back to real values. */
+#include <assert.h>
 #include <math.h>
 
 #include "quant/householder.h"
 #include "quant/round_work.h"
 
-/* v[0..n) = values of rounding v[0..n) with one scale; grid: NULL or where the grid values go. */
+void nyb_round_toward(const nyb_round_kernel *kernel, const nyb_format *format, const float *t,
+                      const float *u, size_t n, float *y)
+{
+    enum { PART = 256 };
+    uint32_t none[PART] = {0}, all[PART];
+    float inner[PART], outer[PART];
+
+    for (size_t i = 0; i < PART; i++)
+        all[i] = (1u << 23) - 1;
+    for (size_t at = 0, m; at < n; at += m) {
+        m = nyb_min(n - at, PART);
+        kernel->round(format, NYB_ROUND_STOCHASTIC, t + at, none, m, inner);
+        kernel->round(format, NYB_ROUND_STOCHASTIC, t + at, all, m, outer);
+        for (size_t i = 0; i < m; i++) {
+            const double middle = ((double)inner[i] + (double)outer[i]) / 2, to = u[at + i];
+            const bool beyond = outer[i] < inner[i] ? to <= middle : to >= middle;
+
+            y[at + i] = beyond ? outer[i] : inner[i];
+        }
+    }
+}
+
+/* v[0..n) = values of rounding v[0..n), elements `at` and following of the flat tensor, with one
+ * scale; grid: NULL or where the grid values go. */
 static void round_with(const nyb_round_work *w, const nyb_group_scale *s, const uint32_t *r23,
-                       size_t n, float *v, float *grid)
+                       size_t at, size_t n, float *v, float *grid)
 {
     const float inv = s->inv * w->job->pre, level = w->level.scale * w->job->post;
 
     w->kernel->scale(v, n, s->offset, inv, v);
-    w->kernel->round(w->spec->format, w->spec->rounding, v, r23, n, v);
+    if (w->job->toward) {
+        float u[NYB_ROUND_CHUNK];
+
+        w->kernel->scale(w->job->toward + at, n, s->offset, inv, u);
+        nyb_round_toward(w->kernel, w->spec->format, v, u, n, v);
+    } else {
+        w->kernel->round(w->spec->format, w->spec->rounding, v, r23, n, v);
+    }
     if (grid)
         memcpy(grid, v, n * sizeof *grid);
     if (!w->grid_only)
@@ -74,10 +105,10 @@ static void flat_task(void *arg, size_t task, size_t worker)
         nyb_round_draw(w, at, n, r23);
         if (w->spec->group == NYB_GROUP_CHANNEL)
             for (size_t i = 0; i < n; i++)
-                round_with(w, &w->groups[(at + i) % cols], w->draws ? r23 + i : NULL, 1, v + i,
-                           grid ? grid + i : NULL);
+                round_with(w, &w->groups[(at + i) % cols], w->draws ? r23 + i : NULL, at + i, 1,
+                           v + i, grid ? grid + i : NULL);
         else
-            round_with(w, s, w->draws ? r23 : NULL, n, v, grid);
+            round_with(w, s, w->draws ? r23 : NULL, at, n, v, grid);
         memcpy(w->values + at, v, n * sizeof *v);
     }
 }
@@ -249,6 +280,7 @@ static void run_elements(const nyb_context *context, nyb_round_work *w)
 {
     const size_t rows = w->view.rows, cols = w->view.cols, n = rows * cols;
 
+    assert(!w->job->toward || !(has_blocks(w->spec->group) && w->view.down));
     if (has_blocks(w->spec->group) && w->view.down) {
         nyb_pool_run(context->pool,
                      nyb_round_has_lanes(w) ? nyb_round_lanes_task : nyb_round_down_task, w,
@@ -312,7 +344,7 @@ static void make_grid(const void *self, size_t row, size_t n_rows, float *rows)
         n = nyb_min(total - at, NYB_ROUND_CHUNK);
         const nyb_group_scale *s = scale_at(w, first + at, &n);
         nyb_round_draw(w, first + at, n, r23);
-        round_with(w, s, w->draws ? r23 : NULL, n, rows + at, NULL);
+        round_with(w, s, w->draws ? r23 : NULL, first + at, n, rows + at, NULL);
     }
 }
 

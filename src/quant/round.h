@@ -93,6 +93,12 @@ extern const nyb_round_kernel *const nyb_round_kernels[]; /* best first, NULL-te
 extern const nyb_round_kernel nyb_round_ref, nyb_round_avx2, nyb_round_avx512;
 const nyb_round_kernel *nyb_round_kernel_choose(uint32_t cpu);
 
+/* y[i] = of the two neighbours of t[i] on the grid the one nearer to u[i] (if that is as near to
+ * both, the larger in magnitude), however far u[i] is: Q-EMA of TetraJet (Chen et al., 2025), with
+ * u the mean of t's own past. What is on the grid stays. In place allowed. */
+void nyb_round_toward(const nyb_round_kernel *kernel, const nyb_format *format, const float *t,
+                      const float *u, size_t n, float *y);
+
 /* ---- 5 the whole (round.c) --------------------------------------------------------------------
  */
 
@@ -106,6 +112,8 @@ typedef struct nyb_round_job {
     const nyb_stream *signs; /* of a random mix */
     float pre, post;         /* x is multiplied by pre before rounding, the value by post; 1 */
     float clip;              /* of a rule that chooses one: taken instead; 0: chosen */
+    const float *toward;     /* as x, or NULL: nyb_round_toward's u, scaled as x is. Nearest, not
+                                mixed, rules without finish; no blocks down */
     const float *params;     /* of a learned rule, or NULL */
     float *state;            /* of the rule, NYB_SCALE_STATE_MAX floats, or NULL (a fresh one) */
     /* Where the parts of the values are left, or NULL: grid values at scale 1 (rows x cols), scales

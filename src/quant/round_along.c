@@ -99,7 +99,9 @@ static void push(const nyb_codes_work *w, size_t first, size_t m, float *scales,
     }
     nyb_round_draw_scales(r, first, length, m / length + 1, rs);
     nyb_round_vector(r, r->draws ? r23 : NULL, rs, m, v, NULL,
-                     (nyb_round_parts){.scales = groups, .step = 1});
+                     (nyb_round_parts){.toward = r->job->toward ? r->job->toward + first : NULL,
+                                       .scales = groups,
+                                       .step = 1});
     for (size_t g = 0; g < nyb_div_up(m, length); g++)
         scales[g] = groups[g].scale;
 }

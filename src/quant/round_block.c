@@ -23,7 +23,16 @@ static void round_groups(const nyb_round_work *w, const uint32_t *r23, const uin
                 part[i] -= scales[g].offset;
         w->kernel->scale(part, length, 0.0f, scales[g].inv * pre, t + g * length);
     }
-    w->kernel->round(w->spec->format, w->spec->rounding, t, r23, n_groups * length, v);
+    if (out.toward) {
+        float u[NYB_ROUND_CHUNK];
+
+        for (size_t g = 0; g < n_groups; g++)
+            w->kernel->scale(out.toward + g * length, length, scales[g].offset, scales[g].inv * pre,
+                             u + g * length);
+        nyb_round_toward(w->kernel, w->spec->format, t, u, n_groups * length, v);
+    } else {
+        w->kernel->round(w->spec->format, w->spec->rounding, t, r23, n_groups * length, v);
+    }
     if (w->rule->finish) /* for each transform; a group of several short ones is one */
         for (size_t g = 0, together; g < n_groups; g += together) {
             together = nyb_max(nyb_mix_length(w->spec->mix) / length, 1);
@@ -105,7 +114,8 @@ void nyb_round_vector(const nyb_round_work *w, const uint32_t *r23, const uint32
     }
     round_groups(w, r23, rs, whole, length, v, out);
     if (n % length) {
-        const nyb_round_parts last = {.grid = out.grid ? out.grid + whole * length : NULL,
+        const nyb_round_parts last = {.toward = out.toward ? out.toward + whole * length : NULL,
+                                      .grid = out.grid ? out.grid + whole * length : NULL,
                                       .scales = out.scales ? out.scales + whole * out.step : NULL};
 
         round_groups(w, r23 ? r23 + whole * length : NULL, rs + whole, 1, n % length,
@@ -157,6 +167,7 @@ void nyb_round_along_task(void *arg, size_t task, size_t worker)
         for (size_t at = begin; at < end; at += NYB_ROUND_CHUNK) {
             const size_t m = nyb_min(end - at, NYB_ROUND_CHUNK), first = row * cols + at;
             const nyb_round_parts out = {
+                .toward = w->job->toward ? w->job->toward + first : NULL,
                 .grid = w->job->grid ? w->job->grid + first : NULL,
                 .scales = w->job->scales ? w->job->scales + row * across + at / length : NULL,
                 .step = 1};
@@ -313,9 +324,13 @@ void nyb_round_tile(const nyb_round_work *w, size_t top, size_t col, size_t n, s
 {
     const size_t cols = w->view.cols;
     uint32_t r23[256], none = 0;
+    float toward[256];
 
+    out.toward = w->job->toward ? toward : NULL;
     for (size_t i = 0; i < n; i++) {
         memcpy(v + i * m, w->x + (top + i) * cols + col, m * sizeof *v);
+        if (out.toward)
+            memcpy(toward + i * m, w->job->toward + (top + i) * cols + col, m * sizeof *toward);
         nyb_round_draw(w, (top + i) * cols + col, m, r23 + i * m);
     }
     round_groups(w, w->draws ? r23 : NULL, &none, 1, n * m, v, out);

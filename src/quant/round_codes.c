@@ -461,9 +461,10 @@ static nyb_codes_work start(const nyb_context *context, const nyb_round_job *job
     at += needs_matrix(job->spec, view) ? matrix_bytes(view) : 0;
     w.turned = needs_turned(job->spec, view, out) ? (float *)at : NULL;
     w.round.grid_only = true;
-    w.kernel = is_fast(job->spec) && !w.turned && nyb_codes_plan_init(job->spec, &w.plan)
-                   ? nyb_codes_kernel_choose(context->cpu)
-                   : NULL;
+    w.kernel =
+        is_fast(job->spec) && !job->toward && !w.turned && nyb_codes_plan_init(job->spec, &w.plan)
+            ? nyb_codes_kernel_choose(context->cpu)
+            : NULL;
     return w;
 }
 
@@ -480,6 +481,7 @@ void nyb_round_codes(const nyb_context *context, const nyb_round_job *job, const
 
     const bool tiles = job->spec->group == NYB_GROUP_TILE16;
 
+    assert(tiles || !job->toward || !view->down);
     assert(tiles || out->packed.cols >= (view->down ? view->rows : view->cols));
     if (view->rows * view->cols == 0)
         return;

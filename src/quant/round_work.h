@@ -62,8 +62,9 @@ static inline bool nyb_round_keeps(const nyb_round_range *r, float v)
 
 /* round_block.c: blocks */
 
-/* Where the parts of a vector's values go. */
+/* What a vector rounds towards, and where the parts of its values go. */
 typedef struct nyb_round_parts {
+    const float *toward;     /* as the vector, or NULL */
     float *grid;             /* as the vector, or NULL */
     nyb_group_scale *scales; /* of its first group, or NULL */
     size_t step;             /* to the next group's */

@@ -46,13 +46,28 @@ static nyb_status check_factors(const char *key, const nyb_row *row, nyb_error *
     const bool is_dy = strcmp(key, "wgrad.dy") == 0 || strcmp(key, "dgrad.dy") == 0;
     if (nyb_row_is_f32(row) || !row->spec.format->multiples)
         return NYB_OK;
-    if (row->pre == 1.0f && row->post == 1.0f && row->from == NYB_FROM_RAW &&
+    if (row->pre == 1.0f && row->post == 1.0f && row->from == NYB_FROM_RAW && row->ema == 0.0f &&
         (row->samples == 1 || is_dy))
         return NYB_OK;
     return nyb_fail(err, NYB_INVALID,
-                    "%s: format '%s' is stored as codes; pre, post, from and samples (but for dy) "
-                    "are for formats whose values are rounded in f32",
+                    "%s: format '%s' is stored as codes; pre, post, ema, from and samples (but for "
+                    "dy) are for formats whose values are rounded in f32",
                     key, row->spec.format->name);
+}
+
+/* The mean decides between an element's two neighbours; nothing else may. */
+static nyb_status check_mean(const char *key, const nyb_row *row, nyb_error *err)
+{
+    const nyb_spec *s = &row->spec;
+
+    if (row->ema == 0.0f ||
+        (!nyb_row_is_f32(row) && s->rounding == NYB_ROUND_NEAREST && s->mix == NYB_MIX_NONE &&
+         !s->scale->finish && s->scale->n_params == 0))
+        return NYB_OK;
+    return nyb_fail(err, NYB_INVALID,
+                    "%s.ema = %g: it takes weights that are quantized to nearest, not mixed, by a "
+                    "rule that neither learns nor corrects scales after rounding (ms_eden)",
+                    key, (double)row->ema);
 }
 
 /* What comes back to an operand from a product of mixed ones is mixed, too: blocks are masked so; a
@@ -138,6 +153,7 @@ nyb_status nyb_recipe_check_rows(const nyb_recipe *recipe, nyb_error *err)
         NYB_TRY(check_estimate(rows[i].key, row, err));
         NYB_TRY(check_samples(rows[i].key, row, err));
         NYB_TRY(check_factors(rows[i].key, row, err));
+        NYB_TRY(check_mean(rows[i].key, row, err));
     }
     NYB_TRY(check_loss_scale(recipe, err));
     return NYB_OK;

@@ -99,6 +99,10 @@ typedef struct nyb_field {
 #define STE(key, member)                                                                           \
     {key ".ste", FIELD_WORD, false, AT(member.ste), 0, 0, 0,                                       \
      "gradient of clipped elements", ste_words}
+#define EMA(key, member)                                                                           \
+    {key ".ema", FIELD_FLOAT, false, AT(member.ema), 0, 0, 0.999999,                               \
+     "decay of the exponential mean that decides between two neighbours (Q-EMA); 0: the nearer",   \
+     NULL}
 #define ACCUM(key, member, what)                                                                   \
     {key, FIELD_ACCUM, false, AT(member), 0, 0, 0, what, NULL}
 /* clang-format on */
@@ -114,6 +118,7 @@ static const nyb_field fields[] = {
     STE("fwd.x", fwd_x),
     OPERAND("fwd.w", fwd_w, "weights of the forward product"),
     STE("fwd.w", fwd_w),
+    EMA("fwd.w", fwd_w),
     OPERAND("dgrad.dy", dgrad_dy, "output gradient, for the input gradient"),
     OPERAND("dgrad.w", dgrad_w, "weights, for the input gradient; as fwd.w: its codes are reused"),
     FROM("dgrad.w", dgrad_w),
@@ -266,7 +271,7 @@ static nyb_status fail_unknown_key(const char *key, nyb_error *err)
                         close);
     return nyb_fail(err, NYB_UNKNOWN,
                     "a recipe has no key '%.60s'; its keys: %s; and of operands: .format .scale "
-                    ".group .rounding .sr_bits .mix .samples .pre .post .nonneg .ste .from",
+                    ".group .rounding .sr_bits .mix .samples .pre .post .nonneg .ste .ema .from",
                     key, all);
 }
 

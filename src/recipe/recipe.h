@@ -35,6 +35,7 @@ typedef struct nyb_row {
     nyb_from from;            /* w of dgrad, x of wgrad                                       */
     nyb_ste ste;              /* fwd.x, fwd.w                                                 */
     float pre, post;          /* multipliers before rounding and of the result: 1; 3/4 and 4/3 */
+    float ema; /* fwd.w: decay of the weights' mean that they round towards; 0: none */
 } nyb_row;
 
 _Static_assert(offsetof(nyb_row, spec) == 0, "field.c finds the row of a spec");

@@ -6,7 +6,7 @@ const nyb_recipe_record nyb_recipe_tetrajet = {
     .source = "Chen et al.: Oscillation-Reduced MXFP4 Training for Vision Transformers "
               "(TetraJet), 2025, arXiv:2502.20853",
     .differs =
-        "without the oscillation remedies Q-EMA and Q-Ramping; "
+        "without the oscillation remedies: tetrajet_ema has Q-EMA, none has Q-Ramping; "
         "blocks lie inside one tap and are as short as its channels allow: 16 for at most 16",
     .fields = "fwd.x        = e2m1/e8m0_rceil/block32/nearest\n"
               "fwd.w        = e2m1/e8m0_rceil/block32/nearest\n"

@@ -477,7 +477,8 @@ static nyb_status put_weight(bundle *b, const nyb_train *t, const nyb_param *p,
 static bool stored_as_codes(const nyb_row *row)
 {
     return nyb_spec_packs(&row->spec) && row->spec.scale->choose && row->samples == 1 &&
-           row->pre == 1.0f && row->post == 1.0f && row->spec.format->multiples == 0;
+           row->pre == 1.0f && row->post == 1.0f && row->ema == 0.0f &&
+           row->spec.format->multiples == 0;
 }
 
 /* One GEMM weight: its codes and scale, or f32; and the clip of the layer's input. */
@@ -628,6 +629,11 @@ static nyb_status load_model(nyb_train *t, const nyb_st_file *file, nyb_error *e
         nyb_row rows[NYB_SLOTS];
         const nyb_st_tensor *clip = NULL;
 
+        if (p->mean_of &&
+            !nyb_st_find(file, p->name)) { /* of another recipe: its weights are there */
+            nyb_graph_begin_means(g, p->mean_of);
+            continue;
+        }
         if (t->model->layers[p->layer].gemm < 0 || p->index != 0 || p->rule) {
             NYB_TRY(load_param(file, "", p, p->value, err));
             if (p->rule)

@@ -521,5 +521,6 @@ nyb_status nyb_train_set_tensor(nyb_train *t, const char *name, const float *val
         nyb_graph_begin_learned(t->graph, p);
     else if (gemm >= 0 && p->index == 0)
         t->graph->weight_scale[gemm] = 0.0f;
+    nyb_graph_begin_means(t->graph, p);
     return NYB_OK;
 }

@@ -73,6 +73,7 @@ void nyb_train_round_weights(nyb_train *t)
         if (rounds(t, &t->graph->params[i]))
             nyb_update_round(t->context, &t->recipe.update, t->graph->params[i].value,
                              t->graph->params[i].n);
+    nyb_graph_begin_means(t->graph, NULL);
 }
 
 /* A learned scale at most halves or doubles in a step, so it never gets to zero. Beyond zero all
@@ -110,6 +111,12 @@ static void update(nyb_train *t, float rate)
             nyb_sgd_run(t->context, &sgd, rate, p->decay, p->value, p->momentum, p->gradient, p->n);
         if (p->rule)
             limit_scale(before, &p->value[0]);
+    }
+    for (int i = 0; i < t->graph->n_params; i++) {
+        const nyb_param *p = &t->graph->params[i];
+
+        if (p->mean_of && p->mean_of->learns)
+            nyb_mean_run(t->context, p->mean_decay, p->mean_of->value, p->value, p->n);
     }
 }
 

@@ -35,6 +35,16 @@ static uint64_t bytes_of_parameters(const nyb_graph *g)
     return n;
 }
 
+static uint64_t bytes_of_means(const nyb_graph *g)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < g->n_params; i++)
+        if (g->params[i].mean_of)
+            n += g->params[i].n * sizeof(float);
+    return n;
+}
+
 static void describe_part(const nyb_train *t, nyb_train_part part, nyb_trace_line *line)
 {
     static const char *const words[] = {
@@ -54,9 +64,9 @@ static void describe_part(const nyb_train *t, nyb_train_part part, nyb_trace_lin
     case NYB_TRAIN_PART_GRADIENTS:
         line->read_bytes = t->options.clip_norm > 0.0 ? n : 0;
         return;
-    case NYB_TRAIN_PART_UPDATE: /* masters, momenta; gradients */
-        line->read_bytes = 3 * n;
-        line->written_bytes = 2 * n;
+    case NYB_TRAIN_PART_UPDATE: /* masters, momenta; gradients; means, from masters again */
+        line->read_bytes = 3 * n + 2 * bytes_of_means(g);
+        line->written_bytes = 2 * n + bytes_of_means(g);
         return;
     }
 }

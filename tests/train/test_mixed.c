@@ -41,7 +41,8 @@ static double distance(const fixture *f, const fixture *g)
     for (int p = 0; p < b->n_params; p++) {
         double error = 0, size = 0;
 
-        for (size_t i = 0; b->params[p].n_dims > 1 && i < b->params[p].n; i++) {
+        for (size_t i = 0; b->params[p].trained && b->params[p].n_dims > 1 && i < b->params[p].n;
+             i++) {
             const double want = (double)b->params[p].gradient[i];
 
             error += pow((double)a->params[p].gradient[i] - want, 2);
