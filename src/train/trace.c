@@ -25,22 +25,13 @@ void nyb_train_trace(nyb_train *t, nyb_trace_fn *fn, void *user)
     t->trace_user = user;
 }
 
-static uint64_t bytes_of_parameters(const nyb_graph *g)
+/* Of all parameters, or of the means of weights. */
+static uint64_t bytes_of(const nyb_graph *g, bool means)
 {
     uint64_t n = 0;
 
     for (int i = 0; i < g->n_params; i++)
-        if (g->params[i].trained)
-            n += g->params[i].n * sizeof(float);
-    return n;
-}
-
-static uint64_t bytes_of_means(const nyb_graph *g)
-{
-    uint64_t n = 0;
-
-    for (int i = 0; i < g->n_params; i++)
-        if (g->params[i].mean_of)
+        if (means ? g->params[i].mean_of != NULL : g->params[i].trained)
             n += g->params[i].n * sizeof(float);
     return n;
 }
@@ -53,7 +44,7 @@ static void describe_part(const nyb_train *t, nyb_train_part part, nyb_trace_lin
 #undef X
     };
     const nyb_graph *g = t->graph;
-    const uint64_t n = bytes_of_parameters(g);
+    const uint64_t n = bytes_of(g, false), n_means = bytes_of(g, true);
 
     snprintf(line->kind, sizeof line->kind, "%s", words[part]);
     switch (part) {
@@ -65,8 +56,8 @@ static void describe_part(const nyb_train *t, nyb_train_part part, nyb_trace_lin
         line->read_bytes = t->options.clip_norm > 0.0 ? n : 0;
         return;
     case NYB_TRAIN_PART_UPDATE: /* masters, momenta; gradients; means, from masters again */
-        line->read_bytes = 3 * n + 2 * bytes_of_means(g);
-        line->written_bytes = 2 * n + bytes_of_means(g);
+        line->read_bytes = 3 * n + 2 * n_means;
+        line->written_bytes = 2 * n + n_means;
         return;
     }
 }
