@@ -32,13 +32,27 @@ static void param_dims(const nyb_model *m, nyb_param *p)
     }
 }
 
+/* Counts the next parameter, and names it "first.second" or "first.second.third". */
+static nyb_status name_param(nyb_graph *g, const char *first, const char *second, const char *third,
+                             nyb_error *err)
+{
+    const size_t n_name = strlen(first) + strlen(second) + strlen(third) + 3;
+    nyb_param *p = &g->params[g->n_params];
+
+    p->name = nyb_alloc(n_name);
+    if (!p->name)
+        return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", g->model->name);
+    snprintf(p->name, n_name, "%s.%s%s%s", first, second, *third ? "." : "", third);
+    g->n_params++;
+    return NYB_OK;
+}
+
 static nyb_status add_param(nyb_graph *g, int layer, int index, bool trained, nyb_error *err)
 {
     const nyb_layer *l = &g->model->layers[layer];
     const nyb_param_desc *d = trained ? &l->op->params[index] : &l->op->buffers[index];
     nyb_param *p = &g->params[g->n_params];
     nyb_shape in[NYB_OP_INPUTS];
-    const size_t n_name = strlen(l->name) + strlen(d->name) + 2;
 
     input_shapes(g->model, layer, in);
     *p = (nyb_param){.layer = layer, .index = index, .trained = trained, .decay = d->decay};
@@ -46,37 +60,23 @@ static nyb_status add_param(nyb_graph *g, int layer, int index, bool trained, ny
         trained ? l->op->param_size(&l->attr, in, index) : l->op->buffer_size(&l->attr, in, index);
     if (p->n == 0) /* a layer without bias */
         return NYB_OK;
-    p->name = nyb_alloc(n_name);
-    if (!p->name)
-        return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", g->model->name);
-    snprintf(p->name, n_name, "%s.%s", l->name, d->name);
     param_dims(g->model, p);
-    g->n_params++;
-    return NYB_OK;
+    return name_param(g, l->name, d->name, "", err);
 }
 
 /* "layer1.0.conv1.fwd.x.pact" */
 static nyb_status add_learned(nyb_graph *g, int layer, nyb_slot slot, const nyb_scale_rule *rule,
                               nyb_error *err)
 {
-    const char *name = g->model->layers[layer].name;
-    const size_t n_name = strlen(name) + strlen(nyb_slot_name(slot)) + strlen(rule->name) + 3;
-    nyb_param *p = &g->params[g->n_params];
-
-    *p = (nyb_param){.layer = layer,
-                     .index = (int)slot,
-                     .rule = rule,
-                     .n = rule->n_params,
-                     .n_dims = 1,
-                     .dims = {rule->n_params},
-                     .trained = true,
-                     .decay = rule->decays};
-    p->name = nyb_alloc(n_name);
-    if (!p->name)
-        return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", g->model->name);
-    snprintf(p->name, n_name, "%s.%s.%s", name, nyb_slot_name(slot), rule->name);
-    g->n_params++;
-    return NYB_OK;
+    g->params[g->n_params] = (nyb_param){.layer = layer,
+                                         .index = (int)slot,
+                                         .rule = rule,
+                                         .n = rule->n_params,
+                                         .n_dims = 1,
+                                         .dims = {rule->n_params},
+                                         .trained = true,
+                                         .decay = rule->decays};
+    return name_param(g, g->model->layers[layer].name, nyb_slot_name(slot), rule->name, err);
 }
 
 /* After all others: the random streams of initial weights count parameters. */
@@ -98,22 +98,15 @@ static nyb_status list_learned(nyb_graph *g, nyb_error *err)
 }
 
 /* "layer1.0.conv1.weight.ema" */
-static nyb_status add_mean(nyb_graph *g, const nyb_param *weights, float decay, nyb_error *err)
+static nyb_status add_mean(nyb_graph *g, const nyb_param *weights, nyb_error *err)
 {
-    const size_t n_name = strlen(weights->name) + sizeof ".ema";
     nyb_param *p = &g->params[g->n_params];
 
     *p = *weights;
     p->index = -1;
     p->trained = p->decay = false;
     p->mean_of = weights;
-    p->mean_decay = decay;
-    p->name = nyb_alloc(n_name);
-    if (!p->name)
-        return nyb_fail(err, NYB_MEMORY, "out of memory while compiling '%s'", g->model->name);
-    snprintf(p->name, n_name, "%s.ema", weights->name);
-    g->n_params++;
-    return NYB_OK;
+    return name_param(g, weights->name, "ema", "", err);
 }
 
 static nyb_status list_means(nyb_graph *g, nyb_error *err)
@@ -128,7 +121,7 @@ static nyb_status list_means(nyb_graph *g, nyb_error *err)
             continue;
         nyb_graph_rows(g->model, &g->recipe, p->layer, NYB_MODE_TRAIN, rows);
         if (rows[NYB_SLOT_FWD_W].ema > 0.0f)
-            NYB_TRY(add_mean(g, p, rows[NYB_SLOT_FWD_W].ema, err));
+            NYB_TRY(add_mean(g, p, err));
     }
     return NYB_OK;
 }

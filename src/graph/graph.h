@@ -274,7 +274,6 @@ typedef struct nyb_param {
     float *value, *gradient, *momentum; /* gradient, momentum: trained only */
     /* A buffer that no layer has: the exponential mean of a layer's weights (index -1). */
     const struct nyb_param *mean_of;
-    float mean_decay;
 } nyb_param;
 
 typedef struct nyb_graph {

@@ -9,10 +9,11 @@ void nyb_round_toward(const nyb_round_kernel *kernel, const nyb_format *format, 
                       const float *u, size_t n, float *y)
 {
     enum { PART = 256 };
-    uint32_t none[PART] = {0}, all[PART];
+    static const uint32_t none[PART];
+    uint32_t all[PART];
     float inner[PART], outer[PART];
 
-    for (size_t i = 0; i < PART; i++)
+    for (size_t i = 0; i < nyb_min(n, PART); i++)
         all[i] = (1u << 23) - 1;
     for (size_t at = 0, m; at < n; at += m) {
         m = nyb_min(n - at, PART);

@@ -69,11 +69,14 @@ static bool rounds(const nyb_train *t, const nyb_param *p)
 
 void nyb_train_round_weights(nyb_train *t)
 {
-    for (int i = 0; i < t->graph->n_params; i++)
-        if (rounds(t, &t->graph->params[i]))
-            nyb_update_round(t->context, &t->recipe.update, t->graph->params[i].value,
-                             t->graph->params[i].n);
-    nyb_graph_begin_means(t->graph, NULL);
+    for (int i = 0; i < t->graph->n_params; i++) {
+        const nyb_param *p = &t->graph->params[i];
+
+        if (!rounds(t, p))
+            continue;
+        nyb_update_round(t->context, &t->recipe.update, p->value, p->n);
+        nyb_graph_begin_means(t->graph, p);
+    }
 }
 
 /* A learned scale at most halves or doubles in a step, so it never gets to zero. Beyond zero all
@@ -116,7 +119,7 @@ static void update(nyb_train *t, float rate)
         const nyb_param *p = &t->graph->params[i];
 
         if (p->mean_of && p->mean_of->learns)
-            nyb_mean_run(t->context, p->mean_decay, p->mean_of->value, p->value, p->n);
+            nyb_mean_run(t->context, t->recipe.fwd_w.ema, p->mean_of->value, p->value, p->n);
     }
 }
 
