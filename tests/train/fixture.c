@@ -120,6 +120,14 @@ double fixture_easy_step(fixture *f, int step)
     return loss;
 }
 
+double fixture_eval(nyb_train *train)
+{
+    double loss, accuracy;
+
+    assert_int_equal(nyb_train_eval(train, &loss, &accuracy, NULL), NYB_OK);
+    return loss;
+}
+
 char fixture_folder[64];
 
 int fixture_make_folder(void **state)

@@ -41,6 +41,9 @@ void fixture_hash_of(const char *model, const char *recipe, const char *const *s
 /* One step of 10 classes that are easy to tell, with the rate of a much longer run; the loss. */
 double fixture_easy_step(fixture *f, int step);
 
+/* The loss of an evaluation, which must succeed. */
+double fixture_eval(nyb_train *train);
+
 /* A folder for runs: group setup and teardown of cmocka. */
 extern char fixture_folder[64];
 int fixture_make_folder(void **state);

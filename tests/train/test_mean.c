@@ -206,14 +206,6 @@ static void products_take_what_the_mean_chose(void **state)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-static double eval(nyb_train *train)
-{
-    double loss, accuracy;
-
-    assert_int_equal(nyb_train_eval(train, &loss, &accuracy, NULL), NYB_OK);
-    return loss;
-}
-
 static void run(fixture *f)
 {
     nyb_error err = {0};
@@ -242,9 +234,9 @@ static void models_have_their_means(void **state)
         run(&f);
         start(&other, "mlp:32,32", recipes[i], SETS("fwd.w.ema=0.5", "edges=recipe"));
         load(&other);
-        assert_true(eval(other.train) == eval(f.train));
+        assert_true(fixture_eval(other.train) == fixture_eval(f.train));
         nyb_graph_begin_means(other.train->graph, NULL);
-        assert_true(eval(other.train) != eval(f.train));
+        assert_true(fixture_eval(other.train) != fixture_eval(f.train));
         fixture_free(&f);
         fixture_free(&other);
     }

@@ -91,14 +91,6 @@ static void hash_of(const nyb_train *train, char hex[65])
     strcpy(hex, summary.weights_sha256);
 }
 
-static double eval(nyb_train *train)
-{
-    double loss, accuracy;
-
-    assert_int_equal(nyb_train_eval(train, &loss, &accuracy, NULL), NYB_OK);
-    return loss;
-}
-
 /* ---- data and predictions -------------------------------------------------------------------- */
 
 static void data_of_the_callers_are_checked(void **state)
@@ -195,12 +187,12 @@ static void evaluation_needs_no_training_samples(void **state)
 
     (void)state;
     start(&f, "luq", true);
-    want = eval(f.train);
+    want = fixture_eval(f.train);
     nyb_train_destroy(&f.train);
     f.options.batch = 128;
     assert_true(f.options.batch > TRAIN);
     fixture_start(&f);
-    assert_true(fabs(eval(f.train) - want) < 0.2); /* clips are those of other batches */
+    assert_true(fabs(fixture_eval(f.train) - want) < 0.2); /* clips are those of other batches */
     nyb_train_get_loading(f.train, &n_batches, &seconds);
     assert_true(n_batches == 0 && seconds == 0);
     assert_int_equal(nyb_train_run(f.train, NULL, NULL, NULL, NULL, &err), NYB_SHAPE);
@@ -259,15 +251,15 @@ static void what_is_saved_goes_on(void **state)
     start(&f, "luq", true);
     take_steps(f.train, 5);
     assert_int_equal(nyb_train_save(f.train, dir, NULL), NYB_OK);
-    loss = eval(f.train);
+    loss = fixture_eval(f.train);
     take_steps(f.train, 3);
     hash_of(f.train, want);
     fixture_free(&f);
     start(&f, "luq", true);
     assert_int_equal(nyb_train_load_model(f.train, dir, NULL), NYB_OK);
-    assert_true(eval(f.train) == loss);
+    assert_true(fixture_eval(f.train) == loss);
     assert_int_equal(nyb_train_resume(f.train, dir, NULL), NYB_OK);
-    assert_true(eval(f.train) == loss);
+    assert_true(fixture_eval(f.train) == loss);
     take_steps(f.train, 3);
     hash_of(f.train, got);
     assert_string_equal(got, want);
@@ -294,11 +286,11 @@ static void a_loaded_model_takes_nothing_of_the_last(void **state)
         fixture_free(&f);
         start(&f, recipes[i], true);
         assert_int_equal(nyb_train_load_model(f.train, fresh, NULL), NYB_OK);
-        const double want = eval(f.train);
+        const double want = fixture_eval(f.train);
         assert_int_equal(nyb_train_load_model(f.train, trained, NULL), NYB_OK);
-        const double other = eval(f.train);
+        const double other = fixture_eval(f.train);
         assert_int_equal(nyb_train_load_model(f.train, fresh, NULL), NYB_OK);
-        if (eval(f.train) != want || other == want)
+        if (fixture_eval(f.train) != want || other == want)
             fail_msg("%s", recipes[i]);
         fixture_free(&f);
     }
@@ -348,18 +340,18 @@ static void loaded_scales_end_with_the_weights(void **state)
     for (size_t i = 0; i < sizeof w / sizeof *w; i++)
         w[i] *= 8;
     assert_int_equal(nyb_train_set_tensor(f.train, weight, w, sizeof w / sizeof *w, NULL), NYB_OK);
-    want = eval(f.train);
+    want = fixture_eval(f.train);
     fixture_free(&f);
 
     start(&f, "luq", true);
     assert_int_equal(nyb_train_load_model(f.train, fixture_folder, NULL), NYB_OK);
     assert_int_equal(nyb_train_set_tensor(f.train, weight, w, sizeof w / sizeof *w, NULL), NYB_OK);
-    assert_true(eval(f.train) == want);
+    assert_true(fixture_eval(f.train) == want);
 
     /* After a step, and after resume, evaluation is that of the weights then. */
     assert_int_equal(nyb_train_load_model(f.train, fixture_folder, NULL), NYB_OK);
     take_steps(f.train, 12);
-    want = eval(f.train);
+    want = fixture_eval(f.train);
     for (size_t i = 0; i < nyb_train_tensor_count(f.train); i++) {
         nyb_tensor_info info;
 
@@ -369,12 +361,12 @@ static void loaded_scales_end_with_the_weights(void **state)
         assert_int_equal(nyb_train_set_tensor(f.train, info.name, values, info.n, NULL), NYB_OK);
         free(values);
     }
-    assert_true(eval(f.train) == want);
+    assert_true(fixture_eval(f.train) == want);
     assert_int_equal(nyb_train_resume(f.train, fixture_folder, NULL), NYB_OK);
-    want = eval(f.train);
+    want = fixture_eval(f.train);
     assert_int_equal(nyb_train_load_model(f.train, fixture_folder, NULL), NYB_OK);
     assert_int_equal(nyb_train_resume(f.train, fixture_folder, NULL), NYB_OK);
-    assert_true(eval(f.train) == want);
+    assert_true(fixture_eval(f.train) == want);
     fixture_free(&f);
 }
 
@@ -538,7 +530,7 @@ static void run_in_mode(int mode, const char *recipe, const float *x, outcome *i
     is->std = info.std[0];
     nyb_train_set_stop(f.train, asked_in_its_mode, &mode);
     assert_int_equal(nyb_train_run(f.train, NULL, NULL, is_in_its_mode, &mode, NULL), NYB_OK);
-    is->loss = eval(f.train);
+    is->loss = fixture_eval(f.train);
     hash_of(f.train, is->hash);
     assert_int_equal(nyb_train_predict(f.train, x, 1, is->logits, NULL), NYB_OK);
     assert_int_equal(nyb_train_save(f.train, dir, NULL), NYB_OK);
